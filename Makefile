@@ -1,0 +1,27 @@
+# A thin front: set-up is done once, in .venv and .tox.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test clean
+
+help:
+	@echo "make demo   run everything in one process, with a server of its own"
+	@echo "make test   run all checks and tests"
+	@echo "make clean  remove what the two have made"
+
+$(VENV)/made: setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' 'tox >= 4.20'
+	@touch $@
+
+demo: $(VENV)/made
+	@$(BIN)/twistd -n eventsvc dev
+
+test: $(VENV)/made
+	@$(BIN)/tox run-parallel --parallel-no-spinner -e lint,types,docs,py
+
+clean:
+	rm -rf $(VENV) .tox build dist *.egg-info

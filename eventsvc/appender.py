@@ -1,0 +1,305 @@
+"""
+Group commit: requests that arrive while a batch is on its way to the log wait
+in one line, and go out together as the next batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from eventsvc.background import run_in_background
+from eventsvc.backlog import Answer, Backlog, Limits, Request
+from eventsvc.event import Event, Notification, encode_notification, format_timestamp
+from eventsvc.interfaces import (
+    AppendReply,
+    IAppender,
+    IdempotencyKey,
+    IEventLog,
+    KeyConflict,
+    KeyRunning,
+    Outcome,
+    Refused,
+    StreamFull,
+    Submission,
+    Unknown,
+)
+
+#: Seconds between attempts of one batch, first and longest.
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.5
+#: Seconds after which an idle lane is renewed.
+RENEWAL: Final = 10.0
+
+
+@attrs.define(kw_only=True)
+class Counts:
+    """What an appender has seen, in events unless said otherwise; it only grows."""
+
+    accepted: int = 0
+    replayed: int = 0
+    refused: Counter[str] = attrs.field(factory=Counter)
+    unknown: int = 0
+    #: batches
+    batches: int = 0
+    duplicates_resolved: int = 0
+    lost: int = 0
+
+
+@implementer(IAppender)
+@attrs.define(eq=False)
+class Appender:
+    """
+    Stores events through an L{IEventLog}, one batch in flight at a time.
+
+    # Note [Ambiguous append]
+
+    A lost reply does not say whether the batch was applied, and a batch sent
+    again blindly is there twice:
+
+        us:     batch ->                         batch again ->
+        Redis:            append, reply ->                      append again
+        link:                          cut here
+
+    So each batch has a number, kept by the same script call that appends it,
+    and is sent again with the same number until an answer says what became of
+    it.  A delayed first attempt that arrives after the second finds the number
+    spent.  That is also why no number is used for anything else while an
+    attempt with it is in doubt, and why the answer FULL spends it: it could
+    not promise "not stored" while the first attempt may yet find room.
+
+    A request whose deadline passes leaves its batch: it is answered "unknown",
+    and the next attempt is made without it.  Whichever attempt was the one
+    applied, the requests that still wait were part of it.
+
+    # Note [Lost lane]
+
+    LOST says that the log does not know the numbers it confirmed to us.  If
+    the batch was sent once, and this is its answer, it is surely not stored
+    and goes out again on a new lane.  If an earlier attempt is in doubt, the
+    lane may have been dropped alone, after that attempt was applied: only
+    "unknown" is true then.
+
+    @ivar new_id: makes a random 63-bit integer.
+    @ivar new_lane: makes a name that no lane had before.
+    @ivar wall_clock: nanoseconds since the epoch.
+    """
+
+    log: IEventLog
+    clock: IReactorTime
+    new_id: Callable[[], int]
+    new_lane: Callable[[], bytes]
+    wall_clock: Callable[[], int]
+    limits: Limits = attrs.field(factory=Limits)
+    counts: Counts = attrs.field(factory=Counts)
+    backlog: Backlog = attrs.field(init=False)
+
+    _keys: dict[bytes, IdempotencyKey] = attrs.field(factory=dict, init=False)
+    _lane: bytes = attrs.field(default=b"", init=False)
+    _number: int = attrs.field(default=0, init=False)
+    _work: Deferred[None] | None = attrs.field(default=None, init=False)
+    _renewal: IDelayedCall | None = attrs.field(default=None, init=False)
+    _running: Deferred[None] | None = attrs.field(default=None, init=False)
+    _log = Logger()
+
+    @backlog.default
+    def _make_backlog(self) -> Backlog:
+        return Backlog(self.clock, self.limits, self._release)
+
+    def start(self) -> None:
+        """Begin to append what was and will be submitted."""
+        self._lane = self.new_lane()
+        self._running = run_in_background(self._run(), self._log)
+        self._schedule_renewal()
+
+    def drain(self) -> Deferred[None]:
+        """Fire when every request is answered: at the latest after their wait."""
+        return self.backlog.when_settled()
+
+    def stop(self) -> None:
+        """End at once; who still waits is told what is known."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        if self._running is not None:
+            self._running.cancel()
+        self.backlog.close()
+
+    def append(self, events: Sequence[Event], key: IdempotencyKey | None = None) -> Deferred[Sequence[int]]:
+        """Store events; as L{IAppender.append}."""
+        answer: Deferred[Sequence[int]] = Deferred(lambda _: request.abandon())
+
+        def settle(result: Answer) -> None:
+            if isinstance(result, Exception):
+                answer.errback(result)
+            else:
+                answer.callback(result)
+
+        try:
+            request = self.submit(events, key, settle)
+        except (Refused, KeyConflict, KeyRunning) as error:
+            return fail(error)
+        return answer
+
+    def submit(self, events: Sequence[Event], key: IdempotencyKey | None, answer: Callable[[Answer], None]) -> Request:
+        """
+        Store events and call C{answer}, later, with what became of them.
+
+        @raise Refused: the line is full.
+        @raise KeyConflict: the key is in use with another body.
+        @raise KeyRunning: the key is in use with a request still running.
+        """
+        if key is not None and key.digest in self._keys:
+            if self._keys[key.digest].fingerprint != key.fingerprint:
+                raise KeyConflict("the key is in use with another body")
+            raise KeyRunning("a request with this key is still running")
+        stamp = format_timestamp(self.wall_clock())
+        ids = tuple([self.new_id() for _ in events])
+        entries = tuple(
+            [encode_notification(Notification(id, event.description, stamp)) for id, event in zip(ids, events)]
+        )
+        submission = Submission(ids, entries, key)
+        try:
+            request = self.backlog.put(submission, partial(self._tell, answer, submission))
+        except Refused as refused:
+            self._count(submission, refused)
+            raise
+        if key is not None:
+            self._keys[key.digest] = key
+        self._wake()
+        return request
+
+    def _tell(self, answer: Callable[[Answer], None], submission: Submission, result: Answer) -> None:
+        self._count(submission, result)
+        answer(result)
+
+    def _count(self, submission: Submission, result: Answer) -> None:
+        events = len(submission.ids)
+        match result:
+            case Refused():
+                self.counts.refused[result.reason] += events
+            case Unknown():
+                self.counts.unknown += events
+            case tuple() if result is submission.ids:
+                self.counts.accepted += events
+            case tuple():
+                self.counts.replayed += events
+
+    def _release(self, request: Request) -> None:
+        """The request runs no longer: its key may be used again."""
+        if request.submission.key is not None:
+            del self._keys[request.submission.key.digest]
+
+    def _wake(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work.callback(None)
+
+    def _schedule_renewal(self) -> None:
+        batches = self.counts.batches
+
+        def renew() -> None:
+            if self.counts.batches == batches and self._number:
+                self._wake()
+            self._schedule_renewal()
+
+        self._renewal = self.clock.callLater(RENEWAL, renew)
+
+    async def _run(self) -> None:
+        while True:
+            if not self.backlog:
+                self._work = Deferred()
+                await self._work
+            await self.log.when_ready()
+            batch = self.backlog.take()
+            if batch or self._number:
+                await self._commit(batch)
+            for request in batch:
+                self._release(request)
+
+    async def _commit(self, batch: Sequence[Request]) -> None:
+        """
+        See a batch through, until it is known what became of it.
+
+        An empty batch renews the lane.
+        """
+        number = self._number + 1 if batch else self._number
+        in_doubt = False
+        pause = _FIRST_PAUSE
+        while True:
+            waiting = [request for request in batch if not request.settled]
+            if not waiting and batch and not in_doubt:
+                return
+            for request in waiting:
+                request.sent = True
+            try:
+                reply = await self.log.append(self._lane, number, [request.submission for request in waiting])
+            except CancelledError:
+                raise
+            except Refused as refused:
+                self._not_yet(waiting, in_doubt, str(refused))
+            except Exception as error:
+                in_doubt = True
+                if not isinstance(error, Unknown):
+                    self._log.failure("appending failed in an unexpected way")
+            else:
+                if reply.outcome is Outcome.LOST:
+                    self._begin_new_lane()
+                    number = 1
+                    if batch and not in_doubt:
+                        continue
+                self._settle(batch, reply, in_doubt)
+                return
+            if not batch:
+                return
+            await deferLater(self.clock, pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            await self.log.when_ready()
+
+    def _not_yet(self, waiting: Sequence[Request], in_doubt: bool, problem: str) -> None:
+        """An attempt surely had no effect; an earlier one may have had."""
+        for request in waiting:
+            request.sent = in_doubt
+            request.problem = problem
+
+    def _begin_new_lane(self) -> None:
+        self.counts.lost += 1
+        self._log.critical(
+            "LOST: Redis no longer knows batch {number} of this producer; acknowledged events may be gone",
+            number=self._number,
+        )
+        self._lane = self.new_lane()
+        self._number = 0
+
+    def _settle(self, batch: Sequence[Request], reply: AppendReply, in_doubt: bool) -> None:
+        """Answer those of a batch who still wait."""
+        self.counts.batches += 1
+        if reply.outcome is not Outcome.LOST and batch:
+            self._number += 1
+        if reply.outcome is Outcome.DUPLICATE and in_doubt:
+            self.counts.duplicates_resolved += 1
+        for request in batch:
+            request.settle(self._answer(request.submission, reply))
+        self.backlog.forget_settled()
+
+    def _answer(self, submission: Submission, reply: AppendReply) -> Answer:
+        earlier = reply.earlier.get(submission.key.digest) if submission.key is not None else None
+        if earlier is not None:
+            if submission.key is not None and earlier.fingerprint == submission.key.fingerprint:
+                return earlier.ids
+            return KeyConflict("the key was used before with another body")
+        match reply.outcome:
+            case Outcome.APPENDED | Outcome.DUPLICATE:
+                return submission.ids
+            case Outcome.FULL:
+                return StreamFull("the stream is at its hard limit")
+            case Outcome.LOST:
+                return Unknown("Redis lost track of this producer")

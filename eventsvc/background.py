@@ -1,0 +1,26 @@
+"""
+Runs a coroutine beside everything else, until it ends or is cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+
+def run_in_background(coroutine: Coroutine[Deferred[Any], Any, None], log: Logger) -> Deferred[None]:
+    """
+    Start a coroutine; cancel what is returned to end it.
+
+    It fires with C{None} in any case: a failure is logged.
+    """
+
+    def ended(failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            log.failure("a background task failed", failure)
+
+    return ensureDeferred(coroutine).addErrback(ended)

@@ -1,0 +1,110 @@
+"""
+Posts events over HTTP and sorts what comes of it: ok, refused or unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+import msgspec
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import Agent, HTTPConnectionPool, _HTTP11ClientFactory
+from twisted.web.http_headers import Headers
+
+from eventsvc.event import Event, encode_event
+
+
+@attrs.frozen
+class Ok:
+    """The event is stored."""
+
+    id: int
+
+
+@attrs.frozen
+class Refused:
+    """The event is surely not stored."""
+
+    why: str
+
+
+@attrs.frozen
+class Unknown:
+    """The event may be stored."""
+
+    why: str
+
+
+Result = Ok | Refused | Unknown
+
+#: What says that no connection was made, and so no request sent.
+_NOT_SENT: Final = (ConnectError, ConnectionRefusedError, DNSLookupError)
+
+
+class _Problem(msgspec.Struct):
+    title: str = ""
+    description: str = ""
+    stored: str = ""
+
+
+@attrs.frozen(eq=False)
+class Client:
+    """
+    Posts events to one producer.
+
+    @ivar http: treq's client; its pool keeps the connections.
+    @ivar timeout: seconds a request may take.
+    """
+
+    http: HTTPClient
+    url: str
+    clock: IReactorTime
+    timeout: float = 10.0
+
+    async def post(self, event: Event, key: str | None = None) -> Result:
+        """Post an event; whatever happens is one of the three results."""
+        headers = Headers({b"Content-Type": [b"application/json"]})
+        if key is not None:
+            headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
+        asking: Any = self.http.post(f"{self.url}/event", data=encode_event(event), headers=headers)
+        try:
+            response = await asking.addTimeout(self.timeout, self.clock)
+            body: bytes = await response.content().addTimeout(self.timeout, self.clock)
+        except CancelledError:
+            raise
+        except _NOT_SENT as error:
+            return Refused(f"no connection: {error}")
+        except Exception as error:
+            return Unknown(f"{type(error).__name__}: {error}")
+        return _sort(response.code, response.headers.getRawHeaders(b"Event-Id"), body)
+
+
+def _sort(status: int, ids: list[bytes] | None, body: bytes) -> Result:
+    if status == 200 and ids:
+        return Ok(int(ids[0]))
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except msgspec.DecodeError:
+        problem = _Problem(title=body[:100].decode("utf-8", "replace"))
+    why = f"{status} {problem.title}: {problem.description}"
+    if 400 <= status < 500 or problem.stored == "no":
+        return Refused(why)
+    return Unknown(why)
+
+
+class _QuietFactory(_HTTP11ClientFactory):
+    noisy = False
+
+
+def make_client(reactor: Any, url: str, connections: int, timeout: float = 10.0) -> Client:
+    """A client with a pool of its own that keeps C{connections} open."""
+    pool = HTTPConnectionPool(reactor, persistent=True)
+    pool.maxPersistentPerHost = connections
+    pool._factory = _QuietFactory
+    pool.retryAutomatically = False  # a second attempt would be a second event
+    agent = Agent(reactor, pool=pool, connectTimeout=2.0)
+    return Client(HTTPClient(agent), url, reactor, timeout)

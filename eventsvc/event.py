@@ -1,0 +1,159 @@
+"""
+The two messages as values: the Event Message a client posts and the
+Notification Message the stream holds.  Bytes become values here, once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+#: The most events and bytes one request may carry.
+MAX_EVENTS: Final = 1_000
+MAX_BYTES: Final = 1_048_576
+
+#: The field of a stream entry that holds a notification, and the one that
+#: marks the creation of the stream.
+EVENT_FIELD: Final = b"EventStream"
+MARKER_FIELD: Final = b"CreateStream"
+MARKER_VALUE: Final = b"stream created"
+
+
+class InvalidEvent(ValueError):
+    """Bytes that are no event; the text says what is wrong and where."""
+
+
+class TooManyEvents(ValueError):
+    """A batch of more than L{MAX_EVENTS} events."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An Event Message (EM): what a client asks to be stored."""
+
+    description: str
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """
+    A Notification Message (NM): an event as it stands in the stream.
+
+    C{id} is a random 63-bit integer; C{timestamp} is RFC 3339 in UTC with
+    nanoseconds, the moment the producer accepted the event; C{stream_id} is
+    where it stands in the stream, and no part of the message.
+    """
+
+    id: int
+    description: str
+    timestamp: str
+    stream_id: str = ""
+
+
+class _Wire(msgspec.Struct, frozen=True):
+    id: int
+    description: str
+    timestamp: str
+
+
+_event_decoder: Final = msgspec.json.Decoder(Event)
+_events_decoder: Final = msgspec.json.Decoder(list[Event])
+_notification_decoder: Final = msgspec.json.Decoder(_Wire)
+_encoder: Final = msgspec.json.Encoder()
+
+
+def decode_event(body: bytes, line: int | None = None) -> Event:
+    """
+    Read one EM.
+
+    @param line: the line the bytes stand on, for the error text.
+    @raise InvalidEvent: the bytes are not UTF-8, not JSON, or no EM.
+    """
+    try:
+        body.decode()  # a member that is passed over must be UTF-8 too
+        return _event_decoder.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(_explain(error, line)) from None
+
+
+def decode_events(body: bytes) -> Sequence[Event]:
+    """
+    Read a batch: a JSON array of EMs, or NDJSON with one EM a line.
+
+    @raise InvalidEvent: as L{decode_event}, or there is no event at all.
+    @raise TooManyEvents: there are more than L{MAX_EVENTS}.
+    """
+    is_array = body.lstrip(b" \t\r\n").startswith(b"[")
+    try:
+        body.decode()
+        events = _events_decoder.decode(body) if is_array else _event_decoder.decode_lines(body)
+    except (ValueError, RecursionError) as error:
+        if not is_array:
+            for number, line in enumerate(body.split(b"\n"), 1):
+                if line.strip():
+                    decode_event(line, number)
+        raise InvalidEvent(_explain(error)) from None
+    if not events:
+        raise InvalidEvent("Expected at least one event, got none")
+    if len(events) > MAX_EVENTS:
+        raise TooManyEvents(f"Expected at most {MAX_EVENTS} events, got {len(events)}")
+    return events
+
+
+def _explain(error: Exception, line: int | None = None) -> str:
+    match error:
+        case RecursionError():
+            text = "JSON is nested too deeply"
+        case UnicodeDecodeError():
+            text = f"Body is not UTF-8: {error.reason} (byte {error.start})"
+        case _:
+            text = str(error)
+    if "missing required field `description`" in text and "$" not in text:
+        text += " - at `$.description`"
+    return text if line is None else f"line {line}: {text}"
+
+
+def encode_event(event: Event) -> bytes:
+    """Write an EM as JSON."""
+    return _encoder.encode(event)
+
+
+def decode_notification(data: bytes, stream_id: str = "") -> Notification:
+    """
+    Read an NM that stands at C{stream_id}.
+
+    @raise InvalidEvent: the bytes are not UTF-8, not JSON, or no NM.
+    """
+    try:
+        wire = _notification_decoder.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(_explain(error)) from None
+    return Notification(wire.id, wire.description, wire.timestamp, stream_id)
+
+
+def encode_notification(notification: Notification) -> bytes:
+    """
+    Write an NM as JSON, its members in the order id, description, timestamp.
+    """
+    return _encoder.encode(_Wire(notification.id, notification.description, notification.timestamp))
+
+
+_BILLION: Final = 1_000_000_000
+_second: tuple[int, str] = (-1, "")
+
+
+def format_timestamp(nanoseconds: int) -> str:
+    """
+    Write nanoseconds since the epoch as RFC 3339 in UTC.
+
+    The text of the last second is kept: formatting it anew costs more than
+    all else about an event.
+    """
+    global _second
+    second, rest = divmod(nanoseconds, _BILLION)
+    known, text = _second
+    if known != second:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _second = (second, text)
+    return f"{text}.{rest:09d}Z"

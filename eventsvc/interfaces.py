@@ -1,0 +1,178 @@
+"""
+The contracts between the rooms: what an event log is, and the outcomes an
+operation on it can have.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from eventsvc.delivery import Entry
+from eventsvc.event import Event
+
+
+class Refused(Exception):
+    """
+    The operation surely has no effect, now or later.
+
+    @cvar reason: the kind of refusal, as it is counted.
+    """
+
+    reason = "redis_away"
+
+
+class Unknown(Exception):
+    """The operation may have taken effect, or may yet."""
+
+
+class QueueFull(Refused):
+    """The producer holds as many waiting events as it may."""
+
+    reason = "queue_full"
+
+
+class StreamFull(Refused):
+    """The stream is at its hard limit."""
+
+    reason = "stream_full"
+
+
+class KeyConflict(Exception):
+    """The idempotency key was used before with another body."""
+
+
+class KeyRunning(Exception):
+    """A request with the same idempotency key is still running."""
+
+
+@attrs.frozen
+class IdempotencyKey:
+    """
+    What a client calls its request, and what the request is.
+
+    @ivar digest: stands for the key; safe as part of a Redis key.
+    @ivar fingerprint: stands for the route and body of the request.
+    """
+
+    digest: bytes
+    fingerprint: bytes
+
+
+@attrs.frozen
+class Submission:
+    """The events of one request, encoded: all are stored or none."""
+
+    ids: tuple[int, ...]
+    entries: tuple[bytes, ...]
+    key: IdempotencyKey | None = None
+
+
+class Outcome(enum.Enum):
+    """What became of a numbered batch."""
+
+    APPENDED = "appended"
+    #: an earlier attempt of the same number had been applied
+    DUPLICATE = "duplicate"
+    #: the log no longer knows the numbers this lane has used
+    LOST = "lost"
+    #: the stream is at its hard limit; the number is spent
+    FULL = "full"
+
+
+@attrs.frozen
+class Earlier:
+    """What an idempotency key stood for before this batch."""
+
+    fingerprint: bytes
+    ids: tuple[int, ...]
+
+
+@attrs.frozen
+class AppendReply:
+    """
+    @ivar earlier: by digest, the keys that were in use: their submissions
+        were passed over.
+    """
+
+    outcome: Outcome
+    earlier: Mapping[bytes, Earlier] = attrs.field(factory=dict)
+
+
+class IEventLog(Interface):
+    """
+    A stream that takes numbered batches.
+
+    Every operation fails with L{Refused} or L{Unknown} and nothing else.
+    """
+
+    def when_ready() -> Deferred[None]:
+        """Fire when an operation can be tried: at once, or once connected."""
+
+    def append(lane: bytes, number: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
+        """
+        Append a batch at most once.
+
+        @param lane: names the one writer of these numbers.
+        @param number: 1 for a lane's first batch, and one more for each
+            after.  The same number again asks what became of it; with no
+            submissions and the last number it keeps the lane alive.
+        """
+
+
+class IEventGroup(Interface):
+    """
+    One consumer's view of a stream through its group.
+
+    Every operation fails with L{Refused} or L{Unknown} and nothing else;
+    after either the caller starts again with L{open}.
+    """
+
+    def open() -> Deferred[bool]:
+        """
+        Wait for a connection and make sure of the stream and the group.
+
+        Fires with C{True} if the group had to be created.
+        """
+
+    def read(count: int, block: float) -> Deferred[Sequence[Entry]]:
+        """
+        Read at most C{count} new entries, waiting at most C{block} seconds
+        for the first; none is an empty answer.  0 does not wait.
+        """
+
+    def read_pending(after: str, count: int) -> Deferred[Sequence[Entry]]:
+        """
+        List at most C{count} entries that this consumer was given and has
+        not acknowledged, with ids greater than C{after}.
+        """
+
+    def acknowledge(ids: Sequence[str]) -> Deferred[None]:
+        """Say that these entries are done with."""
+
+
+class IEventHandler(Interface):
+    """What a consumer does with an event; a plain callable will do too."""
+
+    def __call__(notification: object) -> object:
+        """
+        Handle a L{eventsvc.event.Notification}.
+
+        Return (or fire with, or await) anything once it is handled; raise to
+        have it delivered again.
+        """
+
+
+class IAppender(Interface):
+    """Takes events in and sees them stored."""
+
+    def append(events: Sequence[Event], key: IdempotencyKey | None) -> Deferred[Sequence[int]]:
+        """
+        Store all of the events or none, and fire with their ids.
+
+        Fails with L{Refused}, L{Unknown}, L{KeyConflict} or L{KeyRunning}.
+        """

@@ -1,0 +1,62 @@
+"""Everything in one process, with a server of its own: to try it out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import attrs
+from twisted.application.service import IService
+
+from eventsvc.embedded import EmbeddedServer, NoServer, find_server, free_port
+from eventsvc.logs import json_log
+from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, RedisSettings, SimulatorSettings
+from eventsvc.tap.consumer import add_consumer
+from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.process import Process
+from eventsvc.tap.producer import add_producer
+from eventsvc.tap.simulator import add_simulator
+
+
+class Options(RoleOptions):
+    """C{twistd eventsvc dev}."""
+
+    synopsis = "Usage: twistd [options] eventsvc dev [options]"
+    settings = (ProducerSettings, ConsumerSettings, SimulatorSettings, LogSettings)
+
+    def postOptions(self) -> None:
+        super().postOptions()
+        try:
+            find_server()
+        except NoServer as remedy:
+            self.fail(str(remedy))
+
+
+def makeService(options: RoleOptions) -> IService:
+    """Build the process that is all roles at once."""
+    from twisted.internet import reactor
+
+    log = json_log(options.read(LogSettings).level)
+    process = Process(reactor, log)
+    redis = RedisSettings(port=free_port())
+    EmbeddedServer(reactor, redis.port, process.fail).setServiceParent(process)
+    listener = add_producer(process, reactor, redis, options.read(ProducerSettings))
+    add_consumer(process, reactor, redis, options.read(ConsumerSettings), log)
+    reactor.callWhenRunning(_begin_traffic, process, reactor, options, listener.port, redis)
+    return process
+
+
+def _begin_traffic(process: Process, reactor: Any, options: RoleOptions, port: int, redis: RedisSettings) -> None:
+    """Post to the producer's port, which is known once it listens."""
+    sys.__stderr__.write(  # type: ignore[union-attr]
+        f"""
+    eventsvc is up; Ctrl-C stops it.
+      producer  http://127.0.0.1:{port}/event
+      server    redis://127.0.0.1:{redis.port}, stream {redis.stream}
+    Post an event yourself:
+      curl -i --data '{{"description": "hello world"}}' http://127.0.0.1:{port}/event
+
+"""
+    )
+    settings = attrs.evolve(options.read(SimulatorSettings), host="127.0.0.1", port=port)
+    add_simulator(process, reactor, settings, process.finish)

@@ -1,0 +1,52 @@
+"""
+Parts that several roles are built of.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from typing import Any
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from eventsvc.appender import Appender
+from eventsvc.redis.connection import Connection, make_endpoint
+from eventsvc.settings import RedisSettings
+
+
+def make_connection(reactor: Any, settings: RedisSettings, **more: Any) -> Connection:
+    """A connection to Redis as the settings say."""
+    return Connection(
+        endpoint=make_endpoint(reactor, settings.host, settings.port, settings.tls, settings.tls_ca),
+        clock=reactor,
+        jitter=random.random,
+        username=settings.username,
+        password=settings.password,
+        database=settings.database,
+        retry_period=settings.retry_period,
+        **more,
+    )
+
+
+def new_lane() -> bytes:
+    """A name for a lane that no other has."""
+    return secrets.token_hex(8).encode()
+
+
+@attrs.define(eq=False, slots=False)
+class AppenderService(Service):
+    """Starts and stops an appender with its process."""
+
+    appender: Appender
+
+    def startService(self) -> None:
+        super().startService()
+        self.appender.start()
+
+    def stopService(self) -> Deferred[None]:
+        """Answer who waits, then end."""
+        super().stopService()
+        return self.appender.drain().addCallback(lambda _: self.appender.stop())

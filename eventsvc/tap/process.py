@@ -1,0 +1,107 @@
+"""
+The manners of a process: JSON logs, exit codes, words instead of tracebacks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from twisted.application.service import IServiceCollection, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import ILogObserver, Logger
+
+from eventsvc.logs import JsonLog
+
+
+class Process(MultiService):
+    """
+    The root of a role's services.
+
+    Its children start in their order and stop in the opposite one, each after
+    the one before has stopped.
+    """
+
+    def __init__(self, reactor: Any, log: JsonLog) -> None:
+        super().__init__()
+        self.reactor = reactor
+        self.log = log
+        self.exit_code = 0
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Take the place of twistd's own log observer."""
+        if not IServiceCollection.providedBy(parent):
+            parent.setComponent(ILogObserver, self.log)
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        self.reactor.callWhenRunning(self._take_signals)
+        self.reactor.addSystemEventTrigger("after", "shutdown", self._leave)
+        super().startService()
+
+    async def _stop_children(self) -> None:
+        for child in reversed(list(self)):
+            try:
+                await maybeDeferred(child.stopService)
+            except Exception:
+                Logger().failure("stopping {name} failed", name=type(child).__name__)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop_children())
+
+    def fail(self, problem: str) -> None:
+        """End the process with 1, for a reason that is worth a sentence."""
+        Logger().critical("{problem}", problem=problem)
+        self.finish(1)
+
+    def finish(self, code: int = 0) -> None:
+        """Stop everything, then end the process."""
+        self.exit_code = code
+        if self.reactor.running:
+            self.reactor.stop()
+
+    def _take_signals(self) -> None:
+        """
+        Let SIGTERM and SIGINT end the process with 0.
+
+        twistd would raise the signal again after a clean shutdown, and the
+        exit status would be that of a process that was killed.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.reactor.callFromThread(self.finish))
+
+    def _leave(self) -> None:
+        """End with a code of our own: nothing else gets one past twistd."""
+        if self.exit_code:
+            sys.stdout.flush()
+            os._exit(self.exit_code)
+
+
+class Listener(Service):
+    """Listens on a TCP port; a port that is taken ends the process in words."""
+
+    def __init__(self, reactor: Any, port: int, factory: IProtocolFactory, interface: str = "") -> None:
+        self.reactor = reactor
+        self.port = port
+        self.factory = factory
+        self.interface = interface
+        self.listening: IListeningPort | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        try:
+            self.listening = self.reactor.listenTCP(self.port, self.factory, interface=self.interface)
+        except CannotListenError as error:
+            sys.stderr.write(f"eventsvc: cannot listen on port {self.port}: {error.socketError}\n")
+            raise SystemExit(1) from None
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        if self.listening is None:
+            return succeed(None)
+        return self.listening.stopListening() or succeed(None)

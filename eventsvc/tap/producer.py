@@ -1,0 +1,60 @@
+"""Takes events in over HTTP and stores them in the stream."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+
+from eventsvc.appender import Appender
+from eventsvc.backlog import Limits
+from eventsvc.logs import json_log
+from eventsvc.redis.log import RedisEventLog, stream_opener
+from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings
+from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.parts import AppenderService, make_connection, new_lane
+from eventsvc.tap.process import Listener, Process
+from eventsvc.web.api import Api
+from eventsvc.web.site import make_site
+
+
+class Options(RoleOptions):
+    """C{twistd eventsvc producer}."""
+
+    synopsis = "Usage: twistd [options] eventsvc producer [options]"
+    settings = ROLES["producer"]
+
+
+def add_producer(process: MultiService, reactor: Any, redis: RedisSettings, settings: ProducerSettings) -> Listener:
+    """Put the parts of a producer into a process."""
+    connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream))
+    appender = Appender(
+        log=RedisEventLog(connection, redis.stream, settings.hard_max, settings.idempotency_window),
+        clock=reactor,
+        new_id=lambda: random.getrandbits(63),
+        new_lane=new_lane,
+        wall_clock=time.time_ns,
+        limits=Limits(
+            batch_events=settings.batch_events,
+            batch_bytes=settings.batch_bytes,
+            queue_events=settings.queue_events,
+            queue_bytes=settings.queue_bytes,
+            wait=settings.write_timeout,
+        ),
+    )
+    site = make_site(Api(appender), settings.request_timeout, reactor)
+    listener = Listener(reactor, settings.port, site)
+    for part in (connection, AppenderService(appender), listener):
+        part.setServiceParent(process)
+    return listener
+
+
+def makeService(options: RoleOptions) -> IService:
+    """Build the process of a producer."""
+    from twisted.internet import reactor
+
+    process = Process(reactor, json_log(options.read(LogSettings).level))
+    add_producer(process, reactor, options.read(RedisSettings), options.read(ProducerSettings))
+    return process

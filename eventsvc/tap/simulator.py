@@ -1,0 +1,56 @@
+"""Posts events to a producer at random times and counts what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random, SystemRandom
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+
+from eventsvc.client import make_client
+from eventsvc.event import Event
+from eventsvc.logs import json_log
+from eventsvc.settings import ROLES, LogSettings, SimulatorSettings
+from eventsvc.simulator import MOST_IN_FLIGHT, Simulator
+from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.process import Process
+
+
+class Options(RoleOptions):
+    """C{twistd eventsvc simulator}."""
+
+    synopsis = "Usage: twistd [options] eventsvc simulator [options]"
+    settings = ROLES["simulator"]
+
+
+def add_simulator(
+    process: MultiService, reactor: Any, settings: SimulatorSettings, done: Callable[[], None]
+) -> Simulator:
+    """Put the parts of a simulator into a process."""
+    client = make_client(reactor, f"http://{settings.host}:{settings.port}", MOST_IN_FLIGHT)
+
+    async def post(event: Event) -> str:
+        return type(await client.post(event)).__name__.lower()
+
+    seed = SystemRandom().getrandbits(32) if settings.seed is None else settings.seed
+    simulator = Simulator(
+        post=post,
+        clock=reactor,
+        random=Random(seed),
+        rate=settings.rate,
+        duration=settings.duration,
+        count=settings.count,
+        done=done,
+    )
+    simulator.setServiceParent(process)
+    return simulator
+
+
+def makeService(options: RoleOptions) -> IService:
+    """Build the process of a simulator."""
+    from twisted.internet import reactor
+
+    process = Process(reactor, json_log(options.read(LogSettings).level))
+    add_simulator(process, reactor, options.read(SimulatorSettings), process.finish)
+    return process

@@ -1,0 +1,27 @@
+"""
+Simulated traffic: when events arrive, and what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+
+def arrivals(rate: float, random: Random) -> Iterator[float]:
+    """
+    Arrival times of a Poisson process, in seconds from its start.
+
+    @param rate: mean events per second.
+    """
+    time = 0.0
+    while True:
+        time += random.expovariate(rate)
+        yield time
+
+
+def describe(number: int, random: Random) -> str:
+    """What the event of this number says."""
+    subject = random.choice(("door", "lamp", "pump", "valve", "sensor"))
+    state = random.choice(("opened", "closed", "started", "stopped", "failed"))
+    return f"{subject} {random.randint(1, 99)} {state} ({number})"

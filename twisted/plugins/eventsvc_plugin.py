@@ -1,0 +1,11 @@
+"""
+Names the services to twistd.  It is imported by every C{twistd --help}, so it
+imports nothing of eventsvc.
+"""
+
+from twisted.application.service import ServiceMaker
+
+eventsvc = ServiceMaker(
+    "eventsvc", "eventsvc.tap", "An event gateway: producer, consumer, simulator or dev.", "eventsvc"
+)
+consumer = ServiceMaker("consumer", "eventsvc.tap.consumer", "The consumer of eventsvc.", "consumer")
