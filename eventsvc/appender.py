@@ -229,7 +229,8 @@ class Appender:
         """
         See a batch through, until it is known what became of it.
 
-        An empty batch renews the lane.
+        An empty batch renews the lane by its last number, which is a
+        duplicate; if it is appended, the log has forgotten number 1.
         """
         number = self._number + 1 if batch else self._number
         in_doubt = False
@@ -251,7 +252,7 @@ class Appender:
                 if not isinstance(error, Unknown):
                     self._log.failure("appending failed in an unexpected way")
             else:
-                if reply.outcome is Outcome.LOST:
+                if reply.outcome is Outcome.LOST or (reply.outcome is Outcome.APPENDED and not batch):
                     self._begin_new_lane()
                     number = 1
                     if batch and not in_doubt:
@@ -281,8 +282,10 @@ class Appender:
 
     def _settle(self, batch: Sequence[Request], reply: AppendReply, in_doubt: bool) -> None:
         """Answer those of a batch who still wait."""
+        if not batch:
+            return
         self.counts.batches += 1
-        if reply.outcome is not Outcome.LOST and batch:
+        if reply.outcome is not Outcome.LOST:
             self._number += 1
         if reply.outcome is Outcome.DUPLICATE and in_doubt:
             self.counts.duplicates_resolved += 1

@@ -24,11 +24,14 @@ class Entry:
 
     @ivar fields: C{None} if the entry was trimmed while it was pending.
     @ivar deliveries: how often it was given to a handler, this time included.
+    @ivar again: it was read before: by this consumer, which may have crashed
+        over it, or by another.
     """
 
     id: str
     fields: Mapping[bytes, bytes] | None
     deliveries: int = 1
+    again: bool = False
 
 
 @attrs.frozen
@@ -41,6 +44,17 @@ class Handle:
 @attrs.frozen
 class PassOver:
     """Nothing to handle: acknowledge it."""
+
+
+@attrs.frozen
+class Retry:
+    """
+    Give it to the handler again.
+
+    @ivar after: seconds from now.
+    """
+
+    after: float
 
 
 @attrs.frozen
@@ -58,8 +72,16 @@ class SetAside:
 Action = Handle | PassOver | SetAside
 
 
-def decide(entry: Entry) -> Action:
-    """Say what an entry asks for."""
+def decide(entry: Entry, max_deliveries: int) -> Action:
+    """
+    Say what an entry asks for.
+
+    Redis counts a delivery when an entry is read, and we count one each time a
+    handler begins with it again.  An entry that was read before, but perhaps
+    never begun with, is given the benefit of that doubt.
+    """
+    if entry.again and entry.deliveries > max_deliveries + 1:
+        return SetAside("failed", f"given up after {entry.deliveries - 1} deliveries that did not end")
     if entry.fields is None:
         return SetAside("trimmed", "the entry was trimmed while it was pending")
     data = entry.fields.get(EVENT_FIELD)
@@ -72,3 +94,39 @@ def decide(entry: Entry) -> Action:
         return Handle(decode_notification(data, entry.id))
     except InvalidEvent as error:
         return SetAside("malformed", str(error))
+
+
+def after_failure(deliveries: int, max_deliveries: int, error: str, jitter: float) -> Retry | SetAside:
+    """
+    Say what follows a failed delivery.
+
+    @param deliveries: how many there were, this one included.
+    @param jitter: from 0 to 1.
+    """
+    if deliveries >= max_deliveries:
+        return SetAside("failed", error)
+    return Retry(min(0.1 * 2.0 ** (deliveries - 1), 10.0) * (0.5 + 0.5 * jitter))
+
+
+@attrs.define
+class Pace:
+    """
+    How many entries to read at once: what is handled in C{span} seconds.
+
+    It begins small and at most doubles, so that a slow handler is found out
+    before much waits behind it.
+    """
+
+    span: float
+    least: int = 1
+    most: int = 1_000
+    size: int = attrs.field(init=False)
+
+    @size.default
+    def _begin_small(self) -> int:
+        return self.least
+
+    def observe(self, handled: int, seconds: float) -> None:
+        """Learn from so many entries handled in so many seconds."""
+        affordable = self.span * handled / seconds if seconds > 0 else self.most
+        self.size = max(self.least, min(self.size * 2, int(affordable), self.most))

@@ -124,6 +124,36 @@ class IEventLog(Interface):
         """
 
 
+@attrs.frozen
+class Claimed:
+    """
+    A page of entries taken over from other consumers.
+
+    @ivar cursor: where the next page begins; C{0-0} after the last.
+    @ivar trimmed: entries that were pending and are gone from the stream.
+    """
+
+    cursor: str
+    entries: Sequence[Entry]
+    trimmed: Sequence[str] = ()
+
+
+@attrs.frozen
+class Measures:
+    """
+    How a stream and its group stand.
+
+    @ivar unread_age: age of the oldest entry not yet delivered, in seconds.
+    @ivar pending_age: age of the oldest entry not yet acknowledged, in seconds.
+    """
+
+    length: int
+    dead: int
+    pending: int
+    unread_age: float
+    pending_age: float
+
+
 class IEventGroup(Interface):
     """
     One consumer's view of a stream through its group.
@@ -148,11 +178,53 @@ class IEventGroup(Interface):
     def read_pending(after: str, count: int) -> Deferred[Sequence[Entry]]:
         """
         List at most C{count} entries that this consumer was given and has
-        not acknowledged, with ids greater than C{after}.
+        not acknowledged, with ids greater than C{after}, without counting
+        that as a delivery.
+        """
+
+    def claim(idle: float, cursor: str, count: int) -> Deferred[Claimed]:
+        """
+        Take over entries that nobody has touched for C{idle} seconds, without
+        counting that as a delivery.
+        """
+
+    def count_delivery(id: str, deliveries: int) -> Deferred[None]:
+        """Note how often an entry was delivered, and that it is in work."""
+
+    def renew(ids: Sequence[str]) -> Deferred[Sequence[str]]:
+        """
+        Say that these entries are in work, so that nobody claims them.
+
+        Fires with those that have another owner by now.
         """
 
     def acknowledge(ids: Sequence[str]) -> Deferred[None]:
         """Say that these entries are done with."""
+
+    def set_aside(id: str, reason: str, error: str, deliveries: int) -> Deferred[bool]:
+        """
+        Move a pending entry to the dead letters and acknowledge it, in one.
+
+        Fires with C{False} if it was not pending any more.
+        """
+
+    def interrupt() -> None:
+        """Give up whatever operation is under way; it may have taken effect."""
+
+    def release(ids: Sequence[str]) -> Deferred[None]:
+        """Let other consumers claim these entries at once."""
+
+    def remove_stale(idle: float) -> Deferred[Sequence[str]]:
+        """Remove consumers without pending entries, unseen for C{idle} seconds."""
+
+    def trim(max_len: int) -> Deferred[int]:
+        """
+        Remove some of the oldest entries past C{max_len} that every group has
+        acknowledged, and fire with how many; 0 means there are none.
+        """
+
+    def measure() -> Deferred[Measures]:
+        """See how the stream and the group stand."""
 
 
 class IEventHandler(Interface):

@@ -1,40 +1,28 @@
 """
-The event log on Redis Streams, for the one who appends and for the one who
-reads through a group.
+The event log on a Redis stream, for the one who appends.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 from zope.interface import implementer
 
-from eventsvc.delivery import Entry
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
-from eventsvc.interfaces import AppendReply, Earlier, IdempotencyKey, IEventGroup, IEventLog, Outcome, Submission
-from eventsvc.redis.connection import REPLY_TIMEOUT, Argument, Connection, ErrorReply, Script, Session
+from eventsvc.interfaces import AppendReply, Earlier, IdempotencyKey, IEventLog, Outcome, Submission
+from eventsvc.redis.connection import Argument, Connection, Session
+from eventsvc.redis.scripts import companion, load_script
 
 #: Seconds a lane is remembered after its last use.
 LANE_TTL: Final = 7 * 86_400
 
 
-def _script(name: str) -> Script:
-    return Script(files("eventsvc.redis").joinpath(name).read_text(encoding="utf-8"))
-
-
-_OPEN: Final = _script("open.lua")
-_APPEND: Final = _script("append.lua")
-
-
-def companion(stream: str, *names: str | bytes) -> bytes:
-    """The key of something that belongs to the stream, in its hash slot."""
-    parts = [name.encode() if isinstance(name, str) else name for name in names]
-    return b":".join([b"{" + stream.encode() + b"}", *parts])
+_OPEN: Final = load_script("open.lua")
+_APPEND: Final = load_script("append.lua")
 
 
 def stream_opener(stream: str) -> Any:
@@ -89,57 +77,3 @@ def _write_record(key: IdempotencyKey, ids: Sequence[int]) -> bytes:
 def _read_record(record: bytes) -> tuple[bytes, Earlier]:
     ids = struct.unpack(f">{(len(record) - 32) // 8}Q", record[32:])
     return record[:16], Earlier(record[16:32], ids)
-
-
-@implementer(IEventGroup)
-@attrs.frozen(eq=False)
-class RedisEventGroup:
-    """Reads a stream as one consumer of a group."""
-
-    connection: Connection
-    stream: str
-    group: str
-    consumer: str
-
-    def open(self) -> Deferred[bool]:
-        return ensureDeferred(self._open())
-
-    async def _open(self) -> bool:
-        await self.connection.when_ready()
-        try:
-            await self.connection.call("XGROUP", "CREATE", self.stream, self.group, "0", "MKSTREAM")
-        except ErrorReply as error:
-            if error.code != "BUSYGROUP":
-                raise
-            return False
-        return True
-
-    def read(self, count: int, block: float) -> Deferred[Sequence[Entry]]:
-        waiting: list[Argument] = ["BLOCK", max(1, round(block * 1000))] if block > 0 else []
-        reply = self.connection.call(
-            *("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count, *waiting),
-            *("STREAMS", self.stream, ">"),
-            timeout=block + REPLY_TIMEOUT,
-        )
-        return reply.addCallback(_read_entries)
-
-    def read_pending(self, after: str, count: int) -> Deferred[Sequence[Entry]]:
-        reply = self.connection.call(
-            *("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count, "STREAMS", self.stream, after)
-        )
-        return reply.addCallback(_read_entries)
-
-    def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
-        reply = self.connection.call("XACK", self.stream, self.group, *ids)
-        return reply.addCallback(lambda _: None)
-
-
-def _read_entries(reply: Any) -> Sequence[Entry]:
-    """The entries in a reply of XREADGROUP on one stream; none at all is C{None}."""
-    if not reply:
-        return ()
-    return [Entry(name.decode(), _read_fields(fields)) for name, fields in reply[0][1]]
-
-
-def _read_fields(fields: list[bytes] | None) -> dict[bytes, bytes] | None:
-    return None if fields is None else dict(zip(fields[::2], fields[1::2], strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.python.reflect import namedAny
 
-from eventsvc.consumer import Consumer
+from eventsvc.consumer import Chore, Consumer
+from eventsvc.in_hand import InHand
 from eventsvc.logs import JsonLog, LogHandler, json_log
-from eventsvc.redis.log import RedisEventGroup
+from eventsvc.redis.group import RedisEventGroup
+from eventsvc.retention import Retention
 from eventsvc.settings import ROLES, ConsumerSettings, LogSettings, RedisSettings
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts import make_connection
@@ -54,11 +57,23 @@ def add_consumer(
 ) -> Consumer:
     """Put the parts of a consumer into a process."""
     connection = make_connection(reactor, redis)
+    group = RedisEventGroup(connection, redis.stream, settings.group, settings.name)
+    retention = Retention(group, reactor, settings.max_len)
     consumer = Consumer(
-        group=RedisEventGroup(connection, redis.stream, settings.group, settings.name),
-        handler=load_handler(settings.handler, log),
+        group=group,
+        in_hand=InHand(
+            group=group,
+            handler=load_handler(settings.handler, log),
+            clock=reactor,
+            jitter=random.random,
+            concurrency=settings.concurrency,
+            max_deliveries=settings.max_deliveries,
+        ),
         clock=reactor,
         block=settings.read_timeout,
+        claim_idle=settings.claim_idle,
+        drain_timeout=settings.drain_timeout,
+        chores=[Chore(1.0, retention.trim)],
     )
     for part in (connection, consumer):
         part.setServiceParent(process)

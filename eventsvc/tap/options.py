@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from twisted.python.usage import Options, UsageError
 
@@ -24,13 +24,13 @@ class RoleOptions(Options):
     """
 
     settings: ClassVar[Sequence[type]] = ()
+    optParameters: ClassVar[list[Any]] = []
 
-    def __init__(self) -> None:
-        self.optParameters = [
+    def __init_subclass__(cls) -> None:
+        cls.optParameters = [
             [row.flag, None, None, f"{row.help} [{row.name}, default {row.show_default()}]"]
-            for _, row in rows(*self.settings)
+            for _, row in rows(*cls.settings)
         ]
-        super().__init__()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line; end the process with 2 if it is wrong."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 import msgspec
+from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from eventsvc.event import InvalidEvent, TooManyEvents
@@ -21,10 +22,6 @@ RETRY_AFTER: Final = b"1"
 
 class InvalidKey(ValueError):
     """An C{Idempotency-Key} that is no structured-field string and no token."""
-
-
-class BodyTooLarge(Exception):
-    """A body of more bytes than a request may carry."""
 
 
 @attrs.frozen
@@ -61,8 +58,28 @@ def all_stored(ids: Sequence[int]) -> Answer:
     return json_answer(HTTPStatus.OK, {"accepted": len(ids), "ids": [str(id) for id in ids]})
 
 
-def _unavailable(error: Exception, stored: str) -> Answer:
-    return problem(503, "Redis Client error", str(error), ((b"Retry-After", RETRY_AFTER),), stored=stored)
+def not_found() -> Answer:
+    """There is nothing at that path."""
+    return problem(404, "Endpoint Not Found", "Endpoint Not Found")
+
+
+def body_too_large(description: str) -> Answer:
+    """A body of more bytes or events than a request may carry."""
+    return problem(413, "Request body too large", description)
+
+
+def unavailable(description: str, stored: str) -> Answer:
+    """
+    The events were not confirmed.
+
+    @param stored: C{no} if they are surely nowhere, or else C{unknown}.
+    """
+    return problem(503, "Redis Client error", description, ((b"Retry-After", RETRY_AFTER),), stored=stored)
+
+
+def unexpected() -> Answer:
+    """The answer to a fault of our own; its cause is in the log alone."""
+    return problem(500, "Internal Server Error", "An unexpected error; see the log of the service")
 
 
 def answer_for(error: BaseException | None, method: str) -> Answer | None:
@@ -77,24 +94,28 @@ def answer_for(error: BaseException | None, method: str) -> Answer | None:
         case InvalidKey():
             return problem(400, "Idempotency-Key", str(error))
         case NotFound():
-            return problem(404, "Endpoint Not Found", "Endpoint Not Found")
+            return not_found()
         case MethodNotAllowed():
             allow = ", ".join(sorted(error.valid_methods or ()))
             return problem(405, method, "Method Not Allowed", ((b"Allow", allow.encode()),))
         case KeyRunning():
             return problem(409, "Idempotency-Key", str(error), ((b"Retry-After", RETRY_AFTER),))
-        case BodyTooLarge() | TooManyEvents():
-            return problem(413, "Request body too large", str(error))
+        case TooManyEvents():
+            return body_too_large(str(error))
         case KeyConflict():
             return problem(422, "Idempotency-Key", str(error))
         case Refused():
-            return _unavailable(error, "no")
+            return unavailable(str(error), "no")
         case Unknown():
-            return _unavailable(error, "unknown")
+            return unavailable(str(error), "unknown")
         case _:
             return None
 
 
-def unexpected() -> Answer:
-    """The answer to a fault of our own; its cause is in the log alone."""
-    return problem(500, "Internal Server Error", "An unexpected error; see the log of the service")
+def render(request: Request, answer: Answer) -> bytes:
+    """Set status and headers of a response, and give its body."""
+    request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
+    for name, value in answer.headers:
+        request.setHeader(name, value)
+    request.setHeader(b"Content-Length", b"%d" % len(answer.body))
+    return answer.body

@@ -1,0 +1,205 @@
+"""
+The entries a consumer has in hand: each goes to the handler, and is done with
+once that has returned.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from inspect import iscoroutine
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from eventsvc.background import run_in_background
+from eventsvc.delivery import Action, Entry, Handle, PassOver, SetAside, after_failure, decide
+from eventsvc.event import Notification
+from eventsvc.interfaces import IEventGroup, Refused, Unknown
+
+#: Takes an event; may return a Deferred or a coroutine.
+Handler = Callable[[Notification], Any]
+
+#: Seconds between attempts to reach Redis about an entry.
+_PAUSE = 0.5
+
+
+@attrs.define(kw_only=True)
+class Counts:
+    """What a consumer has done, in entries; it only grows."""
+
+    handled: int = 0
+    failed: int = 0
+    redelivered: int = 0
+    passed_over: int = 0
+    dead: int = 0
+
+
+@attrs.define(eq=False)
+class InHand:
+    """
+    Works on entries, C{concurrency} at a time and in their order.
+
+    With a concurrency of 1 an entry that has to be tried again holds up those
+    behind it, so that their order is kept.
+
+    @ivar entries: those not yet done with, by id.
+    @ivar done: ids to be acknowledged.
+    """
+
+    group: IEventGroup
+    handler: Handler
+    clock: IReactorTime
+    jitter: Callable[[], float]
+    concurrency: int = 1
+    max_deliveries: int = 5
+    counts: Counts = attrs.field(factory=Counts)
+    entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
+    done: list[str] = attrs.field(factory=list, init=False)
+    _line: deque[Entry] = attrs.field(factory=deque, init=False)
+    _working: dict[str, Deferred[None]] = attrs.field(factory=dict, init=False)
+    _watchers: list[Deferred[None]] = attrs.field(factory=list, init=False)
+    _is_beginning: bool = attrs.field(default=False, init=False)
+    _stopping: bool = attrs.field(default=False, init=False)
+    _cancelled: bool = attrs.field(default=False, init=False)
+    _log = Logger()
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Work on entries, but not on one that is in hand already."""
+        for entry in entries:
+            if entry.id not in self.entries:
+                self.entries[entry.id] = entry
+                self._line.append(entry)
+        self._begin()
+
+    def take_done(self) -> Sequence[str]:
+        """The ids to acknowledge, once."""
+        done, self.done = self.done, []
+        return done
+
+    def when_changed(self) -> Deferred[None]:
+        """Fire when next an entry is done with."""
+        watcher: Deferred[None] = Deferred(self._watchers.remove)
+        self._watchers.append(watcher)
+        return watcher
+
+    async def finish(self) -> None:
+        """Begin with no more, and wait for those begun with."""
+        self._stopping = True
+        while self._working:
+            await self.when_changed()
+
+    def cancel(self) -> None:
+        """Give up those begun with."""
+        self._stopping = self._cancelled = True
+        for work in list(self._working.values()):
+            work.cancel()
+        self._working.clear()
+
+    def _begin(self) -> None:
+        if self._is_beginning:
+            return  # a handler that ended at once: the loop below goes on
+        self._is_beginning = True
+        try:
+            while self._line and len(self._working) < self.concurrency and not self._stopping:
+                self._begin_with(self._line.popleft())
+        finally:
+            self._is_beginning = False
+
+    def _begin_with(self, entry: Entry) -> None:
+        """Give an entry to the handler; most are done with when this returns."""
+        action = decide(entry, self.max_deliveries)
+        attempt: Any = None
+        if isinstance(action, Handle) and not entry.again:
+            try:
+                attempt = self.handler(action.notification)
+            except Exception:
+                attempt = fail()
+            if not isinstance(attempt, Deferred) and not iscoroutine(attempt):
+                self.counts.handled += 1
+                self._end(entry)
+                return
+        work = run_in_background(self._see_through(entry, action, attempt), self._log)
+        if entry.id in self.entries:
+            self._working[entry.id] = work
+
+    async def _see_through(self, entry: Entry, action: Action, attempt: Any) -> None:
+        match action:
+            case Handle(notification):
+                await self._deliver(entry, notification, attempt)
+            case SetAside():
+                await self._set_aside(entry, action, entry.deliveries)
+            case PassOver():
+                self.counts.passed_over += 1
+                self._end(entry)
+
+    async def _deliver(self, entry: Entry, notification: Notification, attempt: Any) -> None:
+        """
+        Deliver an entry until the handler returns or there is no more point.
+
+        @param attempt: the handler's first result, if it was begun with.
+        """
+        deliveries = entry.deliveries
+        while True:
+            if attempt is None:
+                await self._count_delivery(entry.id, deliveries)
+                attempt = maybeDeferred(self.handler, notification)
+            try:
+                await attempt
+            except Exception as error:
+                if self._cancelled:
+                    raise
+                self._log.failure("the handler failed on {id}, delivery {count}", id=entry.id, count=deliveries)
+                self.counts.failed += 1
+                words = f"{type(error).__name__}: {error}"
+                follow = after_failure(deliveries, self.max_deliveries, words, self.jitter())
+            else:
+                self.counts.handled += 1
+                self._end(entry)
+                return
+            if isinstance(follow, SetAside):
+                await self._set_aside(entry, follow, deliveries)
+                return
+            await deferLater(self.clock, follow.after)
+            deliveries += 1
+            attempt = None
+
+    async def _count_delivery(self, id: str, deliveries: int) -> None:
+        """
+        Note that the handler begins again.
+
+        It is noted before, so that an entry that ends the process is given up
+        at last.  If it cannot be noted the handler is not kept waiting.
+        """
+        self.counts.redelivered += 1
+        with suppress(Refused, Unknown):
+            await self.group.count_delivery(id, deliveries)
+
+    async def _set_aside(self, entry: Entry, action: SetAside, deliveries: int) -> None:
+        while True:
+            try:
+                moved = await self.group.set_aside(entry.id, action.reason, action.error, deliveries)
+            except (Refused, Unknown):
+                await deferLater(self.clock, _PAUSE)
+            else:
+                break
+        if moved:
+            self.counts.dead += 1
+            self._log.error("{id} is set aside, {why}: {error}", id=entry.id, why=action.reason, error=action.error)
+        self._end(entry, acknowledge=False)
+
+    def _end(self, entry: Entry, acknowledge: bool = True) -> None:
+        """An entry is done with."""
+        del self.entries[entry.id]
+        self._working.pop(entry.id, None)
+        if acknowledge:
+            self.done.append(entry.id)
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.callback(None)
+        self._begin()

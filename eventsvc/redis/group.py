@@ -1,0 +1,133 @@
+"""
+The event log on a Redis stream, for one consumer of a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, ensureDeferred
+from zope.interface import implementer
+
+from eventsvc.delivery import Entry
+from eventsvc.interfaces import Claimed, IEventGroup, Measures
+from eventsvc.redis.connection import REPLY_TIMEOUT, Argument, Connection, ErrorReply, Script
+from eventsvc.redis.scripts import dead_letters, load_script
+
+_PENDING: Final = load_script("pending.lua")
+_CLAIM: Final = load_script("claim.lua")
+_RENEW: Final = load_script("renew.lua")
+_RELEASE: Final = load_script("release.lua")
+_SET_ASIDE: Final = load_script("set_aside.lua")
+_REMOVE_STALE: Final = load_script("remove_stale.lua")
+_TRIM: Final = load_script("trim.lua")
+_MEASURE: Final = load_script("measure.lua")
+
+#: Entries that one call to trim may remove.
+_TRIM_STEP: Final = 1_000
+
+
+@implementer(IEventGroup)
+@attrs.frozen(eq=False)
+class RedisEventGroup:
+    """Reads a stream as one consumer of a group, over a connection of its own."""
+
+    connection: Connection
+    stream: str
+    group: str
+    consumer: str
+
+    def open(self) -> Deferred[bool]:
+        return ensureDeferred(self._open())
+
+    async def _open(self) -> bool:
+        await self.connection.when_ready()
+        try:
+            await self.connection.call("XGROUP", "CREATE", self.stream, self.group, "0", "MKSTREAM")
+        except ErrorReply as error:
+            if error.code != "BUSYGROUP":
+                raise
+            return False
+        return True
+
+    def read(self, count: int, block: float) -> Deferred[Sequence[Entry]]:
+        waiting: list[Argument] = ["BLOCK", max(1, round(block * 1000))] if block > 0 else []
+        reply = self.connection.call(
+            *("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count, *waiting),
+            *("STREAMS", self.stream, ">"),
+            timeout=block + REPLY_TIMEOUT,
+        )
+        return reply.addCallback(_read_new)
+
+    def read_pending(self, after: str, count: int) -> Deferred[Sequence[Entry]]:
+        first = f"({after}" if after else "-"
+        reply = self._run(_PENDING, first, count)
+        return reply.addCallback(_read_again)
+
+    def claim(self, idle: float, cursor: str, count: int) -> Deferred[Claimed]:
+        reply = self._run(_CLAIM, round(idle * 1000), cursor, count)
+        return reply.addCallback(
+            lambda page: Claimed(page[0].decode(), _read_again(page[1]), [id.decode() for id in page[2]])
+        )
+
+    def count_delivery(self, id: str, deliveries: int) -> Deferred[None]:
+        reply = self.connection.call(
+            *("XCLAIM", self.stream, self.group, self.consumer, 0, id, "RETRYCOUNT", deliveries, "JUSTID")
+        )
+        return reply.addCallback(lambda _: None)
+
+    def renew(self, ids: Sequence[str]) -> Deferred[Sequence[str]]:
+        reply = self._run(_RENEW, *ids)
+        return reply.addCallback(lambda others: [id.decode() for id in others])
+
+    def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
+        reply = self.connection.call("XACK", self.stream, self.group, *ids)
+        return reply.addCallback(lambda _: None)
+
+    def set_aside(self, id: str, reason: str, error: str, deliveries: int) -> Deferred[bool]:
+        words = error.encode("utf-8", "replace")
+        return self._run(_SET_ASIDE, id, reason, words, deliveries).addCallback(bool)
+
+    def interrupt(self) -> None:
+        self.connection.abort("interrupted")
+
+    def release(self, ids: Sequence[str]) -> Deferred[None]:
+        return self._run(_RELEASE, *ids).addCallback(lambda _: None)
+
+    def remove_stale(self, idle: float) -> Deferred[Sequence[str]]:
+        reply = self._run(_REMOVE_STALE, round(idle * 1000))
+        return reply.addCallback(lambda names: [name.decode("utf-8", "replace") for name in names])
+
+    def trim(self, max_len: int) -> Deferred[int]:
+        return self.connection.run(_TRIM, [self.stream], [max_len, _TRIM_STEP])
+
+    def measure(self) -> Deferred[Measures]:
+        reply = self.connection.run(_MEASURE, [self.stream, dead_letters(self.stream)], [self.group])
+        return reply.addCallback(
+            lambda row: Measures(
+                length=row[0], dead=row[1], pending=row[2], unread_age=row[3] / 1000, pending_age=row[4] / 1000
+            )
+        )
+
+    def _run(self, script: Script, *arguments: Argument) -> Deferred[Any]:
+        keys: list[Argument] = [self.stream, dead_letters(self.stream)]
+        everything: list[Argument] = [self.group, self.consumer, *arguments]
+        return self.connection.run(script, keys, everything)
+
+
+def _read_new(reply: Any) -> Sequence[Entry]:
+    """The entries in a reply of XREADGROUP on one stream; none at all is C{None}."""
+    if not reply:
+        return ()
+    return [Entry(id.decode(), _read_fields(fields)) for id, fields in reply[0][1]]
+
+
+def _read_again(rows: Any) -> Sequence[Entry]:
+    """The entries of a script that lists id, deliveries so far and fields."""
+    return [Entry(id.decode(), _read_fields(fields), deliveries + 1, again=True) for id, deliveries, fields in rows]
+
+
+def _read_fields(fields: list[bytes] | None) -> dict[bytes, bytes] | None:
+    return None if fields is None else dict(zip(fields[::2], fields[1::2], strict=True))

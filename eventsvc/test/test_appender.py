@@ -1,0 +1,387 @@
+"""
+Tests for L{eventsvc.appender} and L{eventsvc.backlog}: on a clock, against a
+log in memory whose link is told what to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, product
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+
+from eventsvc.appender import RENEWAL, Appender
+from eventsvc.backlog import Limits
+from eventsvc.event import Event, decode_notification
+from eventsvc.history import History, Op, check
+from eventsvc.interfaces import IdempotencyKey, KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
+from eventsvc.test.clocks import run_clock
+from eventsvc.testing import Fate, Link, MemoryEventLog, MemoryStream
+
+
+def key(name: str, body: str = "body") -> IdempotencyKey:
+    """A key as the edge makes it, but readable."""
+    return IdempotencyKey(name.encode().ljust(16), body.encode().ljust(16))
+
+
+@attrs.define
+class World:
+    """An appender, its log, and what its clients were told."""
+
+    clock: Clock
+    stream: MemoryStream
+    link: Link
+    appender: Appender
+    told: dict[str, Any] = attrs.field(factory=dict)
+
+    def post(self, *descriptions: str, key: IdempotencyKey | None = None) -> Any:
+        """Post events together; the answer is kept under the first one's name."""
+        answering = self.appender.append([Event(text) for text in descriptions], key)
+        answering.addBoth(self._keep, descriptions[0])
+        return answering
+
+    def _keep(self, result: Any, name: str) -> None:
+        self.told[name] = getattr(result, "value", result)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        run_clock(self.clock, seconds)
+
+    def stored(self) -> list[str]:
+        """The descriptions in the stream."""
+        return [decode_notification(data).description for data in self.stream.payloads()]
+
+    def verdict(self) -> Any:
+        """What the judge says of all that was told."""
+        outcomes = {Refused: "refused", Unknown: "unknown"}
+        ops = []
+        for number, (text, told) in enumerate(self.told.items()):
+            outcome = next((name for kind, name in outcomes.items() if isinstance(told, kind)), "ok")
+            ops.append(_op(number, text, outcome, told[0] if outcome == "ok" else None))
+        return check(
+            History(ops=ops, stream=[decode_notification(data) for data in self.stream.payloads()]), least_ok=0
+        )
+
+
+def _op(number: int, text: str, outcome: str, id: int | None) -> Op:
+    return Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id)
+
+
+def make_world(fates: Iterable[Fate] = (), hard_max: int = 1_000_000, **limits: Any) -> World:
+    """A started appender on a clock."""
+    clock = Clock()
+    stream = MemoryStream(clock, hard_max)
+    link = Link(clock, iter(fates))
+    ids, lanes = count(1), count(1)
+    appender = Appender(
+        log=MemoryEventLog(stream, link),
+        clock=clock,
+        new_id=lambda: next(ids),
+        new_lane=lambda: b"lane %d" % next(lanes),
+        wall_clock=lambda: 1_700_000_000_000_000_000,
+        limits=Limits(**limits),
+    )
+    appender.start()
+    return World(clock, stream, link, appender)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = make_world()
+    yield made
+    made.appender.stop()
+    made.run(10.0)
+    assert made.clock.getDelayedCalls() == []
+
+
+def test_an_event_is_answered_once_it_is_stored(world: World) -> None:
+    world.post("one")
+    assert world.told == {}
+    world.run(0.01)
+    assert world.told == {"one": (1,)}
+    assert world.stored() == ["one"]
+
+
+def test_requests_that_arrive_during_a_batch_go_out_together_as_the_next(world: World) -> None:
+    world.post("first")
+    for text in ("second", "third", "fourth"):
+        world.post(text)
+    world.run(1.0)
+    assert world.link.operations == ["append", "append"]
+    assert world.stored() == ["first", "second", "third", "fourth"]
+
+
+def test_a_batch_carries_no_more_than_its_bounds() -> None:
+    world = make_world(batch_events=2)
+    world.post("first")
+    for text in ("a", "b", "c"):
+        world.post(text)
+    world.post("d", "e", "f")
+    world.run(1.0)
+    assert world.link.operations == ["append"] * 4  # first; a b; c; d e f
+    assert len(world.stored()) == 7
+
+
+@pytest.mark.parametrize("limits", [{"queue_events": 2}, {"queue_bytes": 150}])
+def test_a_full_line_refuses_at_once_and_takes_again_when_there_is_room(limits: dict[str, int]) -> None:
+    world = make_world(**limits)
+    world.link.disconnect()
+    for text in ("in flight", "second", "third", "fourth"):
+        world.post(text)
+    assert isinstance(world.told["fourth"], QueueFull)
+    world.link.connect()
+    world.run(1.0)
+    world.post("fifth")
+    world.run(1.0)
+    assert "fifth" in world.stored()
+    assert "fourth" not in world.stored()
+
+
+def test_events_wait_through_a_short_outage(world: World) -> None:
+    world.link.disconnect()
+    world.post("patient")
+    world.run(4.0)
+    assert world.told == {}
+    world.link.connect()
+    world.run(0.01)
+    assert world.told == {"patient": (1,)}
+
+
+def test_an_event_that_was_never_sent_is_refused_when_its_time_is_over(world: World) -> None:
+    world.link.disconnect()
+    world.post("patient")
+    world.run(5.0)
+    assert type(world.told["patient"]) is Refused
+    world.link.connect()
+    world.run(10.0)
+    assert world.stored() == []
+
+
+def test_an_event_whose_batch_is_in_doubt_is_unknown_when_its_time_is_over(world: World) -> None:
+    world.link.expect(Fate.SILENT)
+    world.post("lost")
+    world.run(5.0)
+    assert isinstance(world.told["lost"], Unknown)
+    world.link.cut()
+    world.run(10.0)
+    assert world.stored() == []  # it is asked about without those who gave up
+
+
+def test_a_lost_reply_is_found_out_and_nothing_is_stored_twice(world: World) -> None:
+    world.link.expect(Fate.CUT_AFTER)
+    world.post("once")
+    world.run(1.0)
+    assert world.told == {"once": (1,)}
+    assert world.stored() == ["once"]
+    assert world.appender.counts.duplicates_resolved == 1
+
+
+def test_a_late_first_attempt_finds_its_number_spent(world: World) -> None:
+    world.link.expect(Fate.LATE)
+    world.post("once")
+    world.run(3.0)
+    assert world.stored() == ["once"]
+
+
+def test_a_full_stream_refuses_and_a_late_attempt_does_not_slip_in() -> None:
+    """The answer "not stored" holds when the first attempt arrives after there is room again."""
+    world = make_world([Fate.LATE], hard_max=1)
+    world.stream.add({b"CreateStream": b"stream created"})
+    world.post("refused")
+    world.run(0.1)
+    assert isinstance(world.told["refused"], StreamFull)
+    world.stream.entries.clear()
+    world.run(5.0)
+    assert world.stored() == []
+    world.post("next")
+    world.run(1.0)
+    assert world.stored() == ["next"]
+
+
+def test_a_wiped_log_is_noticed_by_the_next_batch_which_is_stored_all_the_same(world: World) -> None:
+    for text in ("one", "two"):
+        world.post(text)
+        world.run(1.0)
+    world.stream.wipe()
+    with capturedLogs() as logs:
+        world.post("three")
+        world.run(1.0)
+    assert world.told["three"] == (3,)
+    assert world.stored() == ["three"]
+    assert world.appender.counts.lost == 1
+    assert [event["log_level"].name for event in logs] == ["critical"]
+
+
+def test_a_wiped_log_is_noticed_when_no_event_comes(world: World) -> None:
+    world.post("one")
+    world.run(1.0)
+    world.stream.wipe()
+    world.run(2 * RENEWAL)
+    assert world.appender.counts.lost == 1
+    world.run(5 * RENEWAL)
+    assert world.appender.counts.lost == 1
+
+
+def test_a_batch_in_doubt_when_its_lane_is_gone_is_unknown(world: World) -> None:
+    """The lane may have been dropped alone, after the batch was applied."""
+    world.post("one")
+    world.run(1.0)
+    world.link.expect(Fate.CUT_AFTER)
+    world.post("two")
+    world.run(0.002)
+    world.stream.lanes.clear()
+    world.run(1.0)
+    assert isinstance(world.told["two"], Unknown)
+    assert world.stored() == ["one", "two"]
+
+
+def test_a_client_that_leaves_while_its_event_waits_takes_it_along(world: World) -> None:
+    world.link.disconnect()
+    answering = world.post("gone", key=key("k"))
+    answering.cancel()
+    world.link.connect()
+    world.run(1.0)
+    assert world.stored() == []
+    world.post("again", key=key("k"))
+    world.run(1.0)
+    assert world.stored() == ["again"]
+
+
+class TestIdempotencyKey:
+    """A request is stored once under its key, and answered alike each time."""
+
+    def test_the_same_request_gets_the_first_answer(self, world: World) -> None:
+        world.post("one", key=key("k"))
+        world.run(1.0)
+        world.post("again", key=key("k"))
+        world.run(1.0)
+        assert world.told == {"one": (1,), "again": (1,)}
+        assert world.stored() == ["one"]
+        assert world.appender.counts.replayed == 1
+
+    def test_another_body_is_a_conflict(self, world: World) -> None:
+        world.post("one", key=key("k"))
+        world.run(1.0)
+        world.post("other", key=key("k", "other"))
+        world.run(1.0)
+        assert isinstance(world.told["other"], KeyConflict)
+        assert world.stored() == ["one"]
+
+    def test_a_request_still_running_is_told_so(self, world: World) -> None:
+        world.post("one", key=key("k"))
+        world.post("again", key=key("k"))
+        world.post("other", key=key("k", "other"))
+        assert isinstance(world.told["again"], KeyRunning)
+        assert isinstance(world.told["other"], KeyConflict)
+
+    def test_a_request_in_doubt_holds_its_key_until_it_is_resolved(self, world: World) -> None:
+        world.link.expect(Fate.SILENT)
+        world.post("one", key=key("k"))
+        world.run(5.0)
+        world.post("early", key=key("k"))
+        assert isinstance(world.told["early"], KeyRunning)
+        world.link.cut()
+        world.run(1.0)
+        world.post("late", key=key("k"))
+        world.run(1.0)
+        assert world.stored() == ["late"]
+
+    def test_a_refused_request_leaves_its_key_free(self, world: World) -> None:
+        world.link.disconnect()
+        world.post("one", key=key("k"))
+        world.run(5.0)
+        world.link.connect()
+        world.post("again", key=key("k"))
+        world.run(1.0)
+        assert world.stored() == ["again"]
+
+    @pytest.mark.parametrize("fates", list(product(Fate, repeat=2)))
+    def test_a_lost_reply_gives_the_same_answers(self, fates: Sequence[Fate]) -> None:
+        """A replay, a conflict and a new key in one batch, whatever is lost."""
+        world = make_world()
+        world.post("one", key=key("k"))
+        world.run(1.0)
+        world.link.expect(Fate.FINE, *(fate for fate in fates if fate is not Fate.SILENT))
+        world.post("first")
+        world.post("replay", key=key("k"))
+        world.post("conflict", key=key("k2"))
+        world.post("new", key=key("n"))
+        world.run(1.0)
+        assert world.told["replay"] == (1,)
+        assert world.told["new"] == (5,)
+        assert sorted(world.stored()) == ["conflict", "first", "new", "one"]
+
+
+#: What a client does, and when: two alone, two together, one later.
+_SCRIPT = ((0.0, "a"), (0.0, "b"), (0.0005, "c"), (0.06, "d"), (0.3, "e"))
+
+
+@pytest.mark.parametrize("first", list(Fate))
+def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate) -> None:
+    """
+    All runs of four operations, each with every fate: what was confirmed is in
+    the stream exactly once, what was refused is not, the rest at most once.
+    """
+    for rest in product(Fate, repeat=3):
+        fates = (first, *rest)
+        world = make_world(fates)
+        for time, text in _SCRIPT:
+            world.run(time - world.clock.seconds())
+            world.post(text)
+        while len(world.told) < len(_SCRIPT):
+            world.run(1.0)
+            if world.link.connected:
+                world.link.cut()  # a connection that is silent does not last
+        world.run(10.0)
+        verdict = world.verdict()
+        assert verdict.held, (fates, verdict.describe())
+        assert set(world.told) == {text for _, text in _SCRIPT}
+
+
+@pytest.mark.parametrize("first", list(Fate))
+def test_a_wipe_at_any_moment_makes_no_answer_untrue_for_what_comes_after(first: Fate) -> None:
+    for rest, moment in product(product(Fate, repeat=2), (0.0005, 0.0015, 0.03, 0.055, 0.07)):
+        world = make_world((Fate.FINE, first, *rest))
+        world.post("before")
+        world.run(0.01)
+        world.clock.callLater(moment, world.stream.wipe)
+        for text in ("a", "b"):
+            world.post(text)
+        world.run(1.0)
+        world.post("c")
+        for _ in range(8):
+            world.run(1.0)
+            world.link.cut()
+        world.run(1.0)
+        stored = world.stored()
+        assert len(stored) == len(set(stored))
+        for text in ("a", "b", "c"):
+            if isinstance(world.told[text], Refused):
+                assert text not in stored
+        world.post("after")
+        world.run(1.0)
+        assert isinstance(world.told["after"], tuple)
+        assert world.stored().count("after") == 1
+
+
+def test_a_drain_ends_when_every_request_is_answered(world: World) -> None:
+    world.link.disconnect()
+    world.post("one")
+    drained = world.appender.drain()
+    world.run(4.9)
+    assert not drained.called
+    world.run(0.2)
+    assert drained.called
+
+
+def test_what_waits_at_the_end_is_told_what_is_known() -> None:
+    world = make_world([Fate.SILENT])
+    world.post("in flight")
+    world.post("waiting")
+    world.appender.stop()
+    assert isinstance(world.told["in flight"], Unknown)
+    assert type(world.told["waiting"]) is Refused

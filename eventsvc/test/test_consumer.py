@@ -1,0 +1,389 @@
+"""
+Tests for L{eventsvc.consumer} and L{eventsvc.in_hand}: on a clock, against a
+group in memory whose link is told what to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs
+
+from eventsvc.consumer import Chore, Consumer
+from eventsvc.event import EVENT_FIELD, MARKER_FIELD, Notification, encode_notification
+from eventsvc.in_hand import InHand
+from eventsvc.retention import Retention
+from eventsvc.test.clocks import run_clock
+from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+
+
+@attrs.define
+class World:
+    """A stream, and what handlers have seen of it."""
+
+    clock: Clock
+    stream: MemoryStream
+    seen: list[str] = attrs.field(factory=list)
+    consumers: list[Consumer] = attrs.field(factory=list)
+
+    def add(self, *descriptions: str) -> None:
+        """Put events into the stream."""
+        for text in descriptions:
+            self.stream.add({EVENT_FIELD: encode_notification(Notification(1, text, "now"))})
+
+    def consumer(
+        self,
+        handler: Callable[[Notification], Any] | None = None,
+        fates: Iterable[Fate] = (),
+        name: str = "consumer",
+        claim_idle: float = 30.0,
+        **options: Any,
+    ) -> Consumer:
+        """A started consumer."""
+        group = MemoryEventGroup(self.stream, Link(self.clock, iter(fates)), consumer=name)
+        chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
+        drain_timeout = options.pop("drain_timeout", 10.0)
+        in_hand = InHand(
+            group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options
+        )
+        consumer = Consumer(
+            group=group,
+            in_hand=in_hand,
+            clock=self.clock,
+            claim_idle=claim_idle,
+            drain_timeout=drain_timeout,
+            chores=chores,
+        )
+        consumer.startService()
+        self.consumers.append(consumer)
+        return consumer
+
+    def see(self, notification: Notification) -> None:
+        """The handler that only looks."""
+        self.seen.append(notification.description)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        run_clock(self.clock, seconds)
+
+    def stop(self, consumer: Consumer) -> None:
+        """Stop a consumer and see that it ends within its bounds."""
+        self.consumers.remove(consumer)
+        stopping = consumer.stopService()
+        self.run(consumer.drain_timeout + 3.0)
+        assert stopping.called
+
+    @property
+    def pending(self) -> list[int]:
+        """The places of the entries not acknowledged."""
+        return sorted(self.stream.groups["group"].pending)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    clock = Clock()
+    made = World(clock, MemoryStream(clock))
+    yield made
+    for consumer in list(made.consumers):
+        made.stop(consumer)
+    made.run(60.0)
+    assert clock.getDelayedCalls() == []
+
+
+def link_of(consumer: Consumer) -> Link:
+    """The link of a consumer made above."""
+    group = consumer.group
+    assert isinstance(group, MemoryEventGroup)
+    return group.link
+
+
+def crash(consumer: Consumer, world: World) -> None:
+    """End a consumer as kill -9 would: nothing of it is heard any more."""
+    world.consumers.remove(consumer)
+    link_of(consumer).disconnect()
+    link_of(consumer).fates = iter(lambda: Fate.REFUSED, None)
+    assert consumer._running is not None
+    consumer._running.cancel()
+    consumer.in_hand.cancel()
+
+
+def test_events_are_handled_in_order_and_acknowledged(world: World) -> None:
+    world.consumer()
+    world.add("a", "b", "c")
+    world.run(1.0)
+    assert world.seen == ["a", "b", "c"]
+    world.run(10.0)
+    assert world.pending == []
+
+
+def test_an_event_is_not_acknowledged_before_its_handler_returned(world: World) -> None:
+    handling: Deferred[None] = Deferred()
+    world.consumer(lambda _: handling)
+    world.add("a")
+    world.run(20.0)
+    assert world.pending == [1]
+    handling.callback(None)
+    world.run(1.0)
+    assert world.pending == []
+
+
+def test_the_marker_is_passed_over(world: World) -> None:
+    world.stream.add({MARKER_FIELD: b"stream created"})
+    world.consumer()
+    world.add("a")
+    world.run(6.0)
+    assert world.seen == ["a"]
+    assert world.pending == []
+
+
+def test_coroutines_and_deferreds_are_awaited(world: World) -> None:
+    async def handler(notification: Notification) -> None:
+        await deferLater(world.clock, 1.0)
+        world.see(notification)
+
+    world.consumer(handler)
+    world.add("a", "b")
+    world.run(1.5)
+    assert world.seen == ["a"]
+    world.run(1.5)
+    assert world.seen == ["a", "b"]
+
+
+def test_no_more_than_the_concurrency_is_in_work_at_once(world: World) -> None:
+    working: list[Deferred[None]] = []
+
+    def handler(_: Notification) -> Deferred[None]:
+        working.append(Deferred())
+        return working[-1]
+
+    world.consumer(handler, concurrency=3)
+    world.add(*"abcdef")
+    world.run(1.0)
+    assert len(working) == 3
+    working[1].callback(None)
+    world.run(1.0)
+    assert len(working) == 4
+    for work in working[:1] + working[2:]:
+        work.callback(None)
+    world.run(1.0)
+    for work in working[4:]:
+        work.callback(None)
+
+
+class TestFailures:
+    """A failing handler loses nothing, and holds nothing up for ever."""
+
+    def test_a_failed_event_is_tried_again_before_the_next(self, world: World) -> None:
+        def handler(notification: Notification) -> None:
+            world.see(notification)
+            if world.seen == ["a"] or len(world.seen) == 2:
+                raise ValueError("not yet")
+
+        world.consumer(handler)
+        world.add("a", "b")
+        world.run(5.0)
+        assert world.seen == ["a", "a", "a", "b"]
+        world.run(6.0)
+        assert world.pending == []
+
+    def test_it_is_set_aside_after_the_last_delivery(self, world: World) -> None:
+        def handler(notification: Notification) -> Deferred[None] | None:
+            world.see(notification)
+            return fail(ValueError("never")) if notification.description == "a" else None
+
+        consumer = world.consumer(handler, max_deliveries=3)
+        world.add("a", "b")
+        world.run(10.0)
+        assert world.seen == ["a", "a", "a", "b"]
+        assert world.stream.dead == [
+            {"id": "1-0", "reason": "failed", "error": "ValueError: never", "deliveries": "3"}
+        ]
+        assert world.pending == []
+        assert consumer.in_hand.counts.dead == 1
+
+    @pytest.mark.parametrize("fields", [{EVENT_FIELD: b"{"}, {b"other": b"x"}, {EVENT_FIELD: b'{"id":"x"}'}])
+    def test_a_malformed_entry_is_set_aside_at_once(self, world: World, fields: dict[bytes, bytes]) -> None:
+        world.consumer()
+        world.stream.add(fields)
+        world.add("b")
+        world.run(1.0)
+        assert world.seen == ["b"]
+        assert [letter["reason"] for letter in world.stream.dead] == ["malformed"]
+
+    @pytest.mark.parametrize("fates", list(product(Fate, repeat=2)))
+    def test_setting_aside_is_tried_until_it_is_done_and_done_once(self, world: World, fates: Any) -> None:
+        consumer = world.consumer()
+        world.run(1.0)
+        link_of(consumer).expect(Fate.FINE, *(fate for fate in fates if fate is not Fate.SILENT))
+        world.stream.add({EVENT_FIELD: b"{"})
+        world.run(30.0)
+        assert [letter["id"] for letter in world.stream.dead] == ["1-0"]
+        assert world.pending == []
+
+    def test_an_event_that_ends_the_process_is_given_up_at_last(self, world: World) -> None:
+        """Each new process notes the delivery before its handler begins."""
+
+        def handler(notification: Notification) -> Deferred[None] | None:
+            return Deferred() if notification.description == "poison" else world.see(notification)
+
+        world.add("poison", "innocent")
+        for _ in range(10):
+            consumer = world.consumer(handler, max_deliveries=3)
+            world.run(3.0)
+            crash(consumer, world)
+        assert [(letter["id"], letter["reason"]) for letter in world.stream.dead] == [("1-0", "failed")]
+        assert world.seen == ["innocent"]
+
+
+class TestRecovery:
+    """What was read and not acknowledged is taken up again."""
+
+    def test_own_pending_entries_come_before_new_ones(self, world: World) -> None:
+        first = world.consumer(lambda _: Deferred())
+        world.add("a", "b")
+        world.run(1.0)
+        crash(first, world)
+        world.add("c")
+        world.consumer()
+        world.run(2.0)
+        assert world.seen == ["a", "b", "c"]
+
+    def test_an_acknowledgement_that_was_lost_is_sent_again_and_the_event_not_handled_again(self, world: World) -> None:
+        consumer = world.consumer()
+        world.run(1.0)
+        link = link_of(consumer)
+        world.add("a")
+        link.expect(Fate.CUT_BEFORE)
+        world.run(10.0)
+        assert world.seen == ["a"]
+        assert world.pending == []
+
+    def test_entries_left_idle_by_another_are_claimed(self, world: World) -> None:
+        first = world.consumer(lambda _: Deferred(), name="first")
+        world.add("a")
+        world.run(1.0)
+        crash(first, world)
+        world.consumer(name="second")
+        world.run(25.0)
+        assert world.seen == []
+        world.run(50.0)
+        assert world.seen == ["a"]
+        assert world.pending == []
+
+    def test_a_slow_handler_keeps_what_it_has_in_hand(self, world: World) -> None:
+        def slow(notification: Notification) -> Any:
+            world.see(notification)
+            return deferLater(world.clock, 100.0)
+
+        world.consumer(slow, name="slow", concurrency=2)
+        world.add("a", "b", "c")
+        world.run(1.0)
+        world.consumer(name="quick")
+        world.run(90.0)
+        assert sorted(world.seen) == ["a", "b", "c"]
+        world.run(150.0)
+        assert sorted(world.seen) == ["a", "b", "c"]
+
+    def test_a_group_that_is_gone_is_created_at_0_with_an_alarm(self, world: World) -> None:
+        consumer = world.consumer()
+        world.add("a")
+        world.run(1.0)
+        world.stream.groups.clear()
+        with capturedLogs() as logs:
+            world.run(10.0)
+        assert world.seen == ["a", "a"]
+        assert consumer.groups_recreated == 1
+        assert "critical" in {event["log_level"].name for event in logs}
+
+    def test_an_entry_trimmed_while_pending_is_recorded_as_lost(self, world: World) -> None:
+        first = world.consumer(lambda _: Deferred(), name="first")
+        world.add("a")
+        world.run(1.0)
+        crash(first, world)
+        world.stream.entries.clear()
+        second = world.consumer(name="second")
+        world.run(60.0)
+        assert [letter["reason"] for letter in world.stream.dead] == ["trimmed"]
+        assert second.trimmed_while_pending == 1
+
+
+class TestStopping:
+    """A stop is clean, bounded, and hands over what is left."""
+
+    def test_handlers_in_hand_finish_and_are_acknowledged(self, world: World) -> None:
+        def handler(notification: Notification) -> Any:
+            world.see(notification)
+            return deferLater(world.clock, 2.0)
+
+        consumer = world.consumer(handler)
+        world.add("a", "b", "c")
+        world.run(1.0)
+        world.stop(consumer)
+        assert world.seen == ["a"]
+        assert world.pending == []
+        assert world.stream.groups["group"].last == 1  # a slow handler: nothing was read ahead
+
+    def test_what_is_left_is_claimed_by_another_at_once(self, world: World) -> None:
+        consumer = world.consumer(lambda _: Deferred(), name="first", drain_timeout=1.0)
+        world.add("a", "b")
+        world.run(1.0)
+        world.stop(consumer)
+        world.consumer(name="second")
+        world.run(2.0)
+        assert world.seen == ["a", "b"]
+
+    def test_a_stop_while_the_log_is_away_ends_all_the_same(self, world: World) -> None:
+        consumer = world.consumer(lambda _: Deferred(), drain_timeout=1.0)
+        world.add("a")
+        world.run(1.0)
+        link_of(consumer).disconnect()
+        world.stop(consumer)
+
+
+def test_the_stream_is_trimmed_to_its_length_but_never_past_the_unacknowledged(world: World) -> None:
+    handling: list[Deferred[None]] = []
+
+    def handler(_: Notification) -> Deferred[None]:
+        handling.append(Deferred())
+        return handling[-1]
+
+    world.consumer(handler, max_len=3, concurrency=10)
+    world.add(*"abcdef")
+    world.run(5.0)
+    assert len(world.stream.entries) == 6
+    for work in list(handling):
+        work.callback(None)
+    world.run(10.0)
+    assert list(world.stream.entries) == [4, 5, 6]
+
+
+@pytest.mark.parametrize("first", list(Fate))
+def test_whatever_is_lost_at_whichever_step_every_event_is_handled(first: Fate) -> None:
+    """
+    All runs of six operations from the first connection on, each with every
+    fate in three places: every event is handled and acknowledged, in order of
+    first delivery, and none is left pending.
+    """
+    for rest, place in product(product(Fate, repeat=2), range(5)):
+        clock = Clock()
+        world = World(clock, MemoryStream(clock))
+        world.add("a", "b")
+        fates = [Fate.FINE] * place + [first, *rest]
+        consumer = world.consumer(fates=fates)
+        link = link_of(consumer)
+        world.run(0.5)
+        world.add("c", "d")
+        for _ in range(40):
+            world.run(2.0)
+            if link.connected and link._in_flight and Fate.SILENT in fates:
+                link.cut()  # a connection that is silent does not last
+        assert list(dict.fromkeys(world.seen)) == ["a", "b", "c", "d"], fates
+        world.run(10.0)
+        assert world.pending == [], fates
+        world.stop(consumer)

@@ -1,0 +1,120 @@
+"""
+The way to a log in memory, and what goes wrong on it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from eventsvc.interfaces import Refused, Unknown
+
+T = TypeVar("T")
+
+
+class Fate(enum.Enum):
+    """What becomes of one operation."""
+
+    FINE = "it is applied and answered"
+    REFUSED = "it is not applied, and that is the answer"
+    CUT_BEFORE = "the connection is lost before it arrives"
+    CUT_AFTER = "it is applied, and the connection is lost before its reply arrives"
+    LATE = "the connection is lost, and it is applied some time after"
+    SILENT = "nothing comes back until the connection is cut"
+
+
+@attrs.define(eq=False)
+class Link:
+    """
+    The way to a log, and the controller of what goes wrong on it.
+
+    @ivar fates: of the operations to come; all after them are fine.
+    @ivar latency: seconds from an operation to its reply.
+    @ivar repair: seconds from a lost connection to the next.
+    @ivar lateness: seconds after which a late operation is applied.
+    @ivar operations: names of all that were tried.
+    """
+
+    clock: IReactorTime
+    fates: Iterator[Fate] = attrs.field(factory=lambda: iter(()), converter=iter)
+    latency: float = 0.001
+    repair: float = 0.05
+    lateness: float = 0.2
+    connected: bool = True
+    operations: list[str] = attrs.field(factory=list)
+    _waiting: list[Deferred[None]] = attrs.field(factory=list, init=False)
+    _in_flight: list[Deferred[Any]] = attrs.field(factory=list, init=False)
+
+    def expect(self, *fates: Fate) -> None:
+        """Say what becomes of the next operations."""
+        self.fates = iter(fates)
+
+    def when_ready(self) -> Deferred[None]:
+        if self.connected:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiter)
+        return waiter
+
+    def disconnect(self) -> None:
+        """Lose the connection, with all operations under way."""
+        self.connected = False
+        in_flight, self._in_flight = self._in_flight, []
+        for reply in in_flight:
+            reply.errback(Unknown("connection lost"))
+
+    def connect(self) -> None:
+        """Have a connection again."""
+        self.connected = True
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    def cut(self) -> None:
+        """Lose the connection and have the next a little later."""
+        self.disconnect()
+        self.clock.callLater(self.repair, self.connect)
+
+    def carry(
+        self, name: str, apply: Callable[[], T], ready: Callable[[], Deferred[None]] | None = None
+    ) -> Deferred[T]:
+        """
+        Carry an operation there and its reply back.
+
+        @param ready: gives when it may be applied, if not at once.
+        """
+        if not self.connected:
+            return fail(Refused("not connected"))
+        self.operations.append(name)
+        reply: Deferred[T] = Deferred(lambda reply: self._in_flight.remove(reply))
+        self._in_flight.append(reply)
+
+        def answer(result: T | Exception) -> None:
+            if reply in self._in_flight:
+                self._in_flight.remove(reply)
+                reply.errback(result) if isinstance(result, Exception) else reply.callback(result)
+
+        later = self.clock.callLater
+        match next(self.fates, Fate.FINE):
+            case Fate.FINE if ready is not None:
+                ready().addCallback(lambda _: reply in self._in_flight and later(self.latency, answer, apply()))
+            case Fate.FINE:
+                later(self.latency, answer, apply())
+            case Fate.REFUSED:
+                later(self.latency, answer, Refused("told to refuse"))
+            case Fate.CUT_BEFORE:
+                later(self.latency, self.cut)
+            case Fate.CUT_AFTER:
+                apply()
+                later(self.latency, self.cut)
+            case Fate.LATE:
+                later(self.latency, self.cut)
+                later(self.latency + self.lateness, apply)
+            case Fate.SILENT:
+                pass
+        return reply

@@ -1,0 +1,122 @@
+"""
+What Redis holds, in memory, and the log that appends to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
+from eventsvc.interfaces import AppendReply, Earlier, IEventLog, Outcome, Submission
+from eventsvc.testing.link import Link
+
+
+@attrs.define
+class Pending:
+    """An entry that was given to a consumer."""
+
+    consumer: str
+    since: float
+    deliveries: int = 1
+
+
+@attrs.define
+class Group:
+    """How far a group has come."""
+
+    last: int = -1
+    pending: dict[int, Pending] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class MemoryStream:
+    """
+    What Redis holds: entries, groups, lanes, keys and dead letters.
+
+    An entry's id is its place, counted from 1: C{7-0}.
+    """
+
+    clock: IReactorTime
+    hard_max: int = 1_000_000
+    entries: dict[int, dict[bytes, bytes]] = attrs.field(factory=dict)
+    groups: dict[str, Group] = attrs.field(factory=dict)
+    lanes: dict[bytes, tuple[int, Outcome, dict[bytes, Earlier]]] = attrs.field(factory=dict)
+    keys: dict[bytes, Earlier] = attrs.field(factory=dict)
+    dead: list[dict[str, str]] = attrs.field(factory=list)
+    _next: int = 1
+    _watchers: list[Deferred[None]] = attrs.field(factory=list)
+
+    def add(self, fields: dict[bytes, bytes]) -> str:
+        """Append an entry, as a plain XADD would."""
+        place, self._next = self._next, self._next + 1
+        self.entries[place] = fields
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.callback(None)
+        return f"{place}-0"
+
+    def wipe(self) -> None:
+        """Lose everything, as FLUSHALL does."""
+        self.entries.clear()
+        self.groups.clear()
+        self.lanes.clear()
+        self.keys.clear()
+        self.dead.clear()
+
+    def payloads(self) -> list[bytes]:
+        """The events in the stream, in their order."""
+        return [fields[EVENT_FIELD] for fields in self.entries.values() if EVENT_FIELD in fields]
+
+    def when_added(self) -> Deferred[None]:
+        watcher: Deferred[None] = Deferred()
+        self._watchers.append(watcher)
+        return watcher
+
+    def append(self, lane: bytes, number: int, submissions: Iterable[Submission]) -> AppendReply:
+        """What append.lua does."""
+        last, outcome, earlier = self.lanes.get(lane, (0, Outcome.APPENDED, {}))
+        if last == number:
+            return AppendReply(Outcome.FULL if outcome is Outcome.FULL else Outcome.DUPLICATE, earlier)
+        if last != number - 1:
+            return AppendReply(Outcome.LOST)
+        full = len(self.entries) >= self.hard_max
+        batch = list(submissions)
+        digests = [submission.key.digest for submission in batch if submission.key is not None]
+        earlier = {digest: self.keys[digest] for digest in digests if digest in self.keys}
+        for submission in batch:
+            if full or (submission.key is not None and submission.key.digest in earlier):
+                continue
+            for entry in submission.entries:
+                self.add({EVENT_FIELD: entry})
+            if submission.key is not None:
+                self.keys[submission.key.digest] = Earlier(submission.key.fingerprint, submission.ids)
+        outcome = Outcome.FULL if full else Outcome.APPENDED
+        self.lanes[lane] = (number, outcome, earlier)
+        return AppendReply(outcome, earlier)
+
+
+@implementer(IEventLog)
+@attrs.frozen(eq=False)
+class MemoryEventLog:
+    """Appends to a L{MemoryStream}."""
+
+    stream: MemoryStream
+    link: Link
+
+    def when_ready(self) -> Deferred[None]:
+        return self.link.when_ready()
+
+    def append(self, lane: bytes, number: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
+        batch = list(submissions)
+        return self.link.carry("append", lambda: self.stream.append(lane, number, batch))
+
+
+def create_stream(stream: MemoryStream) -> None:
+    """What open.lua does."""
+    if not stream.entries:
+        stream.add({MARKER_FIELD: MARKER_VALUE})

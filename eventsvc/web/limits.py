@@ -1,0 +1,81 @@
+"""
+What a client may ask of the server, and the answer to one that asks for more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from eventsvc.event import MAX_BYTES
+from eventsvc.web.answers import RETRY_AFTER, Answer, body_too_large, problem
+
+#: Most bytes of a request line and its headers, and most headers.
+MAX_HEAD_BYTES: Final = 16_384
+MAX_HEADERS: Final = 100
+#: Most digits of a Content-Length that are worth reading as a number.
+MAX_LENGTH_DIGITS: Final = 15
+#: Most connections at once, unless set.
+MAX_CONNECTIONS: Final = 10_000
+#: Seconds after which a connection without a request is closed.  Common
+#: clients close theirs sooner, so that no request meets the closing.
+IDLE: Final = 300.0
+#: Seconds a client has to take its last answer in.
+LINGER: Final = 2.0
+
+
+def _refusal(status: HTTPStatus, description: str) -> Answer:
+    return problem(status, status.phrase, description)
+
+
+HEAD_TOO_LARGE: Final = _refusal(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"Expected at most {MAX_HEADERS} headers and {MAX_HEAD_BYTES} bytes of them",
+)
+BODY_TOO_LARGE: Final = body_too_large(f"Expected a body of at most {MAX_BYTES} bytes")
+TOO_SLOW: Final = _refusal(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time")
+TOO_MANY_CONNECTIONS: Final = problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "Too many connections",
+    "The server holds as many connections as it may",
+    ((b"Retry-After", RETRY_AFTER),),
+    stored="no",
+)
+
+
+def bad_request(description: str) -> Answer:
+    """The answer to bytes that are no HTTP request, or one of two meanings."""
+    return _refusal(HTTPStatus.BAD_REQUEST, description)
+
+
+#: uri-host [ ":" port ] (RFC 9110, 7.2; RFC 3986, 3.2.2)
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?",
+)
+
+
+def check_head(
+    version: bytes, hosts: Sequence[bytes], lengths: Sequence[bytes], encodings: Sequence[bytes]
+) -> Answer | None:
+    """
+    Refuse a request of which two servers could think differently.
+
+    @param version: C{HTTP/1.1} or C{HTTP/1.0}.
+    @param hosts: the values of all C{Host} headers.
+    @param lengths: the values of all C{Content-Length} headers.
+    @param encodings: the values of all C{Transfer-Encoding} headers.
+    @return: C{None} if all is well.
+    """
+    if len(hosts) > 1 or (not hosts and version == b"HTTP/1.1"):
+        return bad_request(f"Expected one Host header, got {len(hosts)}")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return bad_request("Expected Host to be a name or an address, and perhaps a port")
+    if encodings and (lengths or version != b"HTTP/1.1" or [each.lower() for each in encodings] != [b"chunked"]):
+        return bad_request("Expected a Content-Length, or in HTTP/1.1 Transfer-Encoding: chunked")
+    if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+        return bad_request("Expected one Content-Length, a number")
+    if any(len(length) > MAX_LENGTH_DIGITS or int(length) > MAX_BYTES for length in lengths):
+        return BODY_TOO_LARGE
+    return None
