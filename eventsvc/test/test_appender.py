@@ -5,88 +5,31 @@ log in memory whose link is told what to lose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, product
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
-import attrs
 import pytest
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from eventsvc.appender import RENEWAL, Appender
-from eventsvc.backlog import Limits
-from eventsvc.event import Event, decode_notification
-from eventsvc.history import History, Op, check
-from eventsvc.interfaces import IdempotencyKey, KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
-from eventsvc.test.clocks import run_clock
-from eventsvc.testing import Fate, Link, MemoryEventLog, MemoryStream
+from eventsvc.appender import RENEWAL
+from eventsvc.event import decode_notification
+from eventsvc.history import History, Op, Verdict, check
+from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
+from eventsvc.test.appending import World, key, make_world
+from eventsvc.testing import Fate
 
 
-def key(name: str, body: str = "body") -> IdempotencyKey:
-    """A key as the edge makes it, but readable."""
-    return IdempotencyKey(name.encode().ljust(16), body.encode().ljust(16))
-
-
-@attrs.define
-class World:
-    """An appender, its log, and what its clients were told."""
-
-    clock: Clock
-    stream: MemoryStream
-    link: Link
-    appender: Appender
-    told: dict[str, Any] = attrs.field(factory=dict)
-
-    def post(self, *descriptions: str, key: IdempotencyKey | None = None) -> Any:
-        """Post events together; the answer is kept under the first one's name."""
-        answering = self.appender.append([Event(text) for text in descriptions], key)
-        answering.addBoth(self._keep, descriptions[0])
-        return answering
-
-    def _keep(self, result: Any, name: str) -> None:
-        self.told[name] = getattr(result, "value", result)
-
-    def run(self, seconds: float) -> None:
-        """Let time pass."""
-        run_clock(self.clock, seconds)
-
-    def stored(self) -> list[str]:
-        """The descriptions in the stream."""
-        return [decode_notification(data).description for data in self.stream.payloads()]
-
-    def verdict(self) -> Any:
-        """What the judge says of all that was told."""
-        outcomes = {Refused: "refused", Unknown: "unknown"}
-        ops = []
-        for number, (text, told) in enumerate(self.told.items()):
-            outcome = next((name for kind, name in outcomes.items() if isinstance(told, kind)), "ok")
-            ops.append(_op(number, text, outcome, told[0] if outcome == "ok" else None))
-        return check(
-            History(ops=ops, stream=[decode_notification(data) for data in self.stream.payloads()]), least_ok=0
-        )
-
-
-def _op(number: int, text: str, outcome: str, id: int | None) -> Op:
-    return Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id)
-
-
-def make_world(fates: Iterable[Fate] = (), hard_max: int = 1_000_000, **limits: Any) -> World:
-    """A started appender on a clock."""
-    clock = Clock()
-    stream = MemoryStream(clock, hard_max)
-    link = Link(clock, iter(fates))
-    ids, lanes = count(1), count(1)
-    appender = Appender(
-        log=MemoryEventLog(stream, link),
-        clock=clock,
-        new_id=lambda: next(ids),
-        new_lane=lambda: b"lane %d" % next(lanes),
-        wall_clock=lambda: 1_700_000_000_000_000_000,
-        limits=Limits(**limits),
-    )
-    appender.start()
-    return World(clock, stream, link, appender)
+def judge(world: World) -> Verdict:
+    """What the judge says of all that was told."""
+    outcomes = {Refused: "refused", Unknown: "unknown"}
+    ops = []
+    for number, (text, told) in enumerate(world.told.items()):
+        outcome = next((name for kind, name in outcomes.items() if isinstance(told, kind)), "ok")
+        id = told[0] if outcome == "ok" else None
+        ops.append(Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id))
+    stream = [decode_notification(data) for data in world.stream.payloads()]
+    return check(History(ops=ops, stream=stream), least_ok=0)
 
 
 @pytest.fixture
@@ -127,7 +70,7 @@ def test_a_batch_carries_no_more_than_its_bounds() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"queue_events": 2}, {"queue_bytes": 150}])
-def test_a_full_line_refuses_at_once_and_takes_again_when_there_is_room(limits: dict[str, int]) -> None:
+def test_a_full_line_refuses_at_once_and_takes_again_when_there_is_room(limits: dict[str, Any]) -> None:
     world = make_world(**limits)
     world.link.disconnect()
     for text in ("in flight", "second", "third", "fourth"):
@@ -337,7 +280,7 @@ def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate) ->
             if world.link.connected:
                 world.link.cut()  # a connection that is silent does not last
         world.run(10.0)
-        verdict = world.verdict()
+        verdict = judge(world)
         assert verdict.held, (fates, verdict.describe())
         assert set(world.told) == {text for _, text in _SCRIPT}
 

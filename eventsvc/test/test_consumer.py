@@ -49,9 +49,7 @@ class World:
         group = MemoryEventGroup(self.stream, Link(self.clock, iter(fates)), consumer=name)
         chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
         drain_timeout = options.pop("drain_timeout", 10.0)
-        in_hand = InHand(
-            group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options
-        )
+        in_hand = InHand(group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options)
         consumer = Consumer(
             group=group,
             in_hand=in_hand,
@@ -201,9 +199,7 @@ class TestFailures:
         world.add("a", "b")
         world.run(10.0)
         assert world.seen == ["a", "a", "a", "b"]
-        assert world.stream.dead == [
-            {"id": "1-0", "reason": "failed", "error": "ValueError: never", "deliveries": "3"}
-        ]
+        assert world.stream.dead == [{"id": "1-0", "reason": "failed", "error": "ValueError: never", "deliveries": "3"}]
         assert world.pending == []
         assert consumer.in_hand.counts.dead == 1
 

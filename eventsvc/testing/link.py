@@ -41,7 +41,7 @@ class Link:
     """
 
     clock: IReactorTime
-    fates: Iterator[Fate] = attrs.field(factory=lambda: iter(()), converter=iter)
+    fates: Iterator[Fate] = attrs.field(factory=lambda: iter(()))
     latency: float = 0.001
     repair: float = 0.05
     lateness: float = 0.2

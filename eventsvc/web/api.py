@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from klein import Klein
@@ -38,14 +39,14 @@ class Api:
     async def post_event(self, request: Request) -> bytes:
         body = read_body(request)
         event = decode_event(body)
-        ids = await self.appender.append([event], read_key(request, b"/event", body))
+        ids = await self.appender.append([event], read_key(key_headers(request), b"/event", body))
         return render(request, stored(ids[0]))
 
     @app.route("/events", methods=["POST"])
     async def post_events(self, request: Request) -> bytes:
         body = read_body(request)
         events = decode_events(body)
-        ids = await self.appender.append(events, read_key(request, b"/events", body))
+        ids = await self.appender.append(events, read_key(key_headers(request), b"/events", body))
         return render(request, all_stored(ids))
 
     @app.route("/openapi.json", methods=["GET"])
@@ -53,10 +54,12 @@ class Api:
         return render(request, Answer(200, ((b"Content-Type", b"application/json"),), _OPENAPI))
 
     @app.handle_errors(Exception)
-    def render_error(self, request: Request, failure: Failure) -> bytes | Failure:
+    def render_error(self, request: Any, failure: Failure) -> bytes:
         """What is not expected goes on to L{Request.processingFailed}."""
         answer = answer_for(failure.value, request.method.decode())
-        return failure if answer is None else render(request, answer)
+        if answer is None:
+            failure.raiseException()
+        return render(request, answer)
 
 
 Api.app.url_map.merge_slashes = False
@@ -64,7 +67,7 @@ Api.app.url_map.strict_slashes = True
 Api.app.url_map.redirect_defaults = False
 
 
-def read_body(request: Request) -> bytes:
+def read_body(request: Any) -> bytes:
     """
     The body of a POST.
 
@@ -76,19 +79,23 @@ def read_body(request: Request) -> bytes:
     return body
 
 
-def read_key(request: Request, route: bytes, body: bytes) -> IdempotencyKey | None:
+def key_headers(request: Request) -> Sequence[bytes]:
+    """The values of all C{Idempotency-Key} headers of a request."""
+    values: Sequence[bytes] = request.requestHeaders.getRawHeaders(b"Idempotency-Key", ())
+    return values
+
+
+def read_key(values: Sequence[bytes], route: bytes, body: bytes) -> IdempotencyKey | None:
     """
     What the C{Idempotency-Key} of a request stands for, if it has one.
 
     @raise InvalidKey: there are several, or L{parse_key} does not take it.
     """
-    match request.requestHeaders.getRawHeaders(b"Idempotency-Key", []):
-        case []:
-            return None
-        case [value]:
-            return IdempotencyKey(_digest(parse_key(value)), _digest(route + b"\n" + body))
-        case _:
-            raise InvalidKey("Expected one Idempotency-Key, got several")
+    if not values:
+        return None
+    if len(values) > 1:
+        raise InvalidKey(f"Expected one Idempotency-Key, got {len(values)}")
+    return IdempotencyKey(_digest(parse_key(values[0])), _digest(route + b"\n" + body))
 
 
 def parse_key(value: bytes) -> bytes:

@@ -56,6 +56,19 @@ _HOST: Final = re.compile(
 )
 
 
+def check_length(value: bytes) -> Answer | None:
+    """
+    Refuse a C{Content-Length} that is no number, or one too large.
+
+    @return: C{None} if all is well.
+    """
+    if not value.isdigit():
+        return bad_request("Expected Content-Length to be a number")
+    if len(value) > MAX_LENGTH_DIGITS or int(value) > MAX_BYTES:
+        return BODY_TOO_LARGE
+    return None
+
+
 def check_head(
     version: bytes, hosts: Sequence[bytes], lengths: Sequence[bytes], encodings: Sequence[bytes]
 ) -> Answer | None:
@@ -72,10 +85,8 @@ def check_head(
         return bad_request(f"Expected one Host header, got {len(hosts)}")
     if hosts and not _HOST.fullmatch(hosts[0]):
         return bad_request("Expected Host to be a name or an address, and perhaps a port")
+    if len(lengths) > 1:
+        return bad_request(f"Expected one Content-Length, got {len(lengths)}")
     if encodings and (lengths or version != b"HTTP/1.1" or [each.lower() for each in encodings] != [b"chunked"]):
         return bad_request("Expected a Content-Length, or in HTTP/1.1 Transfer-Encoding: chunked")
-    if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
-        return bad_request("Expected one Content-Length, a number")
-    if any(len(length) > MAX_LENGTH_DIGITS or int(length) > MAX_BYTES for length in lengths):
-        return BODY_TOO_LARGE
     return None

@@ -1,84 +1,155 @@
 """
-The HTTP/1.1 server in front of the routes, with the limits that
-twisted.web lacks.
+The HTTP server in front of the routes.
 """
 
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
-from klein.resource import KleinResource
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import Request, Site
 
 from eventsvc.event import MAX_BYTES
-from eventsvc.web.answers import problem
-from eventsvc.web.api import Api, render
+from eventsvc.web.answers import Answer, not_found, render, unavailable, unexpected
+from eventsvc.web.api import Api
+from eventsvc.web.channel import Channel
+from eventsvc.web.limits import BODY_TOO_LARGE, IDLE, MAX_CONNECTIONS
+
+_TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
 
 
 class BoundedRequest(Request):
-    """
-    A request whose body is kept in memory up to a limit.
+    """A request whose body is kept in memory, up to a limit."""
 
-    @ivar too_large: the body passed the limit and was thrown away.
-    """
-
-    too_large = False
+    channel: Channel
     content: BytesIO
+    site: BoundedSite
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
-        self.too_large = length is not None and length > MAX_BYTES
 
     def handleContentChunk(self, data: bytes) -> None:
         if self.content.tell() + len(data) > MAX_BYTES:
-            self.too_large = True
-        if self.too_large:
-            self.content = BytesIO()
+            self.channel.refuse(BODY_TOO_LARGE)
         else:
             self.content.write(data)
 
+    def getRequestHostname(self) -> bytes:
+        """No route depends on the host, and Klein stumbles over some."""
+        return b"localhost"
 
-class Root(Resource):
-    """Klein's resource, behind the checks it would stumble over."""
+    def process(self) -> None:
+        """Keep from Klein the paths that it would take for others, or fail on."""
+        path = unquote_to_bytes(self.path)
+        if not self.path.startswith(b"/") or path.startswith(b"//") or not _is_utf8(path):
+            self.answer(not_found())
+        else:
+            super().process()
 
-    isLeaf = True
+    def processingFailed(self, reason: Failure) -> None:
+        self._log.failure("a request failed in an unexpected way", reason)
+        self.answer(unexpected())
 
-    def __init__(self, api: Api) -> None:
-        super().__init__()
-        self._routes: KleinResource = api.app.resource()
+    def expire(self) -> None:
+        """Answer that time is over, and cancel what is still being done."""
+        waiting, self.notifications = self.notifications, []
+        for waiter in waiting:
+            waiter.errback(Failure(CancelledError()))
+        self.answer(_TIME_IS_UP)
 
-    def render(self, request: Request) -> bytes | int:
-        try:
-            b"/".join([request.method, *(request.postpath or ())]).decode()
-        except UnicodeDecodeError:
-            return render(request, problem(404, "Endpoint Not Found", "Endpoint Not Found"))
-        self._routes.render(request)
-        return NOT_DONE_YET
+    def answer(self, answer: Answer) -> None:
+        """Write the whole response."""
+        self.write(render(self, answer))
+        self.finish()
 
 
-class QuietSite(Site):
-    """A site without an access log."""
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class BoundedSite(Site):
+    """
+    The routes on a port, without an access log.
+
+    @ivar channels: the connections, but for those that were one too many.
+    @ivar draining: each answer is the last on its connection.
+    """
 
     displayTracebacks = False
     noisy = False
+    protocol: Any = Channel
+
+    def __init__(self, api: Api, timeout: float, clock: IReactorTime, max_connections: int, idle: float) -> None:
+        super().__init__(
+            api.app.resource(),
+            requestFactory=BoundedRequest,
+            parsePOSTFormSubmission=False,  # a body is JSON, whatever its type says
+            timeout=None,  # the channel keeps time itself
+            reactor=clock,
+        )
+        self.timeout = timeout
+        self.max_connections = max_connections
+        self.idle = idle
+        self.channels: set[Channel] = set()
+        self.draining = False
+        self._drained: list[Deferred[None]] = []
+
+    def startFactory(self) -> None:
+        """There is no access log to open."""
 
     def log(self, request: HTTPRequest) -> None:
-        pass
+        """There is no access log to write."""
+
+    def drain(self) -> Deferred[None]:
+        """
+        Let requests in progress end, and close all connections.
+
+        It fires when there are none, at the latest after C{timeout} and
+        L{LINGER}.  Stop listening first.
+        """
+        self.draining = True
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        for channel in list(self.channels):
+            channel.look()
+        self._tell_drained()
+        return drained
+
+    def forget(self, channel: Channel) -> None:
+        """A connection is gone."""
+        self.channels.discard(channel)
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if not self.channels:
+            drained, self._drained = self._drained, []
+            for each in drained:
+                each.callback(None)
 
 
-def make_site(api: Api, timeout: float, clock: IReactorTime) -> Site:
+def make_site(
+    api: Api,
+    timeout: float,
+    clock: IReactorTime,
+    max_connections: int = MAX_CONNECTIONS,
+    idle: float = IDLE,
+) -> BoundedSite:
     """
     Serve the routes.
 
-    @param timeout: seconds without a byte after which a connection is closed.
+    @param timeout: the longest life of one request in seconds: from its first
+        byte until its answer, however slowly it comes.
+    @param max_connections: the most connections at once; one more is told
+        that its events are not stored.
+    @param idle: seconds after which a connection without a request is closed.
     """
-    return QuietSite(
-        Root(api),
-        requestFactory=BoundedRequest,
-        parsePOSTFormSubmission=False,  # a body is JSON, whatever its type says
-        timeout=timeout,
-        reactor=clock,
-    )
+    return BoundedSite(api, timeout, clock, max_connections, idle)

@@ -1,0 +1,218 @@
+"""
+One HTTP/1.1 connection, with the limits that twisted.web lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, Request, datetimeToString
+from twisted.web.http_headers import Headers
+from zope.interface import implementer
+
+from eventsvc.web.answers import Answer
+from eventsvc.web.limits import (
+    HEAD_TOO_LARGE,
+    LINGER,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    TOO_MANY_CONNECTIONS,
+    TOO_SLOW,
+    bad_request,
+    check_head,
+    check_length,
+)
+
+if TYPE_CHECKING:
+    from eventsvc.web.site import BoundedRequest, BoundedSite
+
+
+@implementer(IHalfCloseableProtocol)
+class Channel(HTTPChannel):
+    """
+    A connection: one request at a time, each with a deadline.
+
+    # Note [Last answer]
+
+    A client that is refused may still be sending.  Were the connection closed
+    with bytes unread, TCP would reset it, and the reset can overtake the
+    answer.  So the last answer ends our side alone; what still comes is thrown
+    away until the client closes too, or L{LINGER} is over.
+
+    @ivar leaving: nothing more is read here.
+    """
+
+    totalHeadersSize = MAX_LENGTH = MAX_HEAD_BYTES
+    maxHeaders = MAX_HEADERS
+
+    transport: Any
+    requests: list[BoundedRequest]
+    site: BoundedSite
+    _networkProducer: Any
+    leaving = False
+    _read_lost = False
+    #: what the timer runs for: a request, or the pause before one
+    _timed: bool | None = None
+    _timer: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if len(self.site.channels) >= self.site.max_connections:
+            self.refuse(TOO_MANY_CONNECTIONS)
+        else:
+            self.site.channels.add(self)
+            self.look()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.leaving = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        super().connectionLost(reason)
+        self.site.forget(self)
+
+    # What comes in
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.leaving:
+            super().dataReceived(data)
+            self.look()
+
+    def lineReceived(self, line: bytes) -> None:
+        if line.startswith((b" ", b"\t")):
+            self.refuse(bad_request("A line of the head begins with white space"))
+        else:
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.refuse(HEAD_TOO_LARGE)
+
+    def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        answer = check_length(value.strip(b" \t")) if name.lower() == b"content-length" else None
+        if answer is not None:
+            self.refuse(answer)
+            return False
+        return bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:
+        headers = self.requests[-1].requestHeaders
+        names = (b"Host", b"Content-Length", b"Transfer-Encoding")
+        answer = check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])
+        if answer is None:
+            super().allHeadersReceived()
+        else:
+            self.refuse(answer)
+
+    def allContentReceived(self) -> None:
+        if not self.leaving:
+            super().allContentReceived()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more, but may wait for answers."""
+        self._read_lost = True
+        if self.leaving:
+            self.transport.loseConnection()
+        self.look()
+
+    def writeConnectionLost(self) -> None:
+        """All that was written is on its way."""
+
+    # What goes out
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        options = b",".join(request.requestHeaders.getRawHeaders(b"Connection", ())).lower().split(b",")
+        return version == b"HTTP/1.1" and b"close" not in [option.strip() for option in options]
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        if self.site.draining:
+            self.persistent = False
+        if not self.persistent:
+            headers.setRawHeaders(b"Connection", [b"close"])
+        super().writeHeaders(version, code, reason, headers)
+
+    def refuse(self, answer: Answer) -> None:
+        """Answer whatever the client still sends, and close: see Note [Last answer]."""
+        if self.leaving:
+            return
+        self.leaving = True
+        self.persistent = False
+        self.clearLineBuffer()
+        headers = Headers({b"Date": [datetimeToString()], b"Content-Length": [b"%d" % len(answer.body)]})
+        for name, value in answer.headers:
+            headers.addRawHeader(name, value)
+        self.writeHeaders(b"HTTP/1.1", b"%d" % answer.status, HTTPStatus(answer.status).phrase.encode(), headers)
+        self.transport.write(answer.body)
+        self._networkProducer.unregisterProducer()
+        self.transport.loseWriteConnection()
+        self._start_timer(LINGER, self.transport.abortConnection)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """twisted.web found fault with the request."""
+        if self._receivedHeaderSize > MAX_HEAD_BYTES or self._receivedHeaderCount > MAX_HEADERS:
+            self.refuse(HEAD_TOO_LARGE)
+        else:
+            self.refuse(bad_request("The bytes are not an HTTP/1.1 request"))
+
+    def loseConnection(self) -> None:
+        """Close once all is written; a client that does not read is cut off."""
+        if not self.leaving:
+            self.leaving = True
+            super().loseConnection()
+            self._start_timer(LINGER, self.transport.abortConnection)
+
+    def requestDone(self, request: Request) -> None:
+        self._timed = None  # whatever comes next has its own time
+        super().requestDone(request)
+        self.look()
+
+    def pauseProducing(self) -> None:
+        """
+        The client does not read its answers: make no more of them.
+
+        twisted.web would go on with what was already read, and would go on
+        reading, as it writes only while it handles a request.
+        """
+        super().pauseProducing()
+        self.paused = True
+        self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+        super().resumeProducing()
+        self.dataReceived(b"")
+
+    # Time
+
+    def look(self) -> None:
+        """
+        Close a connection on which nothing more will happen; on any other a
+        request, or the pause before one, has a time to end.
+        """
+        if self.leaving or self._busyReceiving:
+            return
+        started = bool(self.requests or self._buffer or self.paused)
+        answering = self._handlingRequest or self.paused
+        if (self._read_lost and not answering) or (self.site.draining and not started):
+            self.loseConnection()
+        elif started is not self._timed:
+            self._timed = started
+            if started:
+                self._start_timer(self.site.timeout, self._expire)
+            else:
+                self._start_timer(self.site.idle, self.loseConnection)
+
+    def _expire(self) -> None:
+        if self._handlingRequest:
+            self.requests[0].expire()
+        else:
+            self.refuse(TOO_SLOW)
+
+    def _start_timer(self, seconds: float, call: Callable[[], object]) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self.site.reactor.callLater(seconds, call)
