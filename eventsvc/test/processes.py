@@ -73,7 +73,7 @@ class Server:
         except (redis.ConnectionError, redis.TimeoutError):
             return False
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
 
