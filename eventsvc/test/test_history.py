@@ -1,0 +1,153 @@
+"""
+Tests for L{eventsvc.history}: the judge misses nothing, and does not call
+out what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventsvc.event import Notification
+from eventsvc.history import History, Op, Outcome, check
+
+
+def op(description: str, outcome: Outcome = "ok", id: int | None = None, at: float = 0.0, **more: Any) -> Op:
+    """An attempt that took a second; the id of an C{ok} one is its letter's."""
+    number = ord(description[0]) if id is None and outcome == "ok" else id
+    return Op("client", 0, description, at, more.get("ended", at + 1.0), outcome, number)
+
+
+def note(description: str, id: int | None = None) -> Notification:
+    return Notification(ord(description[0]) if id is None else id, description, "2025-02-25T22:06:25.478310425Z")
+
+
+def notes(text: str) -> Sequence[Notification]:
+    return [note(letter) for letter in text]
+
+
+A, B = ord("a"), ord("b")
+
+GOOD = History(
+    ops=[op("a", at=0.0), op("b", at=2.0), op("c", "refused", at=4.0), op("d", "unknown", at=6.0), op("e", at=8.0)],
+    stream=notes("abe"),
+    handled=[A, B, A, ord("e")],
+)
+
+
+class TestHeld:
+    def test_what_was_confirmed_is_there_once_and_what_was_refused_is_not(self) -> None:
+        assert check(GOOD).held
+
+    def test_an_event_in_doubt_may_be_stored(self) -> None:
+        assert check(attrs.evolve(GOOD, stream=notes("abde"), handled=[A, B, ord("d"), ord("e")])).held
+
+    def test_an_event_may_be_set_aside_or_still_pending(self) -> None:
+        assert check(attrs.evolve(GOOD, handled=[A], dead=[B], pending=[ord("e")])).held
+
+    def test_a_repeated_attempt_has_the_first_id(self) -> None:
+        ops = [op("a", "unknown"), op("b", at=1.5), op("a", at=3.0), op("a", at=5.0)]
+        assert check(History(ops=ops, stream=notes("ab"))).held
+
+    def test_attempts_at_the_same_time_may_be_stored_in_either_order(self) -> None:
+        assert check(History(ops=[op("a", at=0.0), op("b", at=0.5)], stream=notes("ba"))).held
+
+    def test_a_wipe_excuses_what_was_sent_before_it_if_it_was_alarmed(self) -> None:
+        assert check(attrs.evolve(GOOD, stream=notes("e"), wiped=3.0, alarms=1)).held
+
+
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        (attrs.evolve(GOOD, stream=notes("ae"), handled=None), "answered 200, but not stored: 'b'"),
+        (attrs.evolve(GOOD, stream=notes("abeb")), "stored more than once: 'b'"),
+        (attrs.evolve(GOOD, stream=notes("abdde"), handled=None), "stored more than once: 'd'"),
+        (attrs.evolve(GOOD, stream=notes("abce"), handled=None), "refused, but stored: 'c'"),
+        (attrs.evolve(GOOD, stream=[*notes("abe"), note("x")], handled=None), "stored, but never sent"),
+        (attrs.evolve(GOOD, stream=[*notes("ae"), note("b", 7)], handled=None), "another id than it was answered: 'b'"),
+        (attrs.evolve(GOOD, handled=[A, B]), "neither handled, set aside nor pending: 'e'"),
+        (attrs.evolve(GOOD, handled=[A, B, ord("e"), 99]), "handled, but not in the stream: '99'"),
+        (attrs.evolve(GOOD, stream=notes("bae")), "stored before an event that was confirmed earlier: 'b'"),
+        (attrs.evolve(GOOD, stream=notes("e"), wiped=3.0), "lost by Redis without an alarm"),
+        (attrs.evolve(GOOD, stream=(), wiped=3.0, alarms=1), "answered 200, but not stored: 'e'"),
+        (History(ops=[op("a"), op("a", id=7, at=2.0)], stream=notes("a")), "answered with more than one id: 'a'"),
+    ],
+)
+def test_a_broken_promise_is_named_with_its_event(history: History, words: str) -> None:
+    verdict = check(history)
+    assert verdict.state == "broke"
+    assert words in verdict.describe()
+
+
+def test_the_order_of_handling_is_judged_where_it_is_promised() -> None:
+    ahead = attrs.evolve(GOOD, handled=[B, A, ord("e")])
+    assert check(ahead).held
+    assert "handled out of order: 'b'" in check(ahead, in_order=True).describe()
+    assert check(GOOD, in_order=True).held  # again is not out of order
+
+
+class TestNoEvidence:
+    def test_too_few_events(self) -> None:
+        assert check(GOOD, least_ok=4).state == "no evidence"
+        assert check(History(ops=[], stream=[])).state == "no evidence"
+
+    def test_a_run_that_was_not_drained(self) -> None:
+        assert check(attrs.evolve(GOOD, drained=False)).state == "no evidence"
+
+    @pytest.mark.parametrize(
+        ("fault", "words"), [((0.0, 1.0), "before"), ((2.5, 3.5), "during"), ((9.0, 9.5), "after")]
+    )
+    def test_too_few_attempts_around_the_fault(self, fault: tuple[float, float], words: str) -> None:
+        verdict = check(attrs.evolve(GOOD, fault=fault), least_each=1)
+        assert verdict.state == "no evidence"
+        assert f"0 attempts began {words} the fault" in verdict.describe()
+
+    def test_no_recovery(self) -> None:
+        ops = [op("a", at=0.0), op("b", "refused", at=2.0), op("c", "refused", at=4.0)]
+        verdict = check(History(ops=ops, stream=notes("a"), fault=(1.5, 3.0)), least_each=1)
+        assert verdict.missing == ("no event was answered 200 after the fault",)
+
+    def test_a_broken_promise_weighs_more(self) -> None:
+        assert check(attrs.evolve(GOOD, stream=notes("ae"), drained=False)).state == "broke"
+
+
+def test_times_are_measured() -> None:
+    verdict = check(attrs.evolve(GOOD, fault=(3.5, 7.0)), least_each=1)
+    assert verdict.held
+    assert verdict.silence == 6.0  # from the end of "b" to the end of "e"
+    assert verdict.recovery == 2.0
+
+
+def test_the_ledger_adds_up() -> None:
+    ledger = check(GOOD).ledger
+    assert ledger["sent"] == ledger["ok"] + ledger["refused"] + ledger["unknown"]
+    assert (ledger["stored"], ledger["handled"], ledger["handled again"]) == (3, 3, 1)
+
+
+def test_many_findings_of_a_kind_are_summed_up() -> None:
+    ops = [op(letter) for letter in "abcdef"]
+    assert "'a', 'b', 'c' and 3 more" in check(History(ops=ops, stream=[])).describe()
+
+
+@given(st.lists(st.sampled_from(["ok", "refused", "unknown"]), min_size=1), st.data())
+def test_any_single_wrong_entry_is_found(outcomes: list[Outcome], data: st.DataObject) -> None:
+    """From a true history, one entry dropped, doubled or added breaks a promise."""
+    ops = [
+        Op("c", n, f"{n}", n * 2.0, n * 2.0 + 1, kind, n if kind == "ok" else None) for n, kind in enumerate(outcomes)
+    ]
+    stored = [n for n, kind in enumerate(outcomes) if kind == "ok" or (kind == "unknown" and data.draw(st.booleans()))]
+    stream = [note(f"{n}", n) for n in stored]
+    assert check(History(ops=ops, stream=stream), least_ok=0).held
+    n = data.draw(st.integers(0, len(ops) - 1))
+    if outcomes[n] == "ok":
+        spoiled = [each for each in stream if each.id != n]
+    elif outcomes[n] == "refused":
+        spoiled = [*stream, note(f"{n}", n)]
+    else:
+        spoiled = [*stream, note(f"{n}", n), note(f"{n}", n)]
+    assert check(History(ops=ops, stream=spoiled), least_ok=0).state == "broke"
