@@ -123,6 +123,34 @@ def test_a_lost_reply_is_found_out_and_nothing_is_stored_twice(world: World) -> 
     assert world.appender.counts.duplicates_resolved == 1
 
 
+def test_an_event_in_doubt_stays_so_when_later_attempts_are_refused(world: World) -> None:
+    world.link.expect(Fate.CUT_AFTER, *[Fate.REFUSED] * 20)
+    world.post("lost")
+    world.run(5.0)
+    assert isinstance(world.told["lost"], Unknown)
+    assert world.stored() == ["lost"]
+
+
+def test_a_batch_in_doubt_is_resolved_when_nobody_waits_for_it(world: World) -> None:
+    """Its number would else be taken for that of the next batch."""
+    world.link.repair = 6.0
+    world.link.expect(Fate.CUT_AFTER)
+    world.post("lost")
+    world.run(5.5)
+    assert isinstance(world.told["lost"], Unknown)
+    world.post("next")
+    world.run(1.0)
+    assert world.told["next"] == (2,)
+    assert world.stored() == ["lost", "next"]
+
+
+def test_an_idle_lane_is_renewed_in_peace(world: World) -> None:
+    world.post("one")
+    world.run(5 * RENEWAL)
+    assert world.link.operations.count("append") > 2
+    assert world.appender.counts.lost == 0
+
+
 def test_a_late_first_attempt_finds_its_number_spent(world: World) -> None:
     world.link.expect(Fate.LATE)
     world.post("once")
@@ -263,15 +291,17 @@ class TestIdempotencyKey:
 _SCRIPT = ((0.0, "a"), (0.0, "b"), (0.0005, "c"), (0.06, "d"), (0.3, "e"))
 
 
+@pytest.mark.parametrize("wait", [5.0, 0.065])
 @pytest.mark.parametrize("first", list(Fate))
-def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate) -> None:
+def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate, wait: float) -> None:
     """
     All runs of four operations, each with every fate: what was confirmed is in
     the stream exactly once, what was refused is not, the rest at most once.
+    With little patience, requests end in the midst of it.
     """
     for rest in product(Fate, repeat=3):
         fates = (first, *rest)
-        world = make_world(fates)
+        world = make_world(fates, wait=wait)
         for time, text in _SCRIPT:
             world.run(time - world.clock.seconds())
             world.post(text)
