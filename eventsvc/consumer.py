@@ -191,7 +191,8 @@ class Consumer(Service):
             return
         self._observe_pace()
         idle = not self.in_hand.entries
-        entries = await self.group.read(room, self.block if idle else min(_SHORT_BLOCK, self.block))
+        block = min(self.block, self.claim_idle / 2 if idle else _SHORT_BLOCK)
+        entries = await self.group.read(room, block)
         if idle:
             self._busy_since = self.clock.seconds()
         self.in_hand.take(entries)
