@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
+from io import BytesIO
 from typing import Any, Final
 
 import attrs
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed
 
-from eventsvc.event import decode_event, decode_events
+from eventsvc.event import Event, decode_event, decode_events
 from eventsvc.interfaces import IAppender, IdempotencyKey
 from eventsvc.web.answers import Answer, InvalidKey, all_stored, answer_for, render, stored
 
@@ -37,17 +39,20 @@ class Api:
 
     @app.route("/event", methods=["POST"])
     async def post_event(self, request: Request) -> bytes:
-        body = read_body(request)
-        event = decode_event(body)
-        ids = await self.appender.append([event], read_key(key_headers(request), b"/event", body))
+        ids = await self._append(request, b"/event", lambda body: [decode_event(body)])
         return render(request, stored(ids[0]))
 
     @app.route("/events", methods=["POST"])
     async def post_events(self, request: Request) -> bytes:
-        body = read_body(request)
-        events = decode_events(body)
-        ids = await self.appender.append(events, read_key(key_headers(request), b"/events", body))
+        ids = await self._append(request, b"/events", decode_events)
         return render(request, all_stored(ids))
+
+    def _append(
+        self, request: Request, route: bytes, decode: Callable[[bytes], Sequence[Event]]
+    ) -> Deferred[Sequence[int]]:
+        """Hand events over; neither they nor the body are kept here while they wait."""
+        body = read_body(request)
+        return self.appender.append(decode(body), read_key(key_headers(request), route, body))
 
     @app.route("/openapi.json", methods=["GET"])
     def get_openapi(self, request: Request) -> bytes:
@@ -69,13 +74,14 @@ Api.app.url_map.redirect_defaults = False
 
 def read_body(request: Any) -> bytes:
     """
-    The body of a POST.
+    Take the body of a POST off the request.
 
     @raise MethodNotAllowed: it was a C{post}: the routes take any case.
     """
     if request.method != b"POST":
         raise MethodNotAllowed(["POST"])
-    body: bytes = request.content.read()
+    content, request.content = request.content, BytesIO()
+    body: bytes = content.getvalue()
     return body
 
 
