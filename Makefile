@@ -23,5 +23,10 @@ demo: $(VENV)/made
 test: $(VENV)/made
 	@$(BIN)/tox run-parallel --parallel-no-spinner -e lint,types,docs,py
 
+chaos: $(VENV)/made
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'
+	@$(BIN)/python -m chaos run --report build/chaos
+	@$(BIN)/python -m chaos self-test --report build/chaos-self-test
+
 clean:
 	rm -rf $(VENV) .tox build dist *.egg-info

@@ -13,12 +13,14 @@ setup(
     package_dir={"": "."},  # so that an editable install finds the plugin too
     packages=[*find_packages(include=["eventsvc", "eventsvc.*"]), "twisted.plugins"],
     package_data={"eventsvc": ["py.typed"], "eventsvc.redis": ["*.lua"], "eventsvc.web": ["*.json"]},
+    entry_points={"console_scripts": ["eventsvc = eventsvc.cli:main"]},
     zip_safe=False,
     install_requires=[
         "attrs >= 24.2",
         "hiredis >= 3.0",
         "klein >= 24.8",
         "msgspec >= 0.19",
+        "prometheus_client >= 0.21",
         "setuptools",
         "treq >= 24.9",
         "twisted[tls] >= 26.10",

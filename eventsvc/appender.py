@@ -5,7 +5,6 @@ in one line, and go out together as the next batch.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -19,6 +18,7 @@ from zope.interface import implementer
 
 from eventsvc.background import run_in_background
 from eventsvc.backlog import Answer, Backlog, Limits, Request
+from eventsvc.counts import Counts
 from eventsvc.event import Event, Notification, encode_notification, format_timestamp
 from eventsvc.interfaces import (
     AppendReply,
@@ -39,20 +39,6 @@ _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
 #: Seconds after which an idle lane is renewed.
 RENEWAL: Final = 10.0
-
-
-@attrs.define(kw_only=True)
-class Counts:
-    """What an appender has seen, in events unless said otherwise; it only grows."""
-
-    accepted: int = 0
-    replayed: int = 0
-    refused: Counter[str] = attrs.field(factory=Counter)
-    unknown: int = 0
-    #: batches
-    batches: int = 0
-    duplicates_resolved: int = 0
-    lost: int = 0
 
 
 @implementer(IAppender)
@@ -121,6 +107,11 @@ class Appender:
         self._running = run_in_background(self._run(), self._log)
         self._schedule_renewal()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether what is submitted will be seen to."""
+        return self._running is not None and not self._running.called
+
     def drain(self) -> Deferred[None]:
         """Fire when every request is answered: at the latest after their wait."""
         return self.backlog.when_settled()
@@ -170,7 +161,7 @@ class Appender:
         try:
             request = self.backlog.put(submission, partial(self._tell, answer, submission))
         except Refused as refused:
-            self._count(submission, refused)
+            self.counts.count(submission, refused)
             raise
         if key is not None:
             self._keys[key.digest] = key
@@ -178,20 +169,8 @@ class Appender:
         return request
 
     def _tell(self, answer: Callable[[Answer], None], submission: Submission, result: Answer) -> None:
-        self._count(submission, result)
+        self.counts.count(submission, result)
         answer(result)
-
-    def _count(self, submission: Submission, result: Answer) -> None:
-        events = len(submission.ids)
-        match result:
-            case Refused():
-                self.counts.refused[result.reason] += events
-            case Unknown():
-                self.counts.unknown += events
-            case tuple() if result is submission.ids:
-                self.counts.accepted += events
-            case tuple():
-                self.counts.replayed += events
 
     def _release(self, request: Request) -> None:
         """The request runs no longer: its key may be used again."""
@@ -235,6 +214,7 @@ class Appender:
         number = self._number + 1 if batch else self._number
         in_doubt = False
         pause = _FIRST_PAUSE
+        begun = self.clock.seconds()
         while True:
             waiting = [request for request in batch if not request.settled]
             if not waiting and batch and not in_doubt:
@@ -257,6 +237,11 @@ class Appender:
                     number = 1
                     if batch and not in_doubt:
                         continue
+                if batch:
+                    now = self.clock.seconds()
+                    arrived = batch[0].deadline - self.limits.wait
+                    sent = [request.submission for request in waiting]
+                    self.counts.observe(sent, reply, now - begun, now - arrived)
                 self._settle(batch, reply, in_doubt)
                 return
             if not batch:
@@ -276,6 +261,7 @@ class Appender:
         self._log.critical(
             "LOST: Redis no longer knows batch {number} of this producer; acknowledged events may be gone",
             number=self._number,
+            details={"alarm": "lost"},
         )
         self._lane = self.new_lane()
         self._number = 0
@@ -294,7 +280,7 @@ class Appender:
         self.backlog.forget_settled()
 
     def _answer(self, submission: Submission, reply: AppendReply) -> Answer:
-        earlier = reply.earlier.get(submission.key.digest) if submission.key is not None else None
+        earlier = reply.find_earlier(submission)
         if earlier is not None:
             if submission.key is not None and earlier.fingerprint == submission.key.fingerprint:
                 return earlier.ids

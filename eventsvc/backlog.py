@@ -92,6 +92,11 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self._line)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more than nine tenths of what it may hold are in it."""
+        return self.events > 0.9 * self.limits.queue_events or self.size > 0.9 * self.limits.queue_bytes
+
     def put(self, submission: Submission, answer: Callable[[Answer], None]) -> Request:
         """
         Let a submission wait.

@@ -9,10 +9,10 @@ from typing import Any, Final
 import attrs
 import msgspec
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent, HTTPConnectionPool, _HTTP11ClientFactory
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived, _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
 
 from eventsvc.event import Event, encode_event
@@ -67,31 +67,41 @@ class Client:
 
     async def post(self, event: Event, key: str | None = None) -> Result:
         """Post an event; whatever happens is one of the three results."""
-        headers = Headers({b"Content-Type": [b"application/json"]})
-        if key is not None:
-            headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
-        asking: Any = self.http.post(f"{self.url}/event", data=encode_event(event), headers=headers)
         try:
-            response = await asking.addTimeout(self.timeout, self.clock)
-            body: bytes = await response.content().addTimeout(self.timeout, self.clock)
+            return await ensureDeferred(self._ask(event, key)).addTimeout(self.timeout, self.clock)
         except CancelledError:
             raise
+        except TimeoutError:
+            return Unknown(f"no answer within {self.timeout:g} s")
         except _NOT_SENT as error:
             return Refused(f"no connection: {error}")
         except Exception as error:
             return Unknown(f"{type(error).__name__}: {error}")
+
+    async def _ask(self, event: Event, key: str | None) -> Result:
+        headers = Headers({b"Content-Type": [b"application/json"]})
+        if key is not None:
+            headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
+        try:
+            response = await self.http.post(f"{self.url}/event", data=encode_event(event), headers=headers)
+        except ResponseNeverReceived as error:
+            if any(reason.check(CancelledError) for reason in error.reasons):
+                raise CancelledError from None
+            raise
+        body = await response.content()
         return _sort(response.code, response.headers.getRawHeaders(b"Event-Id"), body)
 
 
 def _sort(status: int, ids: list[bytes] | None, body: bytes) -> Result:
-    if status == 200 and ids:
+    if status == 200 and ids and ids[0].isdigit():
         return Ok(int(ids[0]))
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem(title=body[:100].decode("utf-8", "replace"))
     why = f"{status} {problem.title}: {problem.description}"
-    if 400 <= status < 500 or problem.stored == "no":
+    # 409: another request with this key is still running, and may store the event
+    if (400 <= status < 500 and status != 409) or problem.stored == "no":
         return Refused(why)
     return Unknown(why)
 

@@ -146,7 +146,10 @@ class Consumer(Service):
         if created and self._opened:
             self.groups_recreated += 1
             self._unconfirmed.clear()
-            self._log.critical("the group was gone and is created anew at 0: events may be lost, others come again")
+            self._log.critical(
+                "the group was gone and is created anew at 0: events may be lost, others come again",
+                details={"alarm": "group_recreated"},
+            )
         self._opened = True
 
     async def _take_up_own(self) -> None:
@@ -177,6 +180,7 @@ class Consumer(Service):
 
     async def _settle(self) -> None:
         """Wait until something in hand is done with, and see to the rest meanwhile."""
+        self.last_round = self.clock.seconds()
         changed = self.in_hand.when_changed()
         try:
             await changed.addTimeout(self.claim_idle / 3, self.clock)
@@ -185,7 +189,22 @@ class Consumer(Service):
         self._acknowledge()
 
     async def _read(self) -> None:
-        room = self._room()
+        """
+        Read new entries and take them in hand.
+
+        # Note [Reading ahead]
+
+        While a batch is handled, Redis looks up the next:
+
+            us:     handle 1 | XACK 1  handle 2 | XACK 2  handle 3
+            Redis:    read 2 |           read 3 |
+
+        Only for the quickest of handlers, so that what is read ahead does not
+        lie about, and only when the last read found as much as it asked for:
+        the next does not block then, which would hold up the acknowledgements
+        behind it.
+        """
+        room = min(self._room(), self._pace.most // 2)
         if room <= 0:
             await self._settle()
             return
@@ -195,7 +214,15 @@ class Consumer(Service):
         entries = await self.group.read(room, block)
         if idle:
             self._busy_since = self.clock.seconds()
-        self.in_hand.take(entries)
+        while entries:
+            may_be_more = len(entries) == self._pace.most // 2 and self._room() >= 2 * len(entries)
+            ahead = self.group.read(len(entries), 0.0) if may_be_more else None
+            self.in_hand.take(entries)
+            if ahead is None:
+                return
+            self._acknowledge()
+            entries = await ahead
+            self._observe_pace()
 
     def _observe_pace(self) -> None:
         """Learn how long it took to handle what was handled since the last read."""
@@ -236,7 +263,11 @@ class Consumer(Service):
             self.claimed += len(page.entries)
             if page.trimmed:
                 self.trimmed_while_pending += len(page.trimmed)
-                self._log.critical("{count} pending events were trimmed: they are lost", count=len(page.trimmed))
+                self._log.critical(
+                    "{count} pending events were trimmed: they are lost",
+                    count=len(page.trimmed),
+                    details={"alarm": "trimmed_pending"},
+                )
             self._take_again(page.entries)
             if page.cursor == "0-0":
                 return

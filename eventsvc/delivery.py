@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+import msgspec
 
 from eventsvc.event import (
     EVENT_FIELD,
@@ -17,8 +18,7 @@ from eventsvc.event import (
 )
 
 
-@attrs.frozen
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """
     An entry of the stream, as a consumer is given it.
 
@@ -34,8 +34,7 @@ class Entry:
     again: bool = False
 
 
-@attrs.frozen
-class Handle:
+class Handle(msgspec.Struct, frozen=True):
     """Give the notification to the handler."""
 
     notification: Notification
@@ -105,7 +104,7 @@ def after_failure(deliveries: int, max_deliveries: int, error: str, jitter: floa
     """
     if deliveries >= max_deliveries:
         return SetAside("failed", error)
-    return Retry(min(0.1 * 2.0 ** (deliveries - 1), 10.0) * (0.5 + 0.5 * jitter))
+    return Retry(min(0.1 * 2.0 ** min(deliveries - 1, 10), 10.0) * (0.5 + 0.5 * jitter))
 
 
 @attrs.define
@@ -129,4 +128,4 @@ class Pace:
     def observe(self, handled: int, seconds: float) -> None:
         """Learn from so many entries handled in so many seconds."""
         affordable = self.span * handled / seconds if seconds > 0 else self.most
-        self.size = max(self.least, min(self.size * 2, int(affordable), self.most))
+        self.size = max(self.least, int(min(self.size * 2, affordable, self.most)))

@@ -64,10 +64,13 @@ def server_command(port: int, options: Sequence[str] = ()) -> list[str]:
     """
     The command of a server that keeps nothing on disk and ends with its parent.
 
+    It gets a session of its own: Ctrl-C in a terminal goes to all processes in
+    front, and would end the server before its parent has done with it.
+
     @param options: more of the server's own options.
     """
-    setpriv = shutil.which("setpriv")
-    lifeline = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    has_tools = shutil.which("setsid") and shutil.which("setpriv")
+    lifeline = ["setsid", "setpriv", "--pdeathsig", "TERM", "--"] if has_tools else []
     return [
         *(*lifeline, find_server(), "--bind", "127.0.0.1", "--port", str(port)),
         *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", *options),

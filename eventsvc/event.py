@@ -5,8 +5,8 @@ Notification Message the stream holds.  Bytes become values here, once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from time import gmtime, strftime
 from typing import Final
 
 import msgspec
@@ -57,6 +57,8 @@ class _Wire(msgspec.Struct, frozen=True):
     timestamp: str
 
 
+_BLANK: Final = b" \t\r\n"  # JSON's white space
+
 _event_decoder: Final = msgspec.json.Decoder(Event)
 _events_decoder: Final = msgspec.json.Decoder(list[Event])
 _notification_decoder: Final = msgspec.json.Decoder(_Wire)
@@ -79,26 +81,35 @@ def decode_event(body: bytes, line: int | None = None) -> Event:
 
 def decode_events(body: bytes) -> Sequence[Event]:
     """
-    Read a batch: a JSON array of EMs, or NDJSON with one EM a line.
+    Read a batch: a JSON array of EMs, or NDJSON with one EM on each line that
+    is not blank.
 
     @raise InvalidEvent: as L{decode_event}, or there is no event at all.
     @raise TooManyEvents: there are more than L{MAX_EVENTS}.
     """
-    is_array = body.lstrip(b" \t\r\n").startswith(b"[")
-    try:
-        body.decode()
-        events = _events_decoder.decode(body) if is_array else _event_decoder.decode_lines(body)
-    except (ValueError, RecursionError) as error:
-        if not is_array:
-            for number, line in enumerate(body.split(b"\n"), 1):
-                if line.strip():
-                    decode_event(line, number)
-        raise InvalidEvent(_explain(error)) from None
+    if body.lstrip(_BLANK).startswith(b"["):
+        try:
+            body.decode()
+            events = _events_decoder.decode(body)
+        except (ValueError, RecursionError) as error:
+            raise InvalidEvent(_explain(error)) from None
+    else:
+        events = _decode_lines(body)
     if not events:
         raise InvalidEvent("Expected at least one event, got none")
     if len(events) > MAX_EVENTS:
         raise TooManyEvents(f"Expected at most {MAX_EVENTS} events, got {len(events)}")
     return events
+
+
+def _decode_lines(body: bytes) -> list[Event]:
+    lines = body.split(b"\n")
+    try:
+        body.decode()
+        return [_event_decoder.decode(line) for line in lines if line.strip(_BLANK)]
+    except (ValueError, RecursionError):
+        # once more, slowly, to say which line it is
+        return [decode_event(line, number) for number, line in enumerate(lines, 1) if line.strip(_BLANK)]
 
 
 def _explain(error: Exception, line: int | None = None) -> str:
@@ -107,6 +118,8 @@ def _explain(error: Exception, line: int | None = None) -> str:
             text = "JSON is nested too deeply"
         case UnicodeDecodeError():
             text = f"Body is not UTF-8: {error.reason} (byte {error.start})"
+        case msgspec.DecodeError() if str(error) == "Input data was truncated":
+            text = "JSON is malformed: it ends too early, or with half a surrogate pair"
         case _:
             text = str(error)
     if "missing required field `description`" in text and "$" not in text:
@@ -154,6 +167,6 @@ def format_timestamp(nanoseconds: int) -> str:
     second, rest = divmod(nanoseconds, _BILLION)
     known, text = _second
     if known != second:
-        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
         _second = (second, text)
     return f"{text}.{rest:09d}Z"

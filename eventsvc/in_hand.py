@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from eventsvc.background import run_in_background
 from eventsvc.delivery import Action, Entry, Handle, PassOver, SetAside, after_failure, decide
@@ -24,6 +25,11 @@ from eventsvc.interfaces import IEventGroup, Refused, Unknown
 
 #: Takes an event; may return a Deferred or a coroutine.
 Handler = Callable[[Notification], Any]
+
+
+def nothing_to_flush() -> None:
+    """A handler that keeps nothing back."""
+
 
 #: Seconds between attempts to reach Redis about an entry.
 _PAUSE = 0.5
@@ -45,9 +51,14 @@ class InHand:
     """
     Works on entries, C{concurrency} at a time and in their order.
 
+    Those whose handler returns at once are done with together: a handler that
+    keeps something back to do it for all of them has C{flush} to do it in.
+
     With a concurrency of 1 an entry that has to be tried again holds up those
     behind it, so that their order is kept.
 
+    @ivar flush: called before an entry is done with; what it raises is a
+        failure of the handler.
     @ivar entries: those not yet done with, by id.
     @ivar done: ids to be acknowledged.
     """
@@ -58,6 +69,7 @@ class InHand:
     jitter: Callable[[], float]
     concurrency: int = 1
     max_deliveries: int = 5
+    flush: Callable[[], object] = nothing_to_flush
     counts: Counts = attrs.field(factory=Counts)
     entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
     done: list[str] = attrs.field(factory=list, init=False)
@@ -71,10 +83,9 @@ class InHand:
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Work on entries, but not on one that is in hand already."""
-        for entry in entries:
-            if entry.id not in self.entries:
-                self.entries[entry.id] = entry
-                self._line.append(entry)
+        new = {entry.id: entry for entry in entries if entry.id not in self.entries}
+        self.entries.update(new)
+        self._line.extend(new.values())
         self._begin()
 
     def take_done(self) -> Sequence[str]:
@@ -105,14 +116,31 @@ class InHand:
         if self._is_beginning:
             return  # a handler that ended at once: the loop below goes on
         self._is_beginning = True
+        handled: list[Entry] = []
         try:
             while self._line and len(self._working) < self.concurrency and not self._stopping:
-                self._begin_with(self._line.popleft())
+                entry = self._line.popleft()
+                if self._begin_with(entry):
+                    handled.append(entry)
         finally:
             self._is_beginning = False
+        if handled:
+            self._end_run(handled)
 
-    def _begin_with(self, entry: Entry) -> None:
-        """Give an entry to the handler; most are done with when this returns."""
+    def _end_run(self, handled: Sequence[Entry]) -> None:
+        """The handler returned at once for each of these."""
+        try:
+            self.flush()
+        except Exception:
+            failure = Failure()
+            for entry in handled:
+                self._work_on(entry, decide(entry, self.max_deliveries), fail(failure))
+        else:
+            self.counts.handled += len(handled)
+            self._end([entry.id for entry in handled])
+
+    def _begin_with(self, entry: Entry) -> bool:
+        """Give an entry to the handler; say if it has returned already."""
         action = decide(entry, self.max_deliveries)
         attempt: Any = None
         if isinstance(action, Handle) and not entry.again:
@@ -121,9 +149,11 @@ class InHand:
             except Exception:
                 attempt = fail()
             if not isinstance(attempt, Deferred) and not iscoroutine(attempt):
-                self.counts.handled += 1
-                self._end(entry)
-                return
+                return True
+        self._work_on(entry, action, attempt)
+        return False
+
+    def _work_on(self, entry: Entry, action: Action, attempt: Any) -> None:
         work = run_in_background(self._see_through(entry, action, attempt), self._log)
         if entry.id in self.entries:
             self._working[entry.id] = work
@@ -136,7 +166,7 @@ class InHand:
                 await self._set_aside(entry, action, entry.deliveries)
             case PassOver():
                 self.counts.passed_over += 1
-                self._end(entry)
+                self._end([entry.id])
 
     async def _deliver(self, entry: Entry, notification: Notification, attempt: Any) -> None:
         """
@@ -151,6 +181,7 @@ class InHand:
                 attempt = maybeDeferred(self.handler, notification)
             try:
                 await attempt
+                self.flush()
             except Exception as error:
                 if self._cancelled:
                     raise
@@ -160,7 +191,7 @@ class InHand:
                 follow = after_failure(deliveries, self.max_deliveries, words, self.jitter())
             else:
                 self.counts.handled += 1
-                self._end(entry)
+                self._end([entry.id])
                 return
             if isinstance(follow, SetAside):
                 await self._set_aside(entry, follow, deliveries)
@@ -190,15 +221,22 @@ class InHand:
                 break
         if moved:
             self.counts.dead += 1
-            self._log.error("{id} is set aside, {why}: {error}", id=entry.id, why=action.reason, error=action.error)
-        self._end(entry, acknowledge=False)
+            self._log.error(
+                "{id} is set aside, {why}: {error}",
+                id=entry.id,
+                why=action.reason,
+                error=action.error,
+                details={"alarm": "dead_letter"},
+            )
+        self._end([entry.id], acknowledge=False)
 
-    def _end(self, entry: Entry, acknowledge: bool = True) -> None:
-        """An entry is done with."""
-        del self.entries[entry.id]
-        self._working.pop(entry.id, None)
+    def _end(self, ids: Sequence[str], acknowledge: bool = True) -> None:
+        """Entries are done with."""
+        for id in ids:
+            del self.entries[id]
+            self._working.pop(id, None)
         if acknowledge:
-            self.done.append(entry.id)
+            self.done += ids
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
             watcher.callback(None)

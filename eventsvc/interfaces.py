@@ -102,6 +102,10 @@ class AppendReply:
     outcome: Outcome
     earlier: Mapping[bytes, Earlier] = attrs.field(factory=dict)
 
+    def find_earlier(self, submission: Submission) -> Earlier | None:
+        """What the key of a submission stood for, if it was in use."""
+        return self.earlier.get(submission.key.digest) if submission.key is not None else None
+
 
 class IEventLog(Interface):
     """

@@ -89,8 +89,13 @@ def _switch(text: str) -> bool:
     ]
 
 
+def _text(text: str) -> str:
+    text.encode()
+    return text
+
+
 def _name(text: str) -> str:
-    if not text or any(ord(character) <= 32 or ord(character) == 127 for character in text):
+    if not text or " " in text or not text.isprintable():
         raise ValueError
     return text
 
@@ -107,7 +112,7 @@ def _optional_count(text: str) -> int | None:
 
 _DAY = 86_400.0
 
-TEXT = Kind("text", str)
+TEXT = Kind("UTF-8 text", _text)
 NAME = Kind("a name without white space", _name)
 STREAM = Kind("a name without white space or braces", _stream)
 PORT = Kind("a port number from 1 to 65535", _integer(1, 65535))
@@ -291,9 +296,9 @@ def _find(row: Setting, environment: Mapping[str, str], flags: Mapping[str, str 
             raise InvalidSettings(f"{row.name} and {row.name}_FILE are both set: expected one of them")
         try:
             return f"{row.name}_FILE", Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             problem = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise InvalidSettings(f"{row.name}_FILE={path!r}: expected a readable text file ({problem})") from None
+            raise InvalidSettings(f"{row.name}_FILE={path!r}: expected a readable UTF-8 file ({problem})") from None
     return None if text is None else (row.name, text)
 
 

@@ -5,6 +5,7 @@ producer is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final
@@ -24,6 +25,8 @@ from eventsvc.traffic import arrivals, describe
 PROGRESS: Final = 5.0
 #: Requests under way at once; an arrival past it is counted and dropped.
 MOST_IN_FLIGHT: Final = 256
+#: Arrivals that are overdue, after which others get their turn.
+_MOST_AT_ONCE: Final = 100
 
 
 @attrs.define(kw_only=True)
@@ -80,13 +83,14 @@ class Simulator(Service):
 
     async def _run(self) -> None:
         start = self.clock.seconds()
+        end = math.inf if self.duration is None else start + self.duration
         for number, arrival in enumerate(arrivals(self.rate, self.random), 1):
-            if self.duration is not None and arrival > self.duration:
-                await deferLater(self.clock, max(0.0, start + self.duration - self.clock.seconds()))
+            now = self.clock.seconds()
+            due = min(start + arrival, end)
+            if due > now or number % _MOST_AT_ONCE == 0:
+                await deferLater(self.clock, max(0.0, due - now))
+            if max(due, now) >= end:
                 break
-            pause = start + arrival - self.clock.seconds()
-            if pause > 0:
-                await deferLater(self.clock, pause)
             self._send(Event(describe(number, self.random)))
             if number == self.count:
                 break

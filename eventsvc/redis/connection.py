@@ -101,6 +101,15 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         except txredisapi.RedisError as error:
             self.abort(f"not the Redis protocol: {error}")
 
+    def tryConvertData(self, data: object) -> object:
+        """Replies stay as hiredis gives them."""
+        return data
+
+    def _build_command(self, *arguments: Any, **_: object) -> bytes:
+        """hiredis is an order of magnitude quicker at this."""
+        command: bytes = hiredis.pack_command(arguments)
+        return command
+
     def replyReceived(self, reply: object) -> None:
         """
         Hand a reply to the oldest command that waits.
@@ -162,6 +171,12 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
             return self._sort(result) if isinstance(result, Failure) else result
 
         return reply.addBoth(settle)
+
+    def flush(self) -> None:
+        """Send what was written now, not in the reactor's next turn."""
+        write = getattr(self.transport, "doWrite", None)  # there is none under TLS
+        if write is not None and not self.reason:
+            write()
 
     async def run(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], timeout: float = REPLY_TIMEOUT
@@ -313,6 +328,11 @@ class Connection(Service):
         if self._session is None:
             return fail(NotConnected("Redis is not connected"))
         return ensureDeferred(self._session.run(script, keys, arguments, timeout))
+
+    def flush(self) -> None:
+        """As L{Session.flush}."""
+        if self._session is not None:
+            self._session.flush()
 
     def abort(self, why: str) -> None:
         """Give the present session up."""

@@ -59,6 +59,7 @@ class RedisEventGroup:
             *("STREAMS", self.stream, ">"),
             timeout=block + REPLY_TIMEOUT,
         )
+        self.connection.flush()
         return reply.addCallback(_read_new)
 
     def read_pending(self, after: str, count: int) -> Deferred[Sequence[Entry]]:
@@ -130,4 +131,8 @@ def _read_again(rows: Any) -> Sequence[Entry]:
 
 
 def _read_fields(fields: list[bytes] | None) -> dict[bytes, bytes] | None:
-    return None if fields is None else dict(zip(fields[::2], fields[1::2], strict=True))
+    if fields is None:
+        return None
+    if len(fields) == 2:  # nearly all
+        return {fields[0]: fields[1]}
+    return dict(zip(fields[::2], fields[1::2], strict=True))

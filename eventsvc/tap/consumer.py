@@ -11,14 +11,18 @@ from twisted.application.service import IService, MultiService
 from twisted.python.reflect import namedAny
 
 from eventsvc.consumer import Chore, Consumer
-from eventsvc.in_hand import InHand
+from eventsvc.in_hand import InHand, nothing_to_flush
+from eventsvc.lag import Lag
 from eventsvc.logs import JsonLog, LogHandler, json_log
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.retention import Retention
-from eventsvc.settings import ROLES, ConsumerSettings, LogSettings, RedisSettings
+from eventsvc.settings import ROLES, AdminSettings, ConsumerSettings, LogSettings, RedisSettings
+from eventsvc.tap.figures import connection_figures, consumer_figures
+from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts import make_connection
 from eventsvc.tap.process import Process
+from eventsvc.web.health import Health
 
 
 def load_handler(name: str, log: JsonLog) -> Callable[[Any], Any]:
@@ -41,7 +45,6 @@ def load_handler(name: str, log: JsonLog) -> Callable[[Any], Any]:
 class Options(RoleOptions):
     """C{twistd eventsvc consumer}, or C{twistd consumer}."""
 
-    synopsis = "Usage: twistd [options] consumer [options]"
     settings = ROLES["consumer"]
 
     def postOptions(self) -> None:
@@ -53,17 +56,25 @@ class Options(RoleOptions):
 
 
 def add_consumer(
-    process: MultiService, reactor: Any, redis: RedisSettings, settings: ConsumerSettings, log: JsonLog
-) -> Consumer:
-    """Put the parts of a consumer into a process."""
+    process: MultiService,
+    reactor: Any,
+    redis: RedisSettings,
+    settings: ConsumerSettings,
+    log: JsonLog,
+    vitals: Vitals,
+) -> Health:
+    """Put the parts of a consumer into a process, and give its health."""
     connection = make_connection(reactor, redis)
+    handler = load_handler(settings.handler, log)
     group = RedisEventGroup(connection, redis.stream, settings.group, settings.name)
     retention = Retention(group, reactor, settings.max_len)
+    lag = Lag(group, reactor, lifetime=30.0 + settings.claim_idle)
     consumer = Consumer(
         group=group,
         in_hand=InHand(
             group=group,
-            handler=load_handler(settings.handler, log),
+            handler=handler,
+            flush=getattr(handler, "flush", nothing_to_flush),
             clock=reactor,
             jitter=random.random,
             concurrency=settings.concurrency,
@@ -73,11 +84,12 @@ def add_consumer(
         block=settings.read_timeout,
         claim_idle=settings.claim_idle,
         drain_timeout=settings.drain_timeout,
-        chores=[Chore(1.0, retention.trim)],
+        chores=[Chore(1.0, retention.trim), Chore(2.0, lag.measure)],
     )
     for part in (connection, consumer):
         part.setServiceParent(process)
-    return consumer
+    vitals.metrics.add(consumer_figures(consumer, retention, lag) + connection_figures(connection, "consumer"))
+    return consumer_health(vitals, consumer, connection)
 
 
 def makeService(options: RoleOptions) -> IService:
@@ -86,5 +98,8 @@ def makeService(options: RoleOptions) -> IService:
 
     log = json_log(options.read(LogSettings).level)
     process = Process(reactor, log)
-    add_consumer(process, reactor, options.read(RedisSettings), options.read(ConsumerSettings), log)
+    vitals = Vitals(reactor)
+    vitals.setServiceParent(process)
+    health = add_consumer(process, reactor, options.read(RedisSettings), options.read(ConsumerSettings), log, vitals)
+    add_admin(process, reactor, options.read(AdminSettings), health)
     return process

@@ -12,8 +12,9 @@ from eventsvc.embedded import EmbeddedServer, NoServer, find_server, free_port
 from eventsvc.logs import json_log
 from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, RedisSettings, SimulatorSettings
 from eventsvc.tap.consumer import add_consumer
+from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
-from eventsvc.tap.process import Process
+from eventsvc.tap.process import Listener, Process
 from eventsvc.tap.producer import add_producer
 from eventsvc.tap.simulator import add_simulator
 
@@ -21,8 +22,8 @@ from eventsvc.tap.simulator import add_simulator
 class Options(RoleOptions):
     """C{twistd eventsvc dev}."""
 
-    synopsis = "Usage: twistd [options] eventsvc dev [options]"
     settings = (ProducerSettings, ConsumerSettings, SimulatorSettings, LogSettings)
+    fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT")
 
     def postOptions(self) -> None:
         super().postOptions()
@@ -40,14 +41,19 @@ def makeService(options: RoleOptions) -> IService:
     process = Process(reactor, log)
     redis = RedisSettings(port=free_port())
     EmbeddedServer(reactor, redis.port, process.fail).setServiceParent(process)
-    listener = add_producer(process, reactor, redis, options.read(ProducerSettings))
-    add_consumer(process, reactor, redis, options.read(ConsumerSettings), log)
-    reactor.callWhenRunning(_begin_traffic, process, reactor, options, listener.port, redis)
+    vitals = Vitals(reactor)
+    vitals.setServiceParent(process)
+    listener = add_producer(process, reactor, redis, options.read(ProducerSettings), vitals)
+    add_consumer(process, reactor, redis, options.read(ConsumerSettings), log, vitals)
+    reactor.callWhenRunning(_begin_traffic, process, reactor, options, listener, redis)
     return process
 
 
-def _begin_traffic(process: Process, reactor: Any, options: RoleOptions, port: int, redis: RedisSettings) -> None:
+def _begin_traffic(
+    process: Process, reactor: Any, options: RoleOptions, listener: Listener, redis: RedisSettings
+) -> None:
     """Post to the producer's port, which is known once it listens."""
+    port = listener.port
     sys.__stderr__.write(  # type: ignore[union-attr]
         f"""
     eventsvc is up; Ctrl-C stops it.

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from twisted.python.usage import Options, UsageError
 
-from eventsvc.settings import InvalidSettings, read, rows
+from eventsvc.settings import InvalidSettings, Setting, read, rows
 
 T = TypeVar("T")
 
@@ -21,15 +21,23 @@ class RoleOptions(Options):
     The flags of a role, one for each of its settings.
 
     @cvar settings: the classes of settings the role reads.
+    @cvar fixed: settings of these classes that the role sets itself.
+    @cvar hint: what to do about a command line that does not parse.
     """
 
     settings: ClassVar[Sequence[type]] = ()
+    fixed: ClassVar[Collection[str]] = ()
+    hint: ClassVar[str] = "see --help"
     optParameters: ClassVar[list[Any]] = []
+    synopsis = "[options]"
+    longdesc = (
+        "Each setting may be given by the environment too, under the name in brackets; a flag beats it. "
+        "Durations are in seconds. A secret is best given in a file: NAME_FILE is its path."
+    )
 
     def __init_subclass__(cls) -> None:
         cls.optParameters = [
-            [row.flag, None, None, f"{row.help} [{row.name}, default {row.show_default()}]"]
-            for _, row in rows(*cls.settings)
+            [row.flag, None, None, _describe(row)] for _, row in rows(*cls.settings) if row.name not in cls.fixed
         ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -37,29 +45,39 @@ class RoleOptions(Options):
         try:
             super().parseOptions(options)
         except UsageError as error:
-            self.fail(str(error))
+            self.fail(f"{error}; {self.hint}")
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
-            self.fail(f"unexpected argument: {arguments[0]!r}")
+            raise UsageError(f"unexpected argument {arguments[0]!r}")
 
     def postOptions(self) -> None:
         """Read all settings once, so that a wrong one is told now."""
+        problems = []
         for cls in self.settings:
-            self.read(cls)
+            try:
+                read(cls, os.environ, self)
+            except InvalidSettings as problem:
+                problems.append(str(problem))
+        if problems:
+            self.fail("\n".join(problems))
         _leave_no_pid_file(self)
 
     def read(self, cls: type[T]) -> T:
         """The settings of a class, from flags and environment."""
-        try:
-            return read(cls, os.environ, self)
-        except InvalidSettings as problem:
-            self.fail(str(problem))
+        return read(cls, os.environ, self)
 
     def fail(self, problem: str) -> NoReturn:
         """End the process with 2 and say why."""
-        sys.stderr.write(f"eventsvc: {problem}\nTry --help for the settings.\n")
+        for line in problem.splitlines():
+            sys.stderr.write(f"eventsvc: {line}\n")
         raise SystemExit(2)
+
+
+def _describe(row: Setting) -> str:
+    """What C{--help} says of a setting."""
+    default = row.show_default()
+    return f"{row.help} [{row.name}]" if default == "-" else f"{row.help} [{row.name}, default {default}]"
 
 
 def _leave_no_pid_file(options: Options) -> None:

@@ -10,9 +10,8 @@ import sys
 from typing import Any
 
 from twisted.application.service import IServiceCollection, MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 
 from eventsvc.logs import JsonLog
@@ -31,6 +30,7 @@ class Process(MultiService):
         self.reactor = reactor
         self.log = log
         self.exit_code = 0
+        self._finishing = False
 
     def setServiceParent(self, parent: Any) -> None:
         """Take the place of twistd's own log observer."""
@@ -38,8 +38,13 @@ class Process(MultiService):
             parent.setComponent(ILogObserver, self.log)
         super().setServiceParent(parent)
 
+    def privilegedStartService(self) -> None:
+        """The first that is called: from here on no signal is lost, nor kills."""
+        self._take_signals()
+        super().privilegedStartService()
+
     def startService(self) -> None:
-        self.reactor.callWhenRunning(self._take_signals)
+        self.reactor.callWhenRunning(self._take_signals)  # again: the reactor takes them when it starts
         self.reactor.addSystemEventTrigger("after", "shutdown", self._leave)
         super().startService()
 
@@ -60,10 +65,16 @@ class Process(MultiService):
         self.finish(1)
 
     def finish(self, code: int = 0) -> None:
-        """Stop everything, then end the process."""
-        self.exit_code = code
-        if self.reactor.running:
-            self.reactor.stop()
+        """
+        Stop everything, then end the process.
+
+        The first reason to end is the one that counts: asked again while it
+        stops, it goes on stopping.
+        """
+        if not self._finishing:
+            self._finishing = True
+            self.exit_code = code
+            self.reactor.callWhenRunning(self.reactor.stop)
 
     def _take_signals(self) -> None:
         """
@@ -83,25 +94,38 @@ class Process(MultiService):
 
 
 class Listener(Service):
-    """Listens on a TCP port; a port that is taken ends the process in words."""
+    """
+    Listens on a TCP port; a port that is taken ends the process in words.
 
-    def __init__(self, reactor: Any, port: int, factory: IProtocolFactory, interface: str = "") -> None:
+    @ivar port: once it listens, the one that was taken for 0.
+    @ivar factory: if it has a C{drain}, that is waited for at the end.
+    """
+
+    def __init__(self, reactor: Any, port: int, factory: Any, interface: str = "") -> None:
         self.reactor = reactor
         self.port = port
         self.factory = factory
         self.interface = interface
-        self.listening: IListeningPort | None = None
+        self.listening: Any = None
 
-    def startService(self) -> None:
-        super().startService()
+    def privilegedStartService(self) -> None:
+        """Listen before any service starts, so that nothing has to be stopped if it fails."""
+        super().privilegedStartService()
         try:
             self.listening = self.reactor.listenTCP(self.port, self.factory, interface=self.interface)
         except CannotListenError as error:
-            sys.stderr.write(f"eventsvc: cannot listen on port {self.port}: {error.socketError}\n")
+            words = f"eventsvc: cannot listen on port {self.port}: {error.socketError.strerror}"
+            print(words, file=sys.__stderr__)  # the other is redirected into the log by now
             raise SystemExit(1) from None
+        self.port = self.listening.getHost().port
+
+    async def _close(self) -> None:
+        if self.listening is not None:
+            await maybeDeferred(self.listening.stopListening)
+        if hasattr(self.factory, "drain"):
+            await self.factory.drain()
 
     def stopService(self) -> Deferred[None]:
+        """Take no more connections, and let requests in progress have their answers."""
         super().stopService()
-        if self.listening is None:
-            return succeed(None)
-        return self.listening.stopListening() or succeed(None)
+        return Deferred.fromCoroutine(self._close())

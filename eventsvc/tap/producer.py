@@ -13,6 +13,8 @@ from eventsvc.backlog import Limits
 from eventsvc.logs import json_log
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings
+from eventsvc.tap.figures import connection_figures, producer_figures
+from eventsvc.tap.health import Vitals, producer_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts import AppenderService, make_connection, new_lane
 from eventsvc.tap.process import Listener, Process
@@ -23,11 +25,12 @@ from eventsvc.web.site import make_site
 class Options(RoleOptions):
     """C{twistd eventsvc producer}."""
 
-    synopsis = "Usage: twistd [options] eventsvc producer [options]"
     settings = ROLES["producer"]
 
 
-def add_producer(process: MultiService, reactor: Any, redis: RedisSettings, settings: ProducerSettings) -> Listener:
+def add_producer(
+    process: MultiService, reactor: Any, redis: RedisSettings, settings: ProducerSettings, vitals: Vitals
+) -> Listener:
     """Put the parts of a producer into a process."""
     connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream))
     appender = Appender(
@@ -44,7 +47,9 @@ def add_producer(process: MultiService, reactor: Any, redis: RedisSettings, sett
             wait=settings.write_timeout,
         ),
     )
-    site = make_site(Api(appender), settings.request_timeout, reactor)
+    vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
+    health = producer_health(vitals, appender, connection)
+    site = make_site(Api(appender, health), settings.request_timeout, reactor)
     listener = Listener(reactor, settings.port, site)
     for part in (connection, AppenderService(appender), listener):
         part.setServiceParent(process)
@@ -56,5 +61,7 @@ def makeService(options: RoleOptions) -> IService:
     from twisted.internet import reactor
 
     process = Process(reactor, json_log(options.read(LogSettings).level))
-    add_producer(process, reactor, options.read(RedisSettings), options.read(ProducerSettings))
+    vitals = Vitals(reactor)
+    vitals.setServiceParent(process)
+    add_producer(process, reactor, options.read(RedisSettings), options.read(ProducerSettings), vitals)
     return process

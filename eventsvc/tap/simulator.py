@@ -11,8 +11,10 @@ from twisted.application.service import IService, MultiService
 from eventsvc.client import make_client
 from eventsvc.event import Event
 from eventsvc.logs import json_log
-from eventsvc.settings import ROLES, LogSettings, SimulatorSettings
+from eventsvc.settings import ROLES, AdminSettings, LogSettings, SimulatorSettings
 from eventsvc.simulator import MOST_IN_FLIGHT, Simulator
+from eventsvc.tap.figures import simulator_figures
+from eventsvc.tap.health import Vitals, add_admin, simulator_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.process import Process
 
@@ -20,7 +22,6 @@ from eventsvc.tap.process import Process
 class Options(RoleOptions):
     """C{twistd eventsvc simulator}."""
 
-    synopsis = "Usage: twistd [options] eventsvc simulator [options]"
     settings = ROLES["simulator"]
 
 
@@ -52,5 +53,9 @@ def makeService(options: RoleOptions) -> IService:
     from twisted.internet import reactor
 
     process = Process(reactor, json_log(options.read(LogSettings).level))
-    add_simulator(process, reactor, options.read(SimulatorSettings), process.finish)
+    vitals = Vitals(reactor)
+    vitals.setServiceParent(process)
+    simulator = add_simulator(process, reactor, options.read(SimulatorSettings), process.finish)
+    vitals.metrics.add(simulator_figures(simulator))
+    add_admin(process, reactor, options.read(AdminSettings), simulator_health(vitals))
     return process

@@ -6,15 +6,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import pytest_twisted
+from hypothesis import HealthCheck, settings
 from twisted.logger import LogPublisher, globalLogBeginner
 
 from eventsvc.test.processes import Server, Services, running_server
 
+if TYPE_CHECKING:
+    from eventsvc.test.places import Place
+
 
 def pytest_configure() -> None:
-    """Without an observer Twisted writes critical events to standard error."""
+    """
+    Make Hypothesis give the same examples at any speed.
+
+    And have an observer of logs: without one Twisted writes critical events
+    to standard error.
+    """
+    settings.register_profile(
+        "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("steady")
     globalLogBeginner.beginLoggingTo([LogPublisher()], redirectStandardIO=False, discardBuffer=True)
 
 
@@ -42,3 +57,16 @@ def services(tmp_path: Path) -> Iterator[Services]:
         yield started
     finally:
         started.end()
+
+
+@pytest.fixture(params=["memory", "server"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Each of the places where a stream may be."""
+    from eventsvc.test import places  # which takes the reactor
+
+    if request.param == "memory":
+        yield places.InMemory()
+    else:
+        made = places.OnServer(request.getfixturevalue("server"))
+        yield made
+        pytest_twisted.blockon(made.leave())

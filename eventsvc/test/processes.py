@@ -4,13 +4,16 @@ Real processes for tests: a Valkey or Redis server, and services under twistd.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +104,28 @@ def running_server(*options: str) -> Iterator[Server]:
         server.end()
 
 
+@attrs.frozen
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+def post(port: int, body: str, path: str = "/event", headers: Mapping[str, str] = {}, timeout: float = 30.0) -> Answer:
+    """
+    Post with a client of another make, on a connection of its own.
+
+    @raise OSError, HTTPException: there is no whole answer.
+    """
+    connection = HTTPConnection("127.0.0.1", port, timeout=timeout)
+    with closing(connection):
+        connection.request("POST", path, body.encode(), dict(headers))
+        response = connection.getresponse()
+        return Answer(response.status, dict(response.headers), response.read().decode())
+
+
 @attrs.define
 class Service:
     """A service under C{twistd}, its output in files."""
@@ -114,6 +139,18 @@ class Service:
 
     def err(self) -> str:
         return self.stderr.read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far; an error if a line is no JSON object."""
+        lines = [json.loads(line) for line in self.out().splitlines(keepends=True) if line.endswith("\n")]
+        assert all(isinstance(line, dict) for line in lines)
+        return lines
+
+    def port(self) -> int:
+        """The port it listens on, once it does."""
+        pattern = re.compile(r"Site starting on (\d+)")
+        wait_until(lambda: self.says("Site starting on "))
+        return int(pattern.findall(self.out())[0])
 
     def says(self, words: str) -> bool:
         """Whether it wrote this, on either output; an error if it has ended without."""
@@ -137,7 +174,7 @@ class Services:
     started: list[Service] = attrs.field(factory=list)
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Service:
-        """Start C{twistd -n ARGUMENTS}."""
+        """Start C{twistd -n ARGUMENTS} as the leader of a process group."""
         name = f"{len(self.started)}"
         stdout, stderr = self.directory / f"{name}.out", self.directory / f"{name}.err"
         with stdout.open("wb") as out, stderr.open("wb") as err:
@@ -145,6 +182,7 @@ class Services:
                 [*TWISTD, "-n", *arguments],
                 cwd=self.directory,
                 env={**os.environ, **(environment or {})},
+                process_group=0,
                 stdout=out,
                 stderr=err,
             )

@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs
 from eventsvc.appender import RENEWAL
 from eventsvc.event import decode_notification
 from eventsvc.history import History, Op, Verdict, check
+from eventsvc.history import Outcome as OpOutcome
 from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
 from eventsvc.test.appending import World, key, make_world
 from eventsvc.testing import Fate
@@ -22,10 +23,11 @@ from eventsvc.testing import Fate
 
 def judge(world: World) -> Verdict:
     """What the judge says of all that was told."""
-    outcomes = {Refused: "refused", Unknown: "unknown"}
     ops = []
     for number, (text, told) in enumerate(world.told.items()):
-        outcome = next((name for kind, name in outcomes.items() if isinstance(told, kind)), "ok")
+        outcome: OpOutcome = "ok"
+        if isinstance(told, Exception):
+            outcome = "refused" if isinstance(told, Refused) else "unknown"
         id = told[0] if outcome == "ok" else None
         ops.append(Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id))
     stream = [decode_notification(data) for data in world.stream.payloads()]

@@ -175,6 +175,27 @@ def test_no_more_than_the_concurrency_is_in_work_at_once(world: World) -> None:
 
 
 class TestFailures:
+    def test_what_cannot_be_flushed_is_delivered_again_one_by_one(self, world: World) -> None:
+        """A handler may keep things back, but nothing is acknowledged before they are done."""
+        kept: list[str] = []
+        written: list[str] = []
+        fails = [True, False, True]
+
+        def flush() -> None:
+            assert world.pending  # not acknowledged yet
+            if fails and fails.pop(0):
+                kept.clear()
+                raise OSError("disk full")
+            written.extend(kept)
+            kept.clear()
+
+        world.add("a", "b")
+        consumer = world.consumer(lambda event: kept.append(event.description), flush=flush)
+        world.run(5.0)
+        assert sorted(written) == ["a", "b"]
+        assert consumer.in_hand.counts.failed >= 2
+        assert world.pending == []
+
     """A failing handler loses nothing, and holds nothing up for ever."""
 
     def test_a_failed_event_is_tried_again_before_the_next(self, world: World) -> None:
@@ -226,7 +247,10 @@ class TestFailures:
         """Each new process notes the delivery before its handler begins."""
 
         def handler(notification: Notification) -> Deferred[None] | None:
-            return Deferred() if notification.description == "poison" else world.see(notification)
+            if notification.description == "poison":
+                return Deferred()
+            world.see(notification)
+            return None
 
         world.add("poison", "innocent")
         for _ in range(10):

@@ -4,7 +4,8 @@ A group's consumer on the stream in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import attrs
@@ -17,6 +18,9 @@ from eventsvc.testing.link import Link
 from eventsvc.testing.log import Group, MemoryStream, Pending
 
 T = TypeVar("T")
+
+#: Entries that one call to trim may remove.
+TRIM_STEP = 1_000
 
 
 @implementer(IEventGroup)
@@ -35,6 +39,15 @@ class MemoryEventGroup:
         if group is None:
             raise Refused("NOGROUP")
         return group
+
+    def _seen(self) -> float:
+        """Note that this consumer is there; the time."""
+        now = self.stream.clock.seconds()
+        self._group.consumers[self.consumer] = now
+        return now
+
+    def _lay_aside(self, id: str, reason: str, error: str, deliveries: int) -> None:
+        self.stream.dead.append({"id": id, "reason": reason, "error": error, "deliveries": str(deliveries)})
 
     def _carry(
         self, name: str, apply: Callable[[], T], ready: Callable[[], Deferred[None]] | None = None
@@ -61,9 +74,9 @@ class MemoryEventGroup:
             return [place for place in self.stream.entries if place > self._group.last][:count]
 
         def apply() -> Sequence[Entry]:
-            places = unread()
+            now, places = self._seen(), unread()
             for place in places:
-                self._group.pending[place] = Pending(self.consumer, self.stream.clock.seconds())
+                self._group.pending[place] = Pending(self.consumer, now)
                 self._group.last = place
             return [Entry(f"{place}-0", self.stream.entries[place]) for place in places]
 
@@ -79,7 +92,7 @@ class MemoryEventGroup:
             mine = [
                 place
                 for place, pending in sorted(self._group.pending.items())
-                if pending.consumer == self.consumer and place > _place(after)
+                if pending.consumer == self.consumer and place > place_of(after)
             ]
             return [self._again(place) for place in mine[:count]]
 
@@ -91,26 +104,28 @@ class MemoryEventGroup:
 
     def claim(self, idle: float, cursor: str, count: int) -> Deferred[Claimed]:
         def apply() -> Claimed:
-            now = self.stream.clock.seconds()
-            stale = [place for place, pending in self._group.pending.items() if now - pending.since >= idle]
-            stale = sorted(place for place in stale if place >= _place(cursor))
-            for place in stale[:count]:
-                pending = self._group.pending[place]
-                pending.consumer, pending.since = self.consumer, now
-            following = f"{stale[count]}-0" if len(stale) > count else "0-0"
-            there = [place for place in stale[:count] if place in self.stream.entries]
-            gone = [place for place in stale[:count] if place not in self.stream.entries]
-            for place in gone:
-                del self._group.pending[place]
-                self.stream.dead.append({"id": f"{place}-0", "reason": "trimmed"})
-            return Claimed(following, [self._again(place) for place in there], [f"{place}-0" for place in gone])
+            now = self._seen()
+            pending = self._group.pending
+            claimed: list[Entry] = []
+            gone: list[str] = []
+            places = deque(place for place in sorted(pending) if place >= place_of(cursor))
+            while places and len(claimed) + len(gone) < count:
+                place = places.popleft()
+                if place not in self.stream.entries:
+                    gone.append(f"{place}-0")
+                    del pending[place]
+                    self._lay_aside(f"{place}-0", "trimmed", "the entry was trimmed while it was pending", 0)
+                elif now - pending[place].since >= idle:
+                    pending[place].consumer, pending[place].since = self.consumer, now
+                    claimed.append(self._again(place))
+            return Claimed(f"{places[0]}-0" if places else "0-0", claimed, gone)
 
         return self._carry("claim", apply)
 
     def count_delivery(self, id: str, deliveries: int) -> Deferred[None]:
         def apply() -> None:
-            if _place(id) in self._group.pending:
-                self._group.pending[_place(id)] = Pending(self.consumer, self.stream.clock.seconds(), deliveries)
+            if place_of(id) in self._group.pending:
+                self._group.pending[place_of(id)] = Pending(self.consumer, self.stream.clock.seconds(), deliveries)
 
         return self._carry("count_delivery", apply)
 
@@ -123,7 +138,7 @@ class MemoryEventGroup:
     def _touch(self, ids: Sequence[str], since: float) -> Sequence[str]:
         others = []
         for id in ids:
-            pending = self._group.pending.get(_place(id))
+            pending = self._group.pending.get(place_of(id))
             if pending is not None and pending.consumer == self.consumer:
                 pending.since = since
             else:
@@ -133,15 +148,15 @@ class MemoryEventGroup:
     def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
         def apply() -> None:
             for id in ids:
-                self._group.pending.pop(_place(id), None)
+                self._group.pending.pop(place_of(id), None)
 
         return self._carry("acknowledge", apply)
 
     def set_aside(self, id: str, reason: str, error: str, deliveries: int) -> Deferred[bool]:
         def apply() -> bool:
-            if self._group.pending.pop(_place(id), None) is None:
+            if self._group.pending.pop(place_of(id), None) is None:
                 return False
-            self.stream.dead.append({"id": id, "reason": reason, "error": error, "deliveries": str(deliveries)})
+            self._lay_aside(id, reason, error, deliveries)
             return True
 
         return self._carry("set_aside", apply)
@@ -151,12 +166,21 @@ class MemoryEventGroup:
             self.link.cut()
 
     def remove_stale(self, idle: float) -> Deferred[Sequence[str]]:
-        return self._carry("remove_stale", lambda: ())
+        def apply() -> Sequence[str]:
+            group = self._group
+            busy = {self.consumer, *(pending.consumer for pending in group.pending.values())}
+            end = self.stream.clock.seconds() - idle
+            stale = [name for name, seen in group.consumers.items() if seen <= end and name not in busy]
+            for name in stale:
+                del group.consumers[name]
+            return stale
+
+        return self._carry("remove_stale", apply)
 
     def trim(self, max_len: int) -> Deferred[int]:
         def apply() -> int:
             bounds = [min([group.last, *group.pending]) for group in self.stream.groups.values()]
-            excess = len(self.stream.entries) - max_len
+            excess = min(len(self.stream.entries) - max_len, TRIM_STEP)
             gone = [place for place in self.stream.entries if bounds and place < min(bounds)][: max(0, excess)]
             for place in gone:
                 del self.stream.entries[place]
@@ -166,16 +190,22 @@ class MemoryEventGroup:
 
     def measure(self) -> Deferred[Measures]:
         def apply() -> Measures:
+            unread = [place for place in self.stream.entries if place > self._group.last]
             return Measures(
                 length=len(self.stream.entries),
                 dead=len(self.stream.dead),
                 pending=len(self._group.pending),
-                unread_age=0.0,
-                pending_age=0.0,
+                unread_age=self._age(unread),
+                pending_age=self._age(self._group.pending),
             )
 
         return self._carry("measure", apply)
 
+    def _age(self, places: Collection[int]) -> float:
+        """Seconds since the first of these entries was added."""
+        return self.stream.clock.seconds() - self.stream.times[min(places)] if places else 0.0
 
-def _place(id: str) -> int:
+
+def place_of(id: str) -> int:
+    """The place in the stream that an id stands for."""
     return int(id.partition("-")[0] or 0)

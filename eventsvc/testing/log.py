@@ -31,6 +31,8 @@ class Group:
 
     last: int = -1
     pending: dict[int, Pending] = attrs.field(factory=dict)
+    #: when each consumer was last seen
+    consumers: dict[str, float] = attrs.field(factory=dict)
 
 
 @attrs.define(eq=False)
@@ -39,14 +41,20 @@ class MemoryStream:
     What Redis holds: entries, groups, lanes, keys and dead letters.
 
     An entry's id is its place, counted from 1: C{7-0}.
+
+    @ivar window: seconds an idempotency key is remembered.
+    @ivar times: when each entry was added.
+    @ivar keys: when a key is forgotten, and what it stands for.
     """
 
     clock: IReactorTime
     hard_max: int = 1_000_000
+    window: float = 86_400.0
     entries: dict[int, dict[bytes, bytes]] = attrs.field(factory=dict)
+    times: dict[int, float] = attrs.field(factory=dict)
     groups: dict[str, Group] = attrs.field(factory=dict)
     lanes: dict[bytes, tuple[int, Outcome, dict[bytes, Earlier]]] = attrs.field(factory=dict)
-    keys: dict[bytes, Earlier] = attrs.field(factory=dict)
+    keys: dict[bytes, tuple[float, Earlier]] = attrs.field(factory=dict)
     dead: list[dict[str, str]] = attrs.field(factory=list)
     _next: int = 1
     _watchers: list[Deferred[None]] = attrs.field(factory=list)
@@ -55,6 +63,7 @@ class MemoryStream:
         """Append an entry, as a plain XADD would."""
         place, self._next = self._next, self._next + 1
         self.entries[place] = fields
+        self.times[place] = self.clock.seconds()
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
             watcher.callback(None)
@@ -86,15 +95,18 @@ class MemoryStream:
             return AppendReply(Outcome.LOST)
         full = len(self.entries) >= self.hard_max
         batch = list(submissions)
+        now = self.clock.seconds()
+        self.keys = {digest: (end, known) for digest, (end, known) in self.keys.items() if end > now}
         digests = [submission.key.digest for submission in batch if submission.key is not None]
-        earlier = {digest: self.keys[digest] for digest in digests if digest in self.keys}
+        earlier = {digest: self.keys[digest][1] for digest in digests if digest in self.keys}
         for submission in batch:
             if full or (submission.key is not None and submission.key.digest in earlier):
                 continue
             for entry in submission.entries:
                 self.add({EVENT_FIELD: entry})
             if submission.key is not None:
-                self.keys[submission.key.digest] = Earlier(submission.key.fingerprint, submission.ids)
+                known = Earlier(submission.key.fingerprint, submission.ids)
+                self.keys[submission.key.digest] = (now + self.window, known)
         outcome = Outcome.FULL if full else Outcome.APPENDED
         self.lanes[lane] = (number, outcome, earlier)
         return AppendReply(outcome, earlier)
@@ -118,5 +130,5 @@ class MemoryEventLog:
 
 def create_stream(stream: MemoryStream) -> None:
     """What open.lua does."""
-    if not stream.entries:
+    if not stream.entries and not stream.groups:
         stream.add({MARKER_FIELD: MARKER_VALUE})

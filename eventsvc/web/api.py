@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from io import BytesIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from klein import Klein
@@ -21,6 +21,9 @@ from werkzeug.exceptions import MethodNotAllowed
 from eventsvc.event import Event, decode_event, decode_events
 from eventsvc.interfaces import IAppender, IdempotencyKey
 from eventsvc.web.answers import Answer, InvalidKey, all_stored, answer_for, render, stored
+
+if TYPE_CHECKING:
+    from eventsvc.web.health import Health
 
 _OPENAPI: Final = files("eventsvc.web").joinpath("openapi.json").read_bytes()
 
@@ -36,6 +39,7 @@ class Api:
 
     app = Klein()
     appender: IAppender
+    health: Health
 
     @app.route("/event", methods=["POST"])
     async def post_event(self, request: Request) -> bytes:
@@ -57,6 +61,18 @@ class Api:
     @app.route("/openapi.json", methods=["GET"])
     def get_openapi(self, request: Request) -> bytes:
         return render(request, Answer(200, ((b"Content-Type", b"application/json"),), _OPENAPI))
+
+    @app.route("/health/live", methods=["GET"])
+    def get_live(self, request: Request) -> bytes:
+        return render(request, self.health.live())
+
+    @app.route("/health/ready", methods=["GET"])
+    def get_ready(self, request: Request) -> bytes:
+        return render(request, self.health.ready())
+
+    @app.route("/metrics", methods=["GET"])
+    def get_metrics(self, request: Request) -> bytes:
+        return render(request, self.health.figures())
 
     @app.handle_errors(Exception)
     def render_error(self, request: Any, failure: Failure) -> bytes:

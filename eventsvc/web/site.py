@@ -5,7 +5,7 @@ The HTTP server in front of the routes.
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,11 +16,17 @@ from twisted.web.server import Request, Site
 
 from eventsvc.event import MAX_BYTES
 from eventsvc.web.answers import Answer, not_found, render, unavailable, unexpected
-from eventsvc.web.api import Api
 from eventsvc.web.channel import Channel
 from eventsvc.web.limits import BODY_TOO_LARGE, IDLE, MAX_CONNECTIONS
 
 _TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
+
+
+class Routes(Protocol):
+    """What is served: its C{app} is a Klein."""
+
+    @property
+    def app(self) -> Any: ...
 
 
 class BoundedRequest(Request):
@@ -88,7 +94,7 @@ class BoundedSite(Site):
     noisy = False
     protocol: Any = Channel
 
-    def __init__(self, api: Api, timeout: float, clock: IReactorTime, max_connections: int, idle: float) -> None:
+    def __init__(self, api: Routes, timeout: float, clock: IReactorTime, max_connections: int, idle: float) -> None:
         super().__init__(
             api.app.resource(),
             requestFactory=BoundedRequest,
@@ -137,7 +143,7 @@ class BoundedSite(Site):
 
 
 def make_site(
-    api: Api,
+    api: Routes,
     timeout: float,
     clock: IReactorTime,
     max_connections: int = MAX_CONNECTIONS,

@@ -1,0 +1,3 @@
+"""
+Benchmarks of eventsvc beside its peers: everything in one run, in turns.
+"""

@@ -1,0 +1,98 @@
+"""
+The processes that are measured, and what the kernel says of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import redis
+
+from eventsvc.embedded import free_port, server_command
+
+T = TypeVar("T")
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def wait_until(what: Callable[[], T], patience: float = 60.0, every: float = 0.01) -> T:
+    """
+    Ask again and again, until the answer is true.
+
+    @raise TimeoutError: it did not become true.
+    """
+    deadline = time.monotonic() + patience
+    while not (answer := what()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {patience} s: {what}")
+        time.sleep(every)
+    return answer
+
+
+def is_listening(port: int) -> bool:
+    """Whether a TCP port on loopback takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@attrs.define
+class Running:
+    """A process and its children."""
+
+    process: subprocess.Popen[bytes]
+
+    def cpu(self) -> float:
+        """Seconds of processor time it has used, its own and the kernel's for it."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+
+    def memory(self) -> float:
+        """Resident megabytes."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start(command: Sequence[str], environment: Mapping[str, str] | None = None, output: Path | None = None) -> Running:
+    """Start a process; its output goes to a file, or nowhere."""
+    with (output or Path(os.devnull)).open("wb") as sink:
+        process = subprocess.Popen(
+            command, env={**os.environ, **(environment or {})}, stdout=sink, stderr=subprocess.DEVNULL
+        )
+    return Running(process)
+
+
+@attrs.define
+class RedisServer:
+    """A server that keeps nothing on disk."""
+
+    port: int = attrs.field(factory=free_port)
+    running: Running | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.running = start(server_command(self.port))
+        wait_until(lambda: is_listening(self.port), every=0.001)
+
+    def end(self) -> None:
+        if self.running is not None:
+            self.running.process.kill()
+            self.running.process.wait()
+            self.running = None
+
+    def client(self) -> Any:
+        return redis.Redis(port=self.port)

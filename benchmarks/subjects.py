@@ -1,0 +1,117 @@
+"""
+The services that take events in over HTTP: ours and its peers.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+
+from benchmarks.processes import RedisServer, Running, is_listening, start, wait_until
+from eventsvc.embedded import free_port
+
+STREAM = "NotificationStream"
+EVENT = b'{"description": "hello world"}'
+_HERE = Path(__file__).parent
+
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n"]
+
+
+@attrs.frozen
+class Subject:
+    """
+    A service to measure.
+
+    @ivar command: of its HTTP port and that of its Redis.
+    @ivar path: where it takes an event.
+    @ivar body: an event as it wants it.
+    """
+
+    name: str
+    command: Callable[[int, int], Sequence[str]]
+    path: str = "/event"
+    body: bytes = EVENT
+
+
+def _eventsvc(http: int, redis: int) -> Sequence[str]:
+    return [
+        *TWISTD,
+        *("eventsvc", "producer", "--rest-server-port", f"{http}", "--redis-port", f"{redis}"),
+        *("--redis-stream-hard-max", "100000000", "--log-level", "WARNING"),
+    ]
+
+
+def _klein(http: int, redis: int) -> Sequence[str]:
+    return [sys.executable, str(_HERE / "peers" / "plain_klein.py"), f"{http}", f"{redis}"]
+
+
+def _fastapi(http: int, redis: int) -> Sequence[str]:
+    return [sys.executable, str(_HERE / "peers" / "fastapi_redis.py"), f"{http}", f"{redis}"]
+
+
+def _webdis(http: int, redis: int) -> Sequence[str]:
+    config = Path(f"/tmp/webdis-{http}.json")
+    config.write_text(
+        json.dumps(
+            {
+                "redis_host": "127.0.0.1",
+                "redis_port": redis,
+                "redis_auth": None,
+                "http_host": "127.0.0.1",
+                "http_port": http,
+                "threads": 1,
+                "pool_size": 20,
+                "daemonize": False,
+                "websockets": False,
+                "database": 0,
+                "verbosity": 0,
+                "logfile": "/dev/null",
+                "acl": [{"disabled": []}],
+            }
+        )
+    )
+    return [shutil.which("webdis") or "webdis", str(config)]
+
+
+EVENTSVC = Subject("eventsvc", _eventsvc)
+KLEIN = Subject("plain Klein + txredisapi", _klein)
+FASTAPI = Subject("FastAPI + uvicorn + redis-py", _fastapi)
+WEBDIS = Subject("webdis (C, no checks)", _webdis, "/", b"XADD/" + STREAM.encode() + b"/*/EventStream/hello world")
+
+
+@attrs.define
+class Deployed:
+    """A subject that runs, with a Redis of its own."""
+
+    subject: Subject
+    port: int
+    redis: RedisServer
+    service: Running
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.subject.path}"
+
+    def clear(self) -> None:
+        """Empty the stream, but keep it."""
+        with self.redis.client() as client:
+            client.xtrim(STREAM, maxlen=0, approximate=False)
+
+    def end(self) -> None:
+        self.service.end()
+        self.redis.end()
+
+
+def deploy(subject: Subject) -> Deployed:
+    """Start a subject and its Redis, and wait until it listens."""
+    redis = RedisServer()
+    redis.start()
+    port = free_port()
+    service = start(subject.command(port, redis.port))
+    wait_until(lambda: is_listening(port))
+    return Deployed(subject, port, redis, service)

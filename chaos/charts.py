@@ -1,0 +1,166 @@
+"""
+Charts of a run as SVG: latency by outcome, rates in and out, backlog.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+import attrs
+
+from chaos.judging import Evidence
+
+WIDTH: Final = 900
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 18
+#: Seconds of one step of a line.
+_STEP: Final = 0.25
+
+Points = Sequence[tuple[float, float]]
+
+
+@attrs.frozen
+class Axes:
+    """
+    Where a moment and a value are drawn.
+
+    @ivar span: from when to when, in seconds.
+    @ivar most: the largest value; the least is 0, or C{least} on a
+        logarithmic scale.
+    @ivar least: C{None} for a linear scale.
+    """
+
+    span: tuple[float, float]
+    most: float
+    height: int
+    least: float | None = None
+
+    def x(self, moment: float) -> float:
+        begin, end = self.span
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (moment - begin) / max(end - begin, 1e-9)
+
+    def y(self, value: float) -> float:
+        if self.least is None:
+            share = value / self.most
+        else:
+            value = min(max(value, self.least), self.most)
+            share = math.log(value / self.least) / math.log(self.most / self.least)
+        return self.height - _BOTTOM - (self.height - _TOP - _BOTTOM) * share
+
+
+def charts(evidence: Evidence) -> str:
+    """All charts of a run, one above the other on the same span of time."""
+    ops = evidence.history.ops
+    moments = [op.invoked for op in ops] + [line.at for line in evidence.lines if line.id is not None]
+    span = (
+        min(moments, default=evidence.fault[0]),
+        max([*moments, *(op.ended or 0.0 for op in ops)], default=evidence.fault[1]),
+    )
+    handled = sorted(line.at for line in evidence.lines if line.id is not None)
+    first = _first_handled(evidence)
+    stored = sorted(op.ended for op in ops if op.outcome == "ok" and op.ended is not None)
+    times = _steps(span)
+    rates = [
+        ("stored", "ok", _rate(stored, times)),
+        ("handled", "out", _rate(handled, times)),
+    ]
+    backlog = [("stored, but not handled", "line", [(at, _waiting(stored, first, at)) for at in times])]
+    return "\n".join(
+        [
+            _dots(evidence, span),
+            _lines("events per second", rates, span, evidence),
+            _lines("backlog", backlog, span, evidence),
+        ]
+    )
+
+
+def _first_handled(evidence: Evidence) -> list[float]:
+    """When each event that was answered 200 was handled first."""
+    confirmed = {op.id for op in evidence.history.ops if op.outcome == "ok"}
+    first: dict[int, float] = {}
+    for line in evidence.lines:
+        if line.id in confirmed and line.id is not None:
+            first.setdefault(line.id, line.at)
+    return sorted(first.values())
+
+
+def _waiting(stored: Sequence[float], handled: Sequence[float], at: float) -> float:
+    return max(0.0, float(bisect_right(stored, at) - bisect_right(handled, at)))
+
+
+def _steps(span: tuple[float, float]) -> list[float]:
+    begin, end = span
+    return [begin + _STEP * number for number in range(int((end - begin) / _STEP) + 2)]
+
+
+def _rate(moments: Sequence[float], times: Sequence[float]) -> Points:
+    counts = Counter(int((moment - times[0]) // _STEP) for moment in moments)
+    return [(at, counts[number] / _STEP) for number, at in enumerate(times)]
+
+
+def _dots(evidence: Evidence, span: tuple[float, float]) -> str:
+    axes = Axes(span, 20.0, 210, least=0.001)
+    marks = [(value, f"{value:g} s") for value in (0.001, 0.01, 0.1, 1.0, 10.0)]
+    shapes = []
+    for outcome in ("ok", "refused", "unknown"):
+        dots = [
+            f"M{axes.x(op.invoked):.1f} {axes.y(op.ended - op.invoked):.1f}h0"
+            for op in evidence.history.ops
+            if op.outcome == outcome and op.ended is not None
+        ]
+        shapes.append(f'<path class="dot {outcome}" d="{"".join(dots)}"/>')
+    legend = [(outcome, outcome) for outcome in ("ok", "refused", "unknown")]
+    return _svg("time to answer", axes, marks, shapes, legend, evidence)
+
+
+def _lines(title: str, series: Sequence[tuple[str, str, Points]], span: tuple[float, float], evidence: Evidence) -> str:
+    most = max((value for _, _, points in series for _, value in points), default=0.0) or 1.0
+    axes = Axes(span, most, 120)
+    marks = [(0.0, "0"), (most, f"{most:.0f}")]
+    shapes = []
+    for _, kind, points in series:
+        corners = " ".join(f"{axes.x(at):.1f},{axes.y(value):.1f}" for at, value in points)
+        shapes.append(f'<polyline class="{kind}" points="{corners}"/>')
+    return _svg(title, axes, marks, shapes, [(name, kind) for name, kind, _ in series], evidence)
+
+
+def _svg(
+    title: str,
+    axes: Axes,
+    marks: Iterable[tuple[float, str]],
+    shapes: Iterable[str],
+    legend: Iterable[tuple[str, str]],
+    evidence: Evidence,
+) -> str:
+    begin, end = (axes.x(moment) for moment in evidence.fault)
+    bottom = axes.height - _BOTTOM
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {axes.height}" role="img" aria-label="{escape(title)}">',
+        f'<rect class="fault" x="{begin:.1f}" y="{_TOP}" width="{max(end - begin, 1):.1f}" height="{bottom - _TOP}"/>',
+        f'<text x="{_LEFT}" y="11">{escape(title)}</text>',
+    ]
+    for value, words in marks:
+        y = axes.y(value)
+        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
+        parts.append(f'<text class="mark" x="{_LEFT - 5}" y="{y + 4:.1f}">{escape(words)}</text>')
+    parts += _seconds(axes)
+    parts += shapes
+    at = WIDTH - _RIGHT
+    for name, kind in reversed(list(legend)):
+        at -= 22 + 7 * len(name)
+        parts.append(f'<path class="key {kind}" d="M{at} 7h10"/><text x="{at + 14}" y="11">{escape(name)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _seconds(axes: Axes) -> list[str]:
+    """The scale of time, from the beginning of the load."""
+    begin, end = axes.span
+    step = next((step for step in (1, 2, 5, 10, 20, 50) if (end - begin) / step <= 20), 100)
+    return [
+        f'<text class="second" x="{axes.x(begin + second):.1f}" y="{axes.height - 4}">{second}</text>'
+        for second in range(0, int(end - begin) + 1, step)
+    ]

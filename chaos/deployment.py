@@ -1,0 +1,244 @@
+"""
+What a scenario is run on: real processes, and a proxy on each link between
+them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import redis
+
+import chaos
+from chaos.process import EndedByItself, Process, stable_port, wait_until
+from chaos.toxics import Toxics, find_toxiproxy
+from eventsvc.embedded import server_command
+
+STREAM: Final = "NotificationStream"
+DEAD: Final = "{NotificationStream}:dead"
+GROUP: Final = "demo_consumer_group"
+#: A group of ours that reads along, where the stream is trimmed.
+RECORDER: Final = "recorder"
+PASSWORD: Final = "correct horse battery staple"
+
+_TWISTD: Final = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """
+    What is deployed.
+
+    @ivar handlers: one for each consumer: C{log}, or a dotted name.
+    @ivar settings: of all services.
+    @ivar redis: the server's own options.
+    @ivar recorded: the stream is trimmed, so it is read along.
+    """
+
+    producers: int = 1
+    handlers: Sequence[str] = ("log",)
+    settings: Mapping[str, str] = attrs.field(factory=dict)
+    redis: Sequence[str] = ("--appendonly", "yes", "--appendfsync", "everysec")
+    recorded: bool = False
+
+
+#: Patience of the services, short so that a run is.
+_SETTINGS: Final = {
+    "REDIS_HOST": "127.0.0.1",
+    "REDIS_PASSWORD": PASSWORD,
+    "REDIS_RETRY_PERIOD": "0.5",
+    "REDIS_READ_TIMEOUT": "1",
+    "REDIS_CLAIM_IDLE": "3",
+    "REDIS_STREAM_MAX_LEN": "1000000",
+}
+
+
+@attrs.define(eq=False)
+class Deployment:
+    """
+    The processes of one run.
+
+    @ivar planted: the bug that the services have on purpose.
+    @ivar journal: what was done to it, each with its time.
+    @ivar wiped: when Redis lost its data, if it did.
+    @ivar recorded: entries as they were read along.
+    """
+
+    plan: Plan
+    directory: Path
+    planted: str | None = None
+    processes: dict[str, Process] = attrs.field(factory=dict)
+    journal: list[tuple[float, str]] = attrs.field(factory=list)
+    wiped: float | None = None
+    recorded: dict[bytes, dict[bytes, bytes]] = attrs.field(factory=dict)
+    #: port of each server, and of the proxy of each link
+    ports: dict[str, int] = attrs.field(factory=dict)
+    links: dict[str, int] = attrs.field(factory=dict)
+    toxics: Toxics = attrs.field(init=False)
+
+    @toxics.default
+    def _make_toxics(self) -> Toxics:
+        return Toxics(stable_port(), self.note)
+
+    def note(self, words: str) -> None:
+        self.journal.append((time.monotonic(), words))
+
+    @property
+    def producers(self) -> list[str]:
+        return [f"producer-{number + 1}" for number in range(self.plan.producers)]
+
+    @property
+    def consumers(self) -> list[str]:
+        return [f"consumer-{number + 1}" for number in range(len(self.plan.handlers))]
+
+    def start(self) -> None:
+        """Start everything, and wait until it works."""
+        self._start_toxiproxy()
+        self._add_redis()
+        for name in self.producers:
+            self.ports[name] = stable_port()
+            self._link(f"{name}-redis", self.ports["redis"])
+            self._link(f"client-{name}", self.ports[name])
+            self._add_service(name, {"REST_SERVER_PORT": str(self.ports[name])})
+        for name, handler in zip(self.consumers, self.plan.handlers):
+            self._link(f"{name}-redis", self.ports["redis"])
+            self._add_service(name, {"REDIS_CONSUMER": name, "CONSUMER_HANDLER": handler})
+        for name in (*self.producers, *self.consumers):
+            self.processes[name].start()
+        for name in (*self.producers, *self.consumers):
+            self.await_ready(name)
+        if self.plan.recorded:
+            with self.redis() as client:
+                client.xgroup_create(STREAM, RECORDER, "0", mkstream=True)
+
+    def end(self) -> None:
+        """End whatever still runs, at once."""
+        for process in self.processes.values():
+            process.kill()
+        shutil.rmtree(self.directory / "redis", ignore_errors=True)
+
+    def stop_services(self) -> None:
+        """
+        Stop producers and consumers in their own way.
+
+        @raise EndedByItself: one of them stopped with another status than 0.
+        """
+        for name in (*self.producers, *self.consumers):
+            if self.processes[name].running:
+                status = self.processes[name].end(signal.SIGTERM)
+                if status:
+                    raise EndedByItself(f"{name} ended with {status} on SIGTERM")
+
+    def _start_toxiproxy(self) -> None:
+        command = [find_toxiproxy(), "-host", "127.0.0.1", "-port", str(self.toxics.port)]
+        process = self.processes["toxiproxy"] = Process("toxiproxy", command, self.directory)
+        process.start()
+        wait_until(self.toxics.is_up, "toxiproxy answers")
+
+    def _add_redis(self) -> None:
+        port = self.ports["redis"] = stable_port()
+        (self.directory / "redis").mkdir()
+        options = ["--dir", str(self.directory / "redis"), "--requirepass", PASSWORD, *self.plan.redis]
+        self.processes["redis"] = Process("redis", server_command(port, options), self.directory)
+        self.start_redis()
+
+    def start_redis(self) -> None:
+        """Start it and wait until it takes commands."""
+        self.processes["redis"].start()
+        wait_until(self._redis_is_up, "redis answers")
+        self.note("redis is up")
+
+    def wipe_redis(self) -> None:
+        """Take its data away, while it is not running."""
+        shutil.rmtree(self.directory / "redis")
+        (self.directory / "redis").mkdir()
+        self.wiped = time.monotonic()
+        self.note("the data of redis are gone")
+
+    def _redis_is_up(self) -> bool:
+        self.processes["redis"].check()
+        try:
+            with self.redis() as client:
+                return bool(client.ping())
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
+
+    @contextmanager
+    def redis(self) -> Iterator[Any]:
+        """A client of another make, past the proxies."""
+        client = redis.Redis(
+            port=self.ports["redis"], password=PASSWORD, socket_timeout=10, protocol=2, single_connection_client=True
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def _link(self, name: str, port: int) -> None:
+        self.links[name] = stable_port()
+        self.toxics.add_proxy(name, self.links[name], port)
+
+    def _add_service(self, name: str, settings: Mapping[str, str]) -> None:
+        role = name.rpartition("-")[0]
+        start = [sys.executable, "-m", "chaos.planted", self.planted, "--"] if self.planted else _TWISTD
+        environment = {
+            **_SETTINGS,
+            "REDIS_PORT": str(self.links[f"{name}-redis"]),
+            "PYTHONPATH": str(Path(chaos.__file__).parents[1]),
+            **self.plan.settings,
+            **settings,
+        }
+        self.processes[name] = Process(name, [*start, "-n", "eventsvc", role], self.directory, environment)
+
+    def await_ready(self, name: str) -> None:
+        """Wait until a service that was just started has reached Redis once."""
+        process = self.processes[name]
+        wait_until(lambda: process.says("connected to Redis", 1 + len(process.statuses)), f"{name} is connected")
+
+    def links_of(self, beginning: str) -> list[str]:
+        """Names of the links that begin so: C{producer-}, C{consumer-1} or C{client-}."""
+        return [name for name in self.links if name.startswith(beginning)]
+
+    def check(self) -> None:
+        """
+        @raise EndedByItself: a process did.
+        """
+        for process in self.processes.values():
+            process.check()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, with an eye on the processes."""
+        end = time.monotonic() + seconds
+        while True:
+            self.check()
+            self.record()
+            rest = end - time.monotonic()
+            if rest <= 0:
+                return
+            time.sleep(min(rest, 0.1))
+
+    def record(self) -> None:
+        """Read along, if the stream is trimmed."""
+        if not self.plan.recorded:
+            return
+        with self.redis() as client:
+            while reply := client.xreadgroup(RECORDER, "chaos", {STREAM: ">"}, count=1000, noack=True):
+                self.recorded.update(reply[0][1])
+
+    def is_drained(self) -> bool:
+        """Whether the group was given all there is and has acknowledged it."""
+        self.check()
+        with self.redis() as client:
+            newest = client.xinfo_stream(STREAM)["last-generated-id"]
+            for group in client.xinfo_groups(STREAM):
+                if group["name"] == GROUP.encode():
+                    return bool(group["last-delivered-id"] == newest and group["pending"] == 0)
+        return False

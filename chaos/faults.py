@@ -1,0 +1,228 @@
+"""
+What can be broken, each as a value whose C{breaking} is a C{with} block: on
+leaving it, all is mended.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Final, Protocol
+
+import attrs
+
+from chaos.deployment import GROUP, STREAM, Deployment
+from chaos.process import stable_port
+from chaos.toxics import Toxic
+
+
+class Fault(Protocol):
+    """Something that can be broken and mended."""
+
+    def breaking(self, deployment: Deployment) -> AbstractContextManager[None]:
+        """Break it, and mend it on the way out, whatever happened inside."""
+
+
+@attrs.frozen
+class Toxified:
+    """
+    A toxic on links.
+
+    @ivar links: how their names begin.
+    """
+
+    links: str
+    toxic: Toxic
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with ExitStack() as mending:
+            for link in deployment.links_of(self.links):
+                deployment.toxics.add(link, self.toxic)
+                mending.callback(deployment.toxics.remove, link, self.toxic)
+            yield
+
+
+@attrs.frozen
+class Down:
+    """Links on which nothing connects."""
+
+    links: str
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with ExitStack() as mending:
+            for link in deployment.links_of(self.links):
+                deployment.toxics.switch(link, False)
+                mending.callback(deployment.toxics.switch, link, True)
+            yield
+
+
+@attrs.frozen
+class LeadingNowhere:
+    """Links to Redis that accept a connection, and close it."""
+
+    links: str
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with ExitStack() as mending:
+            for link in deployment.links_of(self.links):
+                deployment.toxics.point(link, stable_port())
+                mending.callback(deployment.toxics.point, link, deployment.ports["redis"])
+            yield
+
+
+@attrs.frozen
+class Frozen:
+    """A process that does nothing, and keeps its connections."""
+
+    process: str
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        process = deployment.processes[self.process]
+        process.send(signal.SIGSTOP)
+        deployment.note(f"{self.process} is frozen")
+        try:
+            yield
+        finally:
+            process.send(signal.SIGCONT)
+            deployment.note(f"{self.process} goes on")
+
+
+@attrs.frozen
+class Killed:
+    """
+    A process that is killed, and started again at the end.
+
+    @ivar wiped: Redis comes back without its data.
+    """
+
+    process: str
+    wiped: bool = False
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        deployment.processes[self.process].end(signal.SIGKILL)
+        deployment.note(f"{self.process} is killed")
+        if self.wiped:
+            deployment.wipe_redis()
+        try:
+            yield
+        finally:
+            _start(deployment, self.process)
+
+
+@attrs.frozen
+class Restarted:
+    """
+    Services that are ended, one after another, and started again each.
+
+    @ivar number: the signal that ends them.
+    @ivar ready: wait until each has reached Redis.
+    @ivar apart: seconds between one and the next.
+    """
+
+    processes: Sequence[str]
+    number: int = signal.SIGTERM
+    ready: bool = True
+    apart: float = 0.0
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        for number, name in enumerate(self.processes):
+            deployment.wait(self.apart if number else 0.0)
+            deployment.note(f"{name} gets {signal.Signals(self.number).name}")
+            status = deployment.processes[name].end(self.number)
+            deployment.note(f"{name} ended with {status}")
+            if self.ready:
+                _start(deployment, name)
+            else:
+                deployment.processes[name].start()
+        yield
+
+
+def _start(deployment: Deployment, name: str) -> None:
+    if name == "redis":
+        deployment.start_redis()
+        return
+    deployment.processes[name].start()
+    deployment.await_ready(name)
+    deployment.note(f"{name} is up")
+
+
+@attrs.frozen
+class Told:
+    """
+    Commands that Redis is given, and perhaps some that take them back.
+
+    @ivar wipes: they take all data away.
+    """
+
+    commands: Sequence[str]
+    back: Sequence[str] = ()
+    wipes: bool = False
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with deployment.redis() as client:
+            self._tell(deployment, client, self.commands)
+            if self.wipes:
+                deployment.wiped = time.monotonic()
+            try:
+                yield
+            finally:
+                self._tell(deployment, client, self.back)
+
+    def _tell(self, deployment: Deployment, client: Any, commands: Sequence[str]) -> None:
+        for command in commands:
+            answer = client.execute_command(*command.split())
+            deployment.note(f"redis is told {command}: {answer}")
+
+
+@attrs.frozen
+class NothingParses:
+    """A foreign producer that writes what is no event."""
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with deployment.redis() as client:
+            for fields in (
+                {"EventStream": "{not json"},
+                {"EventStream": '{"id": "7", "description": "id is text", "timestamp": ""}'},
+                {"EventStream": b"\xff\xfe"},
+                {"SomethingElse": "x"},
+            ):
+                client.xadd(STREAM, fields)
+        deployment.note("a foreign producer wrote 4 entries that are no events")
+        yield
+
+
+@attrs.frozen
+class All:
+    """Faults at the same time, begun in their order."""
+
+    faults: Sequence[Fault]
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with ExitStack() as mending:
+            for fault in self.faults:
+                mending.enter_context(fault.breaking(deployment))
+            yield
+
+
+def everywhere(toxic: Toxic) -> All:
+    """A toxic on every link to Redis."""
+    return All([Toxified("producer-", toxic), Toxified("consumer-", toxic)])
+
+
+#: Faults of more than one scenario.
+REDIS_DOWN: Final = All([Down("producer-"), Down("consumer-")])
+KILL_CLIENTS: Final = Told(["CLIENT KILL TYPE normal SKIPME yes"])
+DESTROY_GROUP: Final = Told([f"XGROUP DESTROY {STREAM} {GROUP}"])
+#: A connection ends when the next bytes would pass.
+CUT_AT_ONCE: Final = Toxic("limit_data", {"bytes": 0})

@@ -1,0 +1,41 @@
+"""
+Handlers for consumers that are slow, or fail on some events.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from eventsvc.event import Notification
+from eventsvc.logs import LogHandler, json_log
+
+_log = LogHandler(json_log("INFO"), time.time_ns)
+
+
+async def slow(notification: Notification) -> None:
+    """Take 10 ms for each event."""
+    await _pause(0.01)
+    _log(notification)
+
+
+async def slower(notification: Notification) -> None:
+    """Take 30 ms for each event."""
+    await _pause(0.03)
+    _log(notification)
+
+
+def picky(notification: Notification) -> None:
+    """Fail on events that are poison, whenever they come."""
+    if " poison " in notification.description:
+        raise ValueError("poison")
+    _log(notification)
+
+
+def _pause(seconds: float) -> Awaitable[Any]:
+    from twisted.internet import reactor
+
+    return deferLater(reactor, seconds)

@@ -1,0 +1,93 @@
+"""
+Clients that do not behave: one resets its connection while it waits, one
+closes its half of it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from eventsvc.client import Ok, Refused, Result, Unknown
+from eventsvc.event import Event, encode_event
+
+#: Seconds an answer may take.
+_TIMEOUT = 10.0
+
+
+class _Answer(Protocol):
+    """Keeps all that comes, until the connection is gone."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.over: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.over.callback(None)
+
+
+async def reset(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Result:
+    """Send a request, and reset the connection after so many seconds."""
+    try:
+        answer = await _send(reactor, url, event, key, "keep-alive")
+    except Exception as error:
+        return Refused(f"no connection: {error}")
+    await deferLater(reactor, after)
+    answer.transport.abortConnection()
+    await answer.over
+    return _sort(answer.data)
+
+
+async def half_close(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Result:
+    """Send a request, say after so many seconds that this was all, and read on."""
+    try:
+        answer = await _send(reactor, url, event, key, "close")
+    except Exception as error:
+        return Refused(f"no connection: {error}")
+    await deferLater(reactor, after)
+    if not answer.over.called:
+        answer.transport.loseWriteConnection()
+        late = reactor.callLater(_TIMEOUT, answer.transport.abortConnection)
+        await answer.over
+        if late.active():
+            late.cancel()
+    return _sort(answer.data)
+
+
+async def _send(reactor: Any, url: str, event: Event, key: str | None, connection: str) -> _Answer:
+    at = urlsplit(url)
+    endpoint = TCP4ClientEndpoint(reactor, at.hostname or "", at.port or 80, timeout=2)
+    answer: _Answer = await connectProtocol(endpoint, _Answer())
+    body = encode_event(event)
+    headers = [f"Host: {at.netloc}", f"Content-Length: {len(body)}", f"Connection: {connection}"]
+    if key is not None:
+        headers.append(f'Idempotency-Key: "{key}"')
+    head = "\r\n".join(["POST /event HTTP/1.1", *headers, "", ""])
+    answer.transport.write(head.encode() + body)
+    return answer
+
+
+def _sort(data: bytes) -> Result:
+    """What an answer that may be cut short says."""
+    head, found, body = data.partition(b"\r\n\r\n")
+    status = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
+    id = re.search(rb"\r\nEvent-Id: (\d+)", head, re.IGNORECASE)
+    if not found or status is None:
+        return Unknown("no answer")
+    if status[1] == b"200" and id is not None:
+        return Ok(int(id[1]))
+    if b'"stored":"no"' in body or (status[1].startswith(b"4") and status[1] != b"409"):
+        return Refused(status[1].decode())
+    return Unknown(status[1].decode())

@@ -1,0 +1,249 @@
+"""
+From what a run left behind to the judge's verdict on it.
+
+The judge is L{eventsvc.history.check}; here its evidence is gathered, and what
+a scenario wants beyond it is put to it.
+"""
+
+from __future__ import annotations
+
+import time
+from calendar import timegm
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import attrs
+import msgspec
+
+from chaos.deployment import DEAD, GROUP, STREAM, Deployment
+from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
+from eventsvc.history import History, Op, Verdict, check
+
+#: What a service says when events may have been lost.
+_ALARMS: Final = ("LOST:", "the group was gone", "pending events were trimmed")
+
+
+@attrs.frozen
+class Line:
+    """A line of a service's log, with the time of the attempts."""
+
+    at: float
+    process: str
+    level: str
+    message: str
+    id: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Must:
+    """
+    What must hold beyond the judge's own promises.
+
+    @ivar least_ok: fewer events answered 200 prove nothing.
+    @ivar least_each: as many attempts must begin before, during and after.
+    @ivar in_order: one consumer handles the events in the order of the stream.
+    @ivar all_ok: every event is answered 200.
+    @ivar alarm: an alarm must be raised.
+    @ivar recover_within: seconds from the end of the fault to the first 200.
+    """
+
+    least_ok: int = 200
+    least_each: int = 50
+    in_order: bool = True
+    all_ok: bool = False
+    alarm: bool = False
+    recover_within: float = 8.0
+
+
+@attrs.frozen(kw_only=True)
+class Evidence:
+    """
+    All that was seen of a run.
+
+    @ivar fault: from when to when something was broken.
+    """
+
+    history: History
+    lines: Sequence[Line]
+    fault: tuple[float, float]
+
+    def during(self) -> Iterator[Op]:
+        """The attempts that were under way while something was broken."""
+        begin, end = self.fault
+        return (op for op in self.history.ops if op.invoked <= end and (op.ended is None or op.ended >= begin))
+
+
+class Sign(Protocol):
+    """Something by which a fault shows that it had an effect; its text says what."""
+
+    def seen(self, evidence: Evidence) -> bool: ...
+
+
+@attrs.frozen
+class Suffered:
+    """Attempts that failed or were slow."""
+
+    seconds: float = 0.3
+    least: int = 3
+
+    def seen(self, evidence: Evidence) -> bool:
+        slow = [
+            op
+            for op in evidence.during()
+            if op.outcome != "ok" or op.ended is None or op.ended - op.invoked >= self.seconds
+        ]
+        return len(slow) >= self.least
+
+    def __str__(self) -> str:
+        return f"{self.least} attempts failed or took {self.seconds:g} s"
+
+
+@attrs.frozen
+class Said:
+    """Words in the logs of services, since the fault began."""
+
+    words: str
+    by: str = ""
+    least: int = 1
+
+    def seen(self, evidence: Evidence) -> bool:
+        begin = evidence.fault[0]
+        return (
+            sum(
+                self.words in line.message and line.process.startswith(self.by) and line.at >= begin
+                for line in evidence.lines
+            )
+            >= self.least
+        )
+
+    def __str__(self) -> str:
+        return f"{self.by or 'a service'} said {self.words!r} {self.least} times"
+
+
+@attrs.frozen
+class HandledAgain:
+    """Events that were handled more than once."""
+
+    least: int = 1
+
+    def seen(self, evidence: Evidence) -> bool:
+        handled = evidence.history.handled or ()
+        return len(handled) - len(set(handled)) >= self.least
+
+    def __str__(self) -> str:
+        return f"{self.least} events were handled again"
+
+
+@attrs.frozen
+class SetAside:
+    """Events among the dead letters."""
+
+    least: int = 1
+
+    def seen(self, evidence: Evidence) -> bool:
+        return len(evidence.history.dead) >= self.least
+
+    def __str__(self) -> str:
+        return f"{self.least} events were set aside"
+
+
+def judge(evidence: Evidence, must: Must, signs: Sequence[Sign]) -> Verdict:
+    """What is to be said of a run."""
+    history = evidence.history
+    verdict = check(history, must.least_ok, must.least_each, must.in_order)
+    broken, missing = list(verdict.broken), list(verdict.missing)
+    if must.alarm and not history.alarms:
+        broken.append("no alarm was raised, and one had to be")
+    if history.alarms and not must.alarm:
+        broken.append("an alarm of lost data was raised, and none were lost")
+    stored = {op.description for op in history.ops if op.outcome == "ok"}
+    failed = {op.description for op in history.ops} - stored
+    if must.all_ok and failed:
+        broken.append(f"{len(failed)} events were not answered 200, though they could have been: {min(failed)[:80]!r}")
+    if verdict.recovery is not None and verdict.recovery > must.recover_within:
+        broken.append(
+            f"the first 200 came {verdict.recovery:.1f} s after the fault, later than {must.recover_within:g}"
+        )
+    missing += [f"the fault was not felt: expected that {sign}" for sign in signs if not sign.seen(evidence)]
+    return attrs.evolve(verdict, broken=tuple(broken), missing=tuple(missing))
+
+
+def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], drained: bool) -> Evidence:
+    """Read what a run left behind; Redis must still be there."""
+    lines = sorted(
+        (line for name in (*deployment.producers, *deployment.consumers) for line in read_log(deployment, name)),
+        key=lambda line: line.at,
+    )
+    with deployment.redis() as client:
+        entries = {**deployment.recorded, **dict(client.xrange(STREAM))}
+        letters = client.xrange(DEAD)
+        waiting = client.xpending_range(STREAM, GROUP, "-", "+", 1_000_000)
+    pending = {row["message_id"] for row in waiting}
+    dead = {fields[b"id"] for _, fields in letters}
+    events = {id: _read(id, fields) for id, fields in sorted(entries.items(), key=lambda entry: _place(entry[0]))}
+    known = {id: event.id for id, event in events.items() if event is not None}
+    attempts = read_ops(ops)
+    attempts += [
+        Op("foreign", number, event.description, *fault, "ok", event.id)
+        for number, event in enumerate(event for event in events.values() if event is not None and event.id < 0)
+    ]
+    history = History(
+        ops=attempts,
+        stream=[event for event in events.values() if event is not None],
+        handled=[line.id for line in lines if line.id is not None],
+        dead=[known[id] for id in dead if id in known],
+        pending=[known[id] for id in pending if id in known],
+        drained=drained,
+        fault=fault,
+        wiped=deployment.wiped,
+        alarms=sum(words in line.message for line in lines for words in _ALARMS),
+    )
+    return Evidence(history=history, lines=lines, fault=fault)
+
+
+def _read(id: bytes, fields: dict[bytes, bytes]) -> Notification | None:
+    """
+    The event of an entry; none for the marker.
+
+    What does not parse must be set aside: it is taken for an event of a
+    negative id, so that the judge follows it too.
+    """
+    if MARKER_FIELD in fields:
+        return None
+    try:
+        return decode_notification(fields.get(EVENT_FIELD, b""), id.decode())
+    except InvalidEvent:
+        time, number = _place(id)
+        return Notification(-(time * 1_000 + number), f"no event at {id.decode()}", "", id.decode())
+
+
+def _place(id: bytes) -> tuple[int, int]:
+    time, _, number = id.partition(b"-")
+    return int(time), int(number)
+
+
+def read_ops(path: Path) -> list[Op]:
+    """The attempts that the workload wrote down."""
+    return [msgspec.json.decode(line, type=Op) for line in path.read_bytes().splitlines()]
+
+
+def read_log(deployment: Deployment, name: str) -> Iterator[Line]:
+    """The JSON lines of a service, in order; the last may have been cut by its end."""
+    offset = time.time() - time.monotonic()
+    for text in deployment.processes[name].out.read_bytes().splitlines():
+        try:
+            line: dict[str, Any] = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            continue
+        id = line.get("id") if line.get("message") == "event" else None
+        message = line["message"]
+        if "error" in line:
+            message = f"{message}: {line['error']}"
+        yield Line(_seconds(line["time"]) - offset, name, line["level"], message, id)
+
+
+def _seconds(timestamp: str) -> float:
+    """RFC 3339 in UTC as seconds since the epoch."""
+    whole, _, fraction = timestamp.rstrip("Z").partition(".")
+    return timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")

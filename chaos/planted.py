@@ -1,0 +1,135 @@
+"""
+Bugs that services have on purpose, to see the suite find them.
+
+C{python -m chaos.planted BUG -- ARGUMENTS...} is C{twistd ARGUMENTS...} with
+one function of eventsvc replaced.  Nothing in eventsvc knows of this.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+
+
+def _acknowledge_before_append() -> None:
+    """A request is answered while its events are still on their way to Redis."""
+    from eventsvc.appender import Appender
+
+    def append(self: Appender, events: Any, key: Any = None) -> Deferred[Sequence[int]]:
+        self.new_id = lambda: ids[0]
+        ids = [secrets.randbits(63)]
+        storing = original(self, events, key)
+        storing.addErrback(lambda failure: None)
+        return succeed(ids)
+
+    original = Appender.append
+    Appender.append = append  # type: ignore[method-assign]
+
+
+def _resend_with_new_number() -> None:
+    """A batch whose reply was lost is sent again as if it were another."""
+    from eventsvc.redis.log import RedisEventLog
+
+    def append(self: RedisEventLog, lane: bytes, number: int, submissions: Any) -> Any:
+        return original(self, secrets.token_hex(8).encode(), 1, submissions)
+
+    original = RedisEventLog.append
+    RedisEventLog.append = append  # type: ignore[method-assign]
+
+
+def _read_only_new() -> None:
+    """What was read before a crash or a lost reply is never read again."""
+    from eventsvc.consumer import Consumer
+
+    async def nothing(self: Consumer) -> None:
+        return None
+
+    Consumer._take_up_own = nothing  # type: ignore[method-assign]
+    Consumer._claim = nothing  # type: ignore[method-assign]
+
+
+def _acknowledge_before_handling() -> None:
+    """Entries are acknowledged when they are read."""
+    from eventsvc.redis.group import RedisEventGroup
+
+    async def read_and_acknowledge(self: RedisEventGroup, count: int, block: float) -> Any:
+        entries = await original(self, count, block)
+        if entries:
+            await self.acknowledge([entry.id for entry in entries])
+        return entries
+
+    original = RedisEventGroup.read
+    RedisEventGroup.read = (  # type: ignore[method-assign]
+        lambda self, count, block: ensureDeferred(read_and_acknowledge(self, count, block))
+    )
+
+
+def _trim_by_length() -> None:
+    """The stream is cut to its length, whether its entries were read or not."""
+    from eventsvc.redis.group import RedisEventGroup
+
+    def trim(self: RedisEventGroup, max_len: int) -> Any:
+        return self.connection.call("XTRIM", self.stream, "MAXLEN", "=", max_len)
+
+    RedisEventGroup.trim = trim  # type: ignore[method-assign]
+
+
+def _give_up_after_failed_auth() -> None:
+    """A handshake that fails is the last attempt to connect."""
+    from eventsvc.redis.connection import Connection, Session
+
+    async def handshake(self: Connection, session: Session) -> None:
+        try:
+            await original(self, session)
+        except Exception:
+            await Deferred()
+
+    original = Connection._handshake
+    Connection._handshake = handshake  # type: ignore[method-assign]
+
+
+@attrs.frozen
+class Bug:
+    """
+    A planted bug.
+
+    @ivar scenario: the one that must catch it.
+    @ivar finding: words that must be in its verdict.
+    """
+
+    plant: Callable[[], None]
+    scenario: str
+    finding: str
+
+    @property
+    def what(self) -> str:
+        return (self.plant.__doc__ or "").strip()
+
+
+BUGS: Final[Mapping[str, Bug]] = {
+    "acknowledge-before-append": Bug(_acknowledge_before_append, "down-long", "answered 200, but not stored"),
+    "resend-with-new-number": Bug(_resend_with_new_number, "reply-cut", "stored more than once"),
+    "read-only-new": Bug(_read_only_new, "read-reply-cut", "not drained"),
+    "acknowledge-before-handling": Bug(_acknowledge_before_handling, "consumer-killed", "neither handled"),
+    "trim-by-length": Bug(_trim_by_length, "trimmed", "neither handled"),
+    "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "no event was answered 200"),
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Plant a bug, then be twistd."""
+    name, _, *rest = arguments
+    BUGS[name].plant()
+    sys.argv = ["twistd", *rest]
+    from twisted.scripts.twistd import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,193 @@
+"""
+The processes of a run: started, signalled, started again, and watched.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+#: Seconds after which a wait for something that must come has failed.
+PATIENCE: Final = 30.0
+
+
+class NotInTime(Exception):
+    """Something that had to come did not; the text says what."""
+
+
+class EndedByItself(Exception):
+    """A process ended that had no reason to."""
+
+
+def wait_until(what: Callable[[], T], name: str, patience: float = PATIENCE) -> T:
+    """
+    Ask again and again, until the answer is true.
+
+    @raise NotInTime: it did not become true.
+    """
+    deadline = time.monotonic() + patience
+    while not (answer := what()):
+        if time.monotonic() > deadline:
+            raise NotInTime(f"not within {patience:g} s: {name}")
+        time.sleep(0.02)
+    return answer
+
+
+@contextmanager
+def watchdog(seconds: float) -> Iterator[None]:
+    """
+    Give up what takes too long, wherever it hangs; in the main thread only.
+
+    @raise NotInTime: it did.
+    """
+
+    def give_up(*_: object) -> None:
+        raise NotInTime(f"given up after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def stable_port(chance: random.Random | None = None) -> int:
+    """
+    A TCP port on loopback that is free, and stays free while its owner is
+    away: the kernel gives none below 32768 to those who ask for any.
+    """
+    chance = chance or random.SystemRandom()
+    while True:
+        port = chance.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+@attrs.define(eq=False)
+class Process:
+    """
+    A process that may be started many times; all its output is in two files.
+
+    @ivar peak: most memory it ever had resident, in bytes; read before each
+        end.
+    @ivar statuses: how each of its lives ended.
+    """
+
+    name: str
+    command: Sequence[str]
+    directory: Path
+    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    peak: int = 0
+    statuses: list[int] = attrs.field(factory=list)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def out(self) -> Path:
+        return self.directory / f"{self.name}.out"
+
+    @property
+    def err(self) -> Path:
+        return self.directory / f"{self.name}.err"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        """Start it; it ends with this process."""
+        lifeline = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+        with self.out.open("ab") as out, self.err.open("ab") as err:
+            self._process = subprocess.Popen(
+                [*lifeline, *self.command],
+                cwd=self.directory,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+
+    def check(self) -> None:
+        """
+        @raise EndedByItself: it should be running, and is not.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            words = self.err.read_text(errors="replace")[-500:]
+            raise EndedByItself(f"{self.name} ended by itself with {self._process.returncode}: {words}")
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        self.check()
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def end(self, number: int = signal.SIGTERM, patience: float = PATIENCE) -> int:
+        """
+        Send a signal that ends it, and wait; the exit status.
+
+        @raise NotInTime: it did not end; it is killed then.
+        """
+        self.send(number)
+        return self.wait(patience)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Wait until it ends; the exit status."""
+        assert self._process is not None
+        self.measure()
+        try:
+            status = self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise NotInTime(f"{self.name} did not end within {patience:g} s") from None
+        self._process = None
+        self.statuses.append(status)
+        return status
+
+    def kill(self) -> None:
+        """End it, whatever state it is in."""
+        if self._process is not None:
+            self.measure()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def measure(self) -> None:
+        """See how much memory it has had so far, where the system tells."""
+        assert self._process is not None
+        try:
+            status = Path(f"/proc/{self._process.pid}/status").read_text()
+        except OSError:
+            return
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        if found:
+            self.peak = max(self.peak, int(found[1]) * 1024)
+
+    def says(self, words: str, times: int = 1) -> bool:
+        """
+        Whether it wrote this, so many times.
+
+        @raise EndedByItself: it did not, and never will.
+        """
+        if self.out.exists() and self.out.read_text(errors="replace").count(words) >= times:
+            return True
+        self.check()
+        return False

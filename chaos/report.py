@@ -1,0 +1,180 @@
+"""
+What is shown of runs: a page for people, JSON for programs, JUnit for CI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from time import gmtime, strftime
+from typing import Any, Final
+from xml.sax.saxutils import quoteattr
+
+import msgspec
+
+from chaos.charts import charts
+from chaos.scenario import Run
+
+#: Lines of logs and of the journal that are shown of a run.
+_EXTRACT: Final = 14
+_JOURNAL: Final = 60
+
+
+def write(runs: Sequence[Run], directory: Path) -> None:
+    """Write C{index.html}, C{report.json} and C{junit.xml} into a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "index.html").write_text(page(runs), encoding="utf-8")
+    (directory / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(list(map(record, runs)))))
+    (directory / "junit.xml").write_text(junit(runs), encoding="utf-8")
+
+
+def record(run: Run) -> Mapping[str, Any]:
+    """A run as JSON has it; times are seconds from its beginning."""
+    begin = run.began[1]
+    evidence = run.evidence
+    return {
+        "scenario": run.scenario.name,
+        "seed": run.seed,
+        "planted": run.planted,
+        "state": run.verdict.state,
+        "broken": run.verdict.broken,
+        "missing": run.verdict.missing,
+        "ledger": dict(run.verdict.ledger),
+        "silence": run.verdict.silence,
+        "recovery": run.verdict.recovery,
+        "alarms": evidence.history.alarms if evidence else None,
+        "fault": [moment - begin for moment in evidence.fault] if evidence else None,
+        "began": strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(run.began[0])),
+        "seconds": run.seconds,
+        "peak_memory": dict(run.memory),
+        "journal": [[at - begin, words] for at, words in run.journal],
+        "command": run.command,
+    }
+
+
+def junit(runs: Iterable[Run]) -> str:
+    """Runs as test cases."""
+    runs = list(runs)
+    failures = sum(not run.verdict.held for run in runs)
+    cases = []
+    for run in runs:
+        inner = ""
+        if not run.verdict.held:
+            text = escape(f"{run.verdict.describe()}\n{run.command}")
+            inner = f"<failure message={quoteattr(run.verdict.state)}>{text}</failure>"
+        name = quoteattr(f"{run.scenario.name}[{run.seed}]")
+        cases.append(f'<testcase classname="chaos" name={name} time="{run.seconds:.1f}">{inner}</testcase>')
+    total = sum(run.seconds for run in runs)
+    head = f'<testsuite name="chaos" tests="{len(runs)}" failures="{failures}" time="{total:.1f}">'
+    return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', head, *cases, "</testsuite>", ""])
+
+
+def page(runs: Sequence[Run]) -> str:
+    """One page that needs nothing else."""
+    held = sum(run.verdict.held for run in runs)
+    style = files("chaos").joinpath("report.css").read_text(encoding="utf-8")
+    day = strftime("%Y-%m-%d %H:%M UTC", gmtime(runs[0].began[0])) if runs else ""
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>eventsvc: chaos</title>',
+            f'<meta name="viewport" content="width=device-width"><style>{style}</style></head><body>',
+            f"<h1>eventsvc: chaos</h1><p>{day}. {held} of {len(runs)} scenarios held.</p>",
+            _table(runs),
+            *map(_section, runs),
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+_COLUMNS: Final = ("sent", "ok", "refused", "unknown", "stored", "handled", "handled again", "set aside", "pending")
+
+
+def _table(runs: Iterable[Run]) -> str:
+    heads = ["scenario", "verdict", *_COLUMNS, "longest silence", "recovery", "most memory", "took"]
+    rows = []
+    for run in runs:
+        verdict = run.verdict
+        services = [size for name, size in run.memory.items() if name.startswith(("producer", "consumer"))]
+        cells = [
+            *(f"{verdict.ledger[name]:,}" if name in verdict.ledger else "" for name in _COLUMNS),
+            f"{verdict.silence:.1f} s",
+            "" if verdict.recovery is None else f"{verdict.recovery:.2f} s",
+            f"{max(services, default=0) / 2**20:.0f} MiB",
+            f"{run.seconds:.0f} s",
+        ]
+        rows.append(
+            f'<tr><td><a href="#{run.name}">{escape(_title(run))}</a></td>'
+            f'<td class="{verdict.state.replace(" ", "-")}">{verdict.state}</td>'
+            f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        )
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _title(run: Run) -> str:
+    return f"{run.scenario.name}, seed {run.seed}" + (f", with {run.planted}" if run.planted else "")
+
+
+def _section(run: Run) -> str:
+    verdict = run.verdict
+    findings = [f"<li>{escape(words)}</li>" for words in (*verdict.broken, *verdict.missing)]
+    parts = [
+        f'<section id="{run.name}"><h2>{escape(_title(run))}: '
+        f'<span class="{verdict.state.replace(" ", "-")}">{verdict.state}</span></h2>',
+        f"<p>{escape(run.scenario.what)}</p>",
+        f"<ul>{''.join(findings)}</ul>" if findings else "",
+        charts(run.evidence) if run.evidence else "",
+        f"<pre>{escape(chr(10).join(ledger(verdict.ledger)))}</pre>" if verdict.ledger else "",
+        f"<p>Again: <code>{escape(run.command)}</code></p>",
+        _details("What was done", _journal(run)),
+        _details("From the logs", _extract(run)),
+        _details("Most memory", [f"{name} {size / 2**20:.1f} MiB" for name, size in run.memory.items()]),
+        "</section>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def ledger(figures: Mapping[str, int]) -> list[str]:
+    """The three equations that must come out, with what they come to."""
+    return [
+        _equation(figures, "sent", "ok", "refused", "unknown"),
+        _equation(figures, "stored", "ok", "stored though unknown"),
+        _equation(figures, "stored", "handled", "set aside", "pending"),
+    ]
+
+
+def _equation(figures: Mapping[str, int], whole: str, *parts: str) -> str:
+    sign = "=" if figures[whole] == sum(figures[part] for part in parts) else "\u2260"
+    return f"{whole} {figures[whole]} {sign} {' + '.join(f'{part} {figures[part]}' for part in parts)}"
+
+
+def _journal(run: Run) -> list[str]:
+    lines = [f"{at - run.began[1]:7.2f} s  {words}" for at, words in run.journal]
+    return _shorten(lines, _JOURNAL)
+
+
+def _extract(run: Run) -> list[str]:
+    """What the services warned of."""
+    if run.evidence is None:
+        return []
+    lines = [
+        f"{line.at - run.began[1]:7.2f} s  {line.process} {line.level}: {line.message[:300]}"
+        for line in run.evidence.lines
+        if line.level in ("warn", "error", "critical")
+    ]
+    return _shorten(lines, _EXTRACT)
+
+
+def _shorten(lines: Sequence[str], most: int) -> list[str]:
+    if len(lines) <= most:
+        return list(lines)
+    return [*lines[: most // 2], f"... {len(lines) - most // 2 * 2} more ...", *lines[-(most // 2) :]]
+
+
+def _details(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    return f"<details><summary>{title}</summary><pre>{escape(chr(10).join(lines))}</pre></details>"

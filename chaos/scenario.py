@@ -1,0 +1,189 @@
+"""
+A scenario, and how it is run: load before, during and after the fault, then
+mend, drain, judge.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import attrs
+import msgspec
+from redis import RedisError
+
+from chaos.deployment import Deployment, Plan
+from chaos.faults import Fault
+from chaos.judging import Evidence, Must, Sign, gather, judge
+from chaos.process import EndedByItself, NotInTime, Process, wait_until, watchdog
+from chaos.toxics import NotChanged
+from chaos.workload import Load
+from eventsvc.history import Verdict
+
+#: Seconds that all entries may take to be acknowledged at the end.
+DRAIN: Final = 30.0
+#: Seconds after which a scenario is given up.
+DEADLINE: Final = 200.0
+
+#: The verdict on a run that was given up before it could be judged.
+_NOTHING_SEEN: Final = Verdict(broken=(), missing=("nothing could be judged",), ledger={}, silence=0.0, recovery=None)
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """
+    What is broken under which load, and what must hold.
+
+    Times are in seconds.
+
+    @ivar faults: broken one after another, C{pulses} times in all.
+    @ivar on: how long each is broken.
+    @ivar off: how long it is whole in between.
+    @ivar drawn: they are drawn by lot, and C{on} and C{off} are means.
+    @ivar signs: what shows that the fault had an effect.
+    @ivar direct: clients reach the producers without a proxy.
+    """
+
+    name: str
+    what: str
+    faults: Sequence[Fault]
+    plan: Plan = attrs.field(factory=Plan)
+    load: Load = attrs.field(factory=Load)
+    pulses: int = 1
+    on: float = 4.0
+    off: float = 0.5
+    drawn: bool = False
+    before: float = 1.5
+    after: float = 2.0
+    signs: Sequence[Sign] = ()
+    must: Must = attrs.field(factory=Must)
+    direct: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """
+    What came of a scenario.
+
+    @ivar directory: where the output of all processes is.
+    @ivar began: seconds since the epoch, and by the clock of the attempts.
+    @ivar evidence: C{None} if it was given up before there was any.
+    @ivar memory: most bytes each process had resident.
+    """
+
+    scenario: Scenario
+    seed: int
+    directory: Path
+    began: tuple[float, float]
+    seconds: float
+    verdict: Verdict
+    evidence: Evidence | None
+    journal: Sequence[tuple[float, str]]
+    memory: Mapping[str, int]
+    planted: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.scenario.name}-{self.seed}"
+
+    @property
+    def command(self) -> str:
+        """What repeats it."""
+        return f"python -m chaos run {self.scenario.name} --seed {self.seed}"
+
+
+def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = None) -> Run:
+    """
+    Run a scenario.
+
+    @param directory: for the output of all processes.
+    @param planted: a bug that the services have on purpose.
+    """
+    directory = directory.resolve()
+    directory.mkdir(parents=True)
+    deployment = Deployment(scenario.plan, directory, planted)
+    began = time.time(), time.monotonic()
+    verdict, evidence = _NOTHING_SEEN, None
+    try:
+        with watchdog(DEADLINE):
+            deployment.start()
+            evidence = _break(scenario, seed, deployment)
+            verdict = judge(evidence, scenario.must, scenario.signs)
+            deployment.stop_services()
+    except EndedByItself as problem:
+        verdict = attrs.evolve(verdict, broken=(*verdict.broken, str(problem)))
+    except (NotInTime, NotChanged, RedisError) as problem:
+        verdict = attrs.evolve(verdict, missing=(*verdict.missing, f"{type(problem).__name__}: {problem}"))
+    finally:
+        deployment.end()
+    return Run(
+        scenario=scenario,
+        seed=seed,
+        directory=directory,
+        began=began,
+        seconds=time.monotonic() - began[1],
+        verdict=verdict,
+        evidence=evidence,
+        journal=deployment.journal,
+        memory={name: process.peak for name, process in deployment.processes.items()},
+        planted=planted,
+    )
+
+
+def _break(scenario: Scenario, seed: int, deployment: Deployment) -> Evidence:
+    workload = _begin_load(scenario, seed, deployment)
+    wait_until(lambda: workload.says('"outcome":"ok"', 20), "the first events are stored")
+    deployment.wait(scenario.before)
+    begin = time.monotonic()
+    _pulse(scenario, Random(seed), deployment)
+    deployment.toxics.check_healed()
+    end = time.monotonic()
+    deployment.note("all is mended")
+    deployment.wait(scenario.after)
+    workload.end(signal.SIGTERM)
+    deployment.note("the load has ended")
+    drained = _drain(deployment)
+    return gather(deployment, workload.out, (begin, end), drained)
+
+
+def _begin_load(scenario: Scenario, seed: int, deployment: Deployment) -> Process:
+    ports = [
+        deployment.ports[name] if scenario.direct else deployment.links[f"client-{name}"]
+        for name in deployment.producers
+    ]
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    load = msgspec.json.encode(msgspec.structs.replace(scenario.load, seed=seed)).decode()
+    workload = Process(
+        "workload",
+        [sys.executable, "-m", "chaos.workload", load, *urls],
+        deployment.directory,
+        deployment.processes["producer-1"].environment,
+    )
+    deployment.processes["workload"] = workload
+    workload.start()
+    return workload
+
+
+def _pulse(scenario: Scenario, random: Random, deployment: Deployment) -> None:
+    for pulse in range(scenario.pulses):
+        if pulse:
+            deployment.wait(scenario.off * random.uniform(0.5, 1.5))
+        fault = random.choice(scenario.faults) if scenario.drawn else scenario.faults[pulse % len(scenario.faults)]
+        with fault.breaking(deployment):
+            deployment.wait(scenario.on * (random.uniform(0.3, 1.7) if scenario.drawn else 1.0))
+
+
+def _drain(deployment: Deployment) -> bool:
+    try:
+        wait_until(deployment.is_drained, "all is acknowledged", DRAIN)
+    except NotInTime as problem:
+        deployment.note(str(problem))
+        return False
+    deployment.record()
+    deployment.note("all is acknowledged")
+    return True

@@ -1,0 +1,15 @@
+"""
+The scenarios: what is broken, for how long, under which load, how the fault
+shows, and what must hold.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaos.scenario import Scenario
+from chaos.scenarios.links import LINKS
+from chaos.scenarios.server import SERVER
+from chaos.scenarios.services import SERVICES
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (*LINKS, *SERVER, *SERVICES)

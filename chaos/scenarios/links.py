@@ -1,0 +1,159 @@
+"""
+Scenarios in which Redis is not reached, or not wholly.
+"""
+
+from __future__ import annotations
+
+from signal import SIGKILL
+from typing import Final
+
+from chaos.faults import (
+    CUT_AT_ONCE,
+    KILL_CLIENTS,
+    REDIS_DOWN,
+    All,
+    LeadingNowhere,
+    Restarted,
+    Toxified,
+    everywhere,
+)
+from chaos.judging import Must, Said, Suffered
+from chaos.scenario import Scenario
+from chaos.toxics import Toxic
+from chaos.workload import Load
+
+_RECONNECTED: Final = Said("connected to Redis")
+_CALM: Final = Load(rate=50)
+
+LINKS: Final = (
+    # Redis cannot be reached
+    Scenario(
+        name="down-at-start",
+        what="Producer and consumer start while Redis cannot be reached.",
+        faults=[All([REDIS_DOWN, Restarted(("producer-1", "consumer-1"), SIGKILL, ready=False)])],
+        signs=[Suffered(), Said("no connection to Redis", "producer"), Said("no connection to Redis", "consumer")],
+    ),
+    Scenario(
+        name="down-long",
+        what="Redis cannot be reached for longer than an event may wait for it.",
+        faults=[REDIS_DOWN],
+        on=10,
+        signs=[Suffered(1.0, 100)],
+    ),
+    Scenario(
+        name="down-often",
+        what="Redis cannot be reached for a moment, many times.",
+        faults=[REDIS_DOWN],
+        pulses=10,
+        on=0.2,
+        signs=[Said("connected to Redis", "producer", 8), Said("connected to Redis", "consumer", 8)],
+        must=Must(all_ok=True),
+    ),
+    Scenario(
+        name="accept-then-eof",
+        what="What stands before Redis accepts connections and closes them.",
+        faults=[All([LeadingNowhere("producer-"), LeadingNowhere("consumer-")])],
+        signs=[Suffered(), Said("no connection to Redis", "producer"), Said("no connection to Redis", "consumer")],
+    ),
+    Scenario(
+        name="cut-in-handshake",
+        what="Connections are cut in the midst of AUTH, or before its reply.",
+        faults=[
+            everywhere(Toxic("limit_data", {"bytes": 10}, "upstream")),
+            everywhere(CUT_AT_ONCE),
+        ],
+        pulses=4,
+        on=1,
+        signs=[Suffered(), _RECONNECTED],
+    ),
+    # Redis, half reached
+    Scenario(
+        name="reply-cut",
+        what="Redis appends, and the connection is cut before its reply arrives.",
+        faults=[Toxified("producer-", CUT_AT_ONCE)],
+        pulses=8,
+        on=0.3,
+        signs=[Suffered(0.2), Said("connected to Redis", "producer", 5)],
+        must=Must(all_ok=True),
+    ),
+    Scenario(
+        name="late-bytes",
+        what="Bytes of a connection that was given up arrive after the next one has said it all again.",
+        faults=[Toxified("producer-", Toxic("latency", {"latency": 2600}, "upstream", toxicity=0.6))],
+        pulses=4,
+        on=3,
+        off=0.2,
+        signs=[Suffered(1.0, 10), Said("no reply within", "producer")],
+    ),
+    Scenario(
+        name="reset",
+        what="Connections are reset, before and after Redis has got the command.",
+        faults=[
+            everywhere(Toxic("reset_peer", {"timeout": 0}, "upstream")),
+            everywhere(Toxic("reset_peer", {"timeout": 0})),
+        ],
+        pulses=8,
+        on=0.3,
+        signs=[_RECONNECTED, Said("connected to Redis", "producer", 4)],
+        must=Must(all_ok=True),
+    ),
+    Scenario(
+        name="freeze",
+        what="Nothing moves on any link, and nothing is closed.",
+        faults=[everywhere(Toxic("bandwidth", {"rate": 0})), everywhere(Toxic("bandwidth", {"rate": 0}, "upstream"))],
+        pulses=2,
+        on=4,
+        off=1.5,
+        signs=[Suffered(1.0, 50), Said("no reply within", "producer")],
+    ),
+    Scenario(
+        name="black-hole",
+        what="All that is sent is swallowed.",
+        faults=[
+            everywhere(Toxic("timeout", {"timeout": 0})),
+            everywhere(Toxic("timeout", {"timeout": 0}, "upstream")),
+        ],
+        pulses=2,
+        on=4,
+        off=1.5,
+        signs=[Suffered(1.0, 50), Said("no reply within", "producer")],
+    ),
+    Scenario(
+        name="slow-and-jittery",
+        what="Every chunk is late, one more than the other.",
+        faults=[
+            All(
+                [
+                    everywhere(Toxic("latency", {"latency": 100, "jitter": 90})),
+                    everywhere(Toxic("latency", {"latency": 100, "jitter": 90}, "upstream")),
+                ]
+            )
+        ],
+        on=5,
+        signs=[Suffered(0.1, 50)],
+        must=Must(all_ok=True),
+    ),
+    Scenario(
+        name="one-byte-slices",
+        what="Commands and replies arrive a byte at a time.",
+        faults=[
+            All(
+                [
+                    everywhere(Toxic("slicer", {"average_size": 1, "size_variation": 0, "delay": 20})),
+                    everywhere(Toxic("slicer", {"average_size": 1, "size_variation": 0, "delay": 20}, "upstream")),
+                ]
+            )
+        ],
+        load=_CALM,
+        on=5,
+        signs=[Suffered(0.02, 20)],
+    ),
+    Scenario(
+        name="slow-close",
+        what="Connections that Redis closes are seen to be closed much later.",
+        faults=[All([everywhere(Toxic("slow_close", {"delay": 1500})), KILL_CLIENTS])],
+        pulses=3,
+        on=2.5,
+        signs=[Suffered(0.5), _RECONNECTED],
+    ),
+)

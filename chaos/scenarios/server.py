@@ -1,0 +1,90 @@
+"""
+Scenarios in which Redis itself is in trouble.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaos.faults import (
+    KILL_CLIENTS,
+    Frozen,
+    Killed,
+    Told,
+)
+from chaos.judging import Must, Said, Suffered
+from chaos.scenario import Scenario
+
+SERVER: Final = (
+    # Redis itself
+    Scenario(
+        name="redis-frozen",
+        what="Redis is stopped and goes on.",
+        faults=[Frozen("redis")],
+        on=5,
+        signs=[Suffered(1.0, 50), Said("no reply within", "producer")],
+    ),
+    Scenario(
+        name="redis-killed",
+        what="Redis is killed and comes back with what its append-only file holds.",
+        faults=[Killed("redis")],
+        pulses=3,
+        on=1,
+        off=2,
+        signs=[Said("connected to Redis", "producer", 3), Said("connected to Redis", "consumer", 3)],
+        must=Must(all_ok=True),
+    ),
+    Scenario(
+        name="redis-flushed",
+        what="Somebody deletes all data of Redis.",
+        faults=[Told(["FLUSHALL"], wipes=True)],
+        on=0.5,
+        signs=[Said("LOST", "producer"), Said("the group was gone", "consumer")],
+        must=Must(all_ok=True, alarm=True, least_each=20),
+    ),
+    Scenario(
+        name="redis-emptied",
+        what="Redis is killed and comes back without its data.",
+        faults=[Killed("redis", wiped=True)],
+        on=1,
+        signs=[Said("LOST", "producer"), Said("the group was gone", "consumer")],
+        must=Must(all_ok=True, alarm=True),
+    ),
+    Scenario(
+        name="out-of-memory",
+        what="Redis may use no more memory.",
+        faults=[Told(["CONFIG SET maxmemory 1"], back=["CONFIG SET maxmemory 0"])],
+        on=6,
+        signs=[Suffered(1.0, 50)],
+    ),
+    Scenario(
+        name="scripts-flushed",
+        what="Redis forgets the scripts it knows, many times.",
+        faults=[Told(["SCRIPT FLUSH"])],
+        pulses=100,
+        on=0.01,
+        off=0.03,
+        must=Must(all_ok=True),
+    ),
+    Scenario(
+        name="clients-killed",
+        what="Redis closes all connections, again and again.",
+        faults=[KILL_CLIENTS],
+        pulses=40,
+        on=0.01,
+        off=0.1,
+        signs=[Said("connected to Redis", "producer", 20), Said("connected to Redis", "consumer", 20)],
+        must=Must(all_ok=True),
+    ),
+    Scenario(
+        name="no-more-clients",
+        what="Redis closes all connections, and takes no new ones.",
+        faults=[
+            Told(
+                ["CONFIG SET maxclients 1", "CLIENT KILL TYPE normal SKIPME yes"],
+                back=["CONFIG SET maxclients 10000"],
+            )
+        ],
+        signs=[Suffered(1.0, 50), Said("max number of clients", "producer")],
+    ),
+)

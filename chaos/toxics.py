@@ -1,0 +1,212 @@
+"""
+Toxiproxy: finding the server, and changing it so that every change is known
+to have taken place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import attrs
+import requests
+from toxiproxy.api import APIConsumer  # type: ignore[import-untyped]
+
+VERSION: Final = "v2.5.0"
+MODULE: Final = f"github.com/Shopify/toxiproxy/v2/cmd/server@{VERSION}"
+REMEDY: Final = f"""\
+no Toxiproxy server found; one of these brings it:
+  put toxiproxy-server {VERSION} on the PATH (a package, or a binary from github.com/Shopify/toxiproxy/releases)
+  copy /toxiproxy out of the container image ghcr.io/shopify/toxiproxy, as toxiproxy-server
+  install Go: it is then built here once"""
+
+#: Seconds one call to the server may take.
+DEADLINE: Final = 5.0
+
+
+class NoToxiproxy(Exception):
+    """There is no server to run; the text is the remedy."""
+
+
+class NotChanged(Exception):
+    """The server did not do what it was told."""
+
+
+def cache_directory() -> Path:
+    """Where what was built once is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventsvc"
+
+
+def find_toxiproxy(build: Callable[[Path], None] | None = None) -> str:
+    """
+    The path of the server: on the PATH, or built before, or built now.
+
+    @param build: puts a binary called C{server} into a directory.
+    @raise NoToxiproxy: there is none and none can be built.
+    """
+    path = shutil.which("toxiproxy-server")
+    if path is not None:
+        return path
+    built = cache_directory() / f"toxiproxy-{VERSION}" / "server"
+    if not built.exists():
+        (build or _build)(built.parent)
+    return str(built)
+
+
+def _build(directory: Path) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise NoToxiproxy(REMEDY)
+    directory.mkdir(parents=True, exist_ok=True)
+    building = subprocess.run(
+        [go, "install", MODULE],
+        env={**os.environ, "GOBIN": str(directory)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if building.returncode:
+        raise NoToxiproxy(f"go install {MODULE} failed:\n{building.stderr[-1000:]}\n{REMEDY}")
+
+
+@attrs.frozen
+class Toxic:
+    """
+    What is done to the bytes of a link.
+
+    @ivar stream: C{upstream} is towards the server of the link.
+    @ivar toxicity: the share of connections it is done to.
+    """
+
+    type: str
+    attributes: Mapping[str, int] = attrs.field(factory=dict)
+    stream: Literal["upstream", "downstream"] = "downstream"
+    toxicity: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.type}_{self.stream}"
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{name} {value}" for name, value in self.attributes.items())
+        share = f" on {self.toxicity:.0%} of connections" if self.toxicity < 1 else ""
+        return f"{self.type} {self.stream}{f' ({shown})' if shown else ''}{share}"
+
+
+@attrs.define(eq=False)
+class Toxics:
+    """
+    One Toxiproxy server.
+
+    toxiproxy-python's calls take no deadline where they are most convenient,
+    and believe a server that refused.  So its plain calls are used, each with
+    a deadline, each followed by a look at what the server has now.
+
+    @ivar note: told of each change, in words.
+    """
+
+    port: int
+    note: Callable[[str], None] = lambda words: None
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        try:
+            return bool(requests.get(f"http://127.0.0.1:{self.port}/version", timeout=1.0).ok)
+        except requests.RequestException:
+            return False
+
+    def add_proxy(self, name: str, listen: int, upstream: int) -> None:
+        """Begin to carry what comes to one port to another."""
+        wanted = {"name": name, "listen": f"127.0.0.1:{listen}", "upstream": f"127.0.0.1:{upstream}", "enabled": True}
+        self._post("/proxies", wanted)
+        self._confirm(f"/proxies/{name}", wanted)
+
+    def switch(self, name: str, enabled: bool) -> None:
+        """Close all connections of a proxy and refuse new ones, or accept them again."""
+        self._post(f"/proxies/{name}", {"enabled": enabled})
+        self._confirm(f"/proxies/{name}", {"enabled": enabled})
+        self.note(f"{name} is {'up' if enabled else 'down'}")
+
+    def point(self, name: str, upstream: int) -> None:
+        """Carry to another port; all connections are closed."""
+        wanted = {"upstream": f"127.0.0.1:{upstream}"}
+        self._post(f"/proxies/{name}", wanted)
+        self._confirm(f"/proxies/{name}", wanted)
+        self.note(f"{name} leads to port {upstream}")
+
+    def add(self, name: str, toxic: Toxic) -> None:
+        """Begin to do something to the bytes of a proxy."""
+        wanted = {**attrs.asdict(toxic), "name": toxic.name}
+        self._post(f"/proxies/{name}/toxics", wanted)
+        self._confirm(f"/proxies/{name}/toxics/{toxic.name}", wanted)
+        self.note(f"{name}: {toxic} begins")
+
+    def remove(self, name: str, toxic: Toxic) -> None:
+        """
+        End it.
+
+        The server has hung at this before; then the proxy is switched off and
+        on, which takes the toxic's connections away.
+        """
+        path = f"/proxies/{name}/toxics/{toxic.name}"
+        try:
+            self._call(APIConsumer.delete, path)
+        except NotChanged as problem:
+            self.note(f"{problem}; switched off and on instead")
+            self.switch(name, False)
+            self._call(APIConsumer.delete, path)
+            self.switch(name, True)
+        if any(each["name"] == toxic.name for each in self._look(f"/proxies/{name}/toxics")):
+            raise NotChanged(f"{path} is still there")
+        self.note(f"{name}: {toxic} ends")
+
+    def check_healed(self) -> None:
+        """
+        @raise NotChanged: something is still broken.
+        """
+        for name, proxy in self._look("/proxies").items():
+            if not proxy["enabled"] or proxy["toxics"]:
+                raise NotChanged(f"{name} is not healed: {proxy}")
+
+    def _post(self, path: str, wanted: Mapping[str, Any]) -> None:
+        self._call(APIConsumer.post, path, json=wanted)
+
+    def _confirm(self, path: str, wanted: Mapping[str, Any]) -> None:
+        got = self._look(path)
+        differing = {name: got.get(name) for name, value in wanted.items() if not _agree(value, got.get(name))}
+        if differing:
+            raise NotChanged(f"{path}: wanted {dict(wanted)}, got {differing}")
+
+    def _look(self, path: str) -> Any:
+        return self._call(APIConsumer.get, path).json()
+
+    def _call(self, call: Any, path: str, **more: Any) -> Any:
+        """
+        Make one of the library's calls, at our server.
+
+        Its own way of naming a server is one for the whole process, so each
+        call is made on a class of ours.
+        """
+        api = type("Api", (APIConsumer,), {"port": self.port})
+        begin = time.monotonic()
+        try:
+            response = getattr(api, call.__name__)(path, timeout=DEADLINE, **more)
+        except Exception as error:
+            took = time.monotonic() - begin
+            raise NotChanged(f"{call.__name__} {path} failed after {took:.1f} s: {error}") from error
+        if not response.ok:
+            raise NotChanged(f"{call.__name__} {path}: {response.status_code} {response.text[:200]}")
+        return response
+
+
+def _agree(wanted: Any, got: Any) -> bool:
+    """Whether all that was wanted is there; attributes may have others beside."""
+    if isinstance(wanted, Mapping):
+        return isinstance(got, Mapping) and all(got.get(name) == value for name, value in wanted.items())
+    return bool(wanted == got)

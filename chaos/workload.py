@@ -1,0 +1,169 @@
+"""
+The load of a run, in a process of its own: events arrive when they arrive,
+however slow the producers are, and what became of each is written down.
+
+C{python -m chaos.workload LOAD URL...}, where C{LOAD} is JSON; a line for
+each attempt goes to standard output.  SIGTERM ends the arrivals.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from itertools import count
+from random import Random
+from typing import Any, Final
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater, react
+
+from chaos.impolite import half_close, reset
+from eventsvc.client import Client, Ok, Refused, Result, make_client
+from eventsvc.event import Event
+from eventsvc.history import Op, Outcome
+from eventsvc.traffic import arrivals
+
+#: Attempts at one event that has an Idempotency-Key, and seconds between two.
+_ATTEMPTS: Final = 40
+_PAUSE: Final = 0.25
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What is posted.
+
+    @ivar rate: events per second, of all clients together.
+    @ivar keyed: share of events that have an Idempotency-Key; they are posted
+        again until they are stored.
+    @ivar large: share of events of some kilobytes.
+    @ivar poison: share of events that the handler C{picky} fails on.
+    @ivar impolite: share of events whose client resets the connection, or
+        closes its half of it, while it waits for the answer.
+    @ivar failover: post to another producer what surely did not reach one.
+    """
+
+    rate: float = 100.0
+    clients: int = 2
+    seed: int = 1
+    keyed: float = 0.0
+    large: float = 0.05
+    poison: float = 0.0
+    impolite: float = 0.0
+    failover: bool = False
+
+
+@attrs.define(eq=False)
+class Workload:
+    """
+    Posts events, and writes a line for each attempt.
+
+    @ivar posters: the producers, in the order of their links.
+    """
+
+    reactor: Any
+    load: Load
+    urls: Sequence[str]
+    random: Random
+    posters: Sequence[Client]
+    in_flight: int = 0
+    ended: bool = False
+    numbers: Any = attrs.field(factory=count)
+    landed: Deferred[None] = attrs.field(factory=Deferred)
+
+    async def run(self) -> None:
+        """Post until ended, then wait for what is under way."""
+        start: float = self.reactor.seconds()
+        for arrival in arrivals(self.load.rate, self.random):
+            await deferLater(self.reactor, max(0.0, start + arrival - self.reactor.seconds()))
+            if self.ended:
+                break
+            self.in_flight += 1
+            Deferred.fromCoroutine(self._see_through()).addBoth(self._land)
+        if self.in_flight:
+            await self.landed
+
+    def end(self) -> None:
+        """No more events arrive."""
+        self.ended = True
+
+    def _land(self, result: object) -> None:
+        self.in_flight -= 1
+        if result is not None:
+            sys.stderr.write(f"{result}\n")
+        if self.ended and not self.in_flight and not self.landed.called:
+            self.landed.callback(None)
+
+    async def _see_through(self) -> None:
+        """Post one event, again if it has a key."""
+        number = next(self.numbers)
+        client = self.random.randrange(self.load.clients)
+        name = f"{self.load.seed}-{client}-{number}"
+        description = self._describe(name)
+        key = name if self.random.random() < self.load.keyed else None
+        impolite = self.random.random() < self.load.impolite
+        for _ in range(_ATTEMPTS if key else 1):
+            begin = self._now()
+            result = await self._post(client, Event(description), key, impolite)
+            self._write(Op(f"{client}", next(self.numbers), description, begin, self._now(), *_outcome(result)))
+            if isinstance(result, Ok):
+                return
+            sys.stderr.write(f"{description[:40]}: {result}\n")
+            impolite = False
+            await deferLater(self.reactor, _PAUSE)
+
+    async def _post(self, client: int, event: Event, key: str | None, impolite: bool) -> Result:
+        at = client % len(self.posters)
+        if impolite:
+            way = self.random.choice((reset, half_close))
+            return await way(self.reactor, self.urls[at], event, key, self.random.uniform(0.0, 0.01))
+        result = await self.posters[at].post(event, key)
+        if self.load.failover and isinstance(result, Refused) and result.why.startswith("no connection"):
+            result = await self.posters[(at + 1) % len(self.posters)].post(event, key)
+        return result
+
+    def _describe(self, name: str) -> str:
+        """A description that no other event has."""
+        words = "öffnen, 開く, \u2028 \\ \" 'quoted' " if self.random.random() < 0.2 else "open"
+        if self.random.random() < self.load.large:
+            words *= self.random.randrange(100, 2_000) // len(words) + 1
+        if self.random.random() < self.load.poison:
+            words = f"poison {words}"
+        return f"{name} {words}"
+
+    def _now(self) -> float:
+        now: float = self.reactor.seconds()
+        return now
+
+    def _write(self, op: Op) -> None:
+        sys.stdout.buffer.write(msgspec.json.encode(op) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _outcome(result: Result) -> tuple[Outcome, int | None]:
+    match result:
+        case Ok(id):
+            return "ok", id
+        case Refused():
+            return "refused", None
+        case _:
+            return "unknown", None
+
+
+async def main(reactor: Any, load: str, *urls: str) -> None:
+    """Post until a signal ends it."""
+    import time
+
+    reactor.seconds = time.monotonic  # the same time for all processes
+    parsed = msgspec.json.decode(load, type=Load)
+    workload = Workload(
+        reactor, parsed, urls, Random(parsed.seed), [make_client(reactor, url, connections=64) for url in urls]
+    )
+    reactor.callWhenRunning(signal.signal, signal.SIGTERM, lambda *_: reactor.callFromThread(workload.end))
+    await workload.run()
+
+
+if __name__ == "__main__":
+    react(main, sys.argv[1:])

@@ -1,0 +1,88 @@
+"""
+The figures of a process, in the text form of Prometheus.
+
+Nothing is counted here.  The parts of a process keep plain numbers, and a
+L{Figure} says how to read one: what is published costs nothing until somebody
+asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+from typing import Any, Final, Literal
+
+import attrs
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from eventsvc.histogram import Histogram
+
+#: What a figure may be read as; C{None} if it is not known at present.
+Reading = float | Mapping[str, float] | Histogram | None
+
+_FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+
+
+@attrs.frozen
+class Figure:
+    """
+    One thing that is published.
+
+    @ivar name: without the C{_total} that a counter gets.
+    @ivar read: gives the number as it is now; one for each value of
+        C{label}, if there is one.
+    """
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    help: str
+    read: Callable[[], Reading]
+    label: str = ""
+
+
+class Metrics(Collector):
+    """The figures of one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._figures: list[Figure] = []
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def add(self, figures: list[Figure]) -> None:
+        """Publish more figures; those of one name differ by their label."""
+        self._figures += figures
+
+    def describe(self) -> list[Metric]:
+        """What is published is not known when the registry asks."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Read all figures."""
+        families: dict[str, Any] = {}
+        for figure in self._figures:
+            if figure.name not in families:
+                labels = [figure.label] if figure.label else []
+                families[figure.name] = _FAMILIES[figure.kind](figure.name, figure.help, labels=labels)
+            _add(families[figure.name], figure.read())
+        yield from families.values()
+
+    def text(self) -> bytes:
+        """All figures as they are now, in version 0.0.4 of the text form."""
+        return generate_latest(self._registry)
+
+
+def _add(family: Any, reading: Reading) -> None:
+    match reading:
+        case None:
+            pass
+        case Histogram():
+            bounds = [*map(str, map(float, reading.bounds)), "+Inf"]
+            family.add_metric([], list(zip(bounds, accumulate(reading.counts))), reading.total)
+        case Mapping():
+            for value, number in reading.items():
+                family.add_metric([value], number)
+        case _:
+            family.add_metric([], reading)

@@ -1,0 +1,106 @@
+"""
+The dead letters: entries that were set aside, and their way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from eventsvc.redis.connection import Connection
+from eventsvc.redis.scripts import dead_letters, load_script
+
+_REPLAY: Final = load_script("replay.lua")
+
+#: Seconds one call may take: a page may hold many megabytes.
+_TIMEOUT: Final = 5.0
+_FIELD: Final = b"field:"
+
+#: Why a letter was not moved, in the words of the script and for people.
+NOT_MOVED: Final = {
+    "gone": "there is no such dead letter",
+    "empty": "its entry was lost with all its fields: there is nothing to replay",
+    "packed": "it has too many fields to be replayed",
+}
+
+
+@attrs.frozen
+class DeadLetter:
+    """
+    An entry that was set aside.
+
+    @ivar id: where it stands among the dead letters.
+    @ivar deliveries: how often it was given to a handler.
+    @ivar original: its id in the stream.
+    @ivar fields: what it held, in its order; none if it was trimmed first.
+    """
+
+    id: str
+    reason: str
+    error: str
+    deliveries: int
+    group: str
+    consumer: str
+    original: str
+    fields: Sequence[tuple[bytes, bytes]]
+
+
+@attrs.frozen(eq=False)
+class DeadLetters:
+    """
+    The dead letters of a stream.
+
+    Every operation fails with L{Refused} or L{Unknown} and nothing else.
+    """
+
+    connection: Connection
+    stream: str
+
+    def read(self, after: str = "", count: int = 100) -> Deferred[Sequence[DeadLetter]]:
+        """Read at most C{count} letters, the oldest first, with ids greater than C{after}."""
+        return self._range(f"({after}" if after else "-", "+", count)
+
+    def find(self, id: str) -> Deferred[DeadLetter | None]:
+        """Read one letter; C{None} if it is not there."""
+        return self._range(id, id, 1).addCallback(lambda found: found[0] if found else None)
+
+    def replay(self, id: str) -> Deferred[str]:
+        """
+        Move a letter to the end of the stream, at most once.
+
+        Fires with its id in the stream, or with why it was not moved: one of
+        L{NOT_MOVED}.  After L{Unknown} call it again: if it was moved, the
+        answer is C{gone}.
+        """
+        reply = self.connection.run(_REPLAY, [self.stream, dead_letters(self.stream)], [id], timeout=_TIMEOUT)
+        return reply.addCallback(bytes.decode)
+
+    def purge(self, ids: Sequence[str]) -> Deferred[int]:
+        """Delete letters for good, and fire with how many were there."""
+        return self.connection.call("XDEL", dead_letters(self.stream), *ids, timeout=_TIMEOUT)
+
+    def _range(self, first: str, last: str, count: int) -> Deferred[Sequence[DeadLetter]]:
+        reply = self.connection.call("XRANGE", dead_letters(self.stream), first, last, "COUNT", count, timeout=_TIMEOUT)
+        return reply.addCallback(lambda rows: [_read_letter(id, parts) for id, parts in rows])
+
+
+def _read_letter(id: bytes, parts: Sequence[bytes]) -> DeadLetter:
+    pairs = list(zip(parts[::2], parts[1::2], strict=True))
+    about: dict[bytes, Any] = dict(pairs)
+
+    def text(name: bytes) -> str:
+        return str(about.get(name, b"").decode("utf-8", "backslashreplace"))
+
+    return DeadLetter(
+        id=id.decode(),
+        reason=text(b"reason"),
+        error=text(b"error"),
+        deliveries=int(about.get(b"deliveries", b"0")),
+        group=text(b"group"),
+        consumer=text(b"consumer"),
+        original=text(b"id"),
+        fields=[(name.removeprefix(_FIELD), value) for name, value in pairs if name.startswith(_FIELD)],
+    )

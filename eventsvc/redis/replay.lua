@@ -1,0 +1,27 @@
+-- Move a dead letter back to the end of the stream, with the fields it had.
+-- KEYS: stream, dead letters.  ARGV: id of the letter.
+-- Returns the id it has in the stream now, or why it was not moved: 'gone',
+-- there is no such letter, or an earlier call has moved it; 'empty', its entry
+-- was lost, fields and all; 'packed', it has more fields than a script may add.
+local letter = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
+if not letter then return 'gone' end
+local fields = {}
+for index = 1, #letter[2], 2 do
+  local name = string.match(letter[2][index], '^field:(.*)$')
+  if name then
+    fields[#fields + 1] = name
+    fields[#fields + 1] = letter[2][index + 1]
+  end
+end
+if #fields == 0 then return 'empty' end
+if #fields == 2 and fields[1] == 'packed' then
+  local fine, all = pcall(cmsgpack.unpack, fields[2])
+  if fine and type(all) == 'table' and #all > 4000 then return 'packed' end
+end
+-- What may fail comes before the first write: half of a move is two entries.
+if redis.acl_check_cmd and not redis.acl_check_cmd('XDEL', KEYS[2], ARGV[1]) then
+  return redis.error_reply('NOPERM this user may not take a dead letter away')
+end
+local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
+redis.call('XDEL', KEYS[2], ARGV[1])
+return id

@@ -1,0 +1,197 @@
+"""
+What the roles publish, and which part each figure is read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eventsvc.appender import Appender
+from eventsvc.consumer import Consumer
+from eventsvc.interfaces import Measures, QueueFull, Refused, StreamFull
+from eventsvc.lag import Lag
+from eventsvc.metrics import Figure
+from eventsvc.redis.connection import Connection
+from eventsvc.retention import Retention
+from eventsvc.simulator import Simulator
+
+_REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason), 0)
+
+
+def connection_figures(connection: Connection, role: str) -> list[Figure]:
+    """The figures of a role's connection to Redis."""
+    return [
+        Figure(
+            "gauge",
+            "eventsvc_redis_connected",
+            "1 if there is a connection to Redis that is ready for use, else 0.",
+            lambda: {role: float(connection.ready)},
+            "role",
+        ),
+        Figure(
+            "counter",
+            "eventsvc_redis_reconnects",
+            "Connections to Redis made after the first one.",
+            lambda: {role: max(0, connection.connects - 1)},
+            "role",
+        ),
+    ]
+
+
+def producer_figures(appender: Appender) -> list[Figure]:
+    """The figures of a producer."""
+    counts, backlog = appender.counts, appender.backlog
+    return [
+        Figure(
+            "counter",
+            "eventsvc_events_accepted",
+            "Events answered 200 because Redis confirmed them.",
+            lambda: counts.accepted,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_events_repeated",
+            "Events answered 200 with the ids of an earlier request of the same Idempotency-Key.",
+            lambda: counts.replayed,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_events_refused",
+            'Events answered 503 with "stored": "no", by reason.',
+            lambda: _REASONS | counts.refused,
+            "reason",
+        ),
+        Figure(
+            "counter",
+            "eventsvc_events_unknown",
+            'Events answered 503 with "stored": "unknown".',
+            lambda: counts.unknown,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_events_appended",
+            "Events that Redis confirmed to be in the stream, whether or not the client was still there to be told.",
+            lambda: counts.appended,
+        ),
+        Figure("counter", "eventsvc_batches", "Batches that Redis has answered.", lambda: counts.batches),
+        Figure(
+            "histogram",
+            "eventsvc_batch_events",
+            "Events in a batch that Redis has answered.",
+            lambda: counts.batch_events,
+        ),
+        Figure(
+            "histogram",
+            "eventsvc_append_seconds",
+            "Seconds from the first attempt of a batch until Redis answered, outages included.",
+            lambda: counts.append_seconds,
+        ),
+        Figure(
+            "histogram",
+            "eventsvc_wait_seconds",
+            "Seconds from its arrival to its answer, of the oldest request in each batch.",
+            lambda: counts.wait_seconds,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_duplicates_resolved",
+            "Batches whose answer was lost, and which a second attempt found in the stream.",
+            lambda: counts.duplicates_resolved,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_lost",
+            "Times Redis no longer knew what it had confirmed: acknowledged events may be gone.",
+            lambda: counts.lost,
+        ),
+        Figure("gauge", "eventsvc_queue_events", "Events waiting for Redis.", lambda: backlog.events),
+        Figure("gauge", "eventsvc_queue_bytes", "Bytes of events waiting for Redis.", lambda: backlog.size),
+    ]
+
+
+def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag) -> list[Figure]:
+    """The figures of a consumer."""
+    in_hand = consumer.in_hand
+    counts = in_hand.counts
+
+    def measured(read: Callable[[Measures], float]) -> Callable[[], float | None]:
+        def latest() -> float | None:
+            measures = lag.latest()
+            return None if measures is None else read(measures)
+
+        return latest
+
+    return [
+        Figure(
+            "counter",
+            "eventsvc_consumed",
+            "Entries done with, by outcome: handled, or passed_over if they are no events.",
+            lambda: {"handled": counts.handled, "passed_over": counts.passed_over},
+            "outcome",
+        ),
+        Figure("counter", "eventsvc_handler_failures", "Times the handler failed.", lambda: counts.failed),
+        Figure(
+            "counter",
+            "eventsvc_redelivered",
+            "Times an event was given to the handler again.",
+            lambda: counts.redelivered,
+        ),
+        Figure("counter", "eventsvc_dead_lettered", "Entries set aside as dead letters.", lambda: counts.dead),
+        Figure("counter", "eventsvc_claimed", "Entries taken over from other consumers.", lambda: consumer.claimed),
+        Figure(
+            "counter",
+            "eventsvc_groups_recreated",
+            "Times the group was gone and was created anew: events may be lost.",
+            lambda: consumer.groups_recreated,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_trimmed_pending",
+            "Entries that somebody else trimmed before they were acknowledged: they are lost.",
+            lambda: consumer.trimmed_while_pending,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_trimmed",
+            "Acknowledged entries removed from the stream to keep its length.",
+            lambda: retention.trimmed,
+        ),
+        Figure("gauge", "eventsvc_in_hand", "Entries read and not yet done with.", lambda: len(in_hand.entries)),
+        Figure(
+            "gauge", "eventsvc_stream_entries", "Entries in the stream.", measured(lambda measures: measures.length)
+        ),
+        Figure("gauge", "eventsvc_dead_letters", "Dead letters there are.", measured(lambda measures: measures.dead)),
+        Figure(
+            "gauge",
+            "eventsvc_pending_entries",
+            "Entries given to a consumer of the group and not acknowledged.",
+            measured(lambda measures: measures.pending),
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_oldest_unread_seconds",
+            "Age of the oldest entry that no consumer of the group was given.",
+            measured(lambda measures: measures.unread_age),
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_oldest_pending_seconds",
+            "Age of the oldest entry that was given to a consumer and is not acknowledged.",
+            measured(lambda measures: measures.pending_age),
+        ),
+    ]
+
+
+def simulator_figures(simulator: Simulator) -> list[Figure]:
+    """The figures of a simulator."""
+    tally = simulator.tally
+    return [
+        Figure(
+            "counter",
+            "eventsvc_simulated",
+            "Events posted, by outcome; dropped are those not posted because too many were under way.",
+            lambda: {"ok": tally.ok, "refused": tally.refused, "unknown": tally.unknown, "dropped": tally.dropped},
+            "outcome",
+        ),
+        Figure("gauge", "eventsvc_requests_in_flight", "Requests under way.", lambda: simulator.in_flight),
+    ]

@@ -1,0 +1,237 @@
+"""
+Tests for L{eventsvc.client}: over loopback, against a server that says
+whatever it is told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+from treq.client import HTTPClient
+from treq.testing import RequestTraversalAgent
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from eventsvc.client import Client, Ok, Refused, Result, Unknown, make_client
+from eventsvc.embedded import free_port
+from eventsvc.event import Event
+
+reactor: Any = _reactor
+EVENT = Event("hello")
+
+#: What the server does with a connection that brought it a request.
+Reaction = Callable[["Connection"], object]
+
+
+class Connection(Protocol):
+    """The server's end; it takes each piece of data for a request."""
+
+    transport: Any
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.server.connections.append(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.server.requests.append(data)
+        waiting, self.server.waiting = self.server.waiting, []
+        for each in waiting:
+            each.callback(None)
+        self.server.react(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.callback(None)
+
+
+@attrs.define
+class Server:
+    """A server on loopback."""
+
+    port: int = 0
+    react: Reaction = lambda connection: None
+    connections: list[Connection] = attrs.field(factory=list)
+    requests: list[bytes] = attrs.field(factory=list)
+    waiting: list[Deferred[None]] = attrs.field(factory=list)
+
+    def when_asked(self) -> Deferred[None]:
+        """Fire with the next request."""
+        asked: Deferred[None] = Deferred()
+        self.waiting.append(asked)
+        return asked
+
+
+class Connections(Factory):
+    """Makes the server's ends."""
+
+    noisy = False
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def buildProtocol(self, address: IAddress | None) -> Connection:
+        return Connection(self.server)
+
+
+class Endless(Resource):
+    """Begins with an answer, and leaves it at that."""
+
+    def render_POST(self, request: Request) -> int:
+        request.setResponseCode(503)
+        request.write(b"{")
+        return NOT_DONE_YET
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that listens, until it and its connections are closed."""
+    server = Server()
+    port = reactor.listenTCP(0, Connections(server), interface="127.0.0.1")
+    server.port = port.getHost().port
+    yield server
+    for connection in server.connections:
+        connection.transport.abortConnection()
+        pytest_twisted.blockon(connection.lost)
+    pytest_twisted.blockon(port.stopListening())
+
+
+def client_for(port: int, clock: Clock | None = None) -> Client:
+    client = make_client(reactor, f"http://127.0.0.1:{port}", 10)
+    return client if clock is None else attrs.evolve(client, clock=clock)
+
+
+def answer(status: str, *headers: str, body: str = "") -> Reaction:
+    """Answer with a whole response."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", body]
+    return lambda connection: connection.transport.write("\r\n".join(lines).encode())
+
+
+def problem(status: str, **more: str) -> Reaction:
+    """Answer with an error body, as a producer does."""
+    members = "".join(f', "{name}": "{value}"' for name, value in more.items())
+    return answer(status, body=f'{{"status": {status[:3]}, "title": "title", "description": "why"{members}}}')
+
+
+def lose(connection: Connection) -> None:
+    """Close without an answer."""
+    connection.transport.loseConnection()
+
+
+def break_off(connection: Connection) -> None:
+    """Close in the middle of an answer."""
+    connection.transport.write(b"HTTP/1.1 503 No\r\nContent-Length: 100\r\n\r\n{")
+    connection.transport.loseConnection()
+
+
+@pytest.mark.parametrize(
+    ("react", "result"),
+    [
+        pytest.param(answer("200 OK", "Event-Id: 4613732495722164"), Ok(4613732495722164), id="200"),
+        pytest.param(problem("400 Bad"), Refused("400 title: why"), id="400"),
+        pytest.param(problem("404 No"), Refused("404 title: why"), id="404"),
+        pytest.param(problem("413 Large"), Refused("413 title: why"), id="413"),
+        pytest.param(problem("422 Other"), Refused("422 title: why"), id="422"),
+        pytest.param(problem("503 No", stored="no"), Refused("503 title: why"), id="503, not stored"),
+        pytest.param(problem("503 No", stored="unknown"), Unknown("503 title: why"), id="503, unknown"),
+        pytest.param(problem("503 No"), Unknown("503 title: why"), id="503 of a proxy"),
+        pytest.param(problem("500 No"), Unknown("500 title: why"), id="500"),
+        pytest.param(answer("502 No", body="<html>"), Unknown("502 <html>: "), id="502 that is no JSON"),
+        pytest.param(answer("400 Bad", body="<html>"), Refused("400 <html>: "), id="400 that is no JSON"),
+        pytest.param(problem("409 Conflict"), Unknown("409 title: why"), id="409, another request may store it"),
+        pytest.param(answer("200 OK"), Unknown("200 : "), id="200 without an id"),
+        pytest.param(answer("200 OK", "Event-Id: x"), Unknown("200 : "), id="200 with an id that is none"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_an_answer_is_one_of_three_results(server: Server, react: Reaction, result: Result) -> None:
+    """200 is ok; refused is what is surely not stored; all else is unknown."""
+    server.react = react
+    assert await client_for(server.port).post(EVENT) == result
+
+
+@pytest.mark.parametrize("react", [lose, break_off])
+@pytest_twisted.ensureDeferred
+async def test_a_lost_connection_is_unknown(server: Server, react: Reaction) -> None:
+    """What was sent may have been stored, unless an answer says that it was not; it is sent once."""
+    server.react = react
+    assert isinstance(await client_for(server.port).post(EVENT), Unknown)
+    assert len(server.requests) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_answer_in_time_is_unknown(server: Server) -> None:
+    """After its time a request is given up with its connection."""
+    clock = Clock()
+    asked = server.when_asked()
+    posting = ensureDeferred(client_for(server.port, clock).post(EVENT))
+    await asked
+    clock.advance(9.9)
+    assert not posting.called
+    clock.advance(0.2)
+    assert await posting == Unknown("no answer within 10 s")
+    await server.connections[0].lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_does_not_end_is_unknown() -> None:
+    """The time of a request is over with the last byte of its answer."""
+    clock = Clock()
+    http = HTTPClient(RequestTraversalAgent(Endless()))
+    posting = ensureDeferred(Client(http, "http://127.0.0.1", clock).post(EVENT))
+    clock.advance(9.9)
+    assert not posting.called
+    clock.advance(0.2)
+    assert isinstance(await posting, Unknown)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_connection_is_refused() -> None:
+    """What was never sent is not stored."""
+    assert isinstance(await client_for(free_port()).post(EVENT), Refused)
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_gives_up_is_not_given_a_result(server: Server) -> None:
+    """Cancelled, it closes its connection and makes nothing up."""
+    asked = server.when_asked()
+    posting = ensureDeferred(client_for(server.port).post(EVENT))
+    await asked
+    posting.cancel()
+    with pytest.raises(CancelledError):
+        await posting
+    await server.connections[0].lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_requests_share_a_connection(server: Server) -> None:
+    """One connection serves one request after another."""
+    server.react = answer("200 OK", "Event-Id: 1")
+    client = client_for(server.port)
+    for _ in range(3):
+        await client.post(EVENT)
+    assert len(server.requests) == 3
+    assert len(server.connections) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_says_what_it_brings(server: Server) -> None:
+    """The event is JSON, and the key a quoted string."""
+    server.react = answer("200 OK", "Event-Id: 1")
+    await client_for(server.port).post(Event("héllo"), key="one")
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /event HTTP/1.1\r\n")
+    assert b'\r\nidempotency-key: "one"\r\n' in head.lower() + b"\r\n"
+    assert b"\r\ncontent-type: application/json\r\n" in head.lower() + b"\r\n"
+    assert body.decode() == '{"description":"héllo"}'

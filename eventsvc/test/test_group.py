@@ -1,0 +1,308 @@
+"""
+What every L{IEventGroup} promises, asked of the one in memory and of the one
+on a real server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
+import pytest_twisted
+from zope.interface.verify import verifyObject
+
+from eventsvc.delivery import Entry
+from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
+from eventsvc.interfaces import Claimed, IEventGroup, Refused, Unknown
+from eventsvc.test.places import STREAM, OnServer, Place
+
+MARKER = {MARKER_FIELD: MARKER_VALUE}
+HOUR = 3_600.0
+
+
+def event(text: str) -> dict[bytes, bytes]:
+    """The fields of an entry with an event."""
+    return {EVENT_FIELD: text.encode()}
+
+
+def add(place: Place, *texts: str) -> list[str]:
+    """Add events; their ids."""
+    return [place.add(event(text)) for text in texts]
+
+
+async def opened(place: Place, name: str = "group", consumer: str = "consumer") -> IEventGroup:
+    """A group's consumer, ready to read."""
+    group = await place.group(name, consumer)
+    await place.wait(group.open())
+    return group
+
+
+async def read(place: Place, group: IEventGroup, count: int = 100) -> Sequence[str]:
+    """The ids of new entries."""
+    return [entry.id for entry in await place.wait(group.read(count, 0.0))]
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_what_it_says(place: Place) -> None:
+    """It has what the interface asks for."""
+    assert verifyObject(IEventGroup, await place.group())
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_group_begins_with_the_first_entry(place: Place) -> None:
+    """It is created once, with the stream if need be, and nothing before it is missed."""
+    group, other = await place.group(), await place.group(consumer="other")
+    late = await place.group("late")
+    assert await place.wait(group.open()) is True
+    assert await place.wait(group.open()) is False
+    assert await place.wait(other.open()) is False
+    ids = add(place, "a", "b")
+    assert await place.wait(late.open()) is True
+    assert await read(place, group) == ids
+    assert await read(place, late) == ids
+
+
+@pytest_twisted.ensureDeferred
+async def test_new_entries_come_once_and_in_order(place: Place) -> None:
+    """As many as are asked for at most, each to one consumer of the group."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b, c = add(place, "a", "b", "c")
+    odd = {b"\xff": b"\x00\r\n", b"EventStream": b"007"}
+    d = place.add(odd)
+    assert await place.wait(group.read(2, 0.0)) == [Entry(a, event("a")), Entry(b, event("b"))]
+    assert await place.wait(other.read(1, 0.05)) == [Entry(c, event("c"))]
+    assert await place.wait(group.read(9, 0.05)) == [Entry(d, odd)]
+    assert await place.wait(group.read(9, 0.0)) == ()
+    assert await place.wait(group.read(9, 0.05)) == ()
+    assert place.pending() == {a: ("consumer", 1), b: ("consumer", 1), c: ("other", 1), d: ("consumer", 1)}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_waiting_read_gets_what_comes(place: Place) -> None:
+    """It does not wait to the end of its time."""
+    group = await opened(place)
+    reading = group.read(9, 20.0)
+    ids = add(place, "a")
+    assert [entry.id for entry in await place.wait(reading)][:1] == ids
+
+
+@pytest_twisted.ensureDeferred
+async def test_own_pending_entries_are_listed(place: Place) -> None:
+    """Those given to this consumer alone, page by page, without counting a delivery."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b, c, d = add(place, "a", "b", "c", "d")
+    assert await read(place, group, 3) == [a, b, c]
+    assert await read(place, other) == [d]
+    place.remove(b)
+    for _ in range(2):
+        assert await place.wait(group.read_pending("", 2)) == [
+            Entry(a, event("a"), 2, again=True),
+            Entry(b, None, 2, again=True),
+        ]
+        assert await place.wait(group.read_pending(b, 2)) == [Entry(c, event("c"), 2, again=True)]
+        assert not await place.wait(group.read_pending(c, 2))
+    assert place.pending()[a] == ("consumer", 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_acknowledged_is_pending_no_more(place: Place) -> None:
+    """Also if another consumer was given it; what is not pending does no harm."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b = add(place, "a", "b")
+    await read(place, group)
+    await place.wait(other.acknowledge([a]))
+    await place.wait(group.acknowledge([a, "999999-0"]))
+    assert place.pending() == {b: ("consumer", 1)}
+    assert not await read(place, group)
+
+
+@pytest_twisted.ensureDeferred
+async def test_idle_entries_are_claimed_page_by_page(place: Place) -> None:
+    """Only those idle for long enough; it is no delivery, and they are in work from then on."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b, c, d = add(place, "a", "b", "c", "d")
+    await read(place, other)
+    assert await place.wait(group.claim(30.0, "0-0", 10)) == Claimed("0-0", [], [])
+    for id in (a, c, d):
+        place.leave_idle(id, 40.0)
+    first = await place.wait(group.claim(30.0, "0-0", 2))
+    assert first.entries == [Entry(a, event("a"), 2, again=True), Entry(c, event("c"), 2, again=True)]
+    second = await place.wait(group.claim(30.0, first.cursor, 2))
+    assert second == Claimed("0-0", [Entry(d, event("d"), 2, again=True)], [])
+    assert place.pending() == {a: ("consumer", 1), b: ("other", 1), c: ("consumer", 1), d: ("consumer", 1)}
+    assert not (await place.wait(other.claim(30.0, "0-0", 10))).entries
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_claim_tells_of_what_is_lost(place: Place) -> None:
+    """An entry that was trimmed while it was pending is told, once, and leaves a dead letter."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b = add(place, "a", "b")
+    await read(place, other)
+    place.remove(a)
+    for id in (a, b):
+        place.leave_idle(id, 40.0)
+    page = await place.wait(group.claim(30.0, "0-0", 10))
+    assert (page.trimmed, [entry.id for entry in page.entries]) == ([a], [b])
+    assert [(letter["id"], letter["reason"]) for letter in place.dead()] == [(a, "trimmed")]
+    assert not (await place.wait(group.claim(0.0, "0-0", 10))).trimmed
+    assert set(place.pending()) == {b}
+
+
+@pytest_twisted.ensureDeferred
+async def test_deliveries_are_counted_when_told(place: Place) -> None:
+    """The count is kept with the entry, which is in work from then on."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    (a,) = add(place, "a")
+    await read(place, group)
+    place.leave_idle(a, 40.0)
+    await place.wait(group.count_delivery(a, 7))
+    assert await place.wait(group.read_pending("", 9)) == [Entry(a, event("a"), 8, again=True)]
+    assert not (await place.wait(other.claim(30.0, "0-0", 10))).entries
+    await place.wait(group.acknowledge([a]))
+    await place.wait(group.count_delivery(a, 8))
+    assert place.pending() == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_renewed_is_not_claimed(place: Place) -> None:
+    """Only what is still ours; the rest is told and left to its owner."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b, c, d = add(place, "a", "b", "c", "d")
+    await read(place, group, 3)
+    await read(place, other)
+    await place.wait(group.acknowledge([c]))
+    for id in (a, b, d):
+        place.leave_idle(id, 40.0)
+    assert await place.wait(group.renew([a, c, d])) == [c, d]
+    assert [entry.id for entry in (await place.wait(other.claim(30.0, "0-0", 10))).entries] == [b, d]
+    assert await place.wait(group.renew([a, b])) == [b]
+    assert place.pending() == {a: ("consumer", 1), b: ("other", 1), d: ("other", 1)}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_released_is_claimed_at_once(place: Place) -> None:
+    """Whatever idle time is asked for; what another owns is not touched."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b, c = add(place, "a", "b", "c")
+    await read(place, group, 2)
+    await read(place, other)
+    await place.wait(group.release([a, c, "999999-0"]))
+    page = await place.wait(other.claim(24 * HOUR, "0-0", 10))
+    assert page.entries == [Entry(a, event("a"), 2, again=True)]
+    assert place.pending() == {a: ("other", 1), b: ("consumer", 1), c: ("other", 1)}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_set_aside_is_a_dead_letter(place: Place) -> None:
+    """It is moved once, with its reason, whatever the words and whoever owns it."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b = add(place, "a", "b")
+    await read(place, group)
+    place.remove(b)
+    assert await place.wait(group.set_aside(a, "failed", "ValueError: ä\n", 5)) is True
+    assert await place.wait(group.set_aside(a, "failed", "again", 6)) is False
+    assert await place.wait(other.set_aside(b, "trimmed", "it is gone", 1)) is True
+    assert place.dead() == [
+        {"id": a, "reason": "failed", "error": "ValueError: ä\n", "deliveries": "5"},
+        {"id": b, "reason": "trimmed", "error": "it is gone", "deliveries": "1"},
+    ]
+    assert place.pending() == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_entry_is_set_aside_whole_or_not_at_all(place: Place) -> None:
+    """If the dead letter cannot be written, the entry stays pending."""
+    group = await opened(place)
+    (a,) = add(place, "a")
+    await read(place, group)
+    with place.out_of_memory(), pytest.raises(Refused):
+        await place.wait(group.set_aside(a, "failed", "", 1))
+    assert (list(place.pending()), place.dead()) == ([a], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_consumers_that_left_nothing_are_removed(place: Place) -> None:
+    """Those unseen for long and without pending entries; never ourselves."""
+    group, busy, empty = [await opened(place, consumer=name) for name in ("consumer", "busy", "empty")]
+    add(place, "a", "b")
+    await read(place, busy, 1)
+    await place.wait(empty.acknowledge(await read(place, empty)))
+    assert not await read(place, group)
+    assert not await place.wait(group.remove_stale(HOUR))
+    assert await place.wait(group.remove_stale(0.0)) == ["empty"]
+    assert not await place.wait(group.remove_stale(0.0))
+    assert len(place.pending()) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_stream_is_measured(place: Place) -> None:
+    """Lengths, and the ages of the oldest entries not delivered and not acknowledged."""
+    group = await opened(place)
+    measures = await place.wait(group.measure())
+    assert (measures.length, measures.dead, measures.pending) == (0, 0, 0)
+    assert (measures.unread_age, measures.pending_age) == (0.0, 0.0)
+    ages = (400.0, 300.0, 200.0, 100.0)
+    ids = [place.add(event("x"), age) for age in ages]
+    await read(place, group, 3)
+    await place.wait(group.set_aside(ids[0], "failed", "", 1))
+    measures = await place.wait(group.measure())
+    assert (measures.length, measures.dead, measures.pending) == (4, 1, 2)
+    assert 100.0 <= measures.unread_age < 150.0
+    assert 300.0 <= measures.pending_age < 350.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_group_that_is_gone_begins_anew(place: Place) -> None:
+    """Whatever was asked fails; then it is there again, from the marker on."""
+    group, _ = await opened(place), await place.log()
+    add(place, "a")
+    place.wipe()
+    with pytest.raises((Refused, Unknown)):
+        await read(place, group)
+    await place.come_back()
+    (b,) = add(place, "b")
+    assert await place.wait(group.open()) is True
+    entries = await place.wait(group.read(9, 0.0))
+    assert [entry.fields for entry in entries] == [MARKER, event("b")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_but_refused_or_unknown_comes_back(place: Place) -> None:
+    """Of no operation, when the group is gone or the connection is."""
+    group = await opened(place)
+    for trouble in (place.wipe, place.disconnect):
+        trouble()
+        for ask in OPERATIONS:
+            with suppress(Refused, Unknown):
+                await place.wait(ask(group))
+    assert await place.wait(group.open()) is True
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_read_can_be_interrupted(place: Place) -> None:
+    """What it would have read is unknown; the group is there again soon."""
+    group = await opened(place)
+    reading = group.read(9, 20.0)
+    group.interrupt()
+    with pytest.raises(Unknown):
+        await place.wait(reading)
+    assert await place.wait(group.open()) is False
+    assert await read(place, group) == []
+
+
+OPERATIONS = (
+    lambda group: group.read(1, 0.0),
+    lambda group: group.read(1, 0.05),
+    lambda group: group.read_pending("", 1),
+    lambda group: group.claim(0.0, "0-0", 1),
+    lambda group: group.count_delivery("1-0", 1),
+    lambda group: group.renew(["1-0"]),
+    lambda group: group.release(["1-0"]),
+    lambda group: group.acknowledge(["1-0"]),
+    lambda group: group.set_aside("1-0", "failed", "", 1),
+    lambda group: group.remove_stale(0.0),
+    lambda group: group.trim(1),
+    lambda group: group.measure(),
+)

@@ -1,0 +1,269 @@
+"""
+Tests for L{eventsvc.settings}: nothing that does not parse becomes a value.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventsvc.settings import (
+    COUNT,
+    DATABASE,
+    LEVEL,
+    LONG_SECONDS,
+    NAME,
+    OPTIONAL_COUNT,
+    OPTIONAL_PORT,
+    OPTIONAL_SECONDS,
+    PORT,
+    RATE,
+    ROLES,
+    SECONDS,
+    SEED,
+    STREAM,
+    SWITCH,
+    TEXT,
+    InvalidSettings,
+    Kind,
+    RedisSettings,
+    Setting,
+    read,
+    rows,
+    table,
+)
+
+#: What each kind takes, and what that becomes.
+TAKEN: dict[Kind, dict[str, Any]] = {
+    TEXT: {"": "", " any thing\n": " any thing\n", "ä": "ä"},
+    NAME: {"a": "a", "redis-master.svc": "redis-master.svc", "::1": "::1", "Ä{b}": "Ä{b}"},
+    STREAM: {"NotificationStream": "NotificationStream", "a:b": "a:b"},
+    PORT: {"1": 1, "65535": 65535, "0080": 80},
+    OPTIONAL_PORT: {"0": 0, "65535": 65535},
+    DATABASE: {"0": 0, "15": 15},
+    COUNT: {"1": 1, "1000000000000000": 10**15},
+    OPTIONAL_COUNT: {"1": 1, "1000000000000000": 10**15},
+    SEED: {"0": 0, "7": 7},
+    SECONDS: {"0.5": 0.5, "5": 5.0, "0.001": 0.001, "31536000": 31_536_000.0, "010.50": 10.5},
+    LONG_SECONDS: {"60": 60.0, "86400": 86_400.0},
+    OPTIONAL_SECONDS: {"0": 0.0, "0.0": 0.0, "31536000": 31_536_000.0},
+    RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
+    SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
+    LEVEL: {"debug": "DEBUG", "Info": "INFO", "WARN": "WARN", "warning": "WARNING", "Error": "ERROR"},
+}
+
+NO_WHOLE = ["", " ", "1 ", " 1", "-1", "+1", "1.0", "1e3", "1_000", "0x10", "²", "٣", "one", "9" * 19, "9" * 5000]
+NO_NUMBER = ["", " ", "5 ", "5s", "-1", "+1", ".5", "5.", "1e3", "1_0", "0,5", "inf", "nan", "1e400", "٣", "9" * 400]
+NO_NAME = ["", " ", "a b", "a\n", "\ta", "a\x00", "a\x7f", "a\u00a0b", "a\u2028b", "\udcff"]
+
+#: What each kind refuses.
+REFUSED: dict[Kind, list[str]] = {
+    TEXT: ["\udcff"],
+    NAME: NO_NAME,
+    STREAM: [*NO_NAME, "{a}", "a}", "{"],
+    PORT: [*NO_WHOLE, "0", "65536", "tcp://10.0.0.1:6379"],
+    OPTIONAL_PORT: [*NO_WHOLE, "65536"],
+    DATABASE: [*NO_WHOLE, "100000"],
+    COUNT: [*NO_WHOLE, "0", "1000000000000001"],
+    OPTIONAL_COUNT: [*NO_WHOLE, "0", "1000000000000001"],
+    SEED: [*NO_WHOLE, "1000000000000001"],
+    SECONDS: [*NO_NUMBER, "0", "0.0009", "31536001"],
+    LONG_SECONDS: [*NO_NUMBER, "0", "59.9", "31536001"],
+    OPTIONAL_SECONDS: [*NO_NUMBER, "31536000.1"],
+    RATE: [*NO_NUMBER, "0", "1000000.1"],
+    SWITCH: ["", "maybe", "on ", "2", "-"],
+    LEVEL: ["", "LOUD", "INFO ", "TRACE", "1"],
+}
+
+CLASSES = list(dict.fromkeys(cls for classes in ROLES.values() for cls in classes))
+EVERY = [pytest.param(cls, field, row, id=row.name) for cls in CLASSES for field, row in rows(cls)]
+SECRETS = [pytest.param(cls, field, row, id=row.name) for cls in CLASSES for field, row in rows(cls) if row.secret]
+
+
+@pytest.mark.parametrize(("cls", "field", "row"), EVERY)
+def test_every_setting_takes_what_it_should(cls: type[Any], field: str, row: Setting) -> None:
+    """A good value comes from the environment or a flag, and fills its field."""
+    for text, value in TAKEN[row.kind].items():
+        for settings in (read(cls, {row.name: text}), read(cls, {}, {row.flag: text})):
+            assert getattr(settings, field) == value
+            assert type(getattr(settings, field)) is type(value)
+
+
+@pytest.mark.parametrize(("cls", "field", "row"), EVERY)
+def test_every_setting_refuses_the_rest(cls: type, field: str, row: Setting) -> None:
+    """A bad value is an error that names the variable or flag, the value and what was expected."""
+    for text in REFUSED[row.kind]:
+        shown = "(hidden)" if row.secret else repr(text)
+        with pytest.raises(InvalidSettings) as caught:
+            read(cls, {row.name: text})
+        assert str(caught.value) == f"{row.name}={shown}: expected {row.kind.expects}"
+        with pytest.raises(InvalidSettings) as caught:
+            read(cls, {}, {row.flag: text})
+        assert str(caught.value) == f"--{row.flag}={shown}: expected {row.kind.expects}"
+
+
+@pytest.mark.parametrize(("cls", "field", "row"), EVERY)
+def test_every_default_is_itself_a_good_value(cls: type, field: str, row: Setting) -> None:
+    """Not set means the default, which one could have set too."""
+    assert getattr(read(cls, {}), field) == row.default
+    assert getattr(read(cls, {}, {row.flag: None}), field) == row.default
+    if row.default not in (None, ""):
+        assert getattr(read(cls, {row.name: row.show_default()}), field) == row.default
+
+
+@pytest.mark.parametrize(("cls", "field", "row"), EVERY)
+def test_a_flag_beats_the_environment(cls: type, field: str, row: Setting) -> None:
+    """A flag counts, whatever the environment says, be it nonsense."""
+    text, value = next(iter(TAKEN[row.kind].items()))
+    nonsense = REFUSED[row.kind][0]
+    environment = {row.name: nonsense, f"{row.name}_FILE": "/nowhere"}
+    assert getattr(read(cls, environment, {row.flag: text}), field) == value
+
+
+@pytest.mark.parametrize(("cls", "field", "row"), SECRETS)
+def test_a_secret_may_stand_in_a_file(cls: type, field: str, row: Setting, tmp_path: Path) -> None:
+    """NAME_FILE names a file with the secret; the line end of an editor is no part of it."""
+    file = tmp_path / "secret"
+    for written, value in {"hush": "hush", "hush\n": "hush", "hush\r\n": "hush", " hush ": " hush ", "": ""}.items():
+        file.write_text(written, encoding="utf-8")
+        assert getattr(read(cls, {f"{row.name}_FILE": str(file)}), field) == value
+        assert getattr(read(cls, {f"{row.name}_FILE": str(file), row.name: ""}), field) == value
+    assert getattr(read(cls, {f"{row.name}_FILE": "", row.name: "hush"}), field) == "hush"
+
+
+@pytest.mark.parametrize(("cls", "field", "row"), SECRETS)
+def test_a_secret_given_twice_is_an_error(cls: type, field: str, row: Setting, tmp_path: Path) -> None:
+    """Nobody guesses which of the two was meant."""
+    with pytest.raises(InvalidSettings) as caught:
+        read(cls, {row.name: "hush", f"{row.name}_FILE": str(tmp_path / "secret")})
+    assert str(caught.value) == f"{row.name} and {row.name}_FILE are both set: expected one of them"
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """The error names the variable, the path and the trouble, and nothing of what is in it."""
+    (tmp_path / "latin").write_bytes(b"hush\xff")
+    for path, trouble in {
+        str(tmp_path / "none"): "No such file or directory",
+        str(tmp_path): "Is a directory",
+        str(tmp_path / "latin"): "not UTF-8",
+    }.items():
+        with pytest.raises(InvalidSettings) as caught:
+            read(RedisSettings, {"REDIS_PASSWORD_FILE": path})
+        assert str(caught.value) == f"REDIS_PASSWORD_FILE={path!r}: expected a readable UTF-8 file ({trouble})"
+
+
+def test_only_secrets_have_a_file() -> None:
+    """NAME_FILE of anything else is not ours."""
+    assert read(RedisSettings, {"REDIS_HOST_FILE": "/nowhere"}) == RedisSettings()
+
+
+def test_a_secret_is_never_shown() -> None:
+    """Neither the repr of settings nor an error tells a secret."""
+    settings = read(RedisSettings, {"REDIS_PASSWORD": "hush", "REDIS_USERNAME": "psst"})
+    assert (settings.username, settings.password) == ("psst", "hush")
+    assert "hush" not in repr(settings)
+    assert "psst" not in repr(settings)
+    with pytest.raises(InvalidSettings) as caught:
+        read(RedisSettings, {"REDIS_PASSWORD": "hush\udcff"})
+    assert "hush" not in str(caught.value)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """One line for each wrong setting."""
+    with pytest.raises(InvalidSettings) as caught:
+        read(RedisSettings, {"REDIS_PORT": "x", "REDIS_DB": "-1"}, {"redis-tls": "perhaps"})
+    assert str(caught.value).splitlines() == [
+        "REDIS_PORT='x': expected a port number from 1 to 65535",
+        "REDIS_DB='-1': expected a database number from 0 to 99999",
+        "--redis-tls='perhaps': expected on or off",
+    ]
+
+
+def given_settings(cls: type[Any]) -> st.SearchStrategy[tuple[type[Any], dict[str, str], dict[str, str | None]]]:
+    """A class of settings, an environment and flags."""
+    names = [name for _, row in rows(cls) for name in (row.name, f"{row.name}_FILE")]
+    texts = st.text() | st.text("0123456789.") | st.just("\udcff\x00")
+    flags = st.dictionaries(st.sampled_from([row.flag for _, row in rows(cls)]), st.none() | texts)
+    return st.tuples(st.just(cls), st.dictionaries(st.sampled_from(names), texts), flags)
+
+
+@given(st.sampled_from(CLASSES).flatmap(given_settings))
+def test_any_text_is_a_setting_or_an_error(given: tuple[type[Any], dict[str, str], dict[str, str | None]]) -> None:
+    """Whatever is set, there are settings or there is L{InvalidSettings}."""
+    cls, environment, flags = given
+    try:
+        settings = read(cls, environment, flags)
+    except InvalidSettings as error:
+        str(error).encode()  # it can be printed anywhere
+    else:
+        assert isinstance(settings, cls)
+
+
+def test_the_names_are_those_of_the_contract() -> None:
+    """Names and defaults that clients, charts and operators rely on."""
+    known = {row.name: row.show_default() for cls in CLASSES for _, row in rows(cls)}
+    assert (
+        known.items()
+        >= {
+            "REDIS_HOST": "127.0.0.1",
+            "REDIS_PORT": "6379",
+            "REDIS_USERNAME": "-",
+            "REDIS_PASSWORD": "-",
+            "REDIS_DB": "0",
+            "REDIS_TLS": "off",
+            "REDIS_TLS_CA": "-",
+            "REDIS_STREAM": "NotificationStream",
+            "REDIS_STREAM_MAX_LEN": "100000",
+            "REDIS_STREAM_HARD_MAX": "1000000",
+            "REDIS_WRITE_TIMEOUT": "5",
+            "REDIS_READ_TIMEOUT": "5",
+            "REDIS_CONSUMER_GROUP": "demo_consumer_group",
+            "REDIS_CONSUMER": "consumer",
+            "REDIS_CLAIM_IDLE": "30",
+            "CONSUMER_HANDLER": "log",
+            "CONSUMER_CONCURRENCY": "1",
+            "CONSUMER_MAX_DELIVERIES": "5",
+            "CONSUMER_DRAIN_TIMEOUT": "10",
+            "IDEMPOTENCY_WINDOW": "86400",
+            "ADMIN_PORT": "0",
+            "REDIS_RETRY_PERIOD": "2",
+            "REST_SERVER_PORT": "8080",
+            "REST_SERVER_WRITE_TIMEOUT": "10",
+            "EVENT_PRODUCER_HOST": "127.0.0.1",
+            "EVENT_PRODUCER_PORT": "8080",
+            "EVENTS_PER_SECOND": "5",
+            "LOG_LEVEL": "INFO",
+        }.items()
+    )
+
+
+def test_each_flag_is_named_after_its_variable() -> None:
+    """Unless a shorter one is given, of which no role has two."""
+    for classes in ROLES.values():
+        flags = [row.flag for _, row in rows(*classes)]
+        assert len(flags) == len(set(flags))
+        for _, row in rows(*classes):
+            whole = row.name.lower().replace("_", "-")
+            assert whole == row.flag or whole.endswith(f"-{row.flag}")
+
+
+def test_no_two_settings_share_a_variable() -> None:
+    """A variable means one thing, whoever reads it."""
+    names = [row.name for cls in CLASSES for _, row in rows(cls)]
+    assert len(names) == len(set(names))
+
+
+def test_the_table_has_a_line_for_each_setting() -> None:
+    """The docs show every setting once, with all its names and who reads it."""
+    lines = table().splitlines()
+    assert all(line.count("|") == 7 for line in lines)
+    for _, row in rows(*CLASSES):
+        (line,) = [line for line in lines if f"`{row.name}`" in line]
+        roles = ", ".join(role for role, classes in ROLES.items() if row in [row for _, row in rows(*classes)])
+        for part in (f"`--{row.flag}`", row.show_default(), row.kind.expects, roles, row.help):
+            assert f" {part} |" in line
+        assert (f"`{row.name}_FILE`" in line) is row.secret

@@ -1,0 +1,81 @@
+"""
+Health and figures over HTTP, for those who run the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+import attrs
+from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.http import Request
+
+from eventsvc.web.answers import Answer, answer_for, json_answer, problem, render
+from eventsvc.web.site import BoundedSite, make_site
+
+#: Seconds a request may take.
+TIMEOUT: Final = 10.0
+
+
+@attrs.frozen(eq=False)
+class Health:
+    """
+    What a process says of itself.
+
+    @ivar is_live: whether it makes progress; Redis has no part in it.
+    @ivar not_ready: why it should get no work at present; empty if it should.
+    @ivar metrics: its figures, in the text form of Prometheus.
+    """
+
+    is_live: Callable[[], bool]
+    not_ready: Callable[[], str]
+    metrics: Callable[[], bytes]
+
+    def live(self) -> Answer:
+        if self.is_live():
+            return json_answer(HTTPStatus.OK, {"status": "live"})
+        return problem(503, "Not live", "The service makes no progress")
+
+    def ready(self) -> Answer:
+        why = self.not_ready()
+        return problem(503, "Not ready", why) if why else json_answer(HTTPStatus.OK, {"status": "ready"})
+
+    def figures(self) -> Answer:
+        return Answer(HTTPStatus.OK, ((b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8"),), self.metrics())
+
+
+@attrs.define(eq=False, slots=False)
+class AdminApi:
+    """The HTTP interface of a role that serves no events."""
+
+    app = Klein()
+    health: Health
+
+    @app.route("/health/live", methods=["GET"])
+    def get_live(self, request: Request) -> bytes:
+        return render(request, self.health.live())
+
+    @app.route("/health/ready", methods=["GET"])
+    def get_ready(self, request: Request) -> bytes:
+        return render(request, self.health.ready())
+
+    @app.route("/metrics", methods=["GET"])
+    def get_metrics(self, request: Request) -> bytes:
+        return render(request, self.health.figures())
+
+    @app.handle_errors(Exception)
+    def render_error(self, request: Any, failure: Failure) -> bytes:
+        """What is not expected goes on to L{Request.processingFailed}."""
+        answer = answer_for(failure.value, request.method.decode())
+        if answer is None:
+            failure.raiseException()
+        return render(request, answer)
+
+
+def make_admin_site(health: Health, clock: IReactorTime) -> BoundedSite:
+    """Serve health and figures on a port of their own."""
+    return make_site(AdminApi(health), TIMEOUT, clock)
