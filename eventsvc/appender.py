@@ -197,6 +197,8 @@ class Appender:
             if not self.backlog:
                 self._work = Deferred()
                 await self._work
+                # What arrives in the same turn of the reactor goes out together.
+                await deferLater(self.clock, 0)
             await self.log.when_ready()
             batch = self.backlog.take()
             if batch or self._number:

@@ -47,6 +47,10 @@ class World:
         """Let time pass."""
         run_clock(self.clock, seconds)
 
+    def turn(self) -> None:
+        """Let one turn of the reactor pass: what was posted goes out."""
+        self.clock.advance(0)
+
     def stored(self) -> list[str]:
         """The descriptions in the stream."""
         return [decode_notification(data).description for data in self.stream.payloads()]

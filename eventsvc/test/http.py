@@ -58,7 +58,7 @@ def read_responses(data: bytes, bodies: bool = True) -> list[Response]:
         assert end, f"the last head is not complete: {head!r}"
         first, *lines = head.decode("ascii").split("\r\n")
         version, status, _ = first.split(" ", 2)
-        assert version == "HTTP/1.1"
+        assert version in ("HTTP/1.1", "HTTP/1.0")
         headers = dict(line.split(": ", 1) for line in lines)
         assert len(headers) == len(lines), f"a header came twice: {lines}"
         length = int(headers["Content-Length"]) if bodies and not status.startswith("1") else 0

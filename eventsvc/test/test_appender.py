@@ -53,6 +53,7 @@ def test_an_event_is_answered_once_it_is_stored(world: World) -> None:
 
 def test_requests_that_arrive_during_a_batch_go_out_together_as_the_next(world: World) -> None:
     world.post("first")
+    world.turn()
     for text in ("second", "third", "fourth"):
         world.post(text)
     world.run(1.0)
@@ -60,9 +61,17 @@ def test_requests_that_arrive_during_a_batch_go_out_together_as_the_next(world: 
     assert world.stored() == ["first", "second", "third", "fourth"]
 
 
+def test_requests_that_arrive_in_one_turn_of_the_reactor_go_out_together(world: World) -> None:
+    for text in ("one", "two", "three"):
+        world.post(text)
+    world.run(1.0)
+    assert world.link.operations == ["append"]
+
+
 def test_a_batch_carries_no_more_than_its_bounds() -> None:
     world = make_world(batch_events=2)
     world.post("first")
+    world.turn()
     for text in ("a", "b", "c"):
         world.post(text)
     world.post("d", "e", "f")
@@ -356,6 +365,7 @@ def test_a_drain_ends_when_every_request_is_answered(world: World) -> None:
 def test_what_waits_at_the_end_is_told_what_is_known() -> None:
     world = make_world([Fate.SILENT])
     world.post("in flight")
+    world.turn()
     world.post("waiting")
     world.appender.stop()
     assert isinstance(world.told["in flight"], Unknown)

@@ -22,7 +22,7 @@ from eventsvc.tap.health import Rounds, Vitals, producer_health
 from eventsvc.test.appending import World, make_world
 from eventsvc.test.processes import Service, Services, running_server, wait_until
 from eventsvc.test.test_consumer import World as ConsumerWorld
-from eventsvc.test.test_consumer import link_of
+from eventsvc.test.test_consumer import crash, link_of
 from eventsvc.testing import MemoryStream
 from eventsvc.web.health import Health
 
@@ -141,6 +141,23 @@ def test_a_consumer_is_live_as_long_as_its_loop_comes_round(consuming: ConsumerW
     for _ in range(10):
         consuming.run(10.0)
         assert rounds.are_made
+    hanging.callback(None)
+
+
+def test_a_consumer_that_takes_up_slowly_what_was_left_is_live(consuming: ConsumerWorld) -> None:
+    """It has not come to its first round yet, for good reason."""
+    before = consuming.consumer(lambda _: Deferred(), concurrency=3)
+    consuming.add("a", "b", "c")
+    consuming.run(1.0)
+    assert len(consuming.pending) == 3
+    crash(before, consuming)
+    hanging: Deferred[None] = Deferred()
+    after = consuming.consumer(lambda _: hanging)
+    rounds = Rounds(after, cast(Any, Connection()), consuming.clock, within=20.0)
+    for _ in range(10):
+        consuming.run(10.0)
+        assert rounds.are_made
+    assert len(after.in_hand.entries) == 1
     hanging.callback(None)
 
 

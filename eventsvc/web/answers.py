@@ -112,10 +112,31 @@ def answer_for(error: BaseException | None, method: str) -> Answer | None:
             return None
 
 
+def to_bytes(answer: Answer, date: bytes, last: bool = False) -> bytes:
+    """
+    The whole response, as L{render} and twisted.web would have it.
+
+    @param last: the connection ends with it.
+    """
+    lines = [
+        b"HTTP/1.1 %d %b" % (answer.status, _phrase(answer)),
+        b"Date: %b" % date,
+        *[b"%b: %b" % header for header in answer.headers],
+        b"Content-Length: %d" % len(answer.body),
+    ]
+    if last:
+        lines.append(b"Connection: close")
+    return b"\r\n".join([*lines, b"", answer.body])
+
+
 def render(request: Request, answer: Answer) -> bytes:
     """Set status and headers of a response, and give its body."""
-    request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
+    request.setResponseCode(answer.status, _phrase(answer))
     for name, value in answer.headers:
         request.setHeader(name, value)
     request.setHeader(b"Content-Length", b"%d" % len(answer.body))
     return answer.body
+
+
+def _phrase(answer: Answer) -> bytes:
+    return HTTPStatus(answer.status).phrase.encode()

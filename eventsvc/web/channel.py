@@ -5,7 +5,6 @@ One HTTP/1.1 connection, with the limits that twisted.web lacks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
@@ -15,7 +14,7 @@ from twisted.web.http import HTTPChannel, Request, datetimeToString
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from eventsvc.web.answers import Answer
+from eventsvc.web.answers import Answer, to_bytes
 from eventsvc.web.limits import (
     HEAD_TOO_LARGE,
     LINGER,
@@ -129,6 +128,7 @@ class Channel(HTTPChannel):
         return version == b"HTTP/1.1" and b"close" not in [option.strip() for option in options]
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        headers.removeHeader(b"Server")
         if self.site.draining:
             self.persistent = False
         if not self.persistent:
@@ -142,13 +142,12 @@ class Channel(HTTPChannel):
         self.leaving = True
         self.persistent = False
         self.clearLineBuffer()
-        headers = Headers({b"Date": [datetimeToString()], b"Content-Length": [b"%d" % len(answer.body)]})
-        for name, value in answer.headers:
-            headers.addRawHeader(name, value)
-        self.writeHeaders(b"HTTP/1.1", b"%d" % answer.status, HTTPStatus(answer.status).phrase.encode(), headers)
-        self.transport.write(answer.body)
+        self.transport.write(to_bytes(answer, datetimeToString(), last=True))
         self._networkProducer.unregisterProducer()
-        self.transport.loseWriteConnection()
+        if self.isSecure():
+            self.transport.loseConnection()  # its closing alert ends our side alone
+        else:
+            self.transport.loseWriteConnection()
         self._start_timer(LINGER, self.transport.abortConnection)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
