@@ -295,8 +295,10 @@ class Consumer(Service):
             self.in_hand.cancel()
         try:
             await ensureDeferred(self._hand_over()).addTimeout(_FAREWELL, self.clock)
-        except (Refused, Unknown, TimeoutError) as error:
+        except (Refused, Unknown) as error:
             self._log.warn("could not hand over: {error}", error=error)
+        except TimeoutError:
+            self._log.warn("could not hand over within {seconds:g} s", seconds=_FAREWELL)
 
     async def _hand_over(self) -> None:
         await self.group.open()

@@ -102,5 +102,7 @@ def _read_letter(id: bytes, parts: Sequence[bytes]) -> DeadLetter:
         group=text(b"group"),
         consumer=text(b"consumer"),
         original=text(b"id"),
-        fields=[(name.removeprefix(_FIELD), value) for name, value in pairs if name.startswith(_FIELD)],
+        fields=[
+            (name.removeprefix(_FIELD), value) for name, value in pairs if name.startswith(_FIELD) or name == b"packed"
+        ],
     )

@@ -13,8 +13,9 @@ from zope.interface import implementer
 
 from eventsvc.delivery import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures
-from eventsvc.redis.connection import REPLY_TIMEOUT, Argument, Connection, ErrorReply, Script
+from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import dead_letters, load_script
+from eventsvc.redis.session import REPLY_TIMEOUT, Argument, ErrorReply, Script
 
 _PENDING: Final = load_script("pending.lua")
 _CLAIM: Final = load_script("claim.lua")

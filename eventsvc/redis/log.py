@@ -14,8 +14,9 @@ from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import AppendReply, Earlier, IdempotencyKey, IEventLog, Outcome, Submission
-from eventsvc.redis.connection import Argument, Connection, Session
+from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import companion, load_script
+from eventsvc.redis.session import Argument, Session
 
 #: Seconds a lane is remembered after its last use.
 LANE_TTL: Final = 7 * 86_400

@@ -1,8 +1,8 @@
--- Create the stream, with the marker of its creation, if it is not there.
+-- Create the stream, with the marker of its creation, if it is not there or
+-- empty, as a consumer that came first has left it.
 -- KEYS: stream.  ARGV: field and value of the marker.  Returns 1 if created.
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if redis.call('XLEN', KEYS[1]) == 0 then
   redis.call('XADD', KEYS[1], '*', ARGV[1], ARGV[2])
   return 1
 end
-redis.call('XLEN', KEYS[1]) -- WRONGTYPE, if it is something else
 return 0

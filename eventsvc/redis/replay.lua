@@ -7,6 +7,7 @@ local letter = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
 if not letter then return 'gone' end
 local fields = {}
 for index = 1, #letter[2], 2 do
+  if letter[2][index] == 'packed' then return 'packed' end
   local name = string.match(letter[2][index], '^field:(.*)$')
   if name then
     fields[#fields + 1] = name
@@ -14,10 +15,6 @@ for index = 1, #letter[2], 2 do
   end
 end
 if #fields == 0 then return 'empty' end
-if #fields == 2 and fields[1] == 'packed' then
-  local fine, all = pcall(cmsgpack.unpack, fields[2])
-  if fine and type(all) == 'table' and #all > 4000 then return 'packed' end
-end
 -- What may fail comes before the first write: half of a move is two entries.
 if redis.acl_check_cmd and not redis.acl_check_cmd('XDEL', KEYS[2], ARGV[1]) then
   return redis.error_reply('NOPERM this user may not take a dead letter away')

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from eventsvc.redis.connection import Script
+from eventsvc.redis.session import Script
 
 
 def load_script(name: str) -> Script:

@@ -11,8 +11,10 @@ local letter = {'reason', ARGV[4], 'error', ARGV[5], 'deliveries', ARGV[6], 'gro
   'id', id}
 local found = redis.call('XRANGE', KEYS[1], id, id)[1]
 local fields = found and found[2] or {}
-if #fields > 4000 then
-  fields = {'packed', cmsgpack.pack(fields)} -- more than one call may carry
+if #fields > 4000 then -- more than one call may carry
+  letter[#letter + 1] = 'packed'
+  letter[#letter + 1] = cmsgpack.pack(fields)
+  fields = {}
 end
 for index, part in ipairs(fields) do
   letter[#letter + 1] = index % 2 == 1 and 'field:' .. part or part

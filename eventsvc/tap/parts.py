@@ -13,7 +13,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
 from eventsvc.appender import Appender
-from eventsvc.redis.connection import Connection, make_endpoint
+from eventsvc.redis.connection import Connection
+from eventsvc.redis.endpoint import make_endpoint
 from eventsvc.settings import RedisSettings
 
 

@@ -266,16 +266,17 @@ def post(body: bytes = EVENT, *headers: str, path: str = "/event") -> bytes:
     return "\r\n".join(lines).encode("latin-1") + body
 
 
-def make_health(clock: Clock) -> Health:
-    """A producer that is well."""
-    return Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figures 1\n")
+#: A producer that is well.
+WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figures 1\n")
 
 
 @contextmanager
-def serving(timeout: float = 10.0, make: Any = make_site, world: World | None = None, **more: Any) -> Iterator[Served]:
+def serving(
+    make: Any = make_site, world: World | None = None, health: Health = WELL, timeout: float = 10.0
+) -> Iterator[Served]:
     """Serve, and in the end see that nothing is left behind."""
     world = world or make_world()
-    served = Served(world, make(Api(world.appender, make_health(world.clock)), timeout, world.clock, **more))
+    served = Served(world, make(Api(world.appender, health), timeout, world.clock))
     yield served
     for connection in served.connections:
         connection.vanish()

@@ -97,8 +97,8 @@ class Server:
 def running_server(*options: str) -> Iterator[Server]:
     """A server for one test."""
     server = Server(options=options)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.end()

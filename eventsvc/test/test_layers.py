@@ -49,6 +49,8 @@ COMMON_ABOVE = {"twisted", "zope"}
 FOREIGN = {
     "txredisapi": {"redis"},
     "hiredis": {"redis"},
+    "OpenSSL": {"redis"},
+    "service_identity": {"redis"},
     "klein": {"web"},
     "httptools": {"web"},
     "werkzeug": {"web", "docs"},

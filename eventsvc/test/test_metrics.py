@@ -131,6 +131,7 @@ def test_a_producer_counts_what_clients_are_told(world: World) -> None:
 def test_a_producer_counts_its_batches(world: World) -> None:
     """How many, how large, how long they took, and what was already in the stream."""
     world.post("a")
+    world.run(0.1)
     world.post("b", "c")
     world.run(0.1)
     world.post("d", key=key("k"))

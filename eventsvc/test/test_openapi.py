@@ -27,25 +27,40 @@ def url(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Where a producer is."""
     port = free_port()
     services = Services(tmp_path_factory.mktemp("openapi"))
-    producer = services.start("eventsvc", "producer", environment={"REST_SERVER_PORT": str(port), "REDIS_PORT": str(shared_server.port)})
+    producer = services.start(
+        "eventsvc", "producer", environment={"REST_SERVER_PORT": str(port), "REDIS_PORT": str(shared_server.port)}
+    )
     try:
         from eventsvc.test.processes import wait_until
+
         wait_until(lambda: producer.says("connected to Redis"))
         yield f"http://127.0.0.1:{port}"
     finally:
         services.end()
 
+
 from collections import Counter
-C=Counter()
+
+C = Counter()
+
 
 @schema.parametrize()
 @settings(derandomize=True, database=None, deadline=None, max_examples=30)
 def test_the_service_answers_as_its_document_says(case: Any, url: str) -> None:
     """Good and bad requests of every route get the answers that are written there."""
-    r=case.call_and_validate(base_url=url)
-    C[case.operation.label, case.method,case.meta.phase.name, case.meta.generation.mode, case.media_type, r.status_code]+=1
+    r = case.call_and_validate(base_url=url)
+    C[
+        case.operation.label,
+        case.method,
+        case.meta.phase.name,
+        case.meta.generation.mode,
+        case.media_type,
+        r.status_code,
+    ] += 1
+
 
 def test_z():
     import pprint
+
     pprint.pprint(C)
     assert 0

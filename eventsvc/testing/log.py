@@ -130,5 +130,5 @@ class MemoryEventLog:
 
 def create_stream(stream: MemoryStream) -> None:
     """What open.lua does."""
-    if not stream.entries and not stream.groups:
+    if not stream.entries:
         stream.add({MARKER_FIELD: MARKER_VALUE})

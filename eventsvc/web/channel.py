@@ -196,7 +196,7 @@ class Channel(HTTPChannel):
             return
         started = bool(self.requests or self._buffer or self.paused)
         answering = self._handlingRequest or self.paused
-        if (self._read_lost and not answering) or (self.site.draining and not started):
+        if (self._read_lost and not answering) or (self.site.closing and not started):
             self.loseConnection()
         elif started is not self._timed:
             self._timed = started

@@ -22,6 +22,8 @@ MAX_CONNECTIONS: Final = 10_000
 #: Seconds after which a connection without a request is closed.  Common
 #: clients close theirs sooner, so that no request meets the closing.
 IDLE: Final = 300.0
+#: Seconds an idle connection lives on when the server is to end.
+GRACE: Final = 0.5
 #: Seconds a client has to take its last answer in.
 LINGER: Final = 2.0
 

@@ -17,7 +17,7 @@ from twisted.web.server import Request, Site
 from eventsvc.event import MAX_BYTES
 from eventsvc.web.answers import Answer, not_found, render, unavailable, unexpected
 from eventsvc.web.channel import Channel
-from eventsvc.web.limits import BODY_TOO_LARGE, IDLE, MAX_CONNECTIONS
+from eventsvc.web.limits import BODY_TOO_LARGE, GRACE, IDLE, MAX_CONNECTIONS
 
 _TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
 
@@ -88,6 +88,7 @@ class BoundedSite(Site):
 
     @ivar channels: the connections, but for those that were one too many.
     @ivar draining: each answer is the last on its connection.
+    @ivar closing: a connection without a request is closed.
     """
 
     displayTracebacks = False
@@ -106,7 +107,7 @@ class BoundedSite(Site):
         self.max_connections = max_connections
         self.idle = idle
         self.channels: set[Channel] = set()
-        self.draining = False
+        self.draining = self.closing = False
         self._drained: list[Deferred[None]] = []
 
     def startFactory(self) -> None:
@@ -119,16 +120,32 @@ class BoundedSite(Site):
         """
         Let requests in progress end, and close all connections.
 
-        It fires when there are none, at the latest after C{timeout} and
-        L{LINGER}.  Stop listening first.
+        It fires when there are none, at the latest after L{GRACE}, C{timeout}
+        and L{LINGER}.  Stop listening first.
+
+        # Note [Grace]
+
+        A connection that is idle here may have a request on its way, and
+        closing it would reset that request:
+
+            client: POST /event ->
+            server:                <- FIN       the request meets a closed port
+
+        So idle connections live a little longer; the answer to what still
+        comes says that it is the last.
         """
         self.draining = True
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
+        self._tell_drained()
+        if not drained.called:
+            self.reactor.callLater(GRACE, self._close)
+        return drained
+
+    def _close(self) -> None:
+        self.closing = True
         for channel in list(self.channels):
             channel.look()
-        self._tell_drained()
-        return drained
 
     def forget(self, channel: Channel) -> None:
         """A connection is gone."""

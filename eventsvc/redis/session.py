@@ -1,0 +1,217 @@
+"""
+One connection to Redis, for as long as it lasts: txredisapi's protocol, made
+safe.
+
+Only the protocol is taken from txredisapi.  Its factory, pool and handler
+queue commands without end while disconnected and stop reconnecting after a
+failed handshake; L{eventsvc.redis.connection.Connection} takes their place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import attrs
+import hiredis
+import txredisapi
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
+from twisted.python.failure import Failure
+
+from eventsvc.interfaces import Refused, Unknown
+from eventsvc.redis.words import in_words
+
+assert txredisapi.hiredis is hiredis  # without it a fragile parser is used silently
+
+#: Seconds an ordinary reply may take.
+REPLY_TIMEOUT: Final = 2.0
+
+#: What makes a dead peer noticed, where the system has it: milliseconds until
+#: something sent is confirmed, seconds of silence before the peer is asked
+#: whether it is there, and seconds between such questions.
+_TCP_OPTIONS: Final = {"TCP_USER_TIMEOUT": int(REPLY_TIMEOUT * 1000), "TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1}
+
+#: Error replies that say the command was not carried out.
+_NOT_APPLIED: Final = frozenset(
+    "ASK BUSY BUSYGROUP LOADING MASTERDOWN MISCONF MOVED NOAUTH NOGROUP NOPERM NOREPLICAS NOSCRIPT OOM READONLY "
+    "UNBLOCKED WRONGPASS WRONGTYPE".split()
+)
+#: Those of them after which another connection may do better.
+_CHANGE_CONNECTION: Final = frozenset("LOADING MASTERDOWN MOVED NOAUTH READONLY".split())
+
+Argument = bytes | str | int
+
+
+class ErrorReply(Refused):
+    """Redis answered with an error that means nothing was done."""
+
+    @property
+    def code(self) -> str:
+        return str(self).split(" ", 1)[0]
+
+
+class NotConnected(Refused):
+    """Nothing was sent."""
+
+
+@attrs.frozen
+class Script:
+    """A Lua script, called by its digest."""
+
+    text: str
+    sha: str = attrs.field(init=False)
+
+    @sha.default
+    def _digest(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
+    """
+    One connection, for as long as it lasts.
+
+    @ivar reason: why it ended or is about to; empty while it is good.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        super().__init__(charset=None, convertNumbers=False)
+        self.clock = clock
+        self.reason = ""
+        self._due = 0
+        self._gone = False
+        self._watchers: list[Deferred[str]] = []
+
+    def connectionMade(self) -> None:
+        """Make a dead peer noticed; the handshake is not done here."""
+        tcp = getattr(self.transport, "transport", self.transport)  # the one under TLS
+        if ITCPTransport.providedBy(tcp):
+            tcp.setTcpNoDelay(True)
+            tcp.setTcpKeepAlive(True)
+            for name, value in _TCP_OPTIONS.items():
+                if hasattr(socket, name):
+                    cast(Any, tcp).socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        """Take replies in; see the Note [Unsolicited reply]."""
+        if self.reason:
+            return
+        self._due = len(self.replyQueue.waiting)
+        if not self._due:
+            self.abort(f"a reply to nothing: {data[:200]!r}")
+            return
+        try:
+            super().dataReceived(data, unpause)
+        except txredisapi.RedisError as error:
+            self.abort(f"not the Redis protocol: {error}")
+
+    def tryConvertData(self, data: object) -> object:
+        """Replies stay as hiredis gives them."""
+        return data
+
+    def _build_command(self, *arguments: Any, **_: object) -> bytes:
+        """hiredis is an order of magnitude quicker at this."""
+        command: bytes = hiredis.pack_command(arguments)
+        return command
+
+    def replyReceived(self, reply: object) -> None:
+        """
+        Hand a reply to the oldest command that waits.
+
+        # Note [Unsolicited reply]
+
+        A reply that nobody waits for would be kept and given to the next
+        command, and each later command would get the answer of the one
+        before it: a false acknowledgement.
+
+            server: (error on connect) -ERR max clients
+            client: XADD a ->               <- takes "-ERR ..." for its own
+            client: XADD b ->               <- takes a's reply for its own
+
+        So it ends the connection instead.  What came in one piece can only
+        answer commands that were sent before: a command that is sent while the
+        piece is taken apart does not count.
+        """
+        if self._due:
+            self._due -= 1
+            super().replyReceived(reply)
+        else:
+            self.abort(f"a reply to nothing: {reply!r:.200}")
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.reason = self.reason or in_words(reason)
+        self._gone = True
+        while self.replyQueue.waiting:
+            self.replyQueue.put(txredisapi.ConnectionError(self.reason))
+        super().connectionLost(reason)
+        while self._watchers:
+            self._watchers.pop(0).callback(self.reason)
+
+    def when_lost(self) -> Deferred[str]:
+        """Fire with the reason once the connection is gone."""
+        if self._gone:
+            return succeed(self.reason)
+        watcher: Deferred[str] = Deferred(self._watchers.remove)
+        self._watchers.append(watcher)
+        return watcher
+
+    def abort(self, why: str) -> None:
+        """Give the connection up at once; commands in flight become unknown."""
+        if not self.reason:
+            self.reason = why
+            self.transport.abortConnection()
+
+    def call(self, *arguments: Argument, timeout: float = REPLY_TIMEOUT) -> Deferred[Any]:
+        """
+        Send one command and fire with its reply.
+
+        Fails with L{Refused} or L{Unknown}.  If no reply comes in time the
+        connection is aborted: the commands behind this one wait in vain too.
+        That holds for a command that is cancelled as well: it was sent, and
+        its reply is awaited, if for nobody.
+        """
+        if self.reason:
+            return fail(NotConnected("Redis is not connected"))
+        answer: Deferred[Any] = Deferred()
+        reply: Deferred[Any] = self.execute_command(*arguments, apply_timeout=False)
+        late = self.clock.callLater(timeout, self._be_late, reply, f"no reply within {timeout:g} s")
+        reply.addBoth(self._settle, late).chainDeferred(answer)
+        return answer
+
+    def _be_late(self, reply: Deferred[Any], why: str) -> None:
+        """Give up, but not before what has arrived is read: it may be us who were held up."""
+        self.clock.callLater(0, lambda: None if reply.called else self.abort(why))
+
+    def _settle(self, result: Any, late: IDelayedCall) -> Any:
+        if late.active():
+            late.cancel()
+        return self._sort(result) if isinstance(result, Failure) else result
+
+    def _sort(self, failure: Failure) -> Failure:
+        """Turn what went wrong into L{Refused} or L{Unknown}."""
+        text = str(failure.value)
+        if not isinstance(failure.value, txredisapi.ResponseError):
+            return Failure(Unknown(f"connection to Redis lost: {text}"))
+        code = text.split(" ", 1)[0]
+        if code in _CHANGE_CONNECTION:
+            self.abort(text)
+        return Failure(ErrorReply(text) if code in _NOT_APPLIED else Unknown(text))
+
+    def flush(self) -> None:
+        """Send what was written now, not in the reactor's next turn."""
+        write = getattr(self.transport, "doWrite", None)
+        if write is not None and not self.reason and not ISSLTransport.providedBy(self.transport):
+            write()
+
+    async def run(
+        self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], timeout: float = REPLY_TIMEOUT
+    ) -> Any:
+        """Run a script, sending its text if the server does not know it."""
+        try:
+            return await self.call("EVALSHA", script.sha, len(keys), *keys, *arguments, timeout=timeout)
+        except ErrorReply as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await self.call("EVAL", script.text, len(keys), *keys, *arguments, timeout=timeout)

@@ -1,0 +1,41 @@
+"""
+What went wrong with a connection, in words for people.
+"""
+
+from __future__ import annotations
+
+import os
+
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.defer import TimeoutError as WaitTimeoutError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, TimeoutError
+from twisted.python.failure import Failure
+
+
+def in_words(problem: BaseException | Failure) -> str:
+    """Say why there is no connection, without Python or OpenSSL in it."""
+    error = problem.value if isinstance(problem, Failure) else problem
+    match error:
+        case ConnectionDone():
+            return "Redis closed the connection"
+        case ConnectionLost():
+            return "the connection broke"
+        case TimeoutError() | WaitTimeoutError():
+            return "no TCP connection in time"
+        case ConnectError() if isinstance(error.osError, int):
+            return os.strerror(error.osError)
+        case VerificationError():
+            return "TLS failed: the certificate is for another host"
+        case SSL.Error():
+            return f"TLS failed: {_reasons(error)}"
+        case _ if str(error):
+            return str(error)
+        case _:
+            return type(error).__name__
+
+
+def _reasons(error: SSL.Error) -> str:
+    """The reasons in an error of OpenSSL, which are inside tuples in a list."""
+    found = error.args[0] if error.args and isinstance(error.args[0], list) else [error.args]
+    return ", ".join(str(each[-1]) for each in found if each) or "no reason given"

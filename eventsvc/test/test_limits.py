@@ -1,0 +1,87 @@
+"""
+Tests for L{eventsvc.web.limits}: what is refused before anything is done.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from eventsvc.event import MAX_BYTES
+from eventsvc.web.answers import Answer
+from eventsvc.web.limits import (
+    BODY_TOO_LARGE,
+    HEAD_TOO_LARGE,
+    TOO_MANY_CONNECTIONS,
+    TOO_SLOW,
+    check_head,
+    check_length,
+)
+
+
+def told(answer: Answer | None) -> tuple[int, str]:
+    """Status and description of a refusal."""
+    assert answer is not None
+    return answer.status, json.loads(answer.body)["description"]
+
+
+@pytest.mark.parametrize("value", [b"0", b"1", b"007", b"%d" % MAX_BYTES])
+def test_a_length_is_a_number_within_the_limit(value: bytes) -> None:
+    """Zeros before it do no harm."""
+    assert check_length(value) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"+1", b"-1", b"1.0", b"0x1", b"1,1", b"1 1", b"one", b"1_0", "²".encode()])
+def test_a_length_that_is_no_number_is_400(value: bytes) -> None:
+    """Python's C{int} would take some of them."""
+    assert told(check_length(value)) == (400, "Expected Content-Length to be a number")
+
+
+@pytest.mark.parametrize("value", [b"%d" % (MAX_BYTES + 1), b"1" * 16, b"9" * 10_000])
+def test_a_length_beyond_the_limit_is_413(value: bytes) -> None:
+    """One of very many digits is not even read as a number."""
+    assert check_length(value) is BODY_TOO_LARGE
+
+
+def test_a_head_of_one_meaning_is_taken() -> None:
+    """HTTP/1.0 needs no host."""
+    assert check_head(b"HTTP/1.1", [b"a"], [b"1"], []) is None
+    assert check_head(b"HTTP/1.1", [b"a"], [], []) is None
+    assert check_head(b"HTTP/1.1", [b"a"], [], [b"chunked"]) is None
+    assert check_head(b"HTTP/1.0", [], [b"1"], []) is None
+
+
+@pytest.mark.parametrize("hosts", [[], [b"a", b"a"]])
+def test_a_head_has_one_host(hosts: list[bytes]) -> None:
+    """The answer says how many there were."""
+    assert told(check_head(b"HTTP/1.1", hosts, [], [])) == (400, f"Expected one Host header, got {len(hosts)}")
+
+
+def test_a_head_has_one_length() -> None:
+    """Even if both are the same."""
+    assert told(check_head(b"HTTP/1.1", [b"a"], [b"1", b"1"], [])) == (400, "Expected one Content-Length, got 2")
+
+
+@pytest.mark.parametrize(
+    ("version", "lengths", "encodings"),
+    [
+        (b"HTTP/1.1", [b"1"], [b"chunked"]),
+        (b"HTTP/1.0", [], [b"chunked"]),
+        (b"HTTP/1.1", [], [b"gzip, chunked"]),
+        (b"HTTP/1.1", [], [b"chunked", b"chunked"]),
+    ],
+)
+def test_a_body_ends_in_one_way(version: bytes, lengths: list[bytes], encodings: list[bytes]) -> None:
+    """By its length, or in HTTP/1.1 by its last chunk."""
+    status, description = told(check_head(version, [b"a"], lengths, encodings))
+    assert status == 400
+    assert "Transfer-Encoding" in description
+
+
+def test_refusals_say_what_the_limit_is() -> None:
+    """A client can do something about it."""
+    assert told(HEAD_TOO_LARGE) == (431, "Expected at most 100 headers and 16384 bytes of them")
+    assert told(BODY_TOO_LARGE) == (413, "Expected a body of at most 1048576 bytes")
+    assert told(TOO_SLOW) == (408, "The request did not arrive in time")
+    assert json.loads(TOO_MANY_CONNECTIONS.body)["stored"] == "no"
