@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test clean
+.PHONY: help demo test bench chaos clean
 
 help:
 	@echo "make demo   run everything in one process, with a server of its own"
 	@echo "make test   run all checks and tests"
+	@echo "make bench  measure it beside its peers, and write docs/benchmarks.md"
+	@echo "make chaos  break it in every way at hand, and judge what came of it"
 	@echo "make clean  remove what the two have made"
 
 $(VENV)/made: setup.py pyproject.toml
@@ -22,6 +24,10 @@ demo: $(VENV)/made
 
 test: $(VENV)/made
 	@$(BIN)/tox run-parallel --parallel-no-spinner -e lint,types,docs,py
+
+bench: $(VENV)/made
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	@$(BIN)/python -m benchmarks --write docs/benchmarks.md
 
 chaos: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'

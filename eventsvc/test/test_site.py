@@ -164,13 +164,9 @@ def test_idle_connections_end_after_a_grace(served: Served, drain: Drain) -> Non
     served.run()
     drain.begin(served)
     served.run(GRACE - 0.1)
-    assert not fresh.lost
-    assert not used.lost
-    assert not drain.done
+    assert [fresh.lost, used.lost, drain.done] == [False, False, False]
     served.run(0.2)
-    assert fresh.lost
-    assert used.lost
-    assert drain.done
+    assert [fresh.lost, used.lost, drain.done] == [True, True, True]
 
 
 def test_a_request_that_comes_within_the_grace_has_its_answer(served: Served, drain: Drain) -> None:
