@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from chaos.judging import Evidence
+from eventsvc.history import Op
 
 WIDTH: Final = 900
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 18
@@ -21,6 +22,15 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 18
 _STEP: Final = 0.25
 
 Points = Sequence[tuple[float, float]]
+
+
+@attrs.frozen
+class Frame:
+    """What all charts of a run share; all in seconds."""
+
+    span: tuple[float, float]
+    fault: tuple[float, float]
+    changes: Sequence[float]
 
 
 @attrs.frozen
@@ -52,29 +62,27 @@ class Axes:
         return self.height - _BOTTOM - (self.height - _TOP - _BOTTOM) * share
 
 
-def charts(evidence: Evidence) -> str:
-    """All charts of a run, one above the other on the same span of time."""
+def charts(evidence: Evidence, changes: Sequence[float] = ()) -> str:
+    """
+    All charts of a run, one above the other on the same span of time.
+
+    @param changes: when something was broken or mended.
+    """
     ops = evidence.history.ops
-    moments = [op.invoked for op in ops] + [line.at for line in evidence.lines if line.id is not None]
-    span = (
-        min(moments, default=evidence.fault[0]),
-        max([*moments, *(op.ended or 0.0 for op in ops)], default=evidence.fault[1]),
-    )
     handled = sorted(line.at for line in evidence.lines if line.id is not None)
-    first = _first_handled(evidence)
+    begun = sorted(op.invoked for op in ops)
+    ended = sorted(op.ended for op in ops if op.ended is not None)
     stored = sorted(op.ended for op in ops if op.outcome == "ok" and op.ended is not None)
-    times = _steps(span)
-    rates = [
-        ("stored", "ok", _rate(stored, times)),
-        ("handled", "out", _rate(handled, times)),
+    moments = [*begun, *ended, *handled, *evidence.fault]
+    frame = Frame((min(moments), max(moments)), evidence.fault, changes)
+    times = _steps(frame.span)
+    rates = [("stored", "ok", _rate(stored, times)), ("handled", "out", _rate(handled, times))]
+    waiting = [
+        ("not answered", "unknown", _difference(begun, ended, times)),
+        ("stored, not handled", "out", _difference(stored, _first_handled(evidence), times)),
     ]
-    backlog = [("stored, but not handled", "line", [(at, _waiting(stored, first, at)) for at in times])]
     return "\n".join(
-        [
-            _dots(evidence, span),
-            _lines("events per second", rates, span, evidence),
-            _lines("backlog", backlog, span, evidence),
-        ]
+        [_dots(ops, frame), _lines("events per second", rates, frame), _lines("events waiting", waiting, frame)]
     )
 
 
@@ -88,8 +96,9 @@ def _first_handled(evidence: Evidence) -> list[float]:
     return sorted(first.values())
 
 
-def _waiting(stored: Sequence[float], handled: Sequence[float], at: float) -> float:
-    return max(0.0, float(bisect_right(stored, at) - bisect_right(handled, at)))
+def _difference(come: Sequence[float], gone: Sequence[float], times: Sequence[float]) -> Points:
+    """How many had come and not gone."""
+    return [(at, max(0.0, float(bisect_right(come, at) - bisect_right(gone, at)))) for at in times]
 
 
 def _steps(span: tuple[float, float]) -> list[float]:
@@ -102,30 +111,30 @@ def _rate(moments: Sequence[float], times: Sequence[float]) -> Points:
     return [(at, counts[number] / _STEP) for number, at in enumerate(times)]
 
 
-def _dots(evidence: Evidence, span: tuple[float, float]) -> str:
-    axes = Axes(span, 20.0, 210, least=0.001)
+def _dots(ops: Sequence[Op], frame: Frame) -> str:
+    axes = Axes(frame.span, 20.0, 210, least=0.001)
     marks = [(value, f"{value:g} s") for value in (0.001, 0.01, 0.1, 1.0, 10.0)]
     shapes = []
     for outcome in ("ok", "refused", "unknown"):
         dots = [
             f"M{axes.x(op.invoked):.1f} {axes.y(op.ended - op.invoked):.1f}h0"
-            for op in evidence.history.ops
+            for op in ops
             if op.outcome == outcome and op.ended is not None
         ]
         shapes.append(f'<path class="dot {outcome}" d="{"".join(dots)}"/>')
     legend = [(outcome, outcome) for outcome in ("ok", "refused", "unknown")]
-    return _svg("time to answer", axes, marks, shapes, legend, evidence)
+    return _svg("time to answer", axes, marks, shapes, legend, frame)
 
 
-def _lines(title: str, series: Sequence[tuple[str, str, Points]], span: tuple[float, float], evidence: Evidence) -> str:
+def _lines(title: str, series: Sequence[tuple[str, str, Points]], frame: Frame) -> str:
     most = max((value for _, _, points in series for _, value in points), default=0.0) or 1.0
-    axes = Axes(span, most, 120)
+    axes = Axes(frame.span, most, 120)
     marks = [(0.0, "0"), (most, f"{most:.0f}")]
     shapes = []
     for _, kind, points in series:
         corners = " ".join(f"{axes.x(at):.1f},{axes.y(value):.1f}" for at, value in points)
         shapes.append(f'<polyline class="{kind}" points="{corners}"/>')
-    return _svg(title, axes, marks, shapes, [(name, kind) for name, kind, _ in series], evidence)
+    return _svg(title, axes, marks, shapes, [(name, kind) for name, kind, _ in series], frame)
 
 
 def _svg(
@@ -134,15 +143,17 @@ def _svg(
     marks: Iterable[tuple[float, str]],
     shapes: Iterable[str],
     legend: Iterable[tuple[str, str]],
-    evidence: Evidence,
+    frame: Frame,
 ) -> str:
-    begin, end = (axes.x(moment) for moment in evidence.fault)
+    begin, end = (axes.x(moment) for moment in frame.fault)
     bottom = axes.height - _BOTTOM
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {axes.height}" role="img" aria-label="{escape(title)}">',
         f'<rect class="fault" x="{begin:.1f}" y="{_TOP}" width="{max(end - begin, 1):.1f}" height="{bottom - _TOP}"/>',
         f'<text x="{_LEFT}" y="11">{escape(title)}</text>',
     ]
+    ticks = "".join(f"M{axes.x(moment):.1f} {bottom}v4" for moment in frame.changes)
+    parts.append(f'<path class="change" d="{ticks}"/>')
     for value, words in marks:
         y = axes.y(value)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')

@@ -5,10 +5,12 @@ them.
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any, Final
 
 import attrs
 import redis
+import requests
 
 import chaos
 from chaos.process import EndedByItself, Process, stable_port, wait_until
@@ -110,7 +113,9 @@ class Deployment:
             self._add_service(name, {"REST_SERVER_PORT": str(self.ports[name])})
         for name, handler in zip(self.consumers, self.plan.handlers):
             self._link(f"{name}-redis", self.ports["redis"])
-            self._add_service(name, {"REDIS_CONSUMER": name, "CONSUMER_HANDLER": handler})
+            self.ports[name] = stable_port()
+            admin = str(self.ports[name])
+            self._add_service(name, {"REDIS_CONSUMER": name, "CONSUMER_HANDLER": handler, "ADMIN_PORT": admin})
         for name in (*self.producers, *self.consumers):
             self.processes[name].start()
         for name in (*self.producers, *self.consumers):
@@ -232,6 +237,15 @@ class Deployment:
         with self.redis() as client:
             while reply := client.xreadgroup(RECORDER, "chaos", {STREAM: ">"}, count=1000, noack=True):
                 self.recorded.update(reply[0][1])
+
+    def figures(self) -> dict[str, float]:
+        """What the services have counted since they were last started, all together, by name."""
+        sums: dict[str, float] = defaultdict(float)
+        for name in (*self.producers, *self.consumers):
+            text = requests.get(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=5).text
+            for figure, value in re.findall(r"^(\w+?)(?:_total)?(?:{[^}]*})? (\d\S*)$", text, re.MULTILINE):
+                sums[figure] += float(value)
+        return sums
 
     def is_drained(self) -> bool:
         """Whether the group was given all there is and has acknowledged it."""

@@ -19,20 +19,19 @@ _log = LogHandler(json_log("INFO"), time.time_ns)
 async def slow(notification: Notification) -> None:
     """Take 10 ms for each event."""
     await _pause(0.01)
-    _log(notification)
-
-
-async def slower(notification: Notification) -> None:
-    """Take 30 ms for each event."""
-    await _pause(0.03)
-    _log(notification)
+    _say(notification)
 
 
 def picky(notification: Notification) -> None:
     """Fail on events that are poison, whenever they come."""
     if " poison " in notification.description:
         raise ValueError("poison")
+    _say(notification)
+
+
+def _say(notification: Notification) -> None:
     _log(notification)
+    _log.flush()
 
 
 def _pause(seconds: float) -> Awaitable[Any]:

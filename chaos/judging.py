@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from calendar import timegm
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -62,11 +62,13 @@ class Evidence:
     All that was seen of a run.
 
     @ivar fault: from when to when something was broken.
+    @ivar figures: what the services counted, by name.
     """
 
     history: History
     lines: Sequence[Line]
     fault: tuple[float, float]
+    figures: Mapping[str, float] = attrs.field(factory=dict)
 
     def during(self) -> Iterator[Op]:
         """The attempts that were under way while something was broken."""
@@ -119,6 +121,20 @@ class Said:
 
     def __str__(self) -> str:
         return f"{self.by or 'a service'} said {self.words!r} {self.least} times"
+
+
+@attrs.frozen
+class Counted:
+    """A figure of the services."""
+
+    figure: str
+    least: int = 1
+
+    def seen(self, evidence: Evidence) -> bool:
+        return evidence.figures.get(self.figure, 0) >= self.least
+
+    def __str__(self) -> str:
+        return f"{self.figure} is {self.least} or more"
 
 
 @attrs.frozen
@@ -199,7 +215,7 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
         wiped=deployment.wiped,
         alarms=sum(words in line.message for line in lines for words in _ALARMS),
     )
-    return Evidence(history=history, lines=lines, fault=fault)
+    return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
 
 
 def _read(id: bytes, fields: dict[bytes, bytes]) -> Notification | None:

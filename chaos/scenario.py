@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 import msgspec
 from redis import RedisError
+from requests import RequestException
 
 from chaos.deployment import Deployment, Plan
 from chaos.faults import Fault
@@ -117,7 +118,7 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
             deployment.stop_services()
     except EndedByItself as problem:
         verdict = attrs.evolve(verdict, broken=(*verdict.broken, str(problem)))
-    except (NotInTime, NotChanged, RedisError) as problem:
+    except (NotInTime, NotChanged, RedisError, RequestException) as problem:
         verdict = attrs.evolve(verdict, missing=(*verdict.missing, f"{type(problem).__name__}: {problem}"))
     finally:
         deployment.end()

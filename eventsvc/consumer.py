@@ -137,8 +137,10 @@ class Consumer(Service):
             self._acknowledge()
             for chore in self.chores:
                 if chore.due <= self.clock.seconds():
-                    await chore.work()
-                    chore.due = self.clock.seconds() + chore.every
+                    try:
+                        await chore.work()
+                    finally:  # one that is always refused must not keep events from being read
+                        chore.due = self.clock.seconds() + chore.every
             await self._read()
 
     async def _open(self) -> None:

@@ -6,7 +6,8 @@ operation on it can have.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -243,8 +244,26 @@ class IEventHandler(Interface):
         """
 
 
+class Waiting(Protocol):
+    """Events that wait to be stored."""
+
+    def abandon(self) -> None:
+        """Say that nobody waits for the answer any more."""
+
+
 class IAppender(Interface):
     """Takes events in and sees them stored."""
+
+    def submit(
+        events: Sequence[Event], key: IdempotencyKey | None, answer: Callable[[tuple[int, ...] | Exception], None]
+    ) -> Waiting:
+        """
+        Store all of the events or none, and call C{answer}, later, with their
+        ids or with an error as that of L{append}.
+
+        Raises L{Refused}, L{KeyConflict} or L{KeyRunning} if that is known at
+        once.
+        """
 
     def append(events: Sequence[Event], key: IdempotencyKey | None) -> Deferred[Sequence[int]]:
         """

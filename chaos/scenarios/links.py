@@ -12,12 +12,13 @@ from chaos.faults import (
     KILL_CLIENTS,
     REDIS_DOWN,
     All,
+    Frozen,
     LeadingNowhere,
     Restarted,
     Toxified,
     everywhere,
 )
-from chaos.judging import Must, Said, Suffered
+from chaos.judging import Counted, Must, Said, Suffered
 from chaos.scenario import Scenario
 from chaos.toxics import Toxic
 from chaos.workload import Load
@@ -73,7 +74,7 @@ LINKS: Final = (
         faults=[Toxified("producer-", CUT_AT_ONCE)],
         pulses=8,
         on=0.3,
-        signs=[Suffered(0.2), Said("connected to Redis", "producer", 5)],
+        signs=[Suffered(0.2), Counted("eventsvc_duplicates_resolved", 3)],
         must=Must(all_ok=True),
     ),
     Scenario(
@@ -83,7 +84,7 @@ LINKS: Final = (
         pulses=4,
         on=3,
         off=0.2,
-        signs=[Suffered(1.0, 10), Said("no reply within", "producer")],
+        signs=[Suffered(1.0, 10), Counted("eventsvc_duplicates_resolved")],
     ),
     Scenario(
         name="reset",
@@ -94,16 +95,27 @@ LINKS: Final = (
         ],
         pulses=8,
         on=0.3,
-        signs=[_RECONNECTED, Said("connected to Redis", "producer", 4)],
+        signs=[Counted("eventsvc_redis_reconnects", 6), Counted("eventsvc_duplicates_resolved")],
         must=Must(all_ok=True),
     ),
     Scenario(
         name="freeze",
-        what="Nothing moves on any link, and nothing is closed.",
+        what="Nothing moves on any link for a moment, and nothing is closed.",
         faults=[everywhere(Toxic("bandwidth", {"rate": 0})), everywhere(Toxic("bandwidth", {"rate": 0}, "upstream"))],
+        pulses=4,
+        on=1.2,
+        off=1,
+        signs=[Suffered(0.8, 50)],
+        must=Must(all_ok=True),
+    ),
+    Scenario(
+        name="freeze-long",
+        what="Nothing moves on any link for longer than a reply may take; even new connections are accepted and held.",
+        faults=[Frozen("toxiproxy")],
         pulses=2,
         on=4,
         off=1.5,
+        direct=True,
         signs=[Suffered(1.0, 50), Said("no reply within", "producer")],
     ),
     Scenario(

@@ -21,7 +21,7 @@ from chaos.faults import (
     Toxified,
     everywhere,
 )
-from chaos.judging import HandledAgain, Must, Said, SetAside, Suffered
+from chaos.judging import Counted, HandledAgain, Must, Said, SetAside, Suffered
 from chaos.scenario import Scenario
 from chaos.toxics import Toxic
 from chaos.workload import Load
@@ -83,7 +83,7 @@ SERVICES: Final = (
         faults=[Toxified("consumer-", CUT_AT_ONCE)],
         pulses=8,
         on=0.3,
-        signs=[Said("connected to Redis", "consumer", 5)],
+        signs=[Counted("eventsvc_redis_reconnects", 5), Counted("eventsvc_redelivered", 3)],
         must=Must(all_ok=True),
     ),
     Scenario(
@@ -92,7 +92,7 @@ SERVICES: Final = (
         faults=[Toxified("consumer-", Toxic("limit_data", {"bytes": 50}, "upstream"))],
         pulses=8,
         on=0.3,
-        signs=[Said("connected to Redis", "consumer", 5)],
+        signs=[Counted("eventsvc_redis_reconnects", 5)],
         must=Must(all_ok=True),
     ),
     Scenario(
@@ -101,7 +101,7 @@ SERVICES: Final = (
         faults=[Frozen("consumer-1")],
         plan=Plan(handlers=["chaos.handlers.slow", "chaos.handlers.slow"], settings={"REDIS_CLAIM_IDLE": "1"}),
         on=4,
-        signs=[HandledAgain()],
+        signs=[HandledAgain(), Counted("eventsvc_claimed")],
         must=Must(all_ok=True, in_order=False),
     ),
     Scenario(
@@ -121,7 +121,7 @@ SERVICES: Final = (
         load=Load(rate=50, poison=0.05),
         pulses=3,
         on=1,
-        signs=[SetAside(12), Said("is set aside, failed", "consumer"), Said("is set aside, malformed", "consumer", 12)],
+        signs=[SetAside(15), Said("is set aside, failed", "consumer"), Said("is set aside, malformed", "consumer", 12)],
         must=Must(all_ok=True, least_ok=100),
     ),
     Scenario(
@@ -130,6 +130,7 @@ SERVICES: Final = (
         faults=[Toxified("consumer-", Toxic("latency", {"latency": 100}))],
         plan=Plan(handlers=["chaos.handlers.slow"], settings={"REDIS_STREAM_MAX_LEN": "100"}, recorded=True),
         load=Load(rate=150, large=0.0),
+        signs=[Counted("eventsvc_trimmed", 300)],
         must=Must(all_ok=True),
     ),
     # Clients
@@ -145,14 +146,14 @@ SERVICES: Final = (
         load=Load(keyed=0.5),
         pulses=8,
         on=0.4,
-        signs=[Suffered(0.0, 20)],
+        signs=[Suffered(0.0, 20), Counted("eventsvc_events_repeated", 5)],
     ),
     Scenario(
         name="clients-impolite",
         what="Clients reset their connections or close their half of it while they wait; some events have a key.",
         faults=[Toxified("producer-", Toxic("latency", {"latency": 20}))],
         load=Load(keyed=0.5, impolite=0.5),
-        signs=[Suffered(0.02, 50)],
+        signs=[Suffered(0.02, 50), Counted("eventsvc_events_repeated", 20)],
     ),
     # Everything
     Scenario(

@@ -130,8 +130,9 @@ class Connection(Service):
             self._session.flush()
 
     def abort(self, why: str) -> None:
-        """Give the present session up."""
+        """Give the present session up; that is no problem to be logged."""
         if self._session is not None:
+            self._problem = why
             self._session.abort(why)
 
     async def _run(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import sys
 from typing import Any
 
 import attrs
@@ -15,13 +16,18 @@ from twisted.internet.defer import Deferred
 from eventsvc.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.endpoint import make_endpoint
-from eventsvc.settings import RedisSettings
+from eventsvc.settings import InvalidSettings, RedisSettings
 
 
 def make_connection(reactor: Any, settings: RedisSettings, **more: Any) -> Connection:
-    """A connection to Redis as the settings say."""
+    """A connection to Redis as the settings say; end the process with 2 if they cannot be followed."""
+    try:
+        endpoint = make_endpoint(reactor, settings.host, settings.port, settings.tls, settings.tls_ca)
+    except InvalidSettings as problem:
+        sys.stderr.write(f"eventsvc: {problem}\n")
+        raise SystemExit(2) from None
     return Connection(
-        endpoint=make_endpoint(reactor, settings.host, settings.port, settings.tls, settings.tls_ca),
+        endpoint=endpoint,
         clock=reactor,
         jitter=random.random,
         username=settings.username,

@@ -39,7 +39,7 @@ GOOD: Final = {
 }
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Link:
     """
     One connection: the transport of a session, and the server's side of it.
@@ -85,7 +85,7 @@ class Link:
 
 
 @implementer(IStreamClientEndpoint)
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FakeRedis:
     """
     Accepts connections and answers by the name of the command.

@@ -21,6 +21,7 @@ from zope.interface import implementer
 from eventsvc.test.appending import World, make_world
 from eventsvc.web.api import Api
 from eventsvc.web.health import Health
+from eventsvc.web.lane_site import make_lane_site
 from eventsvc.web.site import BoundedSite, make_site
 
 EVENT = b'{"description": "hello"}'
@@ -265,6 +266,9 @@ def post(body: bytes = EVENT, *headers: str, path: str = "/event") -> bytes:
     lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
+
+#: What makes a site: with the routes alone, and with the lane in front.
+MAKERS = [make_site, make_lane_site]
 
 #: A producer that is well.
 WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figures 1\n")

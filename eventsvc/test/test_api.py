@@ -13,15 +13,15 @@ import pytest
 from eventsvc.event import MAX_BYTES, MAX_EVENTS
 from eventsvc.interfaces import IdempotencyKey
 from eventsvc.test.appending import make_world
-from eventsvc.test.http import EVENT, Served, post, serving, without_date
+from eventsvc.test.http import EVENT, MAKERS, Served, post, serving, without_date
 from eventsvc.testing import Fate
 from eventsvc.web.answers import InvalidKey
 from eventsvc.web.api import parse_key, read_key
 
 
-@pytest.fixture
-def served() -> Iterator[Served]:
-    with serving() as made:
+@pytest.fixture(params=MAKERS)
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with serving(request.param) as made:
         yield made
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import pytest
 
 from eventsvc.event import MAX_BYTES
-from eventsvc.test.http import EVENT, Connection, Response, Served, post, serving
+from eventsvc.test.http import EVENT, MAKERS, Connection, Response, Served, post, serving
 from eventsvc.web.limits import IDLE, LINGER, MAX_HEAD_BYTES, MAX_HEADERS
 
 
-@pytest.fixture
-def served() -> Iterator[Served]:
-    with serving() as made:
+@pytest.fixture(params=MAKERS)
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with serving(request.param) as made:
         yield made
 
 

@@ -24,7 +24,7 @@ pytest.importorskip("chaos", reason="the chaos suite is beside the package, in t
 from chaos.__main__ import SKIPPED, main
 from chaos.deployment import Deployment, Plan
 from chaos.impolite import _sort
-from chaos.judging import Evidence, HandledAgain, Line, Must, Said, SetAside, Sign, Suffered, judge, read_log
+from chaos.judging import Counted, Evidence, HandledAgain, Line, Must, Said, SetAside, Sign, Suffered, judge, read_log
 from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until, watchdog
 from chaos.report import junit, ledger, page, record, write
@@ -51,7 +51,14 @@ def toxiproxy() -> str:
 
 
 def short(name: str, pulses: int) -> Scenario:
-    return attrs.evolve(BY_NAME[name], pulses=pulses, before=1.0, after=1.0, signs=[Said("connected to Redis")])
+    return attrs.evolve(
+        BY_NAME[name],
+        pulses=pulses,
+        before=1.0,
+        after=1.0,
+        signs=[Said("connected to Redis")],
+        must=Must(least_ok=100, least_each=20, all_ok=True),
+    )
 
 
 @pytest.mark.xdist_group("chaos")
@@ -184,11 +191,7 @@ def test_a_process_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_most_memory_a_process_had_is_kept(tmp_path: Path) -> None:
-    child = process(tmp_path, "print('big', len(b'x' * 50_000_000), flush=True); input()")
-    child.kill()
-    child = process(
-        tmp_path, "print('big', len(bytearray(b'x' * 50_000_000)), flush=True); import time; time.sleep(60)"
-    )
+    child = process(tmp_path, "print('big', len(b'x' * 50_000_000), flush=True); import time; time.sleep(60)")
     wait_until(lambda: child.says("big", 1), "it is big")
     child.kill()
     assert child.peak > 50_000_000
@@ -249,6 +252,12 @@ def test_events_handled_again_or_set_aside_are_signs() -> None:
     assert verdict(GOOD, HandledAgain(), handled=[0, 1, 1, 2]).held
     assert not verdict(GOOD, SetAside()).held
     assert verdict(GOOD, SetAside(), handled=[0, 1], dead=[2]).held
+
+
+def test_a_figure_of_the_services_is_a_sign() -> None:
+    for figures, held in (({}, False), ({"eventsvc_claimed": 1.0}, False), ({"eventsvc_claimed": 2.0}, True)):
+        evidence = Evidence(history=history(GOOD), lines=(), fault=FAULT, figures=figures)
+        assert judge(evidence, Must(least_ok=1, least_each=1), [Counted("eventsvc_claimed", 2)]).held is held
 
 
 def test_an_alarm_that_had_to_be_raised_and_one_without_a_loss_are_both_wrong() -> None:

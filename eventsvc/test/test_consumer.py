@@ -18,6 +18,7 @@ from twisted.logger import capturedLogs
 from eventsvc.consumer import Chore, Consumer
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, Notification, encode_notification
 from eventsvc.in_hand import InHand
+from eventsvc.interfaces import Refused
 from eventsvc.retention import Retention
 from eventsvc.test.clocks import run_clock
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
@@ -175,6 +176,15 @@ def test_no_more_than_the_concurrency_is_in_work_at_once(world: World) -> None:
 
 
 class TestFailures:
+    def test_a_chore_that_is_always_refused_keeps_no_event_from_being_read(self, world: World) -> None:
+        """Redis may let its user read, but not trim."""
+        consumer = world.consumer()
+        consumer.chores.append(Chore(1.0, lambda: fail(Refused("NOPERM"))))
+        for text in ("a", "b", "c"):
+            world.add(text)
+            world.run(5.0)
+        assert world.seen == ["a", "b", "c"]
+
     def test_what_cannot_be_flushed_is_delivered_again_one_by_one(self, world: World) -> None:
         """A handler may keep things back, but nothing is acknowledged before they are done."""
         kept: list[str] = []

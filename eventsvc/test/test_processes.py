@@ -191,6 +191,11 @@ def test_a_crash_ends_it_with_1(services: Services) -> None:
         (["eventsvc"], {}, "No role is named; the roles are producer, consumer, simulator, dev"),
         (["consumer", "--colour"], {}, "option --colour not recognized; see --help"),
         (["eventsvc", "producer"], {"REDIS_PORT": "x"}, "REDIS_PORT='x': expected a port number from 1 to 65535"),
+        (
+            ["consumer", "--redis-tls=on"],
+            {"REDIS_TLS_CA": "/dev/null"},
+            "REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, and there are none in it",
+        ),
     ],
 )
 def test_bad_usage_ends_it_with_2(

@@ -13,15 +13,15 @@ import pytest
 from twisted.logger import LogLevel, capturedLogs
 
 from eventsvc.test.appending import make_world
-from eventsvc.test.http import EVENT, Served, post, serving
+from eventsvc.test.http import EVENT, MAKERS, Served, post, serving
 from eventsvc.testing import Fate
 from eventsvc.web.health import Health
 from eventsvc.web.limits import GRACE, LINGER
 
 
-@pytest.fixture
-def served() -> Iterator[Served]:
-    with serving() as made:
+@pytest.fixture(params=MAKERS)
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with serving(request.param) as made:
         yield made
 
 

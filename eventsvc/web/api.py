@@ -32,6 +32,9 @@ _QUOTED: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE: Final = re.compile(rb"[!#-~]+")
 _LONGEST_KEY: Final = 255
 
+#: Events, and the key of the request they came with.
+Parsed = tuple[Sequence[Event], IdempotencyKey | None]
+
 
 @attrs.define(eq=False, slots=False)
 class Api:
@@ -43,20 +46,17 @@ class Api:
 
     @app.route("/event", methods=["POST"])
     async def post_event(self, request: Request) -> bytes:
-        ids = await self._append(request, b"/event", lambda body: [decode_event(body)])
+        ids = await self._append(request, parse_event)
         return render(request, stored(ids[0]))
 
     @app.route("/events", methods=["POST"])
     async def post_events(self, request: Request) -> bytes:
-        ids = await self._append(request, b"/events", decode_events)
+        ids = await self._append(request, parse_events)
         return render(request, all_stored(ids))
 
-    def _append(
-        self, request: Request, route: bytes, decode: Callable[[bytes], Sequence[Event]]
-    ) -> Deferred[Sequence[int]]:
+    def _append(self, request: Request, parse: Callable[[bytes, Sequence[bytes]], Parsed]) -> Deferred[Sequence[int]]:
         """Hand events over; neither they nor the body are kept here while they wait."""
-        body = read_body(request)
-        return self.appender.append(decode(body), read_key(key_headers(request), route, body))
+        return self.appender.append(*parse(read_body(request), key_headers(request)))
 
     @app.route("/openapi.json", methods=["GET"])
     def get_openapi(self, request: Request) -> bytes:
@@ -105,6 +105,22 @@ def key_headers(request: Request) -> Sequence[bytes]:
     """The values of all C{Idempotency-Key} headers of a request."""
     values: Sequence[bytes] = request.requestHeaders.getRawHeaders(b"Idempotency-Key", ())
     return values
+
+
+def parse_event(body: bytes, keys: Sequence[bytes]) -> Parsed:
+    """
+    Make of a C{POST /event} what is to be appended.
+
+    @param keys: as those of L{read_key}.
+    @raise InvalidEvent: as L{decode_event}.
+    @raise InvalidKey: as L{read_key}.
+    """
+    return [decode_event(body)], read_key(keys, b"/event", body)
+
+
+def parse_events(body: bytes, keys: Sequence[bytes]) -> Parsed:
+    """Make of a C{POST /events} what is to be appended, as L{parse_event}."""
+    return decode_events(body), read_key(keys, b"/events", body)
 
 
 def read_key(values: Sequence[bytes], route: bytes, body: bytes) -> IdempotencyKey | None:

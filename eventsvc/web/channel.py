@@ -5,6 +5,7 @@ One HTTP/1.1 connection, with the limits that twisted.web lacks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
@@ -44,6 +45,7 @@ class Channel(HTTPChannel):
     away until the client closes too, or L{LINGER} is over.
 
     @ivar leaving: nothing more is read here.
+    @ivar spent: seconds of its time that the first request has used already.
     """
 
     totalHeadersSize = MAX_LENGTH = MAX_HEAD_BYTES
@@ -54,6 +56,8 @@ class Channel(HTTPChannel):
     site: BoundedSite
     _networkProducer: Any
     leaving = False
+    spent = 0.0
+    deadline = inf
     _read_lost = False
     #: what the timer runs for: a request, or the pause before one
     _timed: bool | None = None
@@ -61,11 +65,10 @@ class Channel(HTTPChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        if len(self.site.channels) >= self.site.max_connections:
-            self.refuse(TOO_MANY_CONNECTIONS)
-        else:
-            self.site.channels.add(self)
+        if self.site.admit(self):
             self.look()
+        else:
+            self.refuse(TOO_MANY_CONNECTIONS)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.leaving = True
@@ -201,11 +204,13 @@ class Channel(HTTPChannel):
         elif started is not self._timed:
             self._timed = started
             if started:
-                self._start_timer(self.site.timeout, self._expire)
+                self._start_timer(self.site.timeout - self.spent, self.expire)
+                self.spent = 0.0
             else:
                 self._start_timer(self.site.idle, self.loseConnection)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """The time of a request is over."""
         if self._handlingRequest:
             self.requests[0].expire()
         else:

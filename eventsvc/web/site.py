@@ -19,7 +19,8 @@ from eventsvc.web.answers import Answer, not_found, render, unavailable, unexpec
 from eventsvc.web.channel import Channel
 from eventsvc.web.limits import BODY_TOO_LARGE, GRACE, IDLE, MAX_CONNECTIONS
 
-_TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
+#: The answer to a request that was under way for too long.
+TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
 
 
 class Routes(Protocol):
@@ -27,6 +28,23 @@ class Routes(Protocol):
 
     @property
     def app(self) -> Any: ...
+
+
+class Connection(Protocol):
+    """
+    One connection of a site.
+
+    @ivar deadline: when L{expire} is to be called; a L{Channel} sees to that
+        itself.
+    """
+
+    deadline: float
+
+    def look(self) -> None:
+        """See whether it is to be closed."""
+
+    def expire(self) -> None:
+        """See to what takes too long."""
 
 
 class BoundedRequest(Request):
@@ -66,7 +84,7 @@ class BoundedRequest(Request):
         waiting, self.notifications = self.notifications, []
         for waiter in waiting:
             waiter.errback(Failure(CancelledError()))
-        self.answer(_TIME_IS_UP)
+        self.answer(TIME_IS_UP)
 
     def answer(self, answer: Answer) -> None:
         """Write the whole response."""
@@ -86,7 +104,7 @@ class BoundedSite(Site):
     """
     The routes on a port, without an access log.
 
-    @ivar channels: the connections, but for those that were one too many.
+    @ivar connections: all there are, but for those that were one too many.
     @ivar draining: each answer is the last on its connection.
     @ivar closing: a connection without a request is closed.
     """
@@ -106,7 +124,7 @@ class BoundedSite(Site):
         self.timeout = timeout
         self.max_connections = max_connections
         self.idle = idle
-        self.channels: set[Channel] = set()
+        self.connections: set[Connection] = set()
         self.draining = self.closing = False
         self._drained: list[Deferred[None]] = []
 
@@ -144,16 +162,23 @@ class BoundedSite(Site):
 
     def _close(self) -> None:
         self.closing = True
-        for channel in list(self.channels):
-            channel.look()
+        for connection in list(self.connections):
+            connection.look()
 
-    def forget(self, channel: Channel) -> None:
+    def admit(self, connection: Connection) -> bool:
+        """Take a connection in; say if there was room for it."""
+        if len(self.connections) >= self.max_connections:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def forget(self, connection: Connection) -> None:
         """A connection is gone."""
-        self.channels.discard(channel)
+        self.connections.discard(connection)
         self._tell_drained()
 
     def _tell_drained(self) -> None:
-        if not self.channels:
+        if not self.connections:
             drained, self._drained = self._drained, []
             for each in drained:
                 each.callback(None)

@@ -1,0 +1,71 @@
+{{/* The text of a setting: a whole number has no exponent, however large. */}}
+{{- define "eventsvc.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end }}
+
+{{/* Where Redis is, for producer and consumer. */}}
+{{- define "eventsvc.redisSettings" -}}
+{{- $external := .Values.externalRedis -}}
+{{- if .Values.redis.enabled }}
+REDIS_HOST: {{ include "eventsvc.name" (list . "redis-master") }}
+REDIS_PORT: "6379"
+{{- else }}
+REDIS_HOST: {{ $external.host | quote }}
+REDIS_PORT: {{ include "eventsvc.text" $external.port | quote }}
+REDIS_DB: {{ include "eventsvc.text" $external.database | quote }}
+{{- with $external.username }}
+REDIS_USERNAME: {{ . | quote }}
+{{- end }}
+{{- if $external.tls.enabled }}
+REDIS_TLS: "on"
+{{- with $external.tls.caSecret }}
+REDIS_TLS_CA: /etc/eventsvc/redis-ca/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if include "eventsvc.redisSecret" . }}
+REDIS_PASSWORD_FILE: /etc/eventsvc/redis/redis-password
+{{- end }}
+{{- end }}
+
+{{/*
+All settings of a role, a line each: (list $ "producer").  What the values say
+of a role beats what they say of all.
+*/}}
+{{- define "eventsvc.settings" -}}
+{{- $root := index . 0 -}}
+{{- $role := index . 1 -}}
+{{- $all := dict -}}
+{{- if eq $role "simulator" -}}
+{{- $_ := set $all "EVENT_PRODUCER_HOST" (include "eventsvc.name" (list $root "event-producer-svc")) -}}
+{{- $_ := set $all "LOG_LEVEL" ($root.Values.settings.LOG_LEVEL | default "INFO") -}}
+{{- else -}}
+{{- $all = merge (include "eventsvc.redisSettings" $root | fromYaml) $root.Values.settings -}}
+{{- end -}}
+{{- if eq $role "producer" -}}
+{{- $_ := set $all "REST_SERVER_PORT" "8080" -}}
+{{- else -}}
+{{- $_ := set $all "ADMIN_PORT" "8080" -}}
+{{- end -}}
+{{- range $name, $value := merge (deepCopy (index $root.Values $role).settings) $all }}
+{{ $name }}: {{ include "eventsvc.text" $value | quote }}
+{{- end }}
+{{- end }}
+
+{{/*
+What a pod has time for when it is to end: its pause, its drain, and more.
+(list $ "producer")
+*/}}
+{{- define "eventsvc.grace" -}}
+{{- $root := index . 0 -}}
+{{- $own := (index $root.Values (index . 1)).settings -}}
+{{- if eq (index . 1) "producer" -}}
+{{- $request := $own.REST_SERVER_WRITE_TIMEOUT | default 10 -}}
+{{- $write := $own.REDIS_WRITE_TIMEOUT | default 5 -}}
+{{- add $root.Values.producer.lameDuckSeconds (ceil $request) (ceil $write) 10 -}}
+{{- else if eq (index . 1) "consumer" -}}
+{{- add (ceil ($own.CONSUMER_DRAIN_TIMEOUT | default 10)) 15 -}}
+{{- else -}}
+30
+{{- end -}}
+{{- end }}

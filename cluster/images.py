@@ -1,0 +1,75 @@
+"""
+Makes the images, and brings them to the nodes.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cluster.commands import Failed, run
+
+ROOT: Final = Path(__file__).parent.parent
+
+#: What is installed first, and what it is upgraded to.
+TAG: Final = "0.1.0"
+NEXT_TAG: Final = "0.1.0-next"
+
+EVENTSVC: Final = "localhost/eventsvc"
+REDIS: Final = "localhost/eventsvc-redis"
+REDIS_TAG: Final = "1"
+
+
+def build() -> Sequence[str]:
+    """
+    Build all images and give their names.
+
+    C{BUILD_IMAGE} is the command; the default is that of docker or buildah.
+    C{BASE_IMAGE} and C{REDIS_BASE_IMAGE} are passed on, if set.
+    """
+    command = shlex.split(os.environ.get("BUILD_IMAGE") or _builder())
+    service = [*command, *_base("BASE_IMAGE"), "--file", str(ROOT / "containers/eventsvc/Dockerfile")]
+    redis = [*command, *_base("REDIS_BASE_IMAGE")]
+    names = [f"{EVENTSVC}:{TAG}", f"{EVENTSVC}:{NEXT_TAG}", f"{REDIS}:{REDIS_TAG}"]
+    run(*service, "--tag", names[0], str(ROOT))
+    run(*service, "--label", f"version={NEXT_TAG}", "--tag", names[1], str(ROOT))
+    run(*redis, "--tag", names[2], str(ROOT / "containers/redis"))
+    return names
+
+
+def _builder() -> str:
+    for name, command in (("docker", "docker build"), ("buildah", "buildah build")):
+        if shutil.which(name):
+            return command
+    raise Failed("Neither docker nor buildah is there: set BUILD_IMAGE to a command that builds like `docker build`")
+
+
+def _base(variable: str) -> Sequence[str]:
+    image = os.environ.get(variable)
+    return ["--build-arg", f"BASE_IMAGE={image}"] if image else []
+
+
+def load(names: Sequence[str]) -> None:
+    """
+    Bring images to the nodes.
+
+    C{LOAD_IMAGE} is a command that takes their names; the default is that of
+    kind or minikube.
+    """
+    run(*shlex.split(os.environ.get("LOAD_IMAGE") or _loader()), *names)
+
+
+def _loader() -> str:
+    context = run("kubectl", "config", "current-context").strip()
+    if context.startswith("kind-"):
+        return f"kind load docker-image --name {shlex.quote(context.removeprefix('kind-'))}"
+    if context == "minikube":
+        return "minikube image load"
+    raise Failed(
+        f"The context {context!r} is neither of kind nor of minikube: "
+        "set LOAD_IMAGE to a command that brings images, given by name, to the nodes of the cluster"
+    )

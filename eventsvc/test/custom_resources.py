@@ -1,0 +1,98 @@
+"""
+What custom resources look like, as far as the chart uses them: strict, so that
+a misspelt member is found without their operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+Schema = Mapping[str, Any]
+
+_TEXT: Final = {"type": "string", "minLength": 1}
+_TEXTS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_DURATION: Final = {"type": "string", "pattern": "^([0-9]+(ms|[smhdwy]))+$"}
+
+
+def _object(required: Sequence[str] = (), **members: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "required": [*required], "properties": members}
+
+
+def _list(items: Any) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": items}
+
+
+def _resource(version: str, kind: str, spec: Schema) -> Schema:
+    return _object(
+        ("apiVersion", "kind", "metadata", "spec"),
+        apiVersion={"const": version},
+        kind={"const": kind},
+        metadata=_object(("name", "labels"), name=_TEXT, labels=_TEXTS),
+        spec=spec,
+    )
+
+
+_ENDPOINT: Final = _object(("port", "path"), port=_TEXT, path=_TEXT, interval=_DURATION)
+
+#: An alert with a severity and a summary.
+_RULE: Final = _object(
+    ("alert", "expr", "labels", "annotations"),
+    alert=_TEXT,
+    expr=_TEXT,
+    labels=_object(("severity",), severity={"enum": ["warning", "critical"]}),
+    annotations=_object(("summary",), summary=_TEXT),
+    **{"for": _DURATION},
+)
+
+#: KEDA takes all members of a trigger's metadata as text.
+_REDIS_STREAMS: Final = _object(
+    ("address", "stream", "consumerGroup", "lagCount"),
+    address={"type": "string", "pattern": "^[^:]+:[0-9]+$"},
+    stream=_TEXT,
+    consumerGroup=_TEXT,
+    databaseIndex={"type": "string", "pattern": "^[0-9]+$"},
+    lagCount={"type": "string", "pattern": "^[1-9][0-9]*$"},
+    enableTLS={"enum": ["true", "false"]},
+    username=_TEXT,
+)
+
+_TRIGGER: Final = _object(
+    ("type", "metadata"),
+    type={"const": "redis-streams"},
+    metadata=_REDIS_STREAMS,
+    authenticationRef=_object(("name",), name=_TEXT),
+)
+
+_SECRET: Final = _object(("parameter", "name", "key"), parameter={"enum": ["password", "ca"]}, name=_TEXT, key=_TEXT)
+
+#: By their kinds.
+SCHEMAS: Final[Mapping[str, Schema]] = {
+    "ServiceMonitor": _resource(
+        "monitoring.coreos.com/v1",
+        "ServiceMonitor",
+        _object(("selector", "endpoints"), selector=_object(matchLabels=_TEXTS), endpoints=_list(_ENDPOINT)),
+    ),
+    "PrometheusRule": _resource(
+        "monitoring.coreos.com/v1",
+        "PrometheusRule",
+        _object(("groups",), groups=_list(_object(("name", "rules"), name=_TEXT, rules=_list(_RULE)))),
+    ),
+    "ScaledObject": _resource(
+        "keda.sh/v1alpha1",
+        "ScaledObject",
+        _object(
+            ("scaleTargetRef", "triggers"),
+            scaleTargetRef=_object(("name",), name=_TEXT),
+            minReplicaCount=_COUNT,
+            maxReplicaCount=_COUNT,
+            triggers=_list(_TRIGGER),
+        ),
+    ),
+    "TriggerAuthentication": _resource(
+        "keda.sh/v1alpha1",
+        "TriggerAuthentication",
+        _object(("secretTargetRef",), secretTargetRef=_list(_SECRET)),
+    ),
+}

@@ -1,0 +1,95 @@
+"""
+The chart, rendered by helm without a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "eventsvc"
+OVERLAYS = sorted((CHART / "ci").glob("*.yaml"))
+
+Object = dict[str, Any]
+
+
+def find_command(name: str) -> str:
+    """A command that comes with this interpreter's packages, or is on the path; else the test is skipped."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"the command {name} is not installed")
+    return found
+
+
+@cache
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run helm, once for the same arguments; it may fail."""
+    return subprocess.run([find_command("helm"), *arguments], capture_output=True, text=True, timeout=60)
+
+
+def render(
+    values: Mapping[str, Any] | None = None, overlay: Path | None = None, chart: Path = CHART, release: str = "demo"
+) -> list[Object]:
+    """The objects of a release in the namespace C{here}."""
+    done = _template(values, overlay, chart, release)
+    assert done.returncode == 0, done.stderr
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def refusal(values: Mapping[str, Any]) -> str:
+    """Why the chart cannot be rendered with these values."""
+    done = _template(values, None, CHART, "demo")
+    assert done.returncode != 0, "it was rendered"
+    return done.stderr
+
+
+def _template(
+    values: Mapping[str, Any] | None, overlay: Path | None, chart: Path, release: str
+) -> subprocess.CompletedProcess[str]:
+    more = [f"--values={overlay}"] if overlay else []
+    more += [f"--set-json={name}={json.dumps(value)}" for name, value in (values or {}).items()]
+    return helm("template", release, str(chart), "--namespace=here", *more)
+
+
+def the(objects: Sequence[Object], kind: str, name: str) -> Object:
+    """The one object of a kind and a name."""
+    (found,) = [each for each in objects if each["kind"] == kind and each["metadata"]["name"] == name]
+    return found
+
+
+def pod_of(workload: Object) -> Object:
+    """The pod that an object makes, or is; without a spec if it has to do with none."""
+    if workload["kind"] == "Pod":
+        return workload
+    template: Object = workload.get("spec", {}).get("template", {})
+    return template
+
+
+def pods(objects: Sequence[Object]) -> list[Object]:
+    """All pods that the objects make."""
+    return [pod for each in objects if "spec" in (pod := pod_of(each))]
+
+
+def selectors(objects: Sequence[Object]) -> dict[tuple[str, str], Mapping[str, str]]:
+    """What each object picks pods by, if it does."""
+    found = {}
+    for each in objects:
+        spec = each.get("spec", {})
+        selector = spec.get("podSelector") or spec.get("selector") or {}
+        if labels := selector.get("matchLabels", selector):
+            found[each["kind"], each["metadata"]["name"]] = labels
+    return found
+
+
+def picks(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    return selector.items() <= labels.items()

@@ -1,0 +1,104 @@
+"""
+What the head of a plain C{POST /event} means, found without a parser.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import attrs
+
+from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS, check_head, check_length
+
+#: How such a head begins.
+START: Final = b"POST /event HTTP/1.1\r\n"
+#: How any head ends.
+END: Final = b"\r\n\r\n"
+
+#: The longest head that is remembered, and the most of them.
+_LONGEST: Final = 1_024
+_MOST: Final = 1_024
+
+_PLAIN: Final = re.compile(re.escape(START) + rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*\r\n)+\r\n")
+_TELLING: Final = re.compile(
+    rb"\r\n(host|content-length|transfer-encoding|expect|connection|idempotency-key):[ \t]*([^\r]*)", re.IGNORECASE
+)
+
+
+@attrs.frozen
+class Head:
+    """
+    @ivar length: of the body, in bytes.
+    @ivar keys: the values of all C{Idempotency-Key} headers.
+    """
+
+    length: int
+    keys: tuple[bytes, ...] = ()
+
+
+def could_begin(data: bytes) -> bool:
+    """Whether a plain C{POST /event} may begin with these bytes."""
+    return data.startswith(START) or START.startswith(data)
+
+
+def read_head(data: bytes) -> Head | None:
+    """
+    Read a head, up to and including its blank line.
+
+    @return: C{None} if there is anything in it that a plain request would not
+        have, be it right or wrong.
+    """
+    if len(data) > MAX_HEAD_BYTES or data.count(b"\n") - 2 > MAX_HEADERS or not _PLAIN.fullmatch(data):
+        return None
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in _TELLING.findall(data):
+        found.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    lengths = found.get(b"content-length", [])
+    if (
+        len(lengths) != 1
+        or check_length(lengths[0])
+        or check_head(b"HTTP/1.1", found.get(b"host", []), lengths, found.get(b"transfer-encoding", []))
+        or b"expect" in found
+        or any(value.lower() != b"keep-alive" for value in found.get(b"connection", []))
+    ):
+        return None
+    return Head(int(lengths[0]), tuple(found.get(b"idempotency-key", [])))
+
+
+@attrs.define(eq=False)
+class Heads:
+    """
+    Knows heads again: a client sends the same one with each request.
+
+    # Note [Heads that come once]
+
+    A head with a value of its own, a C{traceparent} say, never comes again.
+    If each were remembered, they would drive out those that do.  So a head is
+    remembered when it comes the second time; of one that came once there is
+    only its hash.  Whoever sends many heads twice can make this forget, but
+    that costs no more than reading them again.
+
+    @ivar known: what heads mean, by all their bytes.
+    """
+
+    known: dict[bytes, Head] = attrs.field(factory=dict)
+    _seen: set[int] = attrs.field(factory=set)
+
+    def learn(self, data: bytes) -> Head | None:
+        """Read a head that is not known, as L{read_head}."""
+        head = read_head(data)
+        if head is not None and not head.keys and len(data) <= _LONGEST:
+            self._remember(data, head)
+        return head
+
+    def _remember(self, data: bytes, head: Head) -> None:
+        mark = hash(data)
+        if mark not in self._seen:
+            if len(self._seen) >= _MOST:
+                self._seen.clear()
+            self._seen.add(mark)
+        else:
+            if len(self.known) >= _MOST:
+                self.known.clear()
+            self.known[data] = head

@@ -1,0 +1,100 @@
+"""
+The HTTP server with the express lane in front.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import datetimeToString
+
+from eventsvc.web.answers import Answer, answer_for, stored, to_bytes, unexpected
+from eventsvc.web.api import Api
+from eventsvc.web.channel import Channel
+from eventsvc.web.heads import Heads
+from eventsvc.web.lane import Lane, Result
+from eventsvc.web.limits import IDLE, MAX_CONNECTIONS
+from eventsvc.web.site import BoundedSite, Connection
+
+#: Seconds between two looks at the deadlines of all connections.
+_SWEEP: Final = 1.0
+
+
+class LaneSite(BoundedSite):
+    """
+    Begins each connection with a L{Lane}.
+
+    Deadlines are seen to once a second: so a request that takes too long may
+    take a second more.
+
+    @ivar date: as it stands in answers; at most a second old.
+    """
+
+    _log = Logger()
+
+    def __init__(self, api: Api, timeout: float, clock: IReactorTime, max_connections: int, idle: float) -> None:
+        super().__init__(api, timeout, clock, max_connections, idle)
+        self.appender = api.appender
+        self.heads = Heads()
+        self.date = b""
+        self._sweeping: IDelayedCall | None = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return Lane(self)
+
+    def build_channel(self) -> Channel:
+        """What takes a connection over from a lane."""
+        channel: Channel = super().buildProtocol(None)
+        return channel
+
+    def admit(self, connection: Connection) -> bool:
+        admitted = super().admit(connection)
+        if self._sweeping is None:
+            self._sweep()
+        return admitted
+
+    def _sweep(self) -> None:
+        self.date = datetimeToString()
+        now = self.reactor.seconds()
+        for connection in [each for each in self.connections if each.deadline <= now]:
+            connection.expire()
+        self._sweeping = self.reactor.callLater(_SWEEP, self._sweep) if self.connections else None
+
+    def response(self, result: Result, last: bool) -> bytes:
+        """
+        The bytes of an answer.
+
+        @param result: the id of the event, or why there is none.
+        @param last: the connection ends with it.
+        """
+        if isinstance(result, tuple):
+            if not last:
+                return b"HTTP/1.1 200 OK\r\nDate: %b\r\nEvent-Id: %d\r\nContent-Length: 0\r\n\r\n" % (
+                    self.date,
+                    result[0],
+                )
+            result = stored(result[0])
+        elif isinstance(result, Exception):
+            result = self._answer_for(result)
+        return to_bytes(result, self.date, last)
+
+    def _answer_for(self, error: Exception) -> Answer:
+        answer = answer_for(error, "POST")
+        if answer is None:
+            self._log.failure("a request failed in an unexpected way", Failure(error))
+            answer = unexpected()
+        return answer
+
+
+def make_lane_site(
+    api: Api,
+    timeout: float,
+    clock: IReactorTime,
+    max_connections: int = MAX_CONNECTIONS,
+    idle: float = IDLE,
+) -> LaneSite:
+    """Serve the routes as L{eventsvc.web.site.make_site}, with the lane in front."""
+    return LaneSite(api, timeout, clock, max_connections, idle)
