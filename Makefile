@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test bench chaos clean
+.PHONY: help demo test bench chaos cluster-test clean
 
 help:
 	@echo "make demo   run everything in one process, with a server of its own"
 	@echo "make test   run all checks and tests"
 	@echo "make bench  measure it beside its peers, and write docs/benchmarks.md"
 	@echo "make chaos  break it in every way at hand, and judge what came of it"
+	@echo "make cluster-test  install it on the cluster of kubectl's context, and break it there"
 	@echo "make clean  remove what the two have made"
 
 $(VENV)/made: setup.py pyproject.toml
@@ -33,6 +34,9 @@ chaos: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'
 	@$(BIN)/python -m chaos run --report build/chaos
 	@$(BIN)/python -m chaos self-test --report build/chaos-self-test
+
+cluster-test: $(VENV)/made
+	@$(BIN)/python -m cluster
 
 clean:
 	rm -rf $(VENV) .tox build dist *.egg-info

@@ -66,7 +66,9 @@ class RedisEventLog:
                 place = len(keys)
                 record = _write_record(submission.key, submission.ids)
             arguments += [len(submission.entries), place, record, *submission.entries]
-        outcome, earlier = await self.connection.run(_APPEND, keys, arguments)
+        reply = self.connection.run(_APPEND, keys, arguments)
+        self.connection.flush()
+        outcome, earlier = await reply
         return AppendReply(Outcome(outcome.decode().lower()), dict(map(_read_record, earlier)))
 
 

@@ -19,7 +19,7 @@ from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts import AppenderService, make_connection, new_lane
 from eventsvc.tap.process import Listener, Process
 from eventsvc.web.api import Api
-from eventsvc.web.site import make_site
+from eventsvc.web.lane_site import make_lane_site
 
 
 class Options(RoleOptions):
@@ -49,7 +49,7 @@ def add_producer(
     )
     vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
     health = producer_health(vitals, appender, connection)
-    site = make_site(Api(appender, health), settings.request_timeout, reactor)
+    site = make_lane_site(Api(appender, health), settings.request_timeout, reactor)
     listener = Listener(reactor, settings.port, site)
     for part in (connection, AppenderService(appender), listener):
         part.setServiceParent(process)

@@ -340,3 +340,19 @@ def test_the_chart_has_the_version_of_the_package() -> None:
     for pod in pods(render()):
         for container in pod["spec"]["containers"]:
             assert container["image"] in (f"localhost/eventsvc:{__version__}", "localhost/eventsvc-redis:1")
+
+
+def test_the_picture_in_the_docs_shows_what_there_is() -> None:
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", (ROOT / "docs" / "kubernetes.md").read_text(), re.S)
+    shown = set(re.findall(r"(Service|Deployment|StatefulSet|Secret) ([a-z-]+)", picture))
+    kinds = {kind for kind, _ in shown}
+    assert shown == {each for each in _names(render({"simulator.enabled": True})) if each[0] in kinds}
+
+
+def test_the_values_in_the_docs_are_values_of_the_chart(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "kubernetes.md").read_text(), re.S)
+    assert blocks
+    for number, block in enumerate(blocks):
+        values = tmp_path / f"{number}.yaml"
+        values.write_text(block)
+        assert render(overlay=values)
