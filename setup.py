@@ -41,6 +41,7 @@ setup(
         "test": [
             "hypothesis >= 6.100",
             "pytest >= 8.0",
+            "pytest-timeout >= 2.3",
             "pytest-twisted >= 1.14",
             "pytest-xdist >= 3.6",
             "redis >= 5.0",

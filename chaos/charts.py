@@ -30,6 +30,7 @@ class Frame:
 
     span: tuple[float, float]
     fault: tuple[float, float]
+    began: float
     changes: Sequence[float]
 
 
@@ -62,10 +63,11 @@ class Axes:
         return self.height - _BOTTOM - (self.height - _TOP - _BOTTOM) * share
 
 
-def charts(evidence: Evidence, changes: Sequence[float] = ()) -> str:
+def charts(evidence: Evidence, began: float = 0.0, changes: Sequence[float] = ()) -> str:
     """
     All charts of a run, one above the other on the same span of time.
 
+    @param began: the moment from which seconds are counted.
     @param changes: when something was broken or mended.
     """
     ops = evidence.history.ops
@@ -74,7 +76,8 @@ def charts(evidence: Evidence, changes: Sequence[float] = ()) -> str:
     ended = sorted(op.ended for op in ops if op.ended is not None)
     stored = sorted(op.ended for op in ops if op.outcome == "ok" and op.ended is not None)
     moments = [*begun, *ended, *handled, *evidence.fault]
-    frame = Frame((min(moments), max(moments)), evidence.fault, changes)
+    span = min(moments), max(moments)
+    frame = Frame(span, evidence.fault, began, [at for at in changes if span[0] <= at <= span[1]])
     times = _steps(frame.span)
     rates = [("stored", "ok", _rate(stored, times)), ("handled", "out", _rate(handled, times))]
     waiting = [
@@ -158,7 +161,7 @@ def _svg(
         y = axes.y(value)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         parts.append(f'<text class="mark" x="{_LEFT - 5}" y="{y + 4:.1f}">{escape(words)}</text>')
-    parts += _seconds(axes)
+    parts += _seconds(axes, frame.began)
     parts += shapes
     at = WIDTH - _RIGHT
     for name, kind in reversed(list(legend)):
@@ -167,11 +170,12 @@ def _svg(
     return "".join([*parts, "</svg>"])
 
 
-def _seconds(axes: Axes) -> list[str]:
-    """The scale of time, from the beginning of the load."""
-    begin, end = axes.span
+def _seconds(axes: Axes, began: float) -> list[str]:
+    """The scale of time."""
+    begin, end = (moment - began for moment in axes.span)
     step = next((step for step in (1, 2, 5, 10, 20, 50) if (end - begin) / step <= 20), 100)
     return [
-        f'<text class="second" x="{axes.x(begin + second):.1f}" y="{axes.height - 4}">{second}</text>'
-        for second in range(0, int(end - begin) + 1, step)
+        f'<text class="second" x="{axes.x(began + second):.1f}" y="{axes.height - 4}">{second}</text>'
+        for second in range(0, int(end) + 1, step)
+        if second >= begin
     ]

@@ -13,22 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred
 
 
 def _acknowledge_before_append() -> None:
     """A request is answered while its events are still on their way to Redis."""
     from eventsvc.appender import Appender
 
-    def append(self: Appender, events: Any, key: Any = None) -> Deferred[Sequence[int]]:
-        self.new_id = lambda: ids[0]
-        ids = [secrets.randbits(63)]
-        storing = original(self, events, key)
-        storing.addErrback(lambda failure: None)
-        return succeed(ids)
+    def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any], None]) -> Any:
+        request = original(self, events, key, lambda result: None)
+        self.clock.callLater(0, answer, request.submission.ids)
+        return request
 
-    original = Appender.append
-    Appender.append = append  # type: ignore[method-assign]
+    original = Appender.submit
+    Appender.submit = submit  # type: ignore[method-assign]
 
 
 def _resend_with_new_number() -> None:

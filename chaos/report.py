@@ -127,7 +127,7 @@ def _section(run: Run) -> str:
         f'<span class="{verdict.state.replace(" ", "-")}">{verdict.state}</span></h2>',
         f"<p>{escape(run.scenario.what)}</p>",
         f"<ul>{''.join(findings)}</ul>" if findings else "",
-        charts(run.evidence, [at for at, _ in run.journal]) if run.evidence else "",
+        charts(run.evidence, run.began[1], [at for at, _ in run.journal]) if run.evidence else "",
         f"<pre>{escape(chr(10).join(ledger(verdict.ledger)))}</pre>" if verdict.ledger else "",
         f"<p>Again: <code>{escape(run.command)}</code></p>",
         _details("What was done", _journal(run)),

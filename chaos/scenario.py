@@ -95,7 +95,8 @@ class Run:
     @property
     def command(self) -> str:
         """What repeats it."""
-        return f"python -m chaos run {self.scenario.name} --seed {self.seed}"
+        what = "self-test" if self.planted else f"run {self.scenario.name}"
+        return f"python -m chaos {what} --seed {self.seed}"
 
 
 def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = None) -> Run:

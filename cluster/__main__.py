@@ -88,7 +88,10 @@ def _faults(options: argparse.Namespace) -> Sequence[Fault]:
 def _try_fault(namespace: Namespace, fault: Fault, rate: float) -> bool:
     """Whether everything held."""
     begin = time.monotonic()
-    verdict = try_out(namespace, fault, rate, random.SystemRandom().randrange(10**6))
+    try:
+        verdict = try_out(namespace, fault, rate, random.SystemRandom().randrange(10**6))
+    except Failed as problem:
+        raise Failed(f"{fault.name}: {problem}") from None
     words = verdict.describe().replace("\n", "; ")
     took = time.monotonic() - begin
     print(f"{fault.name}: {words}; longest silence {verdict.silence:.1f} s ({took:.0f} s)", flush=True)
@@ -102,7 +105,9 @@ def left(namespace: Namespace) -> list[str]:
     found = namespace.kubectl("get", ",".join(kinds), "--output=name", "--ignore-not-found").split()
     volumes = json.loads(run("kubectl", "get", "persistentvolumes", "--output=json"))["items"]
     found += [
-        volume["metadata"]["name"] for volume in volumes if volume["spec"]["claimRef"]["namespace"] == namespace.name
+        volume["metadata"]["name"]
+        for volume in volumes
+        if volume["spec"].get("claimRef", {}).get("namespace") == namespace.name
     ]
     own = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
     return [name for name in found if name not in own]

@@ -8,12 +8,13 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from cluster.commands import Namespace, lines, wait_until
+from cluster.commands import Failed, Namespace, lines, wait_until
 from eventsvc.event import EVENT_FIELD, Notification, decode_notification
 
 STREAM: Final = "NotificationStream"
@@ -40,17 +41,14 @@ class Stream:
 
     def is_drained(self) -> bool:
         """Whether each entry was given to a consumer and acknowledged."""
-        group = self._pairs(self.redis("XINFO", "GROUPS", STREAM))
+        shown = self.redis("XINFO", "GROUPS", STREAM)
+        group = dict(zip(shown[::2], shown[1::2]))
         last = self.redis("XREVRANGE", STREAM, "+", "-", "COUNT", "1")[0]
         return group["pending"] == "0" and group["last-delivered-id"] == last
 
     def dead(self) -> int:
         """How many were set aside."""
         return int(self.redis("XLEN", f"{{{STREAM}}}:dead")[0])
-
-    @staticmethod
-    def _pairs(shown: list[str]) -> dict[str, str]:
-        return dict(zip(shown[::2], shown[1::2]))
 
 
 @attrs.define(eq=False)
@@ -67,15 +65,17 @@ class Logs:
     _ended: threading.Event = attrs.field(factory=threading.Event, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
 
-    def follow(self) -> None:
+    def __enter__(self) -> Logs:
         """Follow all there are, and from now on each new one."""
         wait_until("the logs of consumers are followed", self._look, 30)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
+        return self
 
     def _watch(self) -> None:
         while not self._ended.wait(0.5):
-            self._look()
+            with suppress(Failed):  # the next look may find them
+                self._look()
 
     def _look(self) -> bool:
         command = ["kubectl", "--namespace", self.namespace.name, "logs", "--follow"]
@@ -86,7 +86,7 @@ class Logs:
                     self._followers[name] = subprocess.Popen([*command, name], stdout=log, stderr=subprocess.DEVNULL)
         return bool(self._followers)
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Follow no more."""
         self._ended.set()
         if self._thread is not None:
@@ -98,6 +98,6 @@ class Logs:
     def handled(self) -> Iterator[int]:
         """The ids of the events that were handled; of one pod, in their order."""
         for path in sorted(self.directory.glob("*.log")):
-            for line in lines(path.read_text()):
+            for line in path.read_text().split("\n")[:-1]:  # the last is empty, or still being written
                 if '"message":"event"' in line:
                     yield json.loads(line)["id"]

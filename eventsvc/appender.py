@@ -203,8 +203,6 @@ class Appender:
             batch = self.backlog.take()
             if batch or self._number:
                 await self._commit(batch)
-            for request in batch:
-                self._release(request)
 
     async def _commit(self, batch: Sequence[Request]) -> None:
         """
@@ -220,6 +218,8 @@ class Appender:
         while True:
             waiting = [request for request in batch if not request.settled]
             if not waiting and batch and not in_doubt:
+                for request in batch:
+                    self._release(request)
                 return
             for request in waiting:
                 request.sent = True
@@ -277,6 +277,8 @@ class Appender:
             self._number += 1
         if reply.outcome is Outcome.DUPLICATE and in_doubt:
             self.counts.duplicates_resolved += 1
+        for request in batch:  # first all keys: whoever has an answer may ask again
+            self._release(request)
         for request in batch:
             request.settle(self._answer(request.submission, reply))
         self.backlog.forget_settled()

@@ -80,9 +80,9 @@ LINKS: Final = (
     Scenario(
         name="late-bytes",
         what="Bytes of a connection that was given up arrive after the next one has said it all again.",
-        faults=[Toxified("producer-", Toxic("latency", {"latency": 2600}, "upstream", toxicity=0.6))],
-        pulses=4,
-        on=3,
+        faults=[Toxified("producer-", Toxic("latency", {"latency": 2600}, "upstream", toxicity=0.7))],
+        pulses=6,
+        on=2.8,
         off=0.2,
         signs=[Suffered(1.0, 10), Counted("eventsvc_duplicates_resolved")],
     ),

@@ -28,14 +28,17 @@ def in_words(problem: BaseException | Failure) -> str:
         case VerificationError():
             return "TLS failed: the certificate is for another host"
         case SSL.Error():
-            return f"TLS failed: {_reasons(error)}"
+            return f"TLS failed: {_reason(error)}"
         case _ if str(error):
             return str(error)
         case _:
             return type(error).__name__
 
 
-def _reasons(error: SSL.Error) -> str:
-    """The reasons in an error of OpenSSL, which are inside tuples in a list."""
-    found = error.args[0] if error.args and isinstance(error.args[0], list) else [error.args]
-    return ", ".join(str(each[-1]) for each in found if each) or "no reason given"
+def _reason(error: SSL.Error) -> str:
+    """The last reason in an error of OpenSSL: they are tuples in a list, from the inside out."""
+    match error.args:
+        case ([*_, (*_, str(reason))],) | (*_, str(reason)):
+            return reason
+        case _:
+            return "no reason given"

@@ -5,35 +5,50 @@ Certificates that last as long as a test.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from twisted.internet.ssl import PrivateCertificate
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+from twisted.internet.ssl import ContextFactory
 
 
-def _write_key(key: EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+@attrs.frozen
+class Identity(ContextFactory):
+    """Who a server says it is: a certificate and its key."""
+
+    certificate: x509.Certificate
+    key: EllipticCurvePrivateKey
+
+    def getContext(self) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(self.certificate)
+        context.use_privatekey(self.key)
+        return context
 
 
 @attrs.frozen
 class Authority:
-    """Signs certificates, and is trusted by those who know its own."""
+    """
+    Signs certificates, and is trusted by those who know its own.
 
+    @ivar name: what no other authority is called.
+    """
+
+    name: str = attrs.field(factory=lambda: f"authority {uuid4()}")
     key: EllipticCurvePrivateKey = attrs.field(factory=lambda: generate_private_key(SECP256R1()))
 
     def pem(self) -> bytes:
         """The certificate of the authority."""
-        return self._sign("authority", self.key).public_bytes(Encoding.PEM)
+        return self._sign(self.name, self.key).public_bytes(Encoding.PEM)
 
-    def issue(self, host: str) -> PrivateCertificate:
-        """A certificate for a host, and its key."""
+    def issue(self, host: str) -> Identity:
+        """An identity for a host."""
         key = generate_private_key(SECP256R1())
-        pem = self._sign(host, key).public_bytes(Encoding.PEM)
-        made: PrivateCertificate = PrivateCertificate.loadPEM(pem + _write_key(key))
-        return made
+        return Identity(self._sign(host, key), key)
 
     def _sign(self, name: str, key: EllipticCurvePrivateKey) -> x509.Certificate:
         def called(name: str) -> x509.Name:
@@ -43,7 +58,7 @@ class Authority:
         return (
             x509.CertificateBuilder()
             .subject_name(called(name))
-            .issuer_name(called("authority"))
+            .issuer_name(called(self.name))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))

@@ -75,7 +75,7 @@ def without_date(data: bytes) -> bytes:
 
 
 @implementer(ITransport, IPushProducer, IConsumer)
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class Connection:
     """
     A client and the transport of its server, in one.
@@ -114,7 +114,7 @@ class Connection:
         for piece in pieces:
             if self.paused:
                 self._unsent += piece
-            elif not self.lost:
+            elif piece and not self.lost:
                 self.protocol.dataReceived(piece)
 
     def end(self) -> None:
@@ -184,6 +184,9 @@ class Connection:
 
     def stopProducing(self) -> None:
         self.loseConnection()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
 
     def getPeer(self) -> IPv4Address:
         return IPv4Address("TCP", "127.0.0.1", 50_000)

@@ -13,10 +13,10 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
+import jsonschema  # type: ignore[import-untyped]
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from eventsvc import __version__
 from eventsvc.settings import ROLES, read, rows

@@ -45,7 +45,7 @@ def test_an_entry_without_an_event_is_set_aside(fields: dict[bytes, bytes]) -> N
     action = decide(Entry("5-0", {name + b"?": value for name, value in fields.items()}), 5)
     assert isinstance(action, SetAside)
     assert action.reason == "malformed"
-    assert action.error.startswith("no field 'EventStream' among '")
+    assert action.error.startswith("no field 'EventStream' among ")
 
 
 @given(st.binary())

@@ -34,6 +34,8 @@ def write_lines(context: Any, value: Any) -> bytes:
 @pytest.fixture(scope="module")
 def url(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a producer is."""
+    with shared_server.client() as client:
+        client.flushall()
     port = free_port()
     services = Services(tmp_path_factory.mktemp("openapi"))
     producer = services.start(

@@ -241,7 +241,7 @@ def test_dev_leaves_nothing_behind(services: Services, number: int) -> None:
     However it ends, its server ends with it; after Ctrl-C and SIGTERM in good
     order: a signal to the whole process group does not reach the server.
     """
-    dev = start_dev(services, "--events-per-second=100")
+    dev = start_dev(services, "--events-per-second=20")
     port = server_port(dev)
     wait_until(lambda: is_open(port))
     wait_until(lambda: dev.says('"message":"event"'))

@@ -25,6 +25,7 @@ from eventsvc.redis.words import in_words
             "DNS lookup failed: no results for hostname lookup: nowhere.",
         ),
         (SSL.Error([("SSL routines", "", "certificate verify failed")]), "TLS failed: certificate verify failed"),
+        (SSL.Error([("rsa", "", "inner"), ("SSL", "", "outer")]), "TLS failed: outer"),
         (SSL.SysCallError(-1, "Unexpected EOF"), "TLS failed: Unexpected EOF"),
         (SSL.Error([]), "TLS failed: no reason given"),
         (SSL.Error(), "TLS failed: no reason given"),

@@ -45,7 +45,6 @@ class Channel(HTTPChannel):
     away until the client closes too, or L{LINGER} is over.
 
     @ivar leaving: nothing more is read here.
-    @ivar spent: seconds of its time that the first request has used already.
     """
 
     totalHeadersSize = MAX_LENGTH = MAX_HEAD_BYTES
@@ -56,7 +55,7 @@ class Channel(HTTPChannel):
     site: BoundedSite
     _networkProducer: Any
     leaving = False
-    spent = 0.0
+    _spent = 0.0
     deadline = inf
     _read_lost = False
     #: what the timer runs for: a request, or the pause before one
@@ -69,6 +68,17 @@ class Channel(HTTPChannel):
             self.look()
         else:
             self.refuse(TOO_MANY_CONNECTIONS)
+
+    def take_over(self, transport: Any, data: bytes, spent: float) -> None:
+        """
+        Go on with a connection that was in other hands.
+
+        @param data: bytes of a request that has begun, if one has.
+        @param spent: seconds that it has used of its time.
+        """
+        self._buffer, self._spent = data, spent if data else 0.0
+        self.makeConnection(transport)
+        self.dataReceived(b"")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.leaving = True
@@ -147,8 +157,8 @@ class Channel(HTTPChannel):
         self.clearLineBuffer()
         self.transport.write(to_bytes(answer, datetimeToString(), last=True))
         self._networkProducer.unregisterProducer()
-        if self.isSecure():
-            self.transport.loseConnection()  # its closing alert ends our side alone
+        if self._read_lost or self.isSecure():  # with TLS this ends our side alone
+            self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
         self._start_timer(LINGER, self.transport.abortConnection)
@@ -204,8 +214,8 @@ class Channel(HTTPChannel):
         elif started is not self._timed:
             self._timed = started
             if started:
-                self._start_timer(self.site.timeout - self.spent, self.expire)
-                self.spent = 0.0
+                self._start_timer(self.site.timeout - self._spent, self.expire)
+                self._spent = 0.0
             else:
                 self._start_timer(self.site.idle, self.loseConnection)
 

