@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 
 from eventsvc.background import run_in_background
 from eventsvc.delivery import Action, Entry, Handle, PassOver, SetAside, after_failure, decide
@@ -187,7 +188,7 @@ class InHand:
                     raise
                 self._log.failure("the handler failed on {id}, delivery {count}", id=entry.id, count=deliveries)
                 self.counts.failed += 1
-                words = f"{type(error).__name__}: {error}"
+                words = f"{type(error).__name__}: {safe_str(error)}"
                 follow = after_failure(deliveries, self.max_deliveries, words, self.jitter())
             else:
                 self.counts.handled += 1

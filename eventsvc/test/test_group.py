@@ -137,8 +137,8 @@ async def test_idle_entries_are_claimed_page_by_page(place: Place) -> None:
     a, b, c, d = add(place, "a", "b", "c", "d")
     await read(place, other)
     assert await place.wait(group.claim(30.0, "0-0", 10)) == Claimed("0-0", [], [])
-    for id in (a, c, d):
-        place.leave_idle(id, 40.0)
+    for id, idle in ((a, 40.0), (b, 20.0), (c, 40.0), (d, 40.0)):
+        place.leave_idle(id, idle)
     first = await place.wait(group.claim(30.0, "0-0", 2))
     assert first.entries == [Entry(a, event("a"), 2, again=True), Entry(c, event("c"), 2, again=True)]
     second = await place.wait(group.claim(30.0, first.cursor, 2))
