@@ -239,12 +239,18 @@ class Deployment:
                 self.recorded.update(reply[0][1])
 
     def figures(self) -> dict[str, float]:
-        """What the services have counted since they were last started, all together, by name."""
+        """
+        What the services have counted since they were last started, all
+        together, by name; and how often Redis has carried out each command.
+        """
         sums: dict[str, float] = defaultdict(float)
         for name in (*self.producers, *self.consumers):
             text = requests.get(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=5).text
             for figure, value in re.findall(r"^(\w+?)(?:_total)?(?:{[^}]*})? (\d\S*)$", text, re.MULTILINE):
                 sums[figure] += float(value)
+        with self.redis() as client:
+            for command, counts in client.info("commandstats").items():
+                sums[f"redis_{command.removeprefix('cmdstat_')}"] = counts["calls"]
         return sums
 
     def is_drained(self) -> bool:

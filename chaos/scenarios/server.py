@@ -12,7 +12,7 @@ from chaos.faults import (
     Killed,
     Told,
 )
-from chaos.judging import Must, Said, Suffered
+from chaos.judging import Counted, Must, Said, Suffered
 from chaos.scenario import Scenario
 
 SERVER: Final = (
@@ -64,6 +64,7 @@ SERVER: Final = (
         pulses=100,
         on=0.01,
         off=0.03,
+        signs=[Counted("redis_eval", 50)],
         must=Must(all_ok=True),
     ),
     Scenario(
