@@ -270,6 +270,21 @@ def post(body: bytes = EVENT, *headers: str, path: str = "/event") -> bytes:
     return "\r\n".join(lines).encode("latin-1") + body
 
 
+def head(*lines: str) -> bytes:
+    """A POST of one event with these headers alone."""
+    return "\r\n".join(["POST /event HTTP/1.1", *lines, "", ""]).encode("latin-1")
+
+
+def refusal(connection: Connection) -> Response:
+    """The last answer on a connection: only its own side is closed."""
+    response = connection.response()
+    assert response.headers["Connection"] == "close"
+    assert response.problem
+    assert connection.ended
+    assert not connection.lost
+    return response
+
+
 #: What makes a site: with the routes alone, and with the lane in front.
 MAKERS = [make_site, make_lane_site]
 

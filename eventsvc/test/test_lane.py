@@ -14,6 +14,7 @@ from eventsvc.test.http import EVENT, Connection, Served, post, serving
 from eventsvc.web.channel import Channel
 from eventsvc.web.lane import READ_AHEAD
 from eventsvc.web.lane_site import make_lane_site
+from eventsvc.web.limits import LINGER
 
 
 @pytest.fixture
@@ -148,6 +149,20 @@ def test_a_fault_in_answering_ends_the_connection_and_not_the_appender(served: S
     assert statuses(good) == [200]
     assert ["unexpected" in event["log_format"] for event in logs if "log_failure" in event] == [True]
     assert served.world.appender.is_running
+
+
+def test_a_client_that_never_reads_is_cut_off_with_what_it_still_asked_for(served: Served) -> None:
+    """After the time that a request may take, and that of a last answer."""
+    connection = served.connect()
+    connection.reading = False
+    while not connection.protocol._paused:
+        connection.send(numbered(0))
+        served.run(0.002)
+    connection.send(post(b"{}"), numbered(1))
+    stored = served.stored()
+    served.run(10.0 + 1.0 + LINGER)
+    assert connection.aborted
+    assert served.stored() == stored
 
 
 # Handing over

@@ -85,10 +85,11 @@ def test_figures_that_fail_are_a_fault_of_our_own() -> None:
     assert any("ZeroDivisionError" in event["log_failure"].getTraceback() for event in logs if "log_failure" in event)
 
 
-def test_a_request_that_takes_too_long_is_answered_all_the_same() -> None:
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_request_that_takes_too_long_is_answered_all_the_same(make: Any) -> None:
     """Its events may be stored or not; its connection goes on."""
     world = make_world([Fate.SILENT], wait=100.0)
-    with serving(world=world) as served:
+    with serving(make, world) as served:
         connection = served.connect()
         connection.send(post())
         served.run(9.9)
@@ -98,6 +99,7 @@ def test_a_request_that_takes_too_long_is_answered_all_the_same() -> None:
         assert response.status == 503
         assert response.problem["stored"] == "unknown"
         assert response.problem["description"] == "The request took too long"
+        assert world.appender.backlog.when_settled().called
         world.link.cut()
         connection.send(post(b'{"description": "next"}'))
         served.run(1.0)

@@ -9,56 +9,24 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eventsvc.interfaces import Waiting
-from eventsvc.web.answers import Answer
 from eventsvc.web.api import parse_event
 from eventsvc.web.channel import Channel
 from eventsvc.web.heads import END, START, could_begin
 from eventsvc.web.limits import MAX_HEAD_BYTES, TOO_SLOW
+from eventsvc.web.owed import Owed, response
 from eventsvc.web.prompt import prompt_write
-from eventsvc.web.site import TIME_IS_UP
 
 if TYPE_CHECKING:
     from eventsvc.web.lane_site import LaneSite
 
 #: Bytes that are kept while answers are owed, before the client must wait.
 READ_AHEAD: Final = 16_384
-
-#: What a client is told: the id of its event, or why there is none.
-Result = tuple[int, ...] | Exception | Answer
-
-
-@attrs.define(eq=False)
-class Owed:
-    """
-    A request that is to be answered.
-
-    @ivar result: what it is to be told, once that is known.
-    @ivar request: what waits to be stored.
-    """
-
-    lane: Lane
-    result: Result | None = None
-    request: Waiting | None = None
-
-    def tell(self, result: tuple[int, ...] | Exception) -> None:
-        """Take what became of it."""
-        self.result = result
-        self.lane.go_on()
-
-    def drop(self) -> None:
-        """Its time is over, or its client is gone."""
-        if self.result is None:
-            self.result = TIME_IS_UP
-            if self.request is not None:
-                self.request.abandon()
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -90,10 +58,10 @@ class Lane(Protocol):
     deadline = inf
     #: length of the buffer at which it is worth another look
     _wanted = 0
-    _reading = False
-    #: the socket waits, for answers to be known or for the client to read some
-    _held = False
+    #: the client does not read its answers
     _paused = False
+    #: the socket waits, for answers or for such a client
+    _held = False
     _read_lost = False
     _leaving = False
     _last_sent = False
@@ -146,9 +114,7 @@ class Lane(Protocol):
 
     def _read(self, data: bytes) -> None:
         """Submit the requests in C{data}, and keep what is none yet."""
-        self._reading = True
         used = self._submit_requests(data)
-        self._reading = False
         if used < len(data):
             self._buffer = bytearray(data[used:])
             if used:
@@ -162,11 +128,12 @@ class Lane(Protocol):
         heads = self.site.heads
         begin, size = 0, len(data)
         while begin < size:
-            body = data.find(END, begin) + len(END)
-            if body < len(END):
+            body = data.find(END, begin)
+            if body < 0:
                 self._wanted = size - begin + 1
                 self._leaving = size - begin > MAX_HEAD_BYTES or not could_begin(data[begin : begin + len(START)])
                 break
+            body += len(END)
             bytes_of_head = data[begin:body]
             head = heads.known.get(bytes_of_head) or heads.learn(bytes_of_head)
             if head is None:
@@ -212,8 +179,6 @@ class Lane(Protocol):
 
         The caller is the appender, which is not to suffer from what fails here.
         """
-        if self._reading:
-            return
         try:
             self._write_answers()
             if not self._owed:
@@ -227,18 +192,17 @@ class Lane(Protocol):
         while owed and (result := owed[0].result) is not None:
             del owed[0]
             self._last_sent = self.site.draining and not owed
-            response = self.site.response(result, self._last_sent)
+            data = response(result, self.site.date, self._last_sent)
             if owed:
-                self.transport.write(response)
+                self.transport.write(data)
             else:
-                self._write_now(response)
+                self._write_now(data)
 
     def _read_on(self) -> None:
         """Nothing is owed any more: see to what came meanwhile."""
-        if self._held:
+        if self._held and not self._paused:
             self._held = False
-            if not self._paused:
-                self.transport.resumeProducing()
+            self.transport.resumeProducing()
         if self._buffer and not (self._paused or self._last_sent):
             self.deadline = self.site.reactor.seconds() + self.site.timeout
             self._read(self._take_buffer())
@@ -251,7 +215,7 @@ class Lane(Protocol):
         if self._last_sent:
             self._hand_over().loseConnection()
         elif self._paused:
-            self.deadline = site.reactor.seconds() + site.timeout
+            return  # for as long as the last request may take
         elif self._leaving or self._read_lost or (site.closing and not self._buffer):
             self._hand_over(self._take_buffer())
         elif not self._buffer:
@@ -260,12 +224,9 @@ class Lane(Protocol):
     def pauseProducing(self) -> None:
         """The client does not read its answers: make no more of them."""
         self._paused = True
-        self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         self._paused = False
-        if not self._held:
-            self.transport.resumeProducing()
         if not self._owed:
             self._read_on()
 

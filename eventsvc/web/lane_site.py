@@ -7,15 +7,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
-from eventsvc.web.answers import Answer, answer_for, stored, to_bytes, unexpected
 from eventsvc.web.api import Api
 from eventsvc.web.channel import Channel
 from eventsvc.web.heads import Heads
-from eventsvc.web.lane import Lane, Result
+from eventsvc.web.lane import Lane
 from eventsvc.web.limits import IDLE, MAX_CONNECTIONS
 from eventsvc.web.site import BoundedSite, Connection
 
@@ -32,8 +29,6 @@ class LaneSite(BoundedSite):
 
     @ivar date: as it stands in answers; at most a second old.
     """
-
-    _log = Logger()
 
     def __init__(self, api: Api, timeout: float, clock: IReactorTime, max_connections: int, idle: float) -> None:
         super().__init__(api, timeout, clock, max_connections, idle)
@@ -57,36 +52,11 @@ class LaneSite(BoundedSite):
         return admitted
 
     def _sweep(self) -> None:
+        self._sweeping = self.reactor.callLater(_SWEEP, self._sweep) if self.connections else None
         self.date = datetimeToString()
         now = self.reactor.seconds()
         for connection in [each for each in self.connections if each.deadline <= now]:
             connection.expire()
-        self._sweeping = self.reactor.callLater(_SWEEP, self._sweep) if self.connections else None
-
-    def response(self, result: Result, last: bool) -> bytes:
-        """
-        The bytes of an answer.
-
-        @param result: the id of the event, or why there is none.
-        @param last: the connection ends with it.
-        """
-        if isinstance(result, tuple):
-            if not last:
-                return b"HTTP/1.1 200 OK\r\nDate: %b\r\nEvent-Id: %d\r\nContent-Length: 0\r\n\r\n" % (
-                    self.date,
-                    result[0],
-                )
-            result = stored(result[0])
-        elif isinstance(result, Exception):
-            result = self._answer_for(result)
-        return to_bytes(result, self.date, last)
-
-    def _answer_for(self, error: Exception) -> Answer:
-        answer = answer_for(error, "POST")
-        if answer is None:
-            self._log.failure("a request failed in an unexpected way", Failure(error))
-            answer = unexpected()
-        return answer
 
 
 def make_lane_site(
