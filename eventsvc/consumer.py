@@ -135,13 +135,16 @@ class Consumer(Service):
         while True:
             self.last_round = self.clock.seconds()
             self._acknowledge()
-            for chore in self.chores:
-                if chore.due <= self.clock.seconds():
-                    try:
-                        await chore.work()
-                    finally:  # one that is always refused must not keep events from being read
-                        chore.due = self.clock.seconds() + chore.every
+            for chore in self._due_chores():
+                try:
+                    await chore.work()
+                finally:  # one that is always refused must not keep events from being read
+                    chore.due = self.clock.seconds() + chore.every
             await self._read()
+
+    def _due_chores(self) -> Sequence[Chore]:
+        now = self.clock.seconds()
+        return [chore for chore in self.chores if chore.due <= now]
 
     async def _open(self) -> None:
         created = await self.group.open()
@@ -202,9 +205,9 @@ class Consumer(Service):
             Redis:    read 2 |           read 3 |
 
         Only for the quickest of handlers, so that what is read ahead does not
-        lie about, and only when the last read found as much as it asked for:
-        the next does not block then, which would hold up the acknowledgements
-        behind it.
+        lie about; only when the last read found as much as it asked for: the
+        next does not block then, which would hold up the acknowledgements
+        behind it; and only until a chore is due.
         """
         room = min(self._room(), self._pace.most // 2)
         if room <= 0:
@@ -218,7 +221,7 @@ class Consumer(Service):
             self._busy_since = self.clock.seconds()
         while entries:
             may_be_more = len(entries) == self._pace.most // 2 and self._room() >= 2 * len(entries)
-            ahead = self.group.read(len(entries), 0.0) if may_be_more else None
+            ahead = self.group.read(len(entries), 0.0) if may_be_more and not self._due_chores() else None
             self.in_hand.take(entries)
             if ahead is None:
                 return

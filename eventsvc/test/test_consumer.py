@@ -175,6 +175,22 @@ def test_no_more_than_the_concurrency_is_in_work_at_once(world: World) -> None:
         work.callback(None)
 
 
+def test_a_long_backlog_keeps_no_chore_waiting(world: World) -> None:
+    """Nor the watch over the loop, which would take it for dead."""
+    consumer = world.consumer()
+    turns: list[tuple[int, float]] = []
+
+    async def note() -> None:
+        turns.append((len(world.seen), world.clock.seconds() - consumer.last_round))
+
+    consumer.chores.append(Chore(0.004, note))
+    world.add(*[f"{number}" for number in range(20_000)])
+    world.run(5.0)
+    assert len(world.seen) == 20_000
+    assert len([handled for handled, _ in turns if 2_000 < handled < 20_000]) >= 5
+    assert max(late for _, late in turns) < 0.1
+
+
 class TestFailures:
     def test_a_chore_that_is_always_refused_keeps_no_event_from_being_read(self, world: World) -> None:
         """Redis may let its user read, but not trim."""
