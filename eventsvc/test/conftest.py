@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_twisted
 from hypothesis import HealthCheck, settings
+from twisted.internet.task import Clock
 from twisted.logger import LogPublisher, globalLogBeginner
 
+from eventsvc.test.consuming import World as ConsumerWorld
+from eventsvc.test.http import MAKERS, Served, serving
 from eventsvc.test.processes import Server, Services, running_server
+from eventsvc.testing import MemoryStream
 
 if TYPE_CHECKING:
     from eventsvc.test.places import Place
@@ -50,6 +54,14 @@ def server(shared_server: Server) -> Server:
 
 
 @pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that may be broken, and keeps its data over a crash."""
+    options = ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(tmp_path)]
+    with running_server(*options) as server:
+        yield server
+
+
+@pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
     """Starts services; those that are left end with the test."""
     started = Services(tmp_path)
@@ -70,3 +82,20 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         made = places.OnServer(request.getfixturevalue("server"))
         yield made
         pytest_twisted.blockon(made.leave())
+
+
+@pytest.fixture
+def consuming() -> Iterator[ConsumerWorld]:
+    """Consumers on a clock; those that are left end with the test."""
+    clock = Clock()
+    made = ConsumerWorld(clock, MemoryStream(clock))
+    yield made
+    for consumer in list(made.consumers):
+        made.stop(consumer)
+
+
+@pytest.fixture(params=MAKERS)
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """A producer's HTTP interface: with the routes alone, and with the lane in front."""
+    with serving(request.param) as made:
+        yield made

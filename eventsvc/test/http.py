@@ -255,6 +255,13 @@ class Served:
         connection.vanish()
         return connection.response(bodies)
 
+    def answer(self, request: bytes) -> bytes:
+        """Send one request, and give the bytes that come back, but for the date."""
+        connection = self.connect()
+        connection.send(request)
+        self.run()
+        return without_date(bytes(connection.received))
+
     def post(self, body: bytes = EVENT, *headers: str, path: str = "/event") -> Response:
         """Send one POST on a connection of its own, and give its answer."""
         return self.exchange(post(body, *headers, path=path))

@@ -6,7 +6,6 @@ byte, on connections in memory.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,20 +16,6 @@ from eventsvc.test.http import EVENT, MAKERS, Served, post, serving, without_dat
 from eventsvc.testing import Fate
 
 
-@pytest.fixture(params=MAKERS)
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    with serving(request.param) as made:
-        yield made
-
-
-def answer(served: Served, request: bytes) -> bytes:
-    """The bytes that come back, but for the date."""
-    connection = served.connect()
-    connection.send(request)
-    served.run()
-    return without_date(bytes(connection.received))
-
-
 def json_response(status: str, body: str, *headers: str) -> bytes:
     """An answer as it is written."""
     lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", *headers, f"Content-Length: {len(body)}", "", body]
@@ -39,7 +24,7 @@ def json_response(status: str, body: str, *headers: str) -> bytes:
 
 def test_an_event_is_answered_with_its_id_and_an_empty_body(served: Served) -> None:
     """200, once it is stored."""
-    assert answer(served, post()) == b"HTTP/1.1 200 OK\r\nEvent-Id: 1\r\nContent-Length: 0\r\n\r\n"
+    assert served.answer(post()) == b"HTTP/1.1 200 OK\r\nEvent-Id: 1\r\nContent-Length: 0\r\n\r\n"
     assert served.stored() == ["hello"]
 
 
@@ -74,7 +59,7 @@ def test_a_body_is_json_whatever_its_type_says(served: Served, content_type: str
 )
 def test_a_batch_is_answered_with_its_ids_in_order(served: Served, body: bytes) -> None:
     """NDJSON or an array, in one call to the log."""
-    assert answer(served, post(body, path="/events")) == json_response("200 OK", '{"accepted":2,"ids":["1","2"]}')
+    assert served.answer(post(body, path="/events")) == json_response("200 OK", '{"accepted":2,"ids":["1","2"]}')
     assert served.stored() == ["a", "b"]
     assert served.world.link.operations == ["append"]
 
@@ -115,7 +100,7 @@ def test_a_bad_body_is_answered_in_these_bytes(served: Served) -> None:
     """The keys of an error in their order, and the connection stays."""
     text = "Object missing required field `description` - at `$.description`"
     body = json.dumps({"status": 400, "title": "Error unmarshalling body", "description": text}, separators=(",", ":"))
-    assert answer(served, post(b"{}")) == json_response("400 Bad Request", body)
+    assert served.answer(post(b"{}")) == json_response("400 Bad Request", body)
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,11 @@ end, with the lane in front and without.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from eventsvc.test.http import BUFFER, EVENT, MAKERS, Served, head, post, refusal, serving
+from eventsvc.test.http import BUFFER, EVENT, Served, head, post, refusal
 from eventsvc.web.limits import IDLE, LINGER
-
-
-@pytest.fixture(params=MAKERS)
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    with serving(request.param) as made:
-        yield made
-
 
 LENGTH = f"Content-Length: {len(EVENT)}"
 

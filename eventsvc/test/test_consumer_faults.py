@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import attrs
-import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -27,18 +25,10 @@ from eventsvc.in_hand import InHand
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts import make_connection
-from eventsvc.test.processes import Server, running_server
+from eventsvc.test.processes import Server
 from eventsvc.test.rig import STREAM, in_thread, until
 
 GROUP = "demo_consumer_group"
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    """A server that may be broken, and keeps its data over a crash."""
-    options = ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(tmp_path)]
-    with running_server(*options) as server:
-        yield server
 
 
 @attrs.define

@@ -7,23 +7,12 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import pytest_twisted
 from twisted.logger import capturedLogs
 
-from eventsvc.test.processes import Server, running_server
+from eventsvc.test.processes import Server
 from eventsvc.test.rig import STREAM, in_thread, pause, read_stream, running_rig, until
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    """A server that may be broken, and keeps its data over a crash."""
-    options = ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(tmp_path)]
-    with running_server(*options) as server:
-        yield server
 
 
 @pytest_twisted.ensureDeferred

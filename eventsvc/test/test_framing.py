@@ -5,19 +5,11 @@ refused, by the lane and by the routes alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from eventsvc.event import MAX_BYTES
-from eventsvc.test.http import EVENT, MAKERS, Served, head, post, refusal, serving
+from eventsvc.test.http import EVENT, Served, head, post, refusal
 from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS
-
-
-@pytest.fixture(params=MAKERS)
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    with serving(request.param) as made:
-        yield made
 
 
 def with_head_of(size: int) -> bytes:

@@ -14,16 +14,14 @@ from typing import Any, cast
 import attrs
 import pytest
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.task import Clock
 
 from eventsvc.embedded import free_port
 from eventsvc.interfaces import Unknown
 from eventsvc.tap.health import Rounds, Vitals, producer_health
 from eventsvc.test.appending import World, make_world
+from eventsvc.test.consuming import World as ConsumerWorld
 from eventsvc.test.processes import Service, Services, running_server, wait_until
-from eventsvc.test.test_consumer import World as ConsumerWorld
 from eventsvc.test.test_consumer import crash, link_of
-from eventsvc.testing import MemoryStream
 from eventsvc.web.health import Health
 
 
@@ -118,15 +116,6 @@ def test_an_idle_connection_is_probed_each_second(world: World) -> None:
     world.run(3.0)
     assert len(connection.asked) == 4
     vitals.stopService()
-
-
-@pytest.fixture
-def consuming() -> Iterator[ConsumerWorld]:
-    clock = Clock()
-    made = ConsumerWorld(clock, MemoryStream(clock))
-    yield made
-    for consumer in list(made.consumers):
-        made.stop(consumer)
 
 
 def test_a_consumer_is_live_as_long_as_its_loop_comes_round(consuming: ConsumerWorld) -> None:

@@ -4,42 +4,26 @@ Tests for L{eventsvc.web.api}: requests that have an C{Idempotency-Key}.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from eventsvc.interfaces import IdempotencyKey
-from eventsvc.test.http import EVENT, MAKERS, Served, post, serving, without_date
+from eventsvc.test.http import EVENT, Served, post
 from eventsvc.web.answers import InvalidKey
 from eventsvc.web.api import parse_key, read_key
 
 
-@pytest.fixture(params=MAKERS)
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    with serving(request.param) as made:
-        yield made
-
-
-def answer(served: Served, request: bytes) -> bytes:
-    """The bytes that come back, but for the date."""
-    connection = served.connect()
-    connection.send(request)
-    served.run()
-    return without_date(bytes(connection.received))
-
-
 def test_the_same_key_again_gets_the_first_answer(served: Served) -> None:
     """Nothing is stored twice; a key in quotes is the same as without."""
-    first = answer(served, post(EVENT, 'Idempotency-Key: "one"'))
-    assert answer(served, post(EVENT, "Idempotency-Key: one")) == first
-    assert answer(served, post(EVENT, "Idempotency-Key: two")) != first
+    first = served.answer(post(EVENT, 'Idempotency-Key: "one"'))
+    assert served.answer(post(EVENT, "Idempotency-Key: one")) == first
+    assert served.answer(post(EVENT, "Idempotency-Key: two")) != first
     assert served.stored() == ["hello"] * 2
 
 
 def test_a_batch_has_a_key_too(served: Served) -> None:
     """All its ids are given again."""
     request = post(EVENT + b"\n" + EVENT, "Idempotency-Key: one", path="/events")
-    assert answer(served, request) == answer(served, request)
+    assert served.answer(request) == served.answer(request)
     assert len(served.stored()) == 2
 
 

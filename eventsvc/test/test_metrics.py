@@ -28,7 +28,7 @@ from eventsvc.simulator import Simulator
 from eventsvc.tap.figures import connection_figures, consumer_figures, producer_figures, simulator_figures
 from eventsvc.tap.health import Vitals
 from eventsvc.test.appending import World, key, make_world
-from eventsvc.test.test_consumer import World as ConsumerWorld
+from eventsvc.test.consuming import World as ConsumerWorld
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 
 #: An endpoint that nobody connects to.
@@ -196,15 +196,6 @@ def test_a_lost_lane_is_an_alarm(world: World) -> None:
         world.run(0.1)
     assert producer(world)["lost_total"] == 1
     assert [event["details"] for event in logs if event["log_level"].name == "critical"] == [{"alarm": "lost"}]
-
-
-@pytest.fixture
-def consuming() -> Iterator[ConsumerWorld]:
-    clock = Clock()
-    made = ConsumerWorld(clock, MemoryStream(clock))
-    yield made
-    for consumer in list(made.consumers):
-        made.stop(consumer)
 
 
 def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> None:

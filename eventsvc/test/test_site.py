@@ -5,7 +5,6 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -17,12 +16,6 @@ from eventsvc.test.http import EVENT, MAKERS, Served, post, serving
 from eventsvc.testing import Fate
 from eventsvc.web.health import Health
 from eventsvc.web.limits import GRACE, LINGER
-
-
-@pytest.fixture(params=MAKERS)
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    with serving(request.param) as made:
-        yield made
 
 
 def test_a_connection_too_many_is_503_and_closed(served: Served) -> None:

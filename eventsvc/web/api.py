@@ -9,21 +9,18 @@ import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed
 
 from eventsvc.event import Event, decode_event, decode_events
 from eventsvc.interfaces import IAppender, IdempotencyKey
-from eventsvc.web.answers import Answer, InvalidKey, all_stored, answer_for, render, stored
-
-if TYPE_CHECKING:
-    from eventsvc.web.health import Health
+from eventsvc.web.answers import Answer, InvalidKey, all_stored, render, stored
+from eventsvc.web.health import Health, serve_health
 
 _OPENAPI: Final = files("eventsvc.web").joinpath("openapi.json").read_bytes()
 
@@ -62,30 +59,8 @@ class Api:
     def get_openapi(self, request: Request) -> bytes:
         return render(request, Answer(200, ((b"Content-Type", b"application/json"),), _OPENAPI))
 
-    @app.route("/health/live", methods=["GET"])
-    def get_live(self, request: Request) -> bytes:
-        return render(request, self.health.live())
 
-    @app.route("/health/ready", methods=["GET"])
-    def get_ready(self, request: Request) -> bytes:
-        return render(request, self.health.ready())
-
-    @app.route("/metrics", methods=["GET"])
-    def get_metrics(self, request: Request) -> bytes:
-        return render(request, self.health.figures())
-
-    @app.handle_errors(Exception)
-    def render_error(self, request: Any, failure: Failure) -> bytes:
-        """What is not expected goes on to L{Request.processingFailed}."""
-        answer = answer_for(failure.value, request.method.decode())
-        if answer is None:
-            failure.raiseException()
-        return render(request, answer)
-
-
-Api.app.url_map.merge_slashes = False
-Api.app.url_map.strict_slashes = True
-Api.app.url_map.redirect_defaults = False
+serve_health(Api.app)
 
 
 def read_body(request: Any) -> bytes:

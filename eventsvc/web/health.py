@@ -48,6 +48,37 @@ class Health:
         return Answer(HTTPStatus.OK, ((b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8"),), self.metrics())
 
 
+def serve_health(app: Klein) -> None:
+    """
+    Complete the app of a class that has a C{health}: with the routes to it,
+    and with the answers to whatever its routes raise.
+    """
+
+    @app.route("/health/live", methods=["GET"])
+    def get_live(self: Any, request: Request) -> bytes:
+        return render(request, self.health.live())
+
+    @app.route("/health/ready", methods=["GET"])
+    def get_ready(self: Any, request: Request) -> bytes:
+        return render(request, self.health.ready())
+
+    @app.route("/metrics", methods=["GET"])
+    def get_metrics(self: Any, request: Request) -> bytes:
+        return render(request, self.health.figures())
+
+    @app.handle_errors(Exception)
+    def render_error(self: Any, request: Any, failure: Failure) -> bytes:
+        """What is not expected goes on to L{Request.processingFailed}."""
+        answer = answer_for(failure.value, request.method.decode())
+        if answer is None:
+            failure.raiseException()
+        return render(request, answer)
+
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.url_map.redirect_defaults = False
+
+
 @attrs.define(eq=False, slots=False)
 class AdminApi:
     """The HTTP interface of a role that serves no events."""
@@ -55,25 +86,8 @@ class AdminApi:
     app = Klein()
     health: Health
 
-    @app.route("/health/live", methods=["GET"])
-    def get_live(self, request: Request) -> bytes:
-        return render(request, self.health.live())
 
-    @app.route("/health/ready", methods=["GET"])
-    def get_ready(self, request: Request) -> bytes:
-        return render(request, self.health.ready())
-
-    @app.route("/metrics", methods=["GET"])
-    def get_metrics(self, request: Request) -> bytes:
-        return render(request, self.health.figures())
-
-    @app.handle_errors(Exception)
-    def render_error(self, request: Any, failure: Failure) -> bytes:
-        """What is not expected goes on to L{Request.processingFailed}."""
-        answer = answer_for(failure.value, request.method.decode())
-        if answer is None:
-            failure.raiseException()
-        return render(request, answer)
+serve_health(AdminApi.app)
 
 
 def make_admin_site(health: Health, clock: IReactorTime) -> BoundedSite:

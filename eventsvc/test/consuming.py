@@ -1,0 +1,79 @@
+"""
+Consumers on a clock, their stream in memory, and what their handlers have
+seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+from twisted.internet.task import Clock
+
+from eventsvc.consumer import Chore, Consumer
+from eventsvc.event import EVENT_FIELD, Notification, encode_notification
+from eventsvc.in_hand import InHand
+from eventsvc.retention import Retention
+from eventsvc.test.clocks import run_clock
+from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+
+
+@attrs.define
+class World:
+    """A stream, and what handlers have seen of it."""
+
+    clock: Clock
+    stream: MemoryStream
+    seen: list[str] = attrs.field(factory=list)
+    consumers: list[Consumer] = attrs.field(factory=list)
+
+    def add(self, *descriptions: str) -> None:
+        """Put events into the stream."""
+        for text in descriptions:
+            self.stream.add({EVENT_FIELD: encode_notification(Notification(1, text, "now"))})
+
+    def consumer(
+        self,
+        handler: Callable[[Notification], Any] | None = None,
+        fates: Iterable[Fate] = (),
+        name: str = "consumer",
+        claim_idle: float = 30.0,
+        **options: Any,
+    ) -> Consumer:
+        """A started consumer."""
+        group = MemoryEventGroup(self.stream, Link(self.clock, iter(fates)), consumer=name)
+        chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
+        drain_timeout = options.pop("drain_timeout", 10.0)
+        in_hand = InHand(group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options)
+        consumer = Consumer(
+            group=group,
+            in_hand=in_hand,
+            clock=self.clock,
+            claim_idle=claim_idle,
+            drain_timeout=drain_timeout,
+            chores=chores,
+        )
+        consumer.startService()
+        self.consumers.append(consumer)
+        return consumer
+
+    def see(self, notification: Notification) -> None:
+        """The handler that only looks."""
+        self.seen.append(notification.description)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        run_clock(self.clock, seconds)
+
+    def stop(self, consumer: Consumer) -> None:
+        """Stop a consumer and see that it ends within its bounds."""
+        self.consumers.remove(consumer)
+        stopping = consumer.stopService()
+        self.run(consumer.drain_timeout + 3.0)
+        assert stopping.called
+
+    @property
+    def pending(self) -> list[int]:
+        """The places of the entries not acknowledged."""
+        return sorted(self.stream.groups["group"].pending)
