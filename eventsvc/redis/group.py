@@ -19,8 +19,7 @@ from eventsvc.redis.session import REPLY_TIMEOUT, Argument, ErrorReply, Script
 
 _PENDING: Final = load_script("pending.lua")
 _CLAIM: Final = load_script("claim.lua")
-_RENEW: Final = load_script("renew.lua")
-_RELEASE: Final = load_script("release.lua")
+_TOUCH: Final = load_script("touch.lua")
 _SET_ASIDE: Final = load_script("set_aside.lua")
 _REMOVE_STALE: Final = load_script("remove_stale.lua")
 _TRIM: Final = load_script("trim.lua")
@@ -28,6 +27,9 @@ _MEASURE: Final = load_script("measure.lua")
 
 #: Entries that one call to trim may remove.
 _TRIM_STEP: Final = 1_000
+
+#: So idle is an entry that anybody may claim, in milliseconds.
+_A_YEAR: Final = 31_536_000_000
 
 
 @implementer(IEventGroup)
@@ -75,14 +77,10 @@ class RedisEventGroup:
         )
 
     def count_delivery(self, id: str, deliveries: int) -> Deferred[None]:
-        reply = self.connection.call(
-            *("XCLAIM", self.stream, self.group, self.consumer, 0, id, "RETRYCOUNT", deliveries, "JUSTID")
-        )
-        return reply.addCallback(lambda _: None)
+        return self._touch([id], "RETRYCOUNT", deliveries).addCallback(lambda _: None)
 
     def renew(self, ids: Sequence[str]) -> Deferred[Sequence[str]]:
-        reply = self._run(_RENEW, *ids)
-        return reply.addCallback(lambda others: [id.decode() for id in others])
+        return self._touch(ids, "IDLE", 0)
 
     def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
         reply = self.connection.call("XACK", self.stream, self.group, *ids)
@@ -96,7 +94,11 @@ class RedisEventGroup:
         self.connection.abort("interrupted")
 
     def release(self, ids: Sequence[str]) -> Deferred[None]:
-        return self._run(_RELEASE, *ids).addCallback(lambda _: None)
+        return self._touch(ids, "IDLE", _A_YEAR).addCallback(lambda _: None)
+
+    def _touch(self, ids: Sequence[str], option: str, value: int) -> Deferred[Sequence[str]]:
+        reply = self._run(_TOUCH, option, value, *ids)
+        return reply.addCallback(lambda others: [id.decode() for id in others])
 
     def remove_stale(self, idle: float) -> Deferred[Sequence[str]]:
         reply = self._run(_REMOVE_STALE, round(idle * 1000))

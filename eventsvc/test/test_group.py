@@ -207,6 +207,30 @@ async def test_what_is_released_is_claimed_at_once(place: Place) -> None:
     assert place.pending() == {a: ("other", 1), b: ("consumer", 1), c: ("other", 1)}
 
 
+@pytest.mark.parametrize("touch", ["renew", "release", "count_delivery"])
+@pytest_twisted.ensureDeferred
+async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded(place: Place, touch: str) -> None:
+    """Whatever is done with it meanwhile by the one who has it in hand."""
+    group = await opened(place)
+    (a,) = add(place, "a")
+    await read(place, group)
+    place.remove(a)
+    await place.wait(group.count_delivery(a, 2) if touch == "count_delivery" else getattr(group, touch)([a]))
+    assert set(place.pending()) == {a}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_delivery_is_not_counted_for_another_owner(place: Place) -> None:
+    """Who has claimed the entry meanwhile keeps it."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    (a,) = add(place, "a")
+    await read(place, group)
+    await place.wait(other.claim(0.0, "0-0", 10))
+    before = place.pending()
+    await place.wait(group.count_delivery(a, 7))
+    assert place.pending() == before
+
+
 @pytest_twisted.ensureDeferred
 async def test_what_is_set_aside_is_a_dead_letter(place: Place) -> None:
     """It is moved once, with its reason, whatever the words and whoever owns it."""

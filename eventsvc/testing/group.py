@@ -124,8 +124,8 @@ class MemoryEventGroup:
 
     def count_delivery(self, id: str, deliveries: int) -> Deferred[None]:
         def apply() -> None:
-            if place_of(id) in self._group.pending:
-                self._group.pending[place_of(id)] = Pending(self.consumer, self.stream.clock.seconds(), deliveries)
+            if not self._touch([id], self.stream.clock.seconds()):
+                self._group.pending[place_of(id)].deliveries = deliveries
 
         return self._carry("count_delivery", apply)
 
