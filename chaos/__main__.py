@@ -85,7 +85,7 @@ def _self_test(options: argparse.Namespace) -> int:
     missed = 0
     for name, bug in BUGS.items():
         done = _run_one(_BY_NAME[bug.scenario], options.seed, options.report, name)
-        caught = not done.verdict.held and bug.finding in done.verdict.describe()
+        caught = bug.is_found(done.verdict)
         missed += not caught
         print(f"{name:28} {'caught' if caught else 'MISSED'} by {bug.scenario} ({done.seconds:.0f} s)")
         print(f"  {bug.what}\n  verdict: {' / '.join(done.verdict.describe().splitlines()[:2])}", flush=True)

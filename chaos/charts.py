@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from chaos.judging import Evidence
+from chaos.evidence import Evidence
 from eventsvc.history import Op
 
 WIDTH: Final = 900

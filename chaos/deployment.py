@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -177,11 +178,10 @@ class Deployment:
             return False
 
     @contextmanager
-    def redis(self) -> Iterator[Any]:
-        """A client of another make, past the proxies."""
-        client = redis.Redis(
-            port=self.ports["redis"], password=PASSWORD, socket_timeout=10, protocol=2, single_connection_client=True
-        )
+    def redis(self, port: int | None = None) -> Iterator[Any]:
+        """A client of another make, past the proxies or on the port of one."""
+        port = port or self.ports["redis"]
+        client = redis.Redis(port=port, password=PASSWORD, socket_timeout=10, protocol=2, single_connection_client=True)
         try:
             yield client
         finally:
@@ -207,6 +207,23 @@ class Deployment:
         """Wait until a service that was just started has reached Redis once."""
         process = self.processes[name]
         wait_until(lambda: process.says("connected to Redis", 1 + len(process.statuses)), f"{name} is connected")
+
+    def unready(self) -> Sequence[str]:
+        """The services that say they are not ready."""
+        self.check()
+        return [
+            name
+            for name in (*self.producers, *self.consumers)
+            if requests.get(f"http://127.0.0.1:{self.ports[name]}/health/ready", timeout=5).status_code != HTTPStatus.OK
+        ]
+
+    def check_link(self, name: str) -> None:
+        """
+        @raise redis.RedisError: Redis does not answer on the link of a
+            service.
+        """
+        with self.redis(self.links[f"{name}-redis"]) as client:
+            client.ping()
 
     def links_of(self, beginning: str) -> list[str]:
         """Names of the links that begin so: C{producer-}, C{consumer-1} or C{client-}."""

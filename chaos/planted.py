@@ -15,6 +15,8 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from eventsvc.history import Verdict
+
 
 def _acknowledge_before_append() -> None:
     """A request is answered while its events are still on their way to Redis."""
@@ -97,7 +99,7 @@ class Bug:
     A planted bug.
 
     @ivar scenario: the one that must catch it.
-    @ivar finding: words that must be in its verdict.
+    @ivar finding: words of the broken promise that must be found.
     """
 
     plant: Callable[[], None]
@@ -108,14 +110,17 @@ class Bug:
     def what(self) -> str:
         return (self.plant.__doc__ or "").strip()
 
+    def is_found(self, verdict: Verdict) -> bool:
+        return any(self.finding in words for words in verdict.broken)
+
 
 BUGS: Final[Mapping[str, Bug]] = {
     "acknowledge-before-append": Bug(_acknowledge_before_append, "down-long", "answered 200, but not stored"),
     "resend-with-new-number": Bug(_resend_with_new_number, "reply-cut", "stored more than once"),
-    "read-only-new": Bug(_read_only_new, "read-reply-cut", "not drained"),
+    "read-only-new": Bug(_read_only_new, "read-reply-cut", "then left lying"),
     "acknowledge-before-handling": Bug(_acknowledge_before_handling, "consumer-killed", "neither handled"),
     "trim-by-length": Bug(_trim_by_length, "trimmed", "neither handled"),
-    "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "no event was answered 200"),
+    "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }
 
 

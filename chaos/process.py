@@ -187,7 +187,11 @@ class Process:
 
         @raise EndedByItself: it did not, and never will.
         """
-        if self.out.exists() and self.out.read_text(errors="replace").count(words) >= times:
+        if self.count(words) >= times:
             return True
         self.check()
         return False
+
+    def count(self, words: str) -> int:
+        """How often it has written this so far."""
+        return self.out.read_text(errors="replace").count(words) if self.out.exists() else 0

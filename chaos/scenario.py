@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -19,20 +20,32 @@ from redis import RedisError
 from requests import RequestException
 
 from chaos.deployment import Deployment, Plan
+from chaos.evidence import Evidence, Sign, doubts, gather
 from chaos.faults import Fault
-from chaos.judging import Evidence, Must, Sign, gather, judge
 from chaos.process import EndedByItself, NotInTime, Process, wait_until, watchdog
 from chaos.toxics import NotChanged
 from chaos.workload import Load
-from eventsvc.history import Verdict
+from eventsvc import history
+from eventsvc.history import History, Verdict, check
 
 #: Seconds that all entries may take to be acknowledged at the end.
 DRAIN: Final = 30.0
 #: Seconds after which a scenario is given up.
 DEADLINE: Final = 200.0
+#: What is seen of a run that was given up.
+_NOTHING: Final = History(ops=(), stream=())
+_OK: Final = '"outcome":"ok"'
 
-#: The verdict on a run that was given up before it could be judged.
-_NOTHING_SEEN: Final = Verdict(broken=(), missing=("nothing could be judged",), ledger={}, silence=0.0, recovery=None)
+
+@attrs.frozen(kw_only=True)
+class Must(history.Must):
+    """What must hold of a scenario, for the usual load."""
+
+    least_ok: int = 200
+    least_each: int = 50
+    in_order: bool = True
+    recover_within: float = 8.0
+    rest_at_most: float = 15.0
 
 
 @attrs.frozen(kw_only=True)
@@ -110,26 +123,28 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
     directory.mkdir(parents=True)
     deployment = Deployment(scenario.plan, directory, planted)
     began = time.time(), time.monotonic()
-    verdict, evidence = _NOTHING_SEEN, None
+    evidence = None
+    ended, failed = [], []
     try:
         with watchdog(DEADLINE):
             deployment.start()
             evidence = _break(scenario, seed, deployment)
-            verdict = judge(evidence, scenario.must, scenario.signs)
             deployment.stop_services()
     except EndedByItself as problem:
-        verdict = attrs.evolve(verdict, broken=(*verdict.broken, str(problem)))
+        ended.append(str(problem))
     except (NotInTime, NotChanged, RedisError, RequestException) as problem:
-        verdict = attrs.evolve(verdict, missing=(*verdict.missing, f"{type(problem).__name__}: {problem}"))
+        failed.append(f"{type(problem).__name__}: {problem}")
     finally:
         deployment.end()
+    seen = evidence.history if evidence else _NOTHING
+    unfelt = doubts(evidence, scenario.signs) if evidence else ()
     return Run(
         scenario=scenario,
         seed=seed,
         directory=directory,
         began=began,
         seconds=time.monotonic() - began[1],
-        verdict=verdict,
+        verdict=check(attrs.evolve(seen, ended=ended, doubts=[*failed, *unfelt]), scenario.must),
         evidence=evidence,
         journal=deployment.journal,
         memory={name: process.peak for name, process in deployment.processes.items()},
@@ -139,18 +154,20 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
 
 def _break(scenario: Scenario, seed: int, deployment: Deployment) -> Evidence:
     workload = _begin_load(scenario, seed, deployment)
-    wait_until(lambda: workload.says('"outcome":"ok"', 20), "the first events are stored")
+    wait_until(lambda: workload.says(_OK, 20), "the first events are stored")
     deployment.wait(scenario.before)
     begin = time.monotonic()
     _pulse(scenario, Random(seed), deployment)
     deployment.toxics.check_healed()
     end = time.monotonic()
     deployment.note("all is mended")
-    deployment.wait(scenario.after)
+    unfit = _recover(scenario.must.recover_within, workload, deployment)
+    deployment.wait(end + scenario.after - time.monotonic())
     workload.end(signal.SIGTERM)
     deployment.note("the load has ended")
-    drained = _drain(deployment)
-    return gather(deployment, workload.out, (begin, end), drained)
+    drained = not unfit and _drain(deployment)
+    evidence = gather(deployment, workload.out, (begin, end), drained)
+    return attrs.evolve(evidence, history=attrs.evolve(evidence.history, unfit=unfit))
 
 
 def _begin_load(scenario: Scenario, seed: int, deployment: Deployment) -> Process:
@@ -178,6 +195,30 @@ def _pulse(scenario: Scenario, random: Random, deployment: Deployment) -> None:
         fault = random.choice(scenario.faults) if scenario.drawn else scenario.faults[pulse % len(scenario.faults)]
         with fault.breaking(deployment):
             deployment.wait(scenario.on * (random.uniform(0.3, 1.7) if scenario.drawn else 1.0))
+
+
+def _recover(within: float, workload: Process, deployment: Deployment) -> Mapping[str, float]:
+    """
+    Post until an event is stored and all services are ready, but not for much
+    longer than that may take.
+
+    @return: those that still are not, and after how many seconds.
+    """
+    mended, stored = time.monotonic(), workload.count(_OK)
+
+    def all_is_well() -> bool:
+        with suppress(RequestException):  # it may still be starting
+            return workload.says(_OK, stored + 1) and not deployment.unready()
+        return False
+
+    try:
+        wait_until(all_is_well, "all is well", within + 1)
+    except NotInTime as problem:
+        deployment.note(str(problem))
+    unfit = deployment.unready()
+    for name in unfit:
+        deployment.check_link(name)
+    return dict.fromkeys(unfit, time.monotonic() - mended)
 
 
 def _drain(deployment: Deployment) -> bool:

@@ -18,7 +18,7 @@ from cluster.commands import Failed, Namespace, wait_until
 from cluster.evidence import CONSUMERS, Logs, Stream
 from cluster.images import NEXT_TAG, ROOT, TAG
 from cluster.load import LoadPod
-from eventsvc.history import History, Verdict, check
+from eventsvc.history import History, Must, Verdict, check
 
 RELEASE: Final = "demo"
 CHART: Final = str(ROOT / "charts/eventsvc")
@@ -113,7 +113,8 @@ def try_out(namespace: Namespace, fault: Fault, rate: float, seed: int) -> Verdi
         with suppress(Failed):  # the judge will say so
             wait_until("the logs have all events", lambda: {event.id for event in events} <= set(logs.handled()), 15)
         handled = [id for id in logs.handled() if id not in earlier]
-    verdict = check(History(load.ops(), events, handled, fault=(begin, end)), least_ok=200, least_each=50)
+    must = Must(least_ok=200, least_each=50)
+    verdict = check(History(load.ops(), events, handled, fault=(begin, end)), must)
     broken = list(verdict.broken)
     if stream.dead():
         broken.append(f"{stream.dead()} events were set aside")

@@ -7,6 +7,7 @@ from __future__ import annotations
 from signal import SIGKILL
 from typing import Final
 
+from chaos.evidence import Counted, Said, Suffered
 from chaos.faults import (
     CUT_AT_ONCE,
     KILL_CLIENTS,
@@ -18,8 +19,7 @@ from chaos.faults import (
     Toxified,
     everywhere,
 )
-from chaos.judging import Counted, Must, Said, Suffered
-from chaos.scenario import Scenario
+from chaos.scenario import Must, Scenario
 from chaos.toxics import Toxic
 from chaos.workload import Load
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from chaos.evidence import Counted, Said, Suffered
 from chaos.faults import (
     KILL_CLIENTS,
     Frozen,
     Killed,
     Told,
 )
-from chaos.judging import Counted, Must, Said, Suffered
-from chaos.scenario import Scenario
+from chaos.scenario import Must, Scenario
 
 SERVER: Final = (
     # Redis itself

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from chaos.deployment import Plan
+from chaos.evidence import Counted, HandledAgain, Said, SetAside, Suffered
 from chaos.faults import (
     CUT_AT_ONCE,
     DESTROY_GROUP,
@@ -21,8 +22,7 @@ from chaos.faults import (
     Toxified,
     everywhere,
 )
-from chaos.judging import Counted, HandledAgain, Must, Said, SetAside, Suffered
-from chaos.scenario import Scenario
+from chaos.scenario import Must, Scenario
 from chaos.toxics import Toxic
 from chaos.workload import Load
 

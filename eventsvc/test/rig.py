@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 from eventsvc.appender import Appender
 from eventsvc.backlog import Limits
 from eventsvc.event import EVENT_FIELD, Event, Notification, decode_notification
-from eventsvc.history import History, Op, Outcome, Verdict, check
+from eventsvc.history import History, Must, Op, Outcome, Verdict, check
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.log import RedisEventLog, stream_opener
@@ -103,8 +103,8 @@ class Rig:
 
     def judge(self, **more: Any) -> Verdict:
         """Hold what clients were told against the stream."""
-        least_ok = more.pop("least_ok", 1)
-        return check(History(ops=self.ops, stream=read_stream(self.server), **more), least_ok)
+        must = Must(least_ok=more.pop("least_ok", 1))
+        return check(History(ops=self.ops, stream=read_stream(self.server), **more), must)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 
 from eventsvc.appender import RENEWAL
 from eventsvc.event import decode_notification
-from eventsvc.history import History, Op, Verdict, check
+from eventsvc.history import History, Must, Op, Verdict, check
 from eventsvc.history import Outcome as OpOutcome
 from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
 from eventsvc.test.appending import World, key, make_world
@@ -31,7 +31,7 @@ def judge(world: World) -> Verdict:
         id = told[0] if outcome == "ok" else None
         ops.append(Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id))
     stream = [decode_notification(data) for data in world.stream.payloads()]
-    return check(History(ops=ops, stream=stream), least_ok=0)
+    return check(History(ops=ops, stream=stream), Must(least_ok=0))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventsvc.event import Notification
-from eventsvc.history import History, Op, Outcome, check
+from eventsvc.history import History, Must, Op, Outcome, check
 
 
 def op(description: str, outcome: Outcome = "ok", id: int | None = None, at: float = 0.0, **more: Any) -> Op:
@@ -48,7 +48,7 @@ class TestHeld:
         assert check(attrs.evolve(GOOD, stream=notes("abde"), handled=[A, B, ord("d"), ord("e")])).held
 
     def test_an_event_may_be_set_aside_or_still_pending(self) -> None:
-        assert check(attrs.evolve(GOOD, handled=[A], dead=[B], pending=[ord("e")])).held
+        assert check(attrs.evolve(GOOD, handled=[A], dead=[B], pending={ord("e"): 99.0})).held
 
     def test_a_repeated_attempt_has_the_first_id(self) -> None:
         ops = [op("a", "unknown"), op("b", at=1.5), op("a", at=3.0), op("a", at=5.0)]
@@ -73,7 +73,7 @@ class TestHeld:
         (attrs.evolve(GOOD, handled=[A, B]), "neither handled, set aside nor pending: 'e'"),
         (attrs.evolve(GOOD, handled=[A, B, ord("e"), 99]), "handled, but not in the stream: '99'"),
         (attrs.evolve(GOOD, stream=notes("bae")), "stored before an event that was confirmed earlier: 'b'"),
-        (attrs.evolve(GOOD, stream=notes("e"), wiped=3.0), "lost by Redis without an alarm"),
+        (attrs.evolve(GOOD, stream=notes("e"), wiped=3.0), "data were lost by Redis without an alarm"),
         (attrs.evolve(GOOD, stream=(), wiped=3.0, alarms=1), "answered 200, but not stored: 'e'"),
         (History(ops=[op("a"), op("a", id=7, at=2.0)], stream=notes("a")), "answered with more than one id: 'a'"),
     ],
@@ -87,13 +87,13 @@ def test_a_broken_promise_is_named_with_its_event(history: History, words: str) 
 def test_the_order_of_handling_is_judged_where_it_is_promised() -> None:
     ahead = attrs.evolve(GOOD, handled=[B, A, ord("e")])
     assert check(ahead).held
-    assert "handled out of order: 'b'" in check(ahead, in_order=True).describe()
-    assert check(GOOD, in_order=True).held  # again is not out of order
+    assert "handled out of order: 'b'" in check(ahead, Must(in_order=True)).describe()
+    assert check(GOOD, Must(in_order=True)).held  # again is not out of order
 
 
 class TestNoEvidence:
     def test_too_few_events(self) -> None:
-        assert check(GOOD, least_ok=4).state == "no evidence"
+        assert check(GOOD, Must(least_ok=4)).state == "no evidence"
         assert check(History(ops=[], stream=[])).state == "no evidence"
 
     def test_a_run_that_was_not_drained(self) -> None:
@@ -103,21 +103,98 @@ class TestNoEvidence:
         ("fault", "words"), [((0.0, 1.0), "before"), ((2.5, 3.5), "during"), ((9.0, 9.5), "after")]
     )
     def test_too_few_attempts_around_the_fault(self, fault: tuple[float, float], words: str) -> None:
-        verdict = check(attrs.evolve(GOOD, fault=fault), least_each=1)
+        verdict = check(attrs.evolve(GOOD, fault=fault), Must(least_each=1))
         assert verdict.state == "no evidence"
         assert f"0 attempts began {words} the fault" in verdict.describe()
 
     def test_no_recovery(self) -> None:
         ops = [op("a", at=0.0), op("b", "refused", at=2.0), op("c", "refused", at=4.0)]
-        verdict = check(History(ops=ops, stream=notes("a"), fault=(1.5, 3.0)), least_each=1)
+        verdict = check(History(ops=ops, stream=notes("a"), fault=(1.5, 3.0)), Must(least_each=1))
         assert verdict.missing == ("no event was answered 200 after the fault",)
+
+    def test_a_doubt_about_the_evidence(self) -> None:
+        verdict = check(attrs.evolve(GOOD, doubts=["the fault was not felt"]))
+        assert verdict.missing == ("the fault was not felt",)
 
     def test_a_broken_promise_weighs_more(self) -> None:
         assert check(attrs.evolve(GOOD, stream=notes("ae"), drained=False)).state == "broke"
 
 
+#: Something was broken from 3 to 7; what began at 8 was answered 200 at 9.
+FAULT = attrs.evolve(GOOD, fault=(3.0, 7.0))
+STRICT = Must(recover_within=8.0, rest_at_most=15.0)
+
+
+class TestRecovery:
+    """It is late only if somebody asked late enough, and in vain."""
+
+    def test_the_first_200_must_come_in_time(self) -> None:
+        assert check(FAULT, Must(recover_within=2.0)).held
+        verdict = check(FAULT, Must(recover_within=1.9))
+        assert verdict.broken == ("the first 200 came 2.0 s after the fault, later than 1.9",)
+
+    @pytest.mark.parametrize(("last", "state"), [(15.0, "no evidence"), (15.1, "broke")])
+    def test_without_a_200_it_is_late_if_attempts_still_failed_after_that_time(self, last: float, state: str) -> None:
+        ops = [*GOOD.ops[:4], op("f", "refused", at=8.0, ended=last)]
+        history = attrs.evolve(FAULT, ops=ops, stream=notes("ab"), handled=[A, B])
+        verdict = check(history, attrs.evolve(STRICT, least_each=1))
+        assert verdict.state == state
+        if state == "broke":
+            assert verdict.broken == ("no event was answered 200, for 8.1 s after the fault",)
+
+    def test_an_attempt_that_began_in_the_fault_and_hung_says_nothing(self) -> None:
+        ops = [*GOOD.ops[:3], op("d", "unknown", at=6.0, ended=99.0)]
+        history = attrs.evolve(FAULT, ops=ops, stream=notes("ab"), handled=[A, B])
+        assert check(history, attrs.evolve(STRICT, least_each=1)).state == "no evidence"
+
+    @pytest.mark.parametrize(("unfit", "state"), [(8.0, "held"), (8.1, "broke")])
+    def test_a_service_that_does_not_come_back_is_named(self, unfit: float, state: str) -> None:
+        verdict = check(attrs.evolve(FAULT, unfit={"consumer-1": unfit}), STRICT)
+        assert verdict.state == state
+        if state == "broke":
+            assert verdict.broken == (
+                "not ready again 8 s after the fault, while Redis answered on its link: 'consumer-1'",
+            )
+
+
+class TestLeftLying:
+    """An event that is not handled yet may be late; left lying it is when nobody works any more."""
+
+    def test_a_consumer_that_is_not_done_yet_is_no_broken_promise(self) -> None:
+        history = attrs.evolve(GOOD, handled=[A], pending={B: 15.0}, waiting={ord("e"): 15.0}, drained=False)
+        assert check(history, STRICT).state == "no evidence"
+
+    def test_what_was_read_and_forgotten_is_named(self) -> None:
+        verdict = check(attrs.evolve(GOOD, handled=[A, ord("e")], pending={B: 15.1}, drained=False), STRICT)
+        assert verdict.broken == (
+            "given to a consumer, then left lying for more than 15 s, though all was mended: 'b'",
+        )
+
+    def test_what_nobody_reads_is_named(self) -> None:
+        verdict = check(attrs.evolve(GOOD, handled=[A, B], waiting={ord("e"): 15.1}, drained=False), STRICT)
+        assert verdict.broken == ("stored, but read by no consumer for more than 15 s, though all was mended: 'e'",)
+
+
+class TestWhatElseMustHold:
+    def test_an_alarm_that_is_missing_and_one_without_a_loss_are_both_wrong(self) -> None:
+        assert check(GOOD, Must(alarm=True)).broken == ("no alarm was raised, and one had to be",)
+        assert check(attrs.evolve(GOOD, alarms=1), Must(alarm=True)).held
+        assert check(attrs.evolve(GOOD, alarms=1)).broken == ("an alarm of lost data was raised, and none were lost",)
+
+    def test_where_all_could_be_served_one_that_was_not_is_wrong(self) -> None:
+        ops = [*GOOD.ops[:2], op("c", "refused", at=4.0), op("c", "unknown", at=6.0)]
+        history = attrs.evolve(GOOD, ops=ops, stream=notes("ab"), handled=[A, B])
+        assert check(history).held
+        assert check(history, Must(all_ok=True)).broken == ("not answered 200, though it could have been: 'c'",)
+        later = attrs.evolve(history, ops=[*ops, op("c", at=8.0)], stream=notes("abc"), handled=[A, B, ord("c")])
+        assert check(later, Must(all_ok=True)).held
+
+    def test_a_process_that_ended_by_itself_is_wrong(self) -> None:
+        assert check(attrs.evolve(GOOD, ended=["redis ended by itself"])).broken == ("redis ended by itself",)
+
+
 def test_times_are_measured() -> None:
-    verdict = check(attrs.evolve(GOOD, fault=(3.5, 7.0)), least_each=1)
+    verdict = check(attrs.evolve(GOOD, fault=(3.5, 7.0)), Must(least_each=1))
     assert verdict.held
     assert verdict.silence == 6.0  # from the end of "b" to the end of "e"
     assert verdict.recovery == 2.0
@@ -142,7 +219,7 @@ def test_any_single_wrong_entry_is_found(outcomes: list[Outcome], data: st.DataO
     ]
     stored = [n for n, kind in enumerate(outcomes) if kind == "ok" or (kind == "unknown" and data.draw(st.booleans()))]
     stream = [note(f"{n}", n) for n in stored]
-    assert check(History(ops=ops, stream=stream), least_ok=0).held
+    assert check(History(ops=ops, stream=stream), Must(least_ok=0)).held
     n = data.draw(st.integers(0, len(ops) - 1))
     if outcomes[n] == "ok":
         spoiled = [each for each in stream if each.id != n]
@@ -150,4 +227,4 @@ def test_any_single_wrong_entry_is_found(outcomes: list[Outcome], data: st.DataO
         spoiled = [*stream, note(f"{n}", n)]
     else:
         spoiled = [*stream, note(f"{n}", n), note(f"{n}", n)]
-    assert check(History(ops=ops, stream=spoiled), least_ok=0).state == "broke"
+    assert check(History(ops=ops, stream=spoiled), Must(least_ok=0)).state == "broke"

@@ -1,8 +1,6 @@
 """
-From what a run left behind to the judge's verdict on it.
-
-The judge is L{eventsvc.history.check}; here its evidence is gathered, and what
-a scenario wants beyond it is put to it.
+From what a run left behind to what the judge is shown of it, and the signs
+that a fault was felt.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import msgspec
 
 from chaos.deployment import DEAD, GROUP, STREAM, Deployment
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
-from eventsvc.history import History, Op, Verdict, check
+from eventsvc.history import History, Op
 
 #: What a service says when events may have been lost.
 _ALARMS: Final = ("LOST:", "the group was gone", "pending events were trimmed")
@@ -33,27 +31,6 @@ class Line:
     level: str
     message: str
     id: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Must:
-    """
-    What must hold beyond the judge's own promises.
-
-    @ivar least_ok: fewer events answered 200 prove nothing.
-    @ivar least_each: as many attempts must begin before, during and after.
-    @ivar in_order: one consumer handles the events in the order of the stream.
-    @ivar all_ok: every event is answered 200.
-    @ivar alarm: an alarm must be raised.
-    @ivar recover_within: seconds from the end of the fault to the first 200.
-    """
-
-    least_ok: int = 200
-    least_each: int = 50
-    in_order: bool = True
-    all_ok: bool = False
-    alarm: bool = False
-    recover_within: float = 8.0
 
 
 @attrs.frozen(kw_only=True)
@@ -164,38 +141,27 @@ class SetAside:
         return f"{self.least} events were set aside"
 
 
-def judge(evidence: Evidence, must: Must, signs: Sequence[Sign]) -> Verdict:
-    """What is to be said of a run."""
-    history = evidence.history
-    verdict = check(history, must.least_ok, must.least_each, must.in_order)
-    broken, missing = list(verdict.broken), list(verdict.missing)
-    if must.alarm and not history.alarms:
-        broken.append("no alarm was raised, and one had to be")
-    if history.alarms and not must.alarm:
-        broken.append("an alarm of lost data was raised, and none were lost")
-    stored = {op.description for op in history.ops if op.outcome == "ok"}
-    failed = {op.description for op in history.ops} - stored
-    if must.all_ok and failed:
-        broken.append(f"{len(failed)} events were not answered 200, though they could have been: {min(failed)[:80]!r}")
-    if verdict.recovery is not None and verdict.recovery > must.recover_within:
-        broken.append(
-            f"the first 200 came {verdict.recovery:.1f} s after the fault, later than {must.recover_within:g}"
-        )
-    missing += [f"the fault was not felt: expected that {sign}" for sign in signs if not sign.seen(evidence)]
-    return attrs.evolve(verdict, broken=tuple(broken), missing=tuple(missing))
+def doubts(evidence: Evidence, signs: Sequence[Sign]) -> Sequence[str]:
+    """The signs that are missing, in words."""
+    return [f"the fault was not felt: expected that {sign}" for sign in signs if not sign.seen(evidence)]
 
 
 def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], drained: bool) -> Evidence:
     """Read what a run left behind; Redis must still be there."""
+    with deployment.redis() as client, client.pipeline() as moment:
+        moment.xrange(STREAM)
+        moment.xrange(DEAD)
+        moment.xinfo_groups(STREAM)
+        moment.xpending_range(STREAM, GROUP, "-", "+", 1_000_000)
+        stored, letters, groups, pending = moment.execute()
+    # After that: what is acknowledged by then has been logged.
     lines = sorted(
         (line for name in (*deployment.producers, *deployment.consumers) for line in read_log(deployment, name)),
         key=lambda line: line.at,
     )
-    with deployment.redis() as client:
-        entries = {**deployment.recorded, **dict(client.xrange(STREAM))}
-        letters = client.xrange(DEAD)
-        waiting = client.xpending_range(STREAM, GROUP, "-", "+", 1_000_000)
-    pending = {row["message_id"] for row in waiting}
+    entries = {**deployment.recorded, **dict(stored)}
+    [last] = [_place(group["last-delivered-id"]) for group in groups if group["name"] == GROUP.encode()]
+    rests = {row["message_id"]: row["time_since_delivered"] / 1000 for row in pending}
     dead = {fields[b"id"] for _, fields in letters}
     events = {id: _read(id, fields) for id, fields in sorted(entries.items(), key=lambda entry: _place(entry[0]))}
     known = {id: event.id for id, event in events.items() if event is not None}
@@ -204,12 +170,14 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
         Op("foreign", number, event.description, *fault, "ok", event.id)
         for number, event in enumerate(event for event in events.values() if event is not None and event.id < 0)
     ]
+    quiet = time.monotonic() - max([fault[1], *(line.at for line in lines if line.id is not None)])
     history = History(
         ops=attempts,
         stream=[event for event in events.values() if event is not None],
         handled=[line.id for line in lines if line.id is not None],
         dead=[known[id] for id in dead if id in known],
-        pending=[known[id] for id in pending if id in known],
+        pending={known[id]: min(rest, quiet) for id, rest in rests.items() if id in known},
+        waiting={known[id]: min([quiet, *rests.values()]) for id, _ in stored if id in known and _place(id) > last},
         drained=drained,
         fault=fault,
         wiped=deployment.wiped,
