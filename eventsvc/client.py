@@ -10,10 +10,14 @@ import attrs
 import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
-from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived, _HTTP11ClientFactory
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseNeverReceived, _HTTP11ClientFactory
+from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from eventsvc.event import Event, encode_event
 
@@ -110,11 +114,30 @@ class _QuietFactory(_HTTP11ClientFactory):
     noisy = False
 
 
+@implementer(IAgentEndpointFactory)
+@attrs.frozen
+class _Endpoints:
+    """Where to connect to for an address."""
+
+    reactor: Any
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        if uri.scheme != b"http":
+            raise SchemeNotSupported(f"Unsupported scheme: {uri.scheme!r}")
+        # A refused connection is only reported when the delay before the next
+        # address is over.
+        return HostnameEndpoint(self.reactor, uri.host, uri.port, timeout=2.0, attemptDelay=0.02)
+
+
 def make_client(reactor: Any, url: str, connections: int, timeout: float = 10.0) -> Client:
-    """A client with a pool of its own that keeps C{connections} open."""
+    """
+    A client with a pool of its own that keeps C{connections} open.
+
+    @param url: of the producer, beginning with C{http:}.
+    """
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = connections
     pool._factory = _QuietFactory
     pool.retryAutomatically = False  # a second attempt would be a second event
-    agent = Agent(reactor, pool=pool, connectTimeout=2.0)
+    agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor), pool)
     return Client(HTTPClient(agent), url, reactor, timeout)

@@ -15,9 +15,11 @@ from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -200,6 +202,16 @@ async def test_an_answer_that_does_not_end_is_unknown() -> None:
 async def test_a_refused_connection_is_refused() -> None:
     """What was never sent is not stored."""
     assert isinstance(await client_for(free_port()).post(EVENT), Refused)
+
+
+def test_a_refused_connection_is_known_at_once() -> None:
+    """Who may turn to another producer is not kept waiting for other addresses of this one."""
+    reactor = MemoryReactorClock()
+    posting = ensureDeferred(make_client(reactor, "http://127.0.0.1:8080", 1).post(EVENT))
+    [(_, _, factory, *_)] = reactor.tcpClients
+    factory.clientConnectionFailed(reactor.connectors[0], Failure(ConnectionRefusedError()))
+    reactor.advance(0.02)
+    assert posting.result == Refused("no connection: Connection was refused by other side.")
 
 
 @pytest_twisted.ensureDeferred
