@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from chaos.jobs import Job, carry_out
 from chaos.planted import BUGS
-from chaos.report import write
-from chaos.scenario import Run, Scenario, run
-from chaos.scenarios import SCENARIOS
+from chaos.report import summary, write
+from chaos.scenario import Run
+from chaos.scenarios import BY_NAME, SCENARIOS
 from chaos.toxics import NoToxiproxy, find_toxiproxy
 from eventsvc.embedded import NoServer, find_server
 
@@ -24,8 +25,6 @@ from eventsvc.embedded import NoServer, find_server
 HELD: Final = 0
 FAILED: Final = 1
 SKIPPED: Final = 2
-
-_BY_NAME: Final = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         return SKIPPED
     _raise_file_limit()
     shutil.rmtree(options.report, ignore_errors=True)
-    return _self_test(options) if options.command == "self-test" else _run(options)
+    return _carry_out(_jobs(options), options)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -51,7 +50,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name the scenarios")
     running = commands.add_parser("run", help="run scenarios: those named, or all")
-    running.add_argument("name", nargs="*", choices=[[], *_BY_NAME], metavar="NAME")
+    running.add_argument("name", nargs="*", choices=[[], *BY_NAME], metavar="NAME")
     running.add_argument("--repeat", type=int, default=1, metavar="N", help="run each N times, on N seeds")
     testing = commands.add_parser("self-test", help="run scenarios on services with planted bugs")
     for command in (running, testing):
@@ -59,45 +58,43 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         command.add_argument(
             "--report", type=Path, default=Path("build/chaos"), metavar="DIR", help="default %(default)s"
         )
+        command.add_argument(
+            "--side-by-side", type=int, default=2, metavar="N", help="so many runs at a time; default %(default)s"
+        )
     options = parser.parse_args(arguments)
     if options.command != "list" and options.seed is None:
         options.seed = random.SystemRandom().randrange(1, 10_000)
     return options
 
 
-def _run(options: argparse.Namespace) -> int:
-    runs = []
-    for name in options.name or _BY_NAME:
-        for seed in range(options.seed, options.seed + options.repeat):
-            done = _run_one(_BY_NAME[name], seed, options.report)
-            print(f"{name:22} seed {seed}: {done.verdict.state} ({done.seconds:.0f} s)", flush=True)
-            if not done.verdict.held:
-                print(f"{done.verdict.describe()}\nagain: {done.command}", flush=True)
+def _jobs(options: argparse.Namespace) -> Sequence[Job]:
+    """What is to be run, the longest of each seed first."""
+    if options.command == "self-test":
+        return [Job(bug.scenario, options.seed, name) for name, bug in BUGS.items()]
+    names = sorted(options.name or BY_NAME, key=lambda name: -BY_NAME[name].seconds)
+    return [Job(name, options.seed + turn) for turn in range(options.repeat) for name in names]
+
+
+def _carry_out(jobs: Sequence[Job], options: argparse.Namespace) -> int:
+    runs: list[Run] = []
+    try:
+        for done in carry_out(jobs, options.report, options.side_by_side):
+            print(_tell(done), flush=True)
             runs.append(done)
-            write(runs, options.report)
-    held = sum(done.verdict.held for done in runs)
-    print(f"{held} of {len(runs)} held; see {options.report / 'index.html'}")
-    return HELD if held == len(runs) else FAILED
-
-
-def _self_test(options: argparse.Namespace) -> int:
-    runs = []
-    missed = 0
-    for name, bug in BUGS.items():
-        done = _run_one(_BY_NAME[bug.scenario], options.seed, options.report, name)
-        caught = bug.is_found(done.verdict)
-        missed += not caught
-        print(f"{name:28} {'caught' if caught else 'MISSED'} by {bug.scenario} ({done.seconds:.0f} s)")
-        print(f"  {bug.what}\n  verdict: {' / '.join(done.verdict.describe().splitlines()[:2])}", flush=True)
-        runs.append(done)
+    finally:
+        runs.sort(key=lambda run: (list(BY_NAME).index(run.scenario.name), run.seed))
         write(runs, options.report)
-    print(f"{len(BUGS) - missed} of {len(BUGS)} planted bugs were caught; see {options.report / 'index.html'}")
-    return FAILED if missed else HELD
+    print(f"{summary(runs)}; see {options.report / 'index.html'}")
+    return HELD if all(run.passed for run in runs) else FAILED
 
 
-def _run_one(scenario: Scenario, seed: int, report: Path, planted: str | None = None) -> Run:
-    name = "-".join([scenario.name, str(seed), *([planted] if planted else [])])
-    return run(scenario, seed, report / name, planted)
+def _tell(run: Run) -> str:
+    """What came of a run, in a line or a few."""
+    if run.planted:
+        found = next(iter(run.verdict.broken), run.verdict.state)
+        return f"{run.title}: {'caught' if run.passed else 'MISSED'} ({run.seconds:.0f} s)\n  {found}"
+    line = f"{run.title}: {run.verdict.state} ({run.seconds:.0f} s)"
+    return line if run.passed else f"{line}\n{run.verdict.describe()}\nagain: {run.command}"
 
 
 def _raise_file_limit() -> None:

@@ -5,7 +5,6 @@ The processes of a run: started, signalled, started again, and watched.
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import signal
@@ -14,12 +13,18 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Final, TypeVar
 
 import attrs
 
 T = TypeVar("T")
+
+_ports: Final = count()
+#: How many processes have ports of their own, and how many ports.
+_RANGES: Final = 100
+_RANGE: Final = 120
 
 #: Seconds after which a wait for something that must come has failed.
 PATIENCE: Final = 30.0
@@ -67,20 +72,21 @@ def watchdog(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def stable_port(chance: random.Random | None = None) -> int:
+def stable_port() -> int:
     """
     A TCP port on loopback that is free, and stays free while its owner is
-    away: the kernel gives none below 32768 to those who ask for any.
+    away: the kernel gives none below 32768 to those who ask for any, and each
+    process of ours has a range of its own, in which it goes round.
     """
-    chance = chance or random.SystemRandom()
-    while True:
-        port = chance.randrange(20_000, 32_000)
+    for number in _ports:
+        port = 20_000 + os.getpid() % _RANGES * _RANGE + number % _RANGE
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
+    raise AssertionError("there is no end to numbers")
 
 
 @attrs.define(eq=False)

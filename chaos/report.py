@@ -15,6 +15,7 @@ from xml.sax.saxutils import quoteattr
 import msgspec
 
 from chaos.charts import charts
+from chaos.planted import BUGS
 from chaos.scenario import Run
 
 #: Lines of logs and of the journal that are shown of a run.
@@ -38,6 +39,7 @@ def record(run: Run) -> Mapping[str, Any]:
         "scenario": run.scenario.name,
         "seed": run.seed,
         "planted": run.planted,
+        "passed": run.passed,
         "state": run.verdict.state,
         "broken": run.verdict.broken,
         "missing": run.verdict.missing,
@@ -55,18 +57,26 @@ def record(run: Run) -> Mapping[str, Any]:
     }
 
 
+def summary(runs: Sequence[Run]) -> str:
+    """How many ended as they should."""
+    passed = sum(run.passed for run in runs)
+    what = "planted bugs were caught" if any(run.planted for run in runs) else "runs held"
+    return f"{passed} of {len(runs)} {what}"
+
+
 def junit(runs: Iterable[Run]) -> str:
     """Runs as test cases."""
     runs = list(runs)
-    failures = sum(not run.verdict.held for run in runs)
+    failures = sum(not run.passed for run in runs)
     cases = []
     for run in runs:
         inner = ""
-        if not run.verdict.held:
+        if not run.passed:
             text = escape(f"{run.verdict.describe()}\n{run.command}")
             inner = f"<failure message={quoteattr(run.verdict.state)}>{text}</failure>"
-        name = quoteattr(f"{run.scenario.name}[{run.seed}]")
-        cases.append(f'<testcase classname="chaos" name={name} time="{run.seconds:.1f}">{inner}</testcase>')
+        cases.append(
+            f'<testcase classname="chaos" name={quoteattr(run.title)} time="{run.seconds:.1f}">{inner}</testcase>'
+        )
     total = sum(run.seconds for run in runs)
     head = f'<testsuite name="chaos" tests="{len(runs)}" failures="{failures}" time="{total:.1f}">'
     return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', head, *cases, "</testsuite>", ""])
@@ -74,14 +84,13 @@ def junit(runs: Iterable[Run]) -> str:
 
 def page(runs: Sequence[Run]) -> str:
     """One page that needs nothing else."""
-    held = sum(run.verdict.held for run in runs)
     style = files("chaos").joinpath("report.css").read_text(encoding="utf-8")
     day = strftime("%Y-%m-%d %H:%M UTC", gmtime(runs[0].began[0])) if runs else ""
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>eventsvc: chaos</title>',
             f'<meta name="viewport" content="width=device-width"><style>{style}</style></head><body>',
-            f"<h1>eventsvc: chaos</h1><p>{day}. {held} of {len(runs)} scenarios held.</p>",
+            f"<h1>eventsvc: chaos</h1><p>{day}. {summary(runs)}.</p>",
             _table(runs),
             *map(_section, runs),
             "</body></html>",
@@ -107,7 +116,7 @@ def _table(runs: Iterable[Run]) -> str:
             f"{run.seconds:.0f} s",
         ]
         rows.append(
-            f'<tr><td><a href="#{run.name}">{escape(_title(run))}</a></td>'
+            f'<tr><td><a href="#{run.directory.name}">{escape(run.title)}</a></td>'
             f'<td class="{verdict.state.replace(" ", "-")}">{verdict.state}</td>'
             f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         )
@@ -115,17 +124,14 @@ def _table(runs: Iterable[Run]) -> str:
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
-def _title(run: Run) -> str:
-    return f"{run.scenario.name}, seed {run.seed}" + (f", with {run.planted}" if run.planted else "")
-
-
 def _section(run: Run) -> str:
     verdict = run.verdict
     findings = [f"<li>{escape(words)}</li>" for words in (*verdict.broken, *verdict.missing)]
     parts = [
-        f'<section id="{run.name}"><h2>{escape(_title(run))}: '
+        f'<section id="{run.directory.name}"><h2>{escape(run.title)}: '
         f'<span class="{verdict.state.replace(" ", "-")}">{verdict.state}</span></h2>',
         f"<p>{escape(run.scenario.what)}</p>",
+        f"<p>The services have a planted bug. {escape(BUGS[run.planted].what)}</p>" if run.planted else "",
         f"<ul>{''.join(findings)}</ul>" if findings else "",
         charts(run.evidence, run.began[1], [at for at, _ in run.journal]) if run.evidence else "",
         f"<pre>{escape(chr(10).join(ledger(verdict.ledger)))}</pre>" if verdict.ledger else "",

@@ -22,6 +22,7 @@ from requests import RequestException
 from chaos.deployment import Deployment, Plan
 from chaos.evidence import Evidence, Sign, doubts, gather
 from chaos.faults import Fault
+from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, wait_until, watchdog
 from chaos.toxics import NotChanged
 from chaos.workload import Load
@@ -78,6 +79,11 @@ class Scenario:
     must: Must = attrs.field(factory=Must)
     direct: bool = False
 
+    @property
+    def seconds(self) -> float:
+        """How long it takes at least."""
+        return self.before + self.pulses * (self.on + self.off) + self.after
+
 
 @attrs.frozen(kw_only=True)
 class Run:
@@ -102,8 +108,14 @@ class Run:
     planted: str | None = None
 
     @property
-    def name(self) -> str:
-        return f"{self.scenario.name}-{self.seed}"
+    def title(self) -> str:
+        """What it is, among all runs."""
+        return f"{self.scenario.name}, seed {self.seed}" + (f", with {self.planted}" if self.planted else "")
+
+    @property
+    def passed(self) -> bool:
+        """Whether it held; with a planted bug, whether that was found."""
+        return BUGS[self.planted].is_found(self.verdict) if self.planted else self.verdict.held
 
     @property
     def command(self) -> str:

@@ -13,3 +13,4 @@ from chaos.scenarios.server import SERVER
 from chaos.scenarios.services import SERVICES
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (*LINKS, *SERVER, *SERVICES)
+BY_NAME: Final = {scenario.name: scenario for scenario in SCENARIOS}

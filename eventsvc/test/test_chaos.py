@@ -29,13 +29,12 @@ from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until, watchdog
 from chaos.report import junit, ledger, page, record, write
 from chaos.scenario import Must, Run, Scenario, run
-from chaos.scenarios import SCENARIOS
+from chaos.scenarios import BY_NAME, SCENARIOS
 from chaos.toxics import NotChanged, NoToxiproxy, Toxic, Toxics, find_toxiproxy
 from eventsvc.client import Ok, Refused, Unknown
 from eventsvc.event import Notification
 from eventsvc.history import History, Op, Outcome, check
 
-BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 FAULT = (10.0, 20.0)
 
 
