@@ -32,7 +32,7 @@ bench: $(VENV)/made
 
 chaos: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'
-	@$(BIN)/python -m chaos run --report build/chaos
+	@$(BIN)/python -m chaos run --repeat 3 --report build/chaos
 	@$(BIN)/python -m chaos self-test --report build/chaos-self-test
 
 cluster-test: $(VENV)/made

@@ -189,6 +189,12 @@ class TestWhatElseMustHold:
         later = attrs.evolve(history, ops=[*ops, op("c", at=8.0)], stream=notes("abc"), handled=[A, B, ord("c")])
         assert check(later, Must(all_ok=True)).held
 
+    @pytest.mark.parametrize(("wiped", "held"), [(5.9, False), (6.5, True), (7.1, False)])
+    def test_one_that_was_under_way_when_redis_was_wiped_may_stay_in_doubt(self, wiped: float, held: bool) -> None:
+        ops = [*GOOD.ops[:2], op("d", "unknown", at=6.0)]
+        history = attrs.evolve(GOOD, ops=ops, stream=(), handled=[A, B], wiped=wiped, alarms=1)
+        assert check(history, Must(all_ok=True)).held is held
+
     def test_a_process_that_ended_by_itself_is_wrong(self) -> None:
         assert check(attrs.evolve(GOOD, ended=["redis ended by itself"])).broken == ("redis ended by itself",)
 
