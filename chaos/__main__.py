@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         return SKIPPED
     _raise_file_limit()
     shutil.rmtree(options.report, ignore_errors=True)
-    return _carry_out(_jobs(options), options)
+    return _run_all(_jobs(options), options)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -75,7 +75,7 @@ def _jobs(options: argparse.Namespace) -> Sequence[Job]:
     return [Job(name, options.seed + turn) for turn in range(options.repeat) for name in names]
 
 
-def _carry_out(jobs: Sequence[Job], options: argparse.Namespace) -> int:
+def _run_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
     runs: list[Run] = []
     try:
         for done in carry_out(jobs, options.report, options.side_by_side):

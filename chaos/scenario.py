@@ -227,10 +227,11 @@ def _recover(within: float, workload: Process, deployment: Deployment) -> Mappin
         wait_until(all_is_well, "all is well", within + 1)
     except NotInTime as problem:
         deployment.note(str(problem))
-    unfit = deployment.unready()
-    for name in unfit:
-        deployment.check_link(name)
-    return dict.fromkeys(unfit, time.monotonic() - mended)
+        unfit = deployment.unready()
+        for name in unfit:
+            deployment.check_link(name)
+        return dict.fromkeys(unfit, time.monotonic() - mended)
+    return {}
 
 
 def _drain(deployment: Deployment) -> bool:

@@ -86,9 +86,10 @@ class History:
 
     @property
     def silence(self) -> float:
-        """The longest time without a 200, in seconds."""
-        moments = [op.invoked for op in self.ops][:1]
-        moments += sorted(op.ended or 0.0 for op in self.ops if op.outcome == "ok")
+        """The longest time without a 200, from the first attempt to the end of the last, in seconds."""
+        ended = sorted(op.ended for op in self.ops if op.ended is not None)
+        stored = sorted(op.ended for op in self.ops if op.outcome == "ok" and op.ended is not None)
+        moments = [*(op.invoked for op in self.ops[:1]), *stored, *ended[-1:]]
         return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
 
     @property

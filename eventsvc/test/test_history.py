@@ -204,6 +204,7 @@ def test_times_are_measured() -> None:
     assert verdict.held
     assert verdict.silence == 6.0  # from the end of "b" to the end of "e"
     assert verdict.recovery == 2.0
+    assert check(attrs.evolve(GOOD, ops=[*GOOD.ops, op("f", "refused", at=20.0)])).silence == 12.0
 
 
 def test_the_ledger_adds_up() -> None:
