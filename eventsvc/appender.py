@@ -19,7 +19,7 @@ from zope.interface import implementer
 from eventsvc.background import run_in_background
 from eventsvc.backlog import Answer, Backlog, Limits, Request
 from eventsvc.counts import Counts
-from eventsvc.event import Event, Notification, encode_notification, format_timestamp
+from eventsvc.event import Event, format_timestamp, write_notification
 from eventsvc.interfaces import (
     AppendReply,
     IAppender,
@@ -153,11 +153,13 @@ class Appender:
                 raise KeyConflict("the key is in use with another body")
             raise KeyRunning("a request with this key is still running")
         stamp = format_timestamp(self.wall_clock())
-        ids = tuple([self.new_id() for _ in events])
-        entries = tuple(
-            [encode_notification(Notification(id, event.description, stamp)) for id, event in zip(ids, events)]
-        )
-        submission = Submission(ids, entries, key)
+        ids: list[int] = []
+        entries: list[bytes] = []
+        for event in events:
+            id = self.new_id()
+            ids.append(id)
+            entries.append(write_notification(id, event.description, stamp))
+        submission = Submission(tuple(ids), tuple(entries), key)
         try:
             request = self.backlog.put(submission, partial(self._tell, answer, submission))
         except Refused as refused:
@@ -165,7 +167,8 @@ class Appender:
             raise
         if key is not None:
             self._keys[key.digest] = key
-        self._wake()
+        if self._work is not None:
+            self._wake()
         return request
 
     def _tell(self, answer: Callable[[Answer], None], submission: Submission, result: Answer) -> None:
@@ -277,10 +280,12 @@ class Appender:
             self._number += 1
         if reply.outcome is Outcome.DUPLICATE and in_doubt:
             self.counts.duplicates_resolved += 1
-        for request in batch:  # first all keys: whoever has an answer may ask again
-            self._release(request)
+        if self._keys:  # first all keys: whoever has an answer may ask again
+            for request in batch:
+                self._release(request)
+        stored = reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE) and not reply.earlier
         for request in batch:
-            request.settle(self._answer(request.submission, reply))
+            request.settle(request.submission.ids if stored else self._answer(request.submission, reply))
         self.backlog.forget_settled()
 
     def _answer(self, submission: Submission, reply: AppendReply) -> Answer:

@@ -103,33 +103,40 @@ class Backlog:
 
         @raise QueueFull: the line holds as much as it may.
         """
-        size = sum(map(len, submission.entries))
-        if (
-            self.events + len(submission.entries) > self.limits.queue_events
-            or self.size + size > self.limits.queue_bytes
-        ):
+        entries = submission.entries
+        events = len(entries)
+        size = len(entries[0]) if events == 1 else sum(map(len, entries))
+        limits = self.limits
+        if self.events + events > limits.queue_events or self.size + size > limits.queue_bytes:
             raise QueueFull(f"{self.events} events wait for Redis")
-        request = Request(submission, answer, self.clock.seconds() + self.limits.wait, size)
-        self.events += len(submission.entries)
+        request = Request(submission, answer, self.clock.seconds() + limits.wait, size)
+        self.events += events
         self.size += size
         self._line.append(request)
         self._by_deadline.append(request)
         if self._timer is None:
-            self._timer = self.clock.callLater(self.limits.wait, self._expire)
+            self._timer = self.clock.callLater(limits.wait, self._expire)
         return request
 
     def take(self) -> list[Request]:
         """The next batch: as many requests as one call may carry, at least one."""
         batch: list[Request] = []
+        line, limits = self._line, self.limits
         events = size = 0
-        while self._line:
-            request = self._line[0]
-            events += len(request.submission.entries)
-            size += request.size
-            if batch and (events > self.limits.batch_events or size > self.limits.batch_bytes):
+        while line:
+            request = line[0]
+            more = len(request.submission.entries)
+            if batch and (events + more > limits.batch_events or size + request.size > limits.batch_bytes):
                 break
-            if not self._leave():
+            events += more
+            size += request.size
+            line.popleft()
+            if request.settled:
+                self.passed_over(request)
+            else:
                 batch.append(request)
+        self.events -= events
+        self.size -= size
         return batch
 
     def when_settled(self) -> Deferred[None]:
@@ -159,14 +166,12 @@ class Backlog:
             self._leave()
         self.forget_settled()
 
-    def _leave(self) -> bool:
-        """Take the head off the line; say if it is settled."""
+    def _leave(self) -> None:
+        """Take the head, which is settled, off the line."""
         request = self._line.popleft()
         self.events -= len(request.submission.entries)
         self.size -= request.size
-        if request.settled:
-            self.passed_over(request)
-        return request.settled
+        self.passed_over(request)
 
     def _expire(self) -> None:
         self._timer = None

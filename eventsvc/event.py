@@ -149,7 +149,12 @@ def encode_notification(notification: Notification) -> bytes:
     """
     Write an NM as JSON, its members in the order id, description, timestamp.
     """
-    return _encoder.encode(_Wire(notification.id, notification.description, notification.timestamp))
+    return write_notification(notification.id, notification.description, notification.timestamp)
+
+
+def write_notification(id: int, description: str, timestamp: str) -> bytes:
+    """As L{encode_notification}, from the members."""
+    return _encoder.encode(_Wire(id, description, timestamp))
 
 
 _BILLION: Final = 1_000_000_000

@@ -64,7 +64,7 @@ class IdempotencyKey:
     fingerprint: bytes
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Submission:
     """The events of one request, encoded: all are stored or none."""
 

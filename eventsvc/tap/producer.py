@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -36,7 +37,7 @@ def add_producer(
     appender = Appender(
         log=RedisEventLog(connection, redis.stream, settings.hard_max, settings.idempotency_window),
         clock=reactor,
-        new_id=lambda: random.getrandbits(63),
+        new_id=partial(random.getrandbits, 63),
         new_lane=new_lane,
         wall_clock=time.time_ns,
         limits=Limits(

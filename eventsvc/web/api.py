@@ -90,7 +90,7 @@ def parse_event(body: bytes, keys: Sequence[bytes]) -> Parsed:
     @raise InvalidEvent: as L{decode_event}.
     @raise InvalidKey: as L{read_key}.
     """
-    return [decode_event(body)], read_key(keys, b"/event", body)
+    return [decode_event(body)], read_key(keys, b"/event", body) if keys else None
 
 
 def parse_events(body: bytes, keys: Sequence[bytes]) -> Parsed:

@@ -119,7 +119,8 @@ class Lane(Protocol):
             self._buffer = bytearray(data[used:])
             if used:
                 self.deadline = self.site.reactor.seconds() + self.site.timeout
-        self._write_answers()
+        if self._owed and self._owed[0].result is not None:
+            self._write_answers()
         if not self._owed:
             self._rest()
 
