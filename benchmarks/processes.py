@@ -78,14 +78,19 @@ def start(command: Sequence[str], environment: Mapping[str, str] | None = None, 
 
 @attrs.define
 class RedisServer:
-    """A server that keeps nothing on disk."""
+    """
+    A server that keeps nothing on disk.
 
+    @ivar options: more of the server's own.
+    """
+
+    options: Sequence[str] = ()
     port: int = attrs.field(factory=free_port)
     running: Running | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self.running = start(server_command(self.port))
+        self.running = start(server_command(self.port, self.options))
         wait_until(lambda: is_listening(self.port), every=0.001)
 
     def end(self) -> None:

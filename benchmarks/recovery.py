@@ -5,6 +5,7 @@ Benchmark of the way back: from Redis accepting connections to the first 200.
 from __future__ import annotations
 
 import http.client
+import tempfile
 import threading
 import time
 from contextlib import closing
@@ -49,12 +50,13 @@ def _outage(deployed: Deployed, seconds: float) -> tuple[float, int]:
 
 
 def recovery(rounds: int, seconds: float) -> Section:
-    """Redis is killed under load and started again."""
-    deployed = deploy(EVENTSVC)
-    try:
-        measured = {outage: [_outage(deployed, outage) for _ in range(rounds)] for outage in _OUTAGES}
-    finally:
-        deployed.end()
+    """Redis, which keeps its data, is killed under load and started again."""
+    with tempfile.TemporaryDirectory() as directory:
+        deployed = deploy(EVENTSVC, ["--dir", directory, "--appendonly", "yes"])
+        try:
+            measured = {outage: [_outage(deployed, outage) for _ in range(rounds)] for outage in _OUTAGES}
+        finally:
+            deployed.end()
     everything = [time for rows in measured.values() for time, _ in rows]
     return Section(
         "Redis killed under load and started again",

@@ -107,9 +107,9 @@ class Deployed:
         self.redis.end()
 
 
-def deploy(subject: Subject) -> Deployed:
-    """Start a subject and its Redis, and wait until it listens."""
-    redis = RedisServer()
+def deploy(subject: Subject, options: Sequence[str] = ()) -> Deployed:
+    """Start a subject and its Redis, with options of its own, and wait until it listens."""
+    redis = RedisServer(options)
     redis.start()
     port = free_port()
     service = start(subject.command(port, redis.port))

@@ -5,6 +5,7 @@ beside the tests of the channel, the routes and the site, which they pass too.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -49,6 +50,23 @@ def test_good_and_bad_events_stay_in_the_lane(served: Served) -> None:
     served.run()
     assert statuses(connection) == [200, 400, 200, 400]
     assert channel_of(connection) is None
+
+
+def test_an_event_leaves_nothing_for_the_garbage_collector(served: Served) -> None:
+    """What is known of it goes as soon as it is answered: collecting costs more than all else."""
+    connection = served.connect()
+    connection.send(post())
+    served.run()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            connection.send(post())
+            served.run()
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+    assert statuses(connection) == [200] * 101
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])

@@ -43,6 +43,7 @@ class Owed:
     def tell(self, result: tuple[int, ...] | Exception) -> None:
         """Take what became of it."""
         self.result = result
+        self.request = None  # which knows us: no work for the garbage collector
         self.debtor.go_on()
 
     def drop(self) -> None:
