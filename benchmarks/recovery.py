@@ -11,11 +11,23 @@ import time
 from contextlib import closing
 from statistics import median
 
+import redis
+
 from benchmarks.figures import Bar, Section
+from benchmarks.processes import RedisServer, wait_until
 from benchmarks.subjects import EVENT, EVENTSVC, Deployed, deploy
 
 _CLIENTS = 8
 _OUTAGES = (0.2, 0.5, 1.0, 2.0)
+
+
+def _answers(server: RedisServer) -> bool:
+    """Whether it has loaded its data."""
+    try:
+        with server.client() as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
 
 
 def _outage(deployed: Deployed, seconds: float) -> tuple[float, int]:
@@ -38,6 +50,7 @@ def _outage(deployed: Deployed, seconds: float) -> tuple[float, int]:
     deployed.redis.end()
     time.sleep(seconds)
     deployed.redis.start()
+    wait_until(lambda: _answers(deployed.redis), every=0.001)
     up = time.monotonic()
     time.sleep(1.0)
     over.set()

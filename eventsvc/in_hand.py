@@ -149,7 +149,7 @@ class InHand:
                 attempt = self.handler(action.notification)
             except Exception:
                 attempt = fail()
-            if not isinstance(attempt, Deferred) and not iscoroutine(attempt):
+            if attempt is None or not (isinstance(attempt, Deferred) or iscoroutine(attempt)):
                 return True
         self._work_on(entry, action, attempt)
         return False

@@ -45,12 +45,12 @@ def backoff(attempt: int, longest: float, jitter: Callable[[], float]) -> float:
     """
     Seconds to wait before a connection attempt, 1 being the first.
 
-    It grows by a tenth each time, so that an outage of t seconds is noticed
-    to be over within about a tenth of t.
+    It grows by a twentieth each time, so that an outage of t seconds is noticed
+    to be over within about a twentieth of t.
 
     @param jitter: a number from 0 to 1; the pause grows by up to a tenth with it.
     """
-    pause = 0.05 * 1.1 ** min(attempt - 1, 1_000)
+    pause = 0.05 * 1.05 ** min(attempt - 1, 1_000)
     return min(pause, longest / 1.1) * (1 + 0.1 * jitter())
 
 

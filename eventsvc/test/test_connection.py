@@ -98,14 +98,14 @@ def test_the_first_attempt_after_a_loss_is_made_after_50_milliseconds(redis: Fak
     stop(redis, connection)
 
 
-def test_pauses_grow_by_a_tenth_to_the_longest(redis: FakeRedis) -> None:
+def test_pauses_grow_by_a_twentieth_to_the_longest(redis: FakeRedis) -> None:
     redis.state = "down"
     connection = make_connection(redis, retry_period=1.1)
-    redis.run(30.0)
+    redis.run(60.0)
     pauses = [after - before for before, after in zip(redis.attempts, redis.attempts[1:])]
-    assert pauses[:3] == pytest.approx([0.05, 0.055, 0.0605])
+    assert pauses[:3] == pytest.approx([0.05, 0.0525, 0.055125])
     assert pauses[-1] == pytest.approx(1.0)
-    assert pauses == pytest.approx([min(0.05 * 1.1**attempt, 1.0) for attempt in range(len(pauses))])
+    assert pauses == pytest.approx([min(0.05 * 1.05**attempt, 1.0) for attempt in range(len(pauses))])
     stop(redis, connection)
 
 
