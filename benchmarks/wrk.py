@@ -45,6 +45,8 @@ def run_wrk(url: str, body: bytes, connections: int, seconds: float) -> Run:
     """
     Post a body again and again.
 
+    @param seconds: wrk takes whole ones.
+
     @raise BadRun: an answer was no success, or there was none.
     """
     with tempfile.TemporaryDirectory() as directory:
@@ -54,7 +56,7 @@ def run_wrk(url: str, body: bytes, connections: int, seconds: float) -> Run:
             f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
             f'wrk.body = io.open("{payload}", "rb"):read("*a")\n'
         )
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "--latency"]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s", "--latency"]
         text = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True).stdout
     problem = re.search(r"Non-2xx.*|Socket errors: (?!connect 0, read 0, write 0, timeout 0).*", text)
     total = re.search(r"(\d+) requests in ([\d.]+[a-z]+)", text)

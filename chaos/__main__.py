@@ -15,10 +15,11 @@ from typing import Final
 
 from chaos.jobs import Job, carry_out
 from chaos.planted import BUGS
+from chaos.programs import NotFound
 from chaos.report import summary, write
 from chaos.scenario import Run
 from chaos.scenarios import BY_NAME, SCENARIOS
-from chaos.toxics import NoToxiproxy, find_toxiproxy
+from chaos.toxics import TOXIPROXY
 from eventsvc.embedded import NoServer, find_server
 
 #: Exit statuses: everything held; something did not; nothing could be run.
@@ -36,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
         return HELD
     try:
         find_server()
-        find_toxiproxy()
-    except (NoServer, NoToxiproxy) as remedy:
+        TOXIPROXY.find()
+    except (NoServer, NotFound) as remedy:
         print(f"skipped, nothing was judged: {remedy}", file=sys.stderr)
         return SKIPPED
     _raise_file_limit()

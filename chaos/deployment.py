@@ -23,7 +23,7 @@ import requests
 
 import chaos
 from chaos.process import EndedByItself, Process, stable_port, wait_until
-from chaos.toxics import Toxics, find_toxiproxy
+from chaos.toxics import TOXIPROXY, Toxics
 from eventsvc.embedded import server_command
 
 STREAM: Final = "NotificationStream"
@@ -144,7 +144,7 @@ class Deployment:
                     raise EndedByItself(f"{name} ended with {status} on SIGTERM")
 
     def _start_toxiproxy(self) -> None:
-        command = [find_toxiproxy(), "-host", "127.0.0.1", "-port", str(self.toxics.port)]
+        command = [TOXIPROXY.find(), "-host", "127.0.0.1", "-port", str(self.toxics.port)]
         process = self.processes["toxiproxy"] = Process("toxiproxy", command, self.directory)
         process.start()
         wait_until(self.toxics.is_up, "toxiproxy answers")

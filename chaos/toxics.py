@@ -5,74 +5,35 @@ to have taken place.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import attrs
 import requests
 from toxiproxy.api import APIConsumer  # type: ignore[import-untyped]
 
+from chaos.programs import Program
+
 VERSION: Final = "v2.5.0"
-MODULE: Final = f"github.com/Shopify/toxiproxy/v2/cmd/server@{VERSION}"
-REMEDY: Final = f"""\
+TOXIPROXY: Final = Program(
+    "toxiproxy-server",
+    "github.com/Shopify/toxiproxy/v2/cmd/server",
+    VERSION,
+    f"""\
 no Toxiproxy server found; one of these brings it:
   put toxiproxy-server {VERSION} on the PATH (a package, or a binary from github.com/Shopify/toxiproxy/releases)
   copy /toxiproxy out of the container image ghcr.io/shopify/toxiproxy, as toxiproxy-server
-  install Go: it is then built here once"""
+  install Go: it is then built here once""",
+)
 
 #: Seconds one call to the server may take, and the removal of a toxic.
 DEADLINE: Final = 5.0
 REMOVAL: Final = 27.0
-#: Seconds the server may take to be built.
-_BUILDING: Final = 300.0
-
-
-class NoToxiproxy(Exception):
-    """There is no server to run; the text is the remedy."""
 
 
 class NotChanged(Exception):
     """The server did not do what it was told."""
-
-
-def cache_directory() -> Path:
-    """Where what was built once is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventsvc"
-
-
-def find_toxiproxy(build: Callable[[Path], None] | None = None) -> str:
-    """
-    The path of the server: on the PATH, or built before, or built now.
-
-    @param build: puts a binary called C{server} into a directory.
-    @raise NoToxiproxy: there is none and none can be built.
-    """
-    path = shutil.which("toxiproxy-server")
-    if path is not None:
-        return path
-    built = cache_directory() / f"toxiproxy-{VERSION}" / "server"
-    if not built.exists():
-        (build or _build)(built.parent)
-    return str(built)
-
-
-def _build(directory: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise NoToxiproxy(REMEDY)
-    directory.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "GOBIN": str(directory)}
-    try:
-        subprocess.run(
-            [go, "install", MODULE], env=environment, capture_output=True, text=True, timeout=_BUILDING, check=True
-        )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise NoToxiproxy(f"{error}\n{str(error.stderr or '')[-1000:]}\n{REMEDY}") from None
 
 
 @attrs.frozen

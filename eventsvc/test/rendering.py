@@ -16,9 +16,14 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from chaos.programs import NotFound, Program
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "eventsvc"
 OVERLAYS = sorted((CHART / "ci").glob("*.yaml"))
+
+#: The version of Kubernetes that it is rendered for.
+KUBERNETES = "1.35"
 
 Object = dict[str, Any]
 
@@ -31,10 +36,27 @@ def find_command(name: str) -> str:
     return found
 
 
+HELM = Program(
+    "helm",
+    "helm.sh/helm/v3/cmd/helm",
+    "v3.20.2",
+    "there is no helm on the PATH, and no Go that could build it",
+)
+
+
+@cache
+def find_helm() -> str:
+    """Where helm is; without it the test is skipped."""
+    try:
+        return HELM.find()
+    except NotFound as remedy:
+        pytest.skip(str(remedy))
+
+
 @cache
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run helm, once for the same arguments; it may fail."""
-    return subprocess.run([find_command("helm"), *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([find_helm(), *arguments], capture_output=True, text=True, timeout=60)
 
 
 def render(
@@ -58,7 +80,7 @@ def _template(
 ) -> subprocess.CompletedProcess[str]:
     more = [f"--values={overlay}"] if overlay else []
     more += [f"--set-json={name}={json.dumps(value)}" for name, value in (values or {}).items()]
-    return helm("template", release, str(chart), "--namespace=here", *more)
+    return helm("template", release, str(chart), "--namespace=here", f"--kube-version={KUBERNETES}", *more)
 
 
 def the(objects: Sequence[Object], kind: str, name: str) -> Object:

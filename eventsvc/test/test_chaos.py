@@ -23,9 +23,10 @@ from chaos.__main__ import SKIPPED, main
 from chaos.evidence import Said
 from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until, watchdog
+from chaos.programs import NotFound
 from chaos.scenario import Must, Scenario, run
 from chaos.scenarios import BY_NAME
-from chaos.toxics import NotChanged, NoToxiproxy, Toxic, Toxics, find_toxiproxy
+from chaos.toxics import TOXIPROXY, VERSION, NotChanged, Toxic, Toxics
 
 # For real: on the real Toxiproxy, or skipped with the words that say how to get it.
 
@@ -33,8 +34,8 @@ from chaos.toxics import NotChanged, NoToxiproxy, Toxic, Toxics, find_toxiproxy
 @pytest.fixture(scope="session")
 def toxiproxy() -> str:
     try:
-        return find_toxiproxy()
-    except NoToxiproxy as remedy:
+        return TOXIPROXY.find()
+    except NotFound as remedy:
         pytest.skip(str(remedy))
 
 
@@ -135,21 +136,32 @@ def test_the_server_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.
     binary = tmp_path / "toxiproxy-server"
     binary.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_toxiproxy() == str(binary)
+    assert TOXIPROXY.find() == str(binary)
 
 
 def test_the_server_is_built_once_into_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[Path] = []
-
-    def build(directory: Path) -> None:
-        built.append(directory)
-        directory.mkdir(parents=True)
-        (directory / "server").touch()
-
-    monkeypatch.setenv("PATH", "")
+    go = tmp_path / "go"
+    go.write_text('#!/bin/sh\necho "$*" >> "$XDG_CACHE_HOME/built"\n: > "$GOBIN/server"\n')
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert find_toxiproxy(build) == find_toxiproxy(build) == str(built[0] / "server")
-    assert len(built) == 1
+    found = TOXIPROXY.find()
+    assert TOXIPROXY.find() == found
+    assert Path(found).exists()
+    built = (tmp_path / "built").read_text()
+    assert built == f"install github.com/Shopify/toxiproxy/v2/cmd/server@{VERSION}\n"
+
+
+def test_a_server_that_cannot_be_built_is_told_of_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\necho no such module >&2; exit 1\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(NotFound, match=r"(?s)no such module.*on the PATH"):
+        TOXIPROXY.find()
 
 
 def test_without_a_server_the_suite_says_how_to_get_one_and_is_no_success(

@@ -23,6 +23,7 @@ from eventsvc.settings import ROLES, read, rows
 from eventsvc.test.custom_resources import SCHEMAS
 from eventsvc.test.rendering import (
     CHART,
+    KUBERNETES,
     OVERLAYS,
     ROOT,
     Object,
@@ -36,9 +37,6 @@ from eventsvc.test.rendering import (
     the,
 )
 
-#: The version of Kubernetes whose schemas are used.
-KUBERNETES = "1.35"
-
 #: Settings that the chart itself sees to.
 SET_BY_CHART = {
     *("REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB", "REDIS_TLS", "REDIS_TLS_CA"),
@@ -50,7 +48,7 @@ overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.st
 
 @overlays
 def test_helm_finds_no_fault(overlay: Path) -> None:
-    done = helm("lint", "--strict", str(CHART), f"--values={overlay}")
+    done = helm("lint", "--strict", f"--kube-version={KUBERNETES}", str(CHART), f"--values={overlay}")
     assert done.returncode == 0, done.stdout
 
 

@@ -1,0 +1,77 @@
+"""
+Programs in Go that the tests need: found, or built once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+#: Seconds one may take to be built.
+_BUILDING: Final = 600.0
+
+
+class NotFound(Exception):
+    """There is no such program, and none can be built; the text is the remedy."""
+
+
+def cache_directory() -> Path:
+    """Where what was built once is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventsvc"
+
+
+@attrs.frozen
+class Program:
+    """
+    A program that people have on their PATH, or Go builds.
+
+    @ivar package: its import path.
+    @ivar remedy: what else brings it.
+    """
+
+    name: str
+    package: str
+    version: str
+    remedy: str
+
+    def find(self) -> str:
+        """
+        Its path: on the PATH, or built before, or built now.
+
+        @raise NotFound: there is none and none can be built.
+        """
+        path = shutil.which(self.name)
+        if path is not None:
+            return path
+        directory = cache_directory() / f"{self.name}-{self.version}"
+        built = directory / self.package.rpartition("/")[2]
+        if not built.exists():
+            self._build(directory, built)
+        return str(built)
+
+    def _build(self, directory: Path, built: Path) -> None:
+        go = shutil.which("go")
+        if go is None:
+            raise NotFound(self.remedy)
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if built.exists():
+                return  # by another process, meanwhile
+            try:
+                subprocess.run(
+                    [go, "install", f"{self.package}@{self.version}"],
+                    env={**os.environ, "GOBIN": str(directory)},
+                    capture_output=True,
+                    text=True,
+                    timeout=_BUILDING,
+                    check=True,
+                )
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                raise NotFound(f"{error}\n{str(error.stderr or '')[-1000:]}\n{self.remedy}") from None
