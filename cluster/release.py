@@ -57,8 +57,9 @@ class Release:
         """Where the producers are for whoever is in the cluster."""
         return f"http://{self.prefix}event-producer-svc:8080"
 
-    def _of(self, *roles: str) -> list[str]:
-        return [f"deployment/{self.prefix}event-{role}" for role in roles or ("producer", "consumer")]
+    @property
+    def _services(self) -> list[str]:
+        return [f"deployment/{self.prefix}event-{role}" for role in ("producer", "consumer")]
 
     def _selector(self, part: str) -> str:
         if part == "redis":
@@ -77,7 +78,7 @@ class Release:
 
     def settle(self) -> None:
         """Wait until all pods that should be there are, and no other."""
-        for what in (*self._of(), f"statefulset/{self.prefix}redis-master"):
+        for what in (*self._services, f"statefulset/{self.prefix}redis-master"):
             self.namespace.kubectl("rollout", "status", what, "--timeout=120s")
         wait_until("no pod is ending", lambda: not any(map(self._ending, ("redis", "producer", "consumer"))), 120)
 
@@ -105,11 +106,14 @@ class Release:
 
     def roll(self) -> None:
         """Replace all producers and consumers, one after the other."""
-        self.namespace.kubectl("rollout", "restart", *self._of())
+        self.namespace.kubectl("rollout", "restart", *self._services)
 
     def scale(self, replicas: int) -> None:
-        """Have so many producers, and so many consumers."""
-        self.namespace.kubectl("scale", *self._of(), f"--replicas={replicas}")
+        """Have so many producers, and so many consumers; at the end there are as many as before."""
+        for what in self._services:
+            before = self.namespace.get(what)["spec"]["replicas"]
+            self._held.callback(self.namespace.kubectl, "scale", what, f"--replicas={before}")
+        self.namespace.kubectl("scale", *self._services, f"--replicas={replicas}")
         self.settle()
 
     def upgrade(self, name: str, tag: str) -> None:
