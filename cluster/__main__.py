@@ -66,7 +66,12 @@ def _try(namespace: Namespace, options: argparse.Namespace) -> None:
 def _try_release(namespace: Namespace, repeat: int) -> None:
     """From its installation to its end."""
     print(f"first 200 {_install(namespace):.1f} s after helm install", flush=True)
-    print(namespace.helm("test", RELEASE, "--logs"), flush=True)
+    begin = time.monotonic()
+    try:
+        namespace.helm("test", RELEASE)
+    except Failed as problem:
+        raise Failed(f"{problem}\n{namespace.kubectl('logs', 'event-test')}") from None
+    print(f"helm test passed in {time.monotonic() - begin:.0f} s", flush=True)
     namespace.kubectl("apply", "--filename", _ROLE)
     for number in range(repeat):
         _robot(namespace, f"robustness-{number + 1}", "robustness.robot", user=USER)

@@ -29,7 +29,7 @@ def run(*command: str, input: str | None = None) -> str:
     """
     done = subprocess.run(command, input=input, capture_output=True, text=True)
     if done.returncode:
-        raise Failed(f"{' '.join(command)[:200]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        raise Failed(f"{' '.join(command)[:200]} ended with {done.returncode}: {(done.stderr + done.stdout).strip()}")
     return done.stdout
 
 
