@@ -15,8 +15,8 @@ import attrs
 import msgspec
 
 from chaos.deployment import Deployment, Plan
-from chaos.faults import Fault, Killed, Restarted
 from chaos.evidence import Evidence, gather
+from chaos.faults import Fault, Killed, Restarted
 from chaos.process import NotInTime, wait_until
 from chaos.workload import Load
 

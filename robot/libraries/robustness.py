@@ -18,6 +18,7 @@ from robot.api.deco import keyword, library
 
 from chaos.charts import charts
 from chaos.evidence import Evidence, Said, doubts
+from chaos.process import raise_file_limit
 from chaos.report import ledger
 from chaos.scenario import run
 from chaos.scenarios import BY_NAME
@@ -130,6 +131,7 @@ class robustness:
         """Run a scenario of the chaos suite, with Toxiproxy on every link."""
         if not self.local:
             raise SkipExecution("Toxiproxy stands between processes of this machine, and not in a cluster.")
+        raise_file_limit()
         done = run(BY_NAME[name], self.seed, Path(directory) / f"{name}-{self.seed}")
         logger.info(f"{done.scenario.what}\nAgain: {done.command}")
         _tell(done.verdict, done.evidence, done.began[1])
