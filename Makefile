@@ -2,14 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of the Robot suites: where the system is, and more of their options.
+TARGET ?= local
+ROBOT ?=
 
-.PHONY: help demo test bench chaos cluster-test clean
+.PHONY: help demo test bench chaos robot cluster-test clean
 
 help:
 	@echo "make demo   run everything in one process, with a server of its own"
 	@echo "make test   run all checks and tests"
 	@echo "make bench  measure it beside its peers, and write docs/benchmarks.md"
 	@echo "make chaos  break it in every way at hand, and judge what came of it"
+	@echo "make robot  run the Robot suites on this machine; with TARGET=cluster, on a release in a cluster"
 	@echo "make cluster-test  install it on the cluster of kubectl's context, and break it there"
 	@echo "make clean  remove what the two have made"
 
@@ -35,7 +39,12 @@ chaos: $(VENV)/made
 	@$(BIN)/python -m chaos run --repeat 3 --report build/chaos
 	@$(BIN)/python -m chaos self-test --report build/chaos-self-test
 
+robot: $(VENV)/made
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,robot]'
+	@$(BIN)/python -m robot --outputdir build/robot --variable TARGET:$(TARGET) $(ROBOT) robot
+
 cluster-test: $(VENV)/made
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,robot]'
 	@$(BIN)/python -m cluster
 
 clean:

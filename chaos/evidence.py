@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from calendar import timegm
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -148,42 +148,81 @@ def doubts(evidence: Evidence, signs: Sequence[Sign]) -> Sequence[str]:
 
 def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], drained: bool) -> Evidence:
     """Read what a run left behind; Redis must still be there."""
-    with deployment.redis() as client, client.pipeline() as moment:
-        moment.xrange(STREAM)
-        moment.xrange(DEAD)
-        moment.xinfo_groups(STREAM)
-        moment.xpending_range(STREAM, GROUP, "-", "+", 1_000_000)
-        stored, letters, groups, pending = moment.execute()
+    with deployment.redis() as client:
+        kept = read_redis(client, recorded=deployment.recorded)
     # After that: what is acknowledged by then has been logged.
     lines = sorted(
         (line for name in (*deployment.producers, *deployment.consumers) for line in read_log(deployment, name)),
         key=lambda line: line.at,
     )
-    entries = {**deployment.recorded, **dict(stored)}
-    [last] = [_place(group["last-delivered-id"]) for group in groups if group["name"] == GROUP.encode()]
+    history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
+    history = attrs.evolve(history, wiped=deployment.wiped)
+    return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
+
+
+@attrs.frozen
+class Kept:
+    """
+    What Redis had at one moment.
+
+    @ivar entries: the stream, with what was read along.
+    @ivar pending: ids of entries, and for how many seconds each has been.
+    @ivar last: where the group has read to.
+    """
+
+    entries: Mapping[bytes, dict[bytes, bytes]]
+    dead: Collection[bytes]
+    pending: Mapping[bytes, float]
+    last: bytes
+
+
+def read_redis(client: Any, since: str = "-", recorded: Mapping[bytes, dict[bytes, bytes]] = {}) -> Kept:
+    """
+    Read the stream and what belongs to it.
+
+    @param since: from which entry on.
+    @param recorded: entries that may be trimmed by now.
+    """
+    with client.pipeline() as moment:
+        moment.xrange(STREAM, since)
+        moment.xrange(DEAD)
+        moment.xinfo_groups(STREAM)
+        moment.xpending_range(STREAM, GROUP, "-", "+", 1_000_000)
+        stored, letters, groups, pending = moment.execute()
+    [last] = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
     rests = {row["message_id"]: row["time_since_delivered"] / 1000 for row in pending}
-    dead = {fields[b"id"] for _, fields in letters}
-    events = {id: _read(id, fields) for id, fields in sorted(entries.items(), key=lambda entry: _place(entry[0]))}
+    return Kept({**recorded, **dict(stored)}, {fields[b"id"] for _, fields in letters}, rests, last)
+
+
+def tell(
+    kept: Kept, attempts: Sequence[Op], lines: Sequence[Line], fault: tuple[float, float], drained: bool, now: float
+) -> History:
+    """
+    What is to be judged.
+
+    @param lines: the logs of all services, in the order of time.
+    @param now: when Redis was read.
+    """
+    order = sorted(kept.entries.items(), key=lambda entry: _place(entry[0]))
+    events = {id: _read(id, fields) for id, fields in order}
     known = {id: event.id for id, event in events.items() if event is not None}
-    attempts = read_ops(ops)
-    attempts += [
+    foreign = [
         Op("foreign", number, event.description, *fault, "ok", event.id)
         for number, event in enumerate(event for event in events.values() if event is not None and event.id < 0)
     ]
-    quiet = time.monotonic() - max([fault[1], *(line.at for line in lines if line.id is not None)])
-    history = History(
-        ops=attempts,
+    quiet = now - max([fault[1], *(line.at for line in lines if line.id is not None)])
+    unread = [id for id in known if _place(id) > _place(kept.last)]
+    return History(
+        ops=[*attempts, *foreign],
         stream=[event for event in events.values() if event is not None],
         handled=[line.id for line in lines if line.id is not None],
-        dead=[known[id] for id in dead if id in known],
-        pending={known[id]: min(rest, quiet) for id, rest in rests.items() if id in known},
-        waiting={known[id]: min([quiet, *rests.values()]) for id, _ in stored if id in known and _place(id) > last},
+        dead=[known[id] for id in kept.dead if id in known],
+        pending={known[id]: min(rest, quiet) for id, rest in kept.pending.items() if id in known},
+        waiting={known[id]: min([quiet, *kept.pending.values()]) for id in unread},
         drained=drained,
         fault=fault,
-        wiped=deployment.wiped,
         alarms=sum(words in line.message for line in lines for words in _ALARMS),
     )
-    return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
 
 
 def _read(id: bytes, fields: dict[bytes, bytes]) -> Notification | None:
@@ -214,8 +253,16 @@ def read_ops(path: Path) -> list[Op]:
 
 def read_log(deployment: Deployment, name: str) -> Iterator[Line]:
     """The JSON lines of a service, in order; the last may have been cut by its end."""
-    offset = time.time() - time.monotonic()
-    for text in deployment.processes[name].out.read_bytes().splitlines():
+    return parse_log(deployment.processes[name].out.read_bytes(), name, time.time() - time.monotonic())
+
+
+def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
+    """
+    The JSON lines of a service, in order; the last may have been cut.
+
+    @param offset: what the time of day has more than that of the attempts.
+    """
+    for text in log.splitlines():
         try:
             line: dict[str, Any] = msgspec.json.decode(text)
         except msgspec.DecodeError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -50,6 +51,12 @@ def wait_until(what: Callable[[], T], name: str, patience: float = PATIENCE) -> 
             raise NotInTime(f"not within {patience:g} s: {name}")
         time.sleep(0.02)
     return answer
+
+
+def raise_file_limit() -> None:
+    """Many requests wait at once, each on a connection of its own that passes a proxy."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ mend, drain, judge.
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -165,8 +164,7 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
 
 
 def _break(scenario: Scenario, seed: int, deployment: Deployment) -> Evidence:
-    workload = _begin_load(scenario, seed, deployment)
-    wait_until(lambda: workload.says(_OK, 20), "the first events are stored")
+    workload = deployment.start_load(msgspec.structs.replace(scenario.load, seed=seed), scenario.direct)
     deployment.wait(scenario.before)
     begin = time.monotonic()
     _pulse(scenario, Random(seed), deployment)
@@ -180,24 +178,6 @@ def _break(scenario: Scenario, seed: int, deployment: Deployment) -> Evidence:
     drained = not unfit and _drain(deployment)
     evidence = gather(deployment, workload.out, (begin, end), drained)
     return attrs.evolve(evidence, history=attrs.evolve(evidence.history, unfit=unfit))
-
-
-def _begin_load(scenario: Scenario, seed: int, deployment: Deployment) -> Process:
-    ports = [
-        deployment.ports[name] if scenario.direct else deployment.links[f"client-{name}"]
-        for name in deployment.producers
-    ]
-    urls = [f"http://127.0.0.1:{port}" for port in ports]
-    load = msgspec.json.encode(msgspec.structs.replace(scenario.load, seed=seed)).decode()
-    workload = Process(
-        "workload",
-        [sys.executable, "-m", "chaos.workload", load, *urls],
-        deployment.directory,
-        deployment.processes["producer-1"].environment,
-    )
-    deployment.processes["workload"] = workload
-    workload.start()
-    return workload
 
 
 def _pulse(scenario: Scenario, random: Random, deployment: Deployment) -> None:

@@ -1,20 +1,27 @@
 """
-C{python -m cluster}: images, installation, helm test, faults under load,
-upgrade, and uninstallation of which nothing is left.
+C{python -m cluster}: images, installation, helm test, the Robot suites that
+delete pods under load, upgrade, and uninstallation of which nothing is left.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from cluster.commands import Failed, Namespace, run, wait_until
-from cluster.faults import CHART, FAULTS, RELEASE, URL, Fault, try_out
-from cluster.images import build, load
+from cluster.images import NEXT_TAG, ROOT, build, load
+from cluster.release import CHART
+
+RELEASE: Final = "demo"
+#: Who the suites act as: somebody who has the rights of robot/role.yaml alone.
+USER: Final = "robot"
+_ROLE: Final = str(ROOT / "robot" / "role.yaml")
+_URL: Final = "http://event-producer-svc:8080"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,10 +29,11 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     namespace = Namespace(options.namespace)
     try:
-        return _try(namespace, options)
+        _try(namespace, options)
     except Failed as problem:
         print(f"failed: {problem}", file=sys.stderr)
         return 1
+    return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -35,13 +43,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--namespace", default="eventsvc-test", help="made for it; default %(default)s")
     parser.add_argument("--keep", action="store_true", help="leave all as it is if something fails")
     parser.add_argument("--no-images", action="store_true", help="the images are on the nodes already")
-    parser.add_argument("--fault", action="append", choices=[fault.name for fault in FAULTS], help="only these")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="all faults N times")
-    parser.add_argument("--rate", type=float, default=50.0, help="events per second; default %(default)s")
+    parser.add_argument("--repeat", type=int, default=2, metavar="N", help="break it all N times; default %(default)s")
     return parser.parse_args(arguments)
 
 
-def _try(namespace: Namespace, options: argparse.Namespace) -> int:
+def _try(namespace: Namespace, options: argparse.Namespace) -> None:
     if not options.no_images:
         begin = time.monotonic()
         load(build())
@@ -49,53 +55,52 @@ def _try(namespace: Namespace, options: argparse.Namespace) -> int:
     run("kubectl", "create", "namespace", namespace.name)
     run("kubectl", "label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=restricted")
     try:
-        broken = _try_release(namespace, options)
+        _try_release(namespace, options.repeat)
     except BaseException:
         if not options.keep:
             run("kubectl", "delete", "namespace", namespace.name)
         raise
     run("kubectl", "delete", "namespace", namespace.name)
-    return int(broken > 0)
 
 
-def _try_release(namespace: Namespace, options: argparse.Namespace) -> int:
-    """From its installation to its end; how many faults it did not stand."""
+def _try_release(namespace: Namespace, repeat: int) -> None:
+    """From its installation to its end."""
     print(f"first 200 {_install(namespace):.1f} s after helm install", flush=True)
-    namespace.helm("test", RELEASE)
-    print("helm test passed", flush=True)
-    broken = sum(not _try_fault(namespace, fault, options.rate) for fault in _faults(options))
+    begin = time.monotonic()
+    try:
+        namespace.helm("test", RELEASE)
+    except Failed as problem:
+        raise Failed(f"{problem}\n{namespace.kubectl('logs', 'event-test')}") from None
+    print(f"helm test passed in {time.monotonic() - begin:.0f} s", flush=True)
+    namespace.kubectl("apply", "--filename", _ROLE)
+    for number in range(repeat):
+        _robot(namespace, f"robustness-{number + 1}", "robustness.robot", user=USER)
+    _robot(namespace, "upgrade", "upgrade.robot")
+    namespace.kubectl("delete", "--filename", _ROLE)
     namespace.helm("uninstall", RELEASE, "--wait")
     wait_until("nothing is left", lambda: not left(namespace), 120)
     print("uninstalled, and nothing is left", flush=True)
-    return broken
 
 
 def _install(namespace: Namespace) -> float:
     """Install, and give the seconds until an event is answered 200."""
     begin = time.monotonic()
-    namespace.helm("install", RELEASE, CHART, "--set", "consumer.settings.REDIS_CLAIM_IDLE=5")
+    namespace.helm("install", RELEASE, str(CHART), "--set", "consumer.settings.REDIS_CLAIM_IDLE=5")
     # Asked from a producer's own pod, as one must be somewhere in the cluster.
-    ask = f"from urllib.request import urlopen; urlopen('{URL}/event', b'{{\"description\": \"first\"}}', 5)"
-    wait_until("a 200", lambda: namespace.exec("deployment/event-producer", "python", "-c", f"{ask}; print(200)"), 120)
+    ask = f"from urllib.request import urlopen; urlopen('{_URL}/event', b'{{\"description\": \"first\"}}', 5)"
+    command = ("exec", "deployment/event-producer", "--", "python", "-c", f"{ask}; print(200)")
+    wait_until("a 200", lambda: namespace.kubectl(*command), 120)
     return time.monotonic() - begin
 
 
-def _faults(options: argparse.Namespace) -> Sequence[Fault]:
-    repeat: int = options.repeat
-    return [fault for fault in FAULTS if not options.fault or fault.name in options.fault] * repeat
-
-
-def _try_fault(namespace: Namespace, fault: Fault, rate: float) -> bool:
-    """Whether everything held."""
-    begin = time.monotonic()
-    try:
-        verdict = try_out(namespace, fault, rate, random.SystemRandom().randrange(10**6))
-    except Failed as problem:
-        raise Failed(f"{fault.name}: {problem}") from None
-    words = verdict.describe().replace("\n", "; ")
-    took = time.monotonic() - begin
-    print(f"{fault.name}: {words}; longest silence {verdict.silence:.1f} s ({took:.0f} s)", flush=True)
-    return verdict.held
+def _robot(namespace: Namespace, name: str, suite: str, user: str = "") -> None:
+    """Run a suite, which says what it does."""
+    variables = {"TARGET": "cluster", "NAMESPACE": namespace.name, "RELEASE": RELEASE, "TAG": NEXT_TAG, "AS": user}
+    command = [sys.executable, "-m", "robot", "--outputdir", f"build/cluster/{name}", "--name", name]
+    for variable, value in variables.items():
+        command += ["--variable", f"{variable}:{value}"]
+    if subprocess.run([*command, f"robot/{suite}"], cwd=ROOT).returncode:
+        raise Failed(f"{name}: see build/cluster/{name}/log.html")
 
 
 def left(namespace: Namespace) -> list[str]:

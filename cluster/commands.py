@@ -5,9 +5,11 @@ The commands that do the work: kubectl, helm, and those that make images.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import attrs
@@ -27,7 +29,7 @@ def run(*command: str, input: str | None = None) -> str:
     """
     done = subprocess.run(command, input=input, capture_output=True, text=True)
     if done.returncode:
-        raise Failed(f"{' '.join(command)[:200]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        raise Failed(f"{' '.join(command)[:200]} ended with {done.returncode}: {(done.stderr + done.stdout).strip()}")
     return done.stdout
 
 
@@ -51,19 +53,24 @@ def wait_until(what: str, is_so: Callable[[], T], patience: float) -> T:
         time.sleep(0.2)
 
 
-def lines(text: str) -> list[str]:
-    """The lines of an output; events may hold what Python takes for the end of one."""
-    return text.removesuffix("\n").split("\n")
-
-
 @attrs.frozen
 class Namespace:
-    """One namespace of the current context."""
+    """
+    One namespace of the current context.
+
+    @ivar user: who kubectl is to act as; empty: as the context says.
+    """
 
     name: str
+    user: str = ""
+
+    def command(self, *arguments: str) -> list[str]:
+        """A command of kubectl."""
+        acting = ["--as", self.user] if self.user else []
+        return ["kubectl", "--namespace", self.name, *acting, *arguments]
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
-        return run("kubectl", "--namespace", self.name, *arguments, input=input)
+        return run(*self.command(*arguments), input=input)
 
     def helm(self, *arguments: str) -> str:
         return run("helm", "--namespace", self.name, *arguments)
@@ -72,9 +79,21 @@ class Namespace:
         """What there is, as the API tells it."""
         return json.loads(self.kubectl("get", *arguments, "--output", "json"))
 
-    def pods(self, selector: str) -> list[str]:
-        """Names of the pods there are, those that end included."""
-        return [pod["metadata"]["name"] for pod in self.get("pods", "--selector", selector)["items"]]
+    @contextmanager
+    def forwarded(self, what: str, port: int) -> Iterator[int]:
+        """
+        A port of this machine that leads to one of a pod.
 
-    def exec(self, pod: str, *command: str) -> str:
-        return self.kubectl("exec", pod, "--", *command)
+        @raise Failed: there is no such pod, or it is not ready.
+        """
+        command = self.command("port-forward", what, f":{port}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                assert process.stdout is not None
+                said = process.stdout.readline()
+                found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+)", said)
+                if found is None:
+                    raise Failed(f"kubectl port-forward {what}: {said.strip()}")
+                yield int(found[1])
+            finally:
+                process.terminate()

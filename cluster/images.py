@@ -22,6 +22,7 @@ NEXT_TAG: Final = "0.1.0-next"
 EVENTSVC: Final = "localhost/eventsvc"
 REDIS: Final = "localhost/eventsvc-redis"
 REDIS_TAG: Final = "1"
+ROBOT: Final = "localhost/eventsvc-robot"
 
 
 def build() -> Sequence[str]:
@@ -34,10 +35,12 @@ def build() -> Sequence[str]:
     command = shlex.split(os.environ.get("BUILD_IMAGE") or _builder())
     service = [*command, *_base("BASE_IMAGE"), "--file", str(ROOT / "containers/eventsvc/Dockerfile")]
     redis = [*command, *_base("REDIS_BASE_IMAGE")]
-    names = [f"{EVENTSVC}:{TAG}", f"{EVENTSVC}:{NEXT_TAG}", f"{REDIS}:{REDIS_TAG}"]
+    robot = [*command, *_base("BASE_IMAGE"), "--file", str(ROOT / "containers/robot/Dockerfile")]
+    names = [f"{EVENTSVC}:{TAG}", f"{EVENTSVC}:{NEXT_TAG}", f"{REDIS}:{REDIS_TAG}", f"{ROBOT}:{TAG}"]
     run(*service, "--tag", names[0], str(ROOT))
     run(*service, "--label", f"version={NEXT_TAG}", "--tag", names[1], str(ROOT))
     run(*redis, "--tag", names[2], str(ROOT / "containers/redis"))
+    run(*robot, "--tag", names[3], str(ROOT))
     return names
 
 

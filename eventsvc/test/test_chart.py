@@ -119,7 +119,8 @@ def test_an_upgrade_of_the_chart_leaves_redis_alone(tmp_path: Path) -> None:
 def test_every_pod_is_restricted(overlay: Path) -> None:
     for pod in pods(render(overlay=overlay)):
         spec = pod["spec"]
-        assert spec["automountServiceAccountToken"] is False
+        is_test = "helm.sh/hook" in pod["metadata"].get("annotations", {})
+        assert spec["automountServiceAccountToken"] is is_test
         assert spec["enableServiceLinks"] is False, "a Service called redis would set REDIS_PORT"
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["runAsUser"] > 0
@@ -332,12 +333,24 @@ def test_the_alerts_are_those_of_the_operations_guide() -> None:
     assert ours == [(rule["alert"], rule["expr"], rule.get("for")) for rule in documented["rules"]]
 
 
+def test_the_test_may_read_logs_and_nothing_else() -> None:
+    objects = render()
+    assert the(objects, "Role", "event-test")["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    ]
+    assert not [each for each in objects if each["kind"].startswith("Cluster")]
+
+
 def test_the_chart_has_the_version_of_the_package() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == __version__
     for pod in pods(render()):
         for container in pod["spec"]["containers"]:
-            assert container["image"] in (f"localhost/eventsvc:{__version__}", "localhost/eventsvc-redis:1")
+            assert container["image"] in (
+                *(f"localhost/eventsvc{name}:{__version__}" for name in ("", "-robot")),
+                "localhost/eventsvc-redis:1",
+            )
 
 
 def test_the_picture_in_the_docs_shows_what_there_is() -> None:

@@ -5,14 +5,13 @@ The cluster test takes what it is told for what it is.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
 from cluster import images
-from cluster.commands import Failed, Namespace, lines, run, wait_until
-from cluster.evidence import Logs
+from cluster.commands import Failed, Namespace, run, wait_until
+from cluster.logs import Logs
 from eventsvc import __version__
 from eventsvc.test.rendering import CHART
 
@@ -20,6 +19,7 @@ from eventsvc.test.rendering import CHART
 def test_it_installs_the_images_of_the_chart() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert (values["image"]["repository"], __version__) == (images.EVENTSVC, images.TAG)
+    assert values["tests"]["image"]["repository"] == images.ROBOT
     assert (values["redis"]["image"]["repository"], values["redis"]["image"]["tag"]) == (images.REDIS, images.REDIS_TAG)
 
 
@@ -53,13 +53,23 @@ def test_what_does_not_come_is_named_with_the_last_reason() -> None:
         wait_until("a pod", never, 0)
 
 
-def test_a_line_ends_where_the_output_ends_it_and_not_where_an_event_does() -> None:
-    assert lines('{"description":"one \u2028 line"}\nanother\n') == ['{"description":"one \u2028 line"}', "another"]
-
-
 def test_the_logs_of_all_pods_count_but_no_line_that_is_half_written(tmp_path: Path) -> None:
-    line = '{"id":%d,"description":"a \u2028 b","message":"event"}'
-    (tmp_path / "a.log").write_text(f'{{"message":"connected to Redis"}}\n{line % 1}\n{line % 2}\n{{"id":3,"mes')
-    (tmp_path / "b.log").write_text(f"{line % 2}\n")
-    logs: Any = Logs(Namespace("nowhere"), tmp_path)
-    assert list(logs.handled()) == [1, 2, 2]
+    line = '{"time":"2026-01-01T00:00:0%d.5Z","level":"info","id":%d,"description":"a \u2028 b","message":"event"}'
+    (tmp_path / "a.log").write_text(f'{line % (1, 1)}\n{line % (3, 2)}\n{{"id":3,"mes')
+    (tmp_path / "b.log").write_text(f"{line % (2, 2)}\n")
+    logs = Logs(Namespace("nowhere"), "app=it", tmp_path)
+    assert [(each.process, each.id) for each in logs.lines(0.0)] == [("a", 1), ("b", 2), ("a", 2)]
+
+
+def test_kubectl_acts_as_whom_it_is_told() -> None:
+    assert Namespace("here").command("get", "pods") == ["kubectl", "--namespace", "here", "get", "pods"]
+    assert Namespace("here", "robot").command("get") == ["kubectl", "--namespace", "here", "--as", "robot", "get"]
+
+
+def test_a_way_to_nowhere_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\necho no such pod\n")
+    kubectl.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(Failed, match="port-forward pod/it: no such pod"), Namespace("here").forwarded("pod/it", 1):
+        pass

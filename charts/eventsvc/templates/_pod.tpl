@@ -1,6 +1,5 @@
 {{/* What all pods of the release have in common. */}}
 {{- define "eventsvc.podBasics" -}}
-automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:

@@ -1,0 +1,99 @@
+"""
+How the functional suite reaches a release: from outside of the cluster through
+kubectl, or from a pod in it as an ordinary client.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import redis
+import requests
+
+from cluster.release import Release
+from eventsvc.settings import RedisSettings, SimulatorSettings, read
+
+#: Where Kubernetes puts what a pod needs to ask its API.
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_PATIENCE: Final = 10.0
+
+
+@attrs.define(eq=False)
+class Outside:
+    """Through kubectl."""
+
+    release: Release
+    url: str = ""
+    _held: ExitStack = attrs.field(factory=ExitStack, init=False)
+
+    def start(self) -> None:
+        """Make a way to the producers."""
+        service = f"service/{self.release.prefix}event-producer-svc"
+        port = self._held.enter_context(self.release.namespace.forwarded(service, 8080))
+        self.url = f"http://127.0.0.1:{port}"
+
+    def end(self) -> None:
+        self._held.close()
+
+    def redis(self) -> AbstractContextManager[Any]:
+        """A client of another make."""
+        return self.release.redis()
+
+    def consumer_log(self) -> str:
+        """What all consumers there are have written."""
+        selector = f"app={self.release.prefix}event-consumer"
+        return self.release.namespace.kubectl("logs", "--selector", selector, "--tail=-1")
+
+
+@attrs.define(eq=False)
+class InPod:
+    """
+    As a client in the cluster, by the settings of producer and simulator in the
+    environment; the logs through the API of Kubernetes.
+    """
+
+    prefix: str
+    url: str = ""
+
+    def start(self) -> None:
+        producer = read(SimulatorSettings)
+        self.url = f"http://{producer.host}:{producer.port}"
+
+    def end(self) -> None:
+        pass
+
+    def redis(self) -> AbstractContextManager[Any]:
+        """A client of another make."""
+        at = read(RedisSettings)
+        client: AbstractContextManager[Any] = redis.Redis(
+            host=at.host,
+            port=at.port,
+            db=at.database,
+            username=at.username or None,
+            password=at.password or None,
+            ssl=at.tls,
+            ssl_ca_certs=at.tls_ca or None,
+            socket_timeout=_PATIENCE,
+            protocol=2,
+        )
+        return client
+
+    def consumer_log(self) -> str:
+        """What all consumers there are have written."""
+        pods = self._ask("", labelSelector=f"app={self.prefix}event-consumer").json()["items"]
+        return "".join(self._ask(f"/{pod['metadata']['name']}/log").text for pod in pods)
+
+    def _ask(self, path: str, **parameters: str) -> requests.Response:
+        namespace, token = ((_ACCOUNT / name).read_text() for name in ("namespace", "token"))
+        answer = requests.get(
+            f"https://kubernetes.default.svc/api/v1/namespaces/{namespace}/pods{path}",
+            params=parameters,
+            headers={"Authorization": f"Bearer {token}"},
+            verify=str(_ACCOUNT / "ca.crt"),
+            timeout=_PATIENCE,
+        )
+        answer.raise_for_status()
+        return answer

@@ -1,0 +1,176 @@
+"""
+An installed release under load, and what can happen to its pods: through
+kubectl, with no more rights than robot/role.yaml names.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import redis
+
+from chaos.deployment import STREAM, is_drained
+from chaos.evidence import Evidence, read_redis, tell
+from chaos.workload import Load
+from cluster.commands import Failed, Namespace, wait_until
+from cluster.images import ROBOT, ROOT, TAG
+from cluster.load import LoadPod
+from cluster.logs import Logs
+
+CHART: Final = ROOT / "charts" / "eventsvc"
+_AT_ONCE: Final = ("--force", "--grace-period=0")
+_MOMENT: Final = 10.0
+#: Seconds that the clocks of two nodes may differ.
+_SKEW: Final = 0.5
+
+
+@attrs.define(eq=False)
+class Release:
+    """
+    A release of the chart.
+
+    @ivar prefix: its C{fullnameOverride} with a hyphen, or nothing.
+    """
+
+    namespace: Namespace
+    prefix: str = ""
+    image: str = f"{ROBOT}:{TAG}"
+    load: LoadPod = attrs.field(init=False)
+    _logs: Logs | None = attrs.field(default=None, init=False)
+    _held: ExitStack = attrs.field(factory=ExitStack, init=False)
+    #: where the stream ended, and when, before the load began
+    _since: tuple[str, float] = attrs.field(default=("-", 0.0), init=False)
+
+    @load.default
+    def _make_load(self) -> LoadPod:
+        return LoadPod(self.namespace, self.image)
+
+    @property
+    def url(self) -> str:
+        """Where the producers are for whoever is in the cluster."""
+        return f"http://{self.prefix}event-producer-svc:8080"
+
+    @property
+    def _services(self) -> list[str]:
+        return [f"deployment/{self.prefix}event-{role}" for role in ("producer", "consumer")]
+
+    def _selector(self, part: str) -> str:
+        if part == "redis":
+            return f"app.kubernetes.io/name={self.prefix}redis,app.kubernetes.io/component=master"
+        return f"app={self.prefix}event-{part}"
+
+    @contextmanager
+    def redis(self) -> Iterator[Any]:
+        """A client of another make."""
+        data = self.namespace.get("secret", f"{self.prefix}redis")["data"]
+        password = b64decode(data["redis-password"]).decode()
+        with self.namespace.forwarded(f"pod/{self.prefix}redis-master-0", 6379) as port:
+            client = redis.Redis(port=port, password=password, socket_timeout=_MOMENT, protocol=2)
+            with client:
+                yield client
+
+    def settle(self) -> None:
+        """Wait until all pods that should be there are, and no other."""
+        for what in (*self._services, f"statefulset/{self.prefix}redis-master"):
+            self.namespace.kubectl("rollout", "status", what, "--timeout=120s")
+        wait_until("no pod is ending", lambda: not any(map(self._ending, ("redis", "producer", "consumer"))), 120)
+
+    def _ending(self, part: str) -> bool:
+        pods = self.namespace.get("pods", "--selector", self._selector(part))["items"]
+        return any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+    def start(self) -> None:
+        """Wait until it is whole."""
+        self.settle()
+
+    # What may happen.
+
+    def stop_one(self, part: str) -> None:
+        """Delete a pod, in its own time, and wait until it is gone."""
+        self._delete(part)
+
+    def kill_one(self, part: str) -> None:
+        """Delete a pod at once."""
+        self._delete(part, *_AT_ONCE)
+
+    def _delete(self, part: str, *how: str) -> None:
+        pod = self.namespace.get("pods", "--selector", self._selector(part))["items"][0]
+        self.namespace.kubectl("delete", "pod", pod["metadata"]["name"], *how)
+
+    def roll(self) -> None:
+        """Replace all producers and consumers, one after the other."""
+        self.namespace.kubectl("rollout", "restart", *self._services)
+
+    def scale(self, replicas: int) -> None:
+        """Have so many producers, and so many consumers; at the end there are as many as before."""
+        for what in self._services:
+            before = self.namespace.get(what)["spec"]["replicas"]
+            self._held.callback(self.namespace.kubectl, "scale", what, f"--replicas={before}")
+        self.namespace.kubectl("scale", *self._services, f"--replicas={replicas}")
+        self.settle()
+
+    def upgrade(self, name: str, tag: str) -> None:
+        """Let helm install another image."""
+        self.namespace.helm("upgrade", name, str(CHART), "--reuse-values", "--set", f"image.tag={tag}", "--wait")
+
+    # The load, and what came of it.
+
+    def start_load(self, load: Load) -> None:
+        """Begin to post events."""
+        with self.redis() as client:
+            newest = client.xinfo_stream(STREAM)["last-generated-id"].decode()
+        directory = self._held.enter_context(tempfile.TemporaryDirectory(prefix="eventsvc-logs-"))
+        services = f"app in ({self.prefix}event-producer,{self.prefix}event-consumer)"
+        self._logs = Logs(self.namespace, services, Path(directory))
+        self._held.callback(self._logs.stop)
+        self._logs.start()
+        self._held.callback(self.load.remove)
+        self.load.start(load, self.url)
+        self._since = f"({newest}", min(op.invoked for op in self.load.ops())
+
+    def now(self) -> float:
+        """The time of the attempts."""
+        return self.load.clock()[1]
+
+    def stop_load(self, fault: tuple[float, float]) -> Evidence:
+        """End it, wait until all is handled, and gather what was seen."""
+        assert self._logs is not None
+        day, attempts = self.load.clock()
+        offset = day - attempts
+        since, began = self._since
+        self.load.stop()
+        drained = True
+        try:
+            wait_until("all events are handled", self._is_drained, 60)
+        except Failed:
+            drained = False  # the judge says so
+        with self.redis() as client:
+            kept, now = read_redis(client, since), time.time() - offset
+        logs, ops = self._logs, self.load.ops()
+
+        def look() -> Evidence:
+            lines = [line for line in logs.lines(offset) if line.at >= began - _SKEW]
+            return Evidence(history=tell(kept, ops, lines, fault, drained, now), lines=lines, fault=fault)
+
+        with suppress(Failed):  # the judge says which event nobody handled
+            wait_until("the logs have all events", lambda: _all_handled(look()), 15)
+        return look()
+
+    def _is_drained(self) -> bool:
+        with self.redis() as client:
+            return is_drained(client)
+
+    def end(self) -> None:
+        """Leave nothing of the load, and the release as it is."""
+        self._held.close()
+
+
+def _all_handled(evidence: Evidence) -> bool:
+    return {event.id for event in evidence.history.stream} <= set(evidence.history.handled or ())
