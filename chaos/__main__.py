@@ -14,8 +14,8 @@ from typing import Final
 
 from chaos.jobs import Job, carry_out
 from chaos.planted import BUGS
-from chaos.programs import NotFound
 from chaos.process import raise_file_limit
+from chaos.programs import NotFound
 from chaos.report import summary, write
 from chaos.scenario import Run
 from chaos.scenarios import BY_NAME, SCENARIOS
