@@ -58,8 +58,8 @@ def write(path: Path, text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default all")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each benchmark (default 5)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a round (default 4)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of each benchmark (default 9)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round (default 2)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this document")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
