@@ -1,5 +1,5 @@
 """
-Benchmark of the way back: from Redis accepting connections to the first 200.
+Benchmark of the way back: from the first command Redis answers to the first 200.
 """
 
 from __future__ import annotations

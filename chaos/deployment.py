@@ -23,11 +23,15 @@ import redis
 import requests
 
 import chaos
-from chaos.process import EndedByItself, Process, stable_port, wait_until
+from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until
 from chaos.toxics import TOXIPROXY, Toxics
 from chaos.workload import Load
 from eventsvc.embedded import server_command
 
+#: Seconds that all entries may take to be acknowledged at the end.
+DRAIN: Final = 30.0
+#: What the load writes of an attempt that was answered 200.
+OK: Final = '"outcome":"ok"'
 STREAM: Final = "NotificationStream"
 DEAD: Final = "{NotificationStream}:dead"
 GROUP: Final = "demo_consumer_group"
@@ -250,7 +254,7 @@ class Deployment:
             self.processes["producer-1"].environment,
         )
         workload.start()
-        wait_until(lambda: workload.says('"outcome":"ok"', 20), "the first events are stored")
+        wait_until(lambda: workload.says(OK, 20), "the first events are stored")
         return workload
 
     def links_of(self, beginning: str) -> list[str]:
@@ -298,8 +302,18 @@ class Deployment:
                 sums[f"redis_{command.removeprefix('cmdstat_')}"] = counts["calls"]
         return sums
 
-    def is_drained(self) -> bool:
-        """Whether the group was given all there is and has acknowledged it."""
+    def drain(self) -> bool:
+        """Wait until all is acknowledged; say if it came to that."""
+        try:
+            wait_until(self._is_drained, "all is acknowledged", DRAIN)
+        except NotInTime as problem:
+            self.note(str(problem))
+            return False
+        self.record()
+        self.note("all is acknowledged")
+        return True
+
+    def _is_drained(self) -> bool:
         self.check()
         with self.redis() as client:
             return is_drained(client)

@@ -18,7 +18,7 @@ import msgspec
 from redis import RedisError
 from requests import RequestException
 
-from chaos.deployment import Deployment, Plan
+from chaos.deployment import OK, Deployment, Plan
 from chaos.evidence import Evidence, Sign, doubts, gather
 from chaos.faults import Fault
 from chaos.planted import BUGS
@@ -28,13 +28,10 @@ from chaos.workload import Load
 from eventsvc import history
 from eventsvc.history import History, Verdict, check
 
-#: Seconds that all entries may take to be acknowledged at the end.
-DRAIN: Final = 30.0
 #: Seconds after which a scenario is given up.
 DEADLINE: Final = 200.0
 #: What is seen of a run that was given up.
 _NOTHING: Final = History(ops=(), stream=())
-_OK: Final = '"outcome":"ok"'
 
 
 @attrs.frozen(kw_only=True)
@@ -175,7 +172,7 @@ def _break(scenario: Scenario, seed: int, deployment: Deployment) -> Evidence:
     deployment.wait(end + scenario.after - time.monotonic())
     workload.end(signal.SIGTERM)
     deployment.note("the load has ended")
-    drained = not unfit and _drain(deployment)
+    drained = not unfit and deployment.drain()
     evidence = gather(deployment, workload.out, (begin, end), drained)
     return attrs.evolve(evidence, history=attrs.evolve(evidence.history, unfit=unfit))
 
@@ -196,11 +193,11 @@ def _recover(within: float, workload: Process, deployment: Deployment) -> Mappin
 
     @return: those that still are not, and after how many seconds.
     """
-    mended, stored = time.monotonic(), workload.count(_OK)
+    mended, stored = time.monotonic(), workload.count(OK)
 
     def all_is_well() -> bool:
         with suppress(RequestException):  # it may still be starting
-            return workload.says(_OK, stored + 1) and not deployment.unready()
+            return workload.says(OK, stored + 1) and not deployment.unready()
         return False
 
     try:
@@ -212,14 +209,3 @@ def _recover(within: float, workload: Process, deployment: Deployment) -> Mappin
             deployment.check_link(name)
         return dict.fromkeys(unfit, time.monotonic() - mended)
     return {}
-
-
-def _drain(deployment: Deployment) -> bool:
-    try:
-        wait_until(deployment.is_drained, "all is acknowledged", DRAIN)
-    except NotInTime as problem:
-        deployment.note(str(problem))
-        return False
-    deployment.record()
-    deployment.note("all is acknowledged")
-    return True

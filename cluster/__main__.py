@@ -15,13 +15,12 @@ from typing import Final
 
 from cluster.commands import Failed, Namespace, run, wait_until
 from cluster.images import NEXT_TAG, ROOT, build, load
-from cluster.release import CHART
+from cluster.release import CHART, Release
 
 RELEASE: Final = "demo"
 #: Who the suites act as: somebody who has the rights of robot/role.yaml alone.
 USER: Final = "robot"
 _ROLE: Final = str(ROOT / "robot" / "role.yaml")
-_URL: Final = "http://event-producer-svc:8080"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -87,7 +86,8 @@ def _install(namespace: Namespace) -> float:
     begin = time.monotonic()
     namespace.helm("install", RELEASE, str(CHART), "--set", "consumer.settings.REDIS_CLAIM_IDLE=5")
     # Asked from a producer's own pod, as one must be somewhere in the cluster.
-    ask = f"from urllib.request import urlopen; urlopen('{_URL}/event', b'{{\"description\": \"first\"}}', 5)"
+    url = f"{Release(namespace).url}/event"
+    ask = f"from urllib.request import urlopen; urlopen('{url}', b'{{\"description\": \"first\"}}', 5)"
     command = ("exec", "deployment/event-producer", "--", "python", "-c", f"{ask}; print(200)")
     wait_until("a 200", lambda: namespace.kubectl(*command), 120)
     return time.monotonic() - begin

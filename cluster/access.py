@@ -44,7 +44,7 @@ class Outside:
 
     def consumer_log(self) -> str:
         """What all consumers there are have written."""
-        selector = f"app={self.release.prefix}event-consumer"
+        selector = self.release.selector("consumer")
         return self.release.namespace.kubectl("logs", "--selector", selector, "--tail=-1")
 
 

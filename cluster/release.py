@@ -61,7 +61,8 @@ class Release:
     def _services(self) -> list[str]:
         return [f"deployment/{self.prefix}event-{role}" for role in ("producer", "consumer")]
 
-    def _selector(self, part: str) -> str:
+    def selector(self, part: str) -> str:
+        """The labels of the pods of a part."""
         if part == "redis":
             return f"app.kubernetes.io/name={self.prefix}redis,app.kubernetes.io/component=master"
         return f"app={self.prefix}event-{part}"
@@ -83,7 +84,7 @@ class Release:
         wait_until("no pod is ending", lambda: not any(map(self._ending, ("redis", "producer", "consumer"))), 120)
 
     def _ending(self, part: str) -> bool:
-        pods = self.namespace.get("pods", "--selector", self._selector(part))["items"]
+        pods = self.namespace.get("pods", "--selector", self.selector(part))["items"]
         return any("deletionTimestamp" in pod["metadata"] for pod in pods)
 
     def start(self) -> None:
@@ -101,7 +102,7 @@ class Release:
         self._delete(part, *_AT_ONCE)
 
     def _delete(self, part: str, *how: str) -> None:
-        pod = self.namespace.get("pods", "--selector", self._selector(part))["items"][0]
+        pod = self.namespace.get("pods", "--selector", self.selector(part))["items"][0]
         self.namespace.kubectl("delete", "pod", pod["metadata"]["name"], *how)
 
     def roll(self) -> None:

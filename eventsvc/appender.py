@@ -167,8 +167,7 @@ class Appender:
             raise
         if key is not None:
             self._keys[key.digest] = key
-        if self._work is not None:
-            self._wake()
+        self._wake()
         return request
 
     def _tell(self, answer: Callable[[Answer], None], submission: Submission, result: Answer) -> None:

@@ -17,7 +17,6 @@ import msgspec
 from chaos.deployment import Deployment, Plan
 from chaos.evidence import Evidence, gather
 from chaos.faults import Fault, Killed, Restarted
-from chaos.process import NotInTime, wait_until
 from chaos.workload import Load
 
 #: Seconds that something which was killed is away.
@@ -108,11 +107,7 @@ class Local:
         """End it, wait until all is handled, gather what was seen, and stop the services."""
         workload = self.deployment.processes["workload"]
         workload.end(signal.SIGTERM)
-        drained = True
-        try:
-            wait_until(self.deployment.is_drained, "all is acknowledged")
-        except NotInTime:
-            drained = False  # the judge says so
+        drained = self.deployment.drain()  # if not, the judge says so
         evidence = gather(self.deployment, workload.out, fault, drained)
         self.deployment.stop_services()
         return evidence
