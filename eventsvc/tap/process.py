@@ -13,9 +13,11 @@ from typing import Any
 from twisted.application.service import IServiceCollection, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, Logger
 
 from eventsvc.logs import JsonLog
+from eventsvc.tap.nested_poll import listening_reactor
 
 
 class Process(MultiService):
@@ -124,7 +126,10 @@ class Listener(Service):
         """Listen before any service starts, so that nothing has to be stopped if it fails."""
         super().privilegedStartService()
         try:
-            self.listening = self.reactor.listenTCP(self.port, self.factory, interface=self.interface)
+            self.listening = Port(
+                self.port, self.factory, interface=self.interface, reactor=listening_reactor(self.reactor)
+            )
+            self.listening.startListening()
         except CannotListenError as error:
             words = f"eventsvc: cannot listen on port {self.port}: {error.socketError.strerror}"
             print(words, file=sys.__stderr__)  # the other is redirected into the log by now

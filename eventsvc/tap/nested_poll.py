@@ -1,0 +1,98 @@
+"""
+Reading without the detour through the reactor.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+@implementer(IReadDescriptor)
+@attrs.define(eq=False)
+class NestedPoll:
+    """
+    Stands in for the reactor before a port and its connections.
+
+    The reactor makes a logging context for each event, and that costs more than
+    all else it does about a small request.  So the readers here are one reader
+    of the reactor: an epoll of their own, which can itself be waited for
+    (U{https://man7.org/linux/man-pages/man7/epoll.7.html}, question 3).
+
+    @ivar reactor: does all that has nothing to do with readers.
+    """
+
+    reactor: Any
+    _readers: dict[int, Any] = attrs.field(factory=dict, init=False)
+    _poll: Any = attrs.field(factory=lambda: select.epoll(), init=False)
+    _log = Logger()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.reactor, name)
+
+    def addReader(self, reader: Any) -> None:
+        if not self._readers:
+            self.reactor.addReader(self)
+        number = reader.fileno()
+        if number not in self._readers:
+            self._poll.register(number, select.EPOLLIN)
+        self._readers[number] = reader
+
+    def removeReader(self, reader: Any) -> None:
+        number = reader.fileno()
+        if self._readers.get(number) is not reader:
+            return
+        del self._readers[number]
+        self._poll.unregister(number)
+        if not self._readers:
+            self.reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return int(self._poll.fileno())
+
+    def logPrefix(self) -> str:
+        return "NestedPoll"
+
+    def doRead(self) -> None:
+        """Have all read that can."""
+        readers = self._readers
+        for number, _ in self._poll.poll(0):
+            reader = readers.get(number)
+            if reader is None:
+                continue  # one before it has ended it
+            try:
+                why = reader.doRead()
+            except Exception as error:
+                self._log.failure("reading failed in an unexpected way")
+                why = error
+            if why is not None:
+                self._end(reader, why)
+
+    def _end(self, reader: Any, why: Exception) -> None:
+        """Nothing more comes; what goes wrong here is not to end the other readers."""
+        self.removeReader(reader)
+        try:
+            if why is CONNECTION_DONE and IHalfCloseableDescriptor.providedBy(reader):
+                reader.readConnectionLost(Failure(why))
+            else:
+                self.reactor.removeWriter(reader)
+                reader.connectionLost(Failure(why))
+        except Exception:
+            self._log.failure("ending a connection failed in an unexpected way")
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor has ended."""
+        for reader in list(self._readers.values()):
+            reader.connectionLost(reason)
+
+
+def listening_reactor(reactor: Any) -> Any:
+    """What a port is to be given as its reactor, where the system has epoll."""
+    return NestedPoll(reactor) if hasattr(select, "epoll") else reactor
