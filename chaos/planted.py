@@ -21,11 +21,13 @@ from eventsvc.history import Verdict
 def _acknowledge_before_append() -> None:
     """A request is answered while its events are still on their way to Redis."""
     from eventsvc.appender import Appender
+    from eventsvc.backlog import Request
 
-    def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any], None]) -> Any:
-        request = original(self, events, key, lambda result: None)
-        self.clock.callLater(0, answer, request.submission.ids)
-        return request
+    def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any, Any], None]) -> Any:
+        request = original(self, events, key, lambda request, result: None)
+        told = Request(request.ids, request.entries, answer=answer)
+        self.clock.callLater(0, told.settle, request.ids)
+        return told
 
     original = Appender.submit
     Appender.submit = submit  # type: ignore[method-assign]

@@ -6,7 +6,6 @@ in one line, and go out together as the next batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 import attrs
@@ -17,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from eventsvc.background import run_in_background
-from eventsvc.backlog import Answer, Backlog, Limits, Request
+from eventsvc.backlog import Backlog, Limits, Request
 from eventsvc.counts import Counts
 from eventsvc.event import Event, format_timestamp, write_notification
 from eventsvc.interfaces import (
@@ -29,6 +28,7 @@ from eventsvc.interfaces import (
     KeyRunning,
     Outcome,
     Refused,
+    Result,
     StreamFull,
     Submission,
     Unknown,
@@ -99,7 +99,7 @@ class Appender:
 
     @backlog.default
     def _make_backlog(self) -> Backlog:
-        return Backlog(self.clock, self.limits, self._release)
+        return Backlog(self.clock, self.limits, self._release, self._tell)
 
     def start(self) -> None:
         """Begin to append what was and will be submitted."""
@@ -128,21 +128,23 @@ class Appender:
         """Store events; as L{IAppender.append}."""
         answer: Deferred[Sequence[int]] = Deferred(lambda _: request.abandon())
 
-        def settle(result: Answer) -> None:
+        def tell(_: Request, result: Result) -> None:
             if isinstance(result, Exception):
                 answer.errback(result)
             else:
                 answer.callback(result)
 
         try:
-            request = self.submit(events, key, settle)
+            request = self.submit(events, key, tell)
         except (Refused, KeyConflict, KeyRunning) as error:
-            return fail(error)
+            return fail(error.with_traceback(None))  # whose frames hold the events
         return answer
 
-    def submit(self, events: Sequence[Event], key: IdempotencyKey | None, answer: Callable[[Answer], None]) -> Request:
+    def submit(
+        self, events: Sequence[Event], key: IdempotencyKey | None, answer: Callable[[Request, Result], None]
+    ) -> Request:
         """
-        Store events and call C{answer}, later, with what became of them.
+        Store events and call C{answer}, later; as L{IAppender.submit}.
 
         @raise Refused: the line is full.
         @raise KeyConflict: the key is in use with another body.
@@ -159,25 +161,25 @@ class Appender:
             id = self.new_id()
             ids.append(id)
             entries.append(write_notification(id, event.description, stamp))
-        submission = Submission(tuple(ids), tuple(entries), key)
+        request = Request(tuple(ids), tuple(entries), key, answer=answer)
         try:
-            request = self.backlog.put(submission, partial(self._tell, answer, submission))
+            self.backlog.put(request)
         except Refused as refused:
-            self.counts.count(submission, refused)
+            self.counts.count(request, refused)
             raise
         if key is not None:
             self._keys[key.digest] = key
         self._wake()
         return request
 
-    def _tell(self, answer: Callable[[Answer], None], submission: Submission, result: Answer) -> None:
-        self.counts.count(submission, result)
-        answer(result)
+    def _tell(self, request: Request, result: Result) -> None:
+        self.counts.count(request, result)
+        request.settle(result)
 
     def _release(self, request: Request) -> None:
         """The request runs no longer: its key may be used again."""
-        if request.submission.key is not None:
-            del self._keys[request.submission.key.digest]
+        if request.key is not None:
+            del self._keys[request.key.digest]
 
     def _wake(self) -> None:
         work, self._work = self._work, None
@@ -226,7 +228,7 @@ class Appender:
             for request in waiting:
                 request.sent = True
             try:
-                reply = await self.log.append(self._lane, number, [request.submission for request in waiting])
+                reply = await self.log.append(self._lane, number, waiting)
             except CancelledError:
                 raise
             except Refused as refused:
@@ -244,8 +246,7 @@ class Appender:
                 if batch:
                     now = self.clock.seconds()
                     arrived = batch[0].deadline - self.limits.wait
-                    sent = [request.submission for request in waiting]
-                    self.counts.observe(sent, reply, now - begun, now - arrived)
+                    self.counts.observe(waiting, reply, now - begun, now - arrived)
                 self._settle(batch, reply, in_doubt)
                 return
             if not batch:
@@ -284,10 +285,11 @@ class Appender:
                 self._release(request)
         stored = reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE) and not reply.earlier
         for request in batch:
-            request.settle(request.submission.ids if stored else self._answer(request.submission, reply))
+            if not request.settled:
+                self._tell(request, request.ids if stored else self._find_result(request, reply))
         self.backlog.forget_settled()
 
-    def _answer(self, submission: Submission, reply: AppendReply) -> Answer:
+    def _find_result(self, submission: Submission, reply: AppendReply) -> Result:
         earlier = reply.find_earlier(submission)
         if earlier is not None:
             if submission.key is not None and earlier.fingerprint == submission.key.fingerprint:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from eventsvc.interfaces import QueueFull, Refused, Submission, Unknown
+from eventsvc.interfaces import QueueFull, Refused, Result, Submission, Unknown
 
 
 @attrs.frozen(kw_only=True)
@@ -26,44 +27,38 @@ class Limits:
     wait: float = 5.0
 
 
-#: What a request is told: the ids it is stored under, or why it is not.
-Answer = tuple[int, ...] | Exception
-
-
 @attrs.define(eq=False)
-class Request:
+class Request(Submission):
     """
-    A submission and who waits for it.
+    A submission that somebody waits for.
 
+    @ivar answer: called with it and the result, once that is known.
     @ivar sent: an attempt with it may have been applied, or may yet.
-    @ivar settled: it was answered, or nobody waits for the answer.
+    @ivar settled: its result is known, or nobody waits for it.
     @ivar problem: why it was not stored so far.
     """
 
-    submission: Submission
-    answer: Callable[[Answer], None]
-    deadline: float
-    size: int
+    answer: Callable[[Request, Result], None] = attrs.field(kw_only=True)
+    deadline: float = inf
+    size: int = 0
     sent: bool = False
     settled: bool = False
     problem: str = ""
 
-    def settle(self, answer: Answer) -> None:
-        """Answer, unless it is settled."""
-        if not self.settled:
-            self.settled = True
-            self.answer(answer)
+    def settle(self, result: Result) -> None:
+        """Tell who waits what became of it; to be called once."""
+        self.settled = True
+        self.answer(self, result)
 
     def abandon(self) -> None:
-        """Nobody waits for the answer any more."""
+        """Nobody waits for the result any more."""
         self.settled = True
 
-    def expire(self) -> None:
-        """Answer that its time is over."""
+    def expired(self) -> Exception:
+        """What is to be told if its time is over."""
         if self.sent:
-            self.settle(Unknown("Redis did not confirm the event in time"))
-        else:
-            self.settle(Refused(self.problem or "Redis is away"))
+            return Unknown("Redis did not confirm the event in time")
+        return Refused(self.problem or "Redis is away")
 
 
 @attrs.define(eq=False)
@@ -76,11 +71,13 @@ class Backlog:
 
     @ivar passed_over: told of each request that leaves the line settled, and
         so is part of no batch.
+    @ivar settle: settles a request whose time is over.
     """
 
     clock: IReactorTime
     limits: Limits
     passed_over: Callable[[Request], None]
+    settle: Callable[[Request, Exception], None]
     #: events and bytes in the line
     events: int = attrs.field(default=0, init=False)
     size: int = attrs.field(default=0, init=False)
@@ -97,26 +94,25 @@ class Backlog:
         """Whether more than nine tenths of what it may hold are in it."""
         return self.events > 0.9 * self.limits.queue_events or self.size > 0.9 * self.limits.queue_bytes
 
-    def put(self, submission: Submission, answer: Callable[[Answer], None]) -> Request:
+    def put(self, request: Request) -> None:
         """
-        Let a submission wait.
+        Let a request wait.
 
         @raise QueueFull: the line holds as much as it may.
         """
-        entries = submission.entries
+        entries, limits = request.entries, self.limits
         events = len(entries)
         size = len(entries[0]) if events == 1 else sum(map(len, entries))
-        limits = self.limits
         if self.events + events > limits.queue_events or self.size + size > limits.queue_bytes:
             raise QueueFull(f"{self.events} events wait for Redis")
-        request = Request(submission, answer, self.clock.seconds() + limits.wait, size)
+        request.deadline = self.clock.seconds() + limits.wait
+        request.size = size
         self.events += events
         self.size += size
         self._line.append(request)
         self._by_deadline.append(request)
         if self._timer is None:
             self._timer = self.clock.callLater(limits.wait, self._expire)
-        return request
 
     def take(self) -> list[Request]:
         """The next batch: as many requests as one call may carry, at least one."""
@@ -125,7 +121,7 @@ class Backlog:
         events = size = 0
         while line:
             request = line[0]
-            more = len(request.submission.entries)
+            more = len(request.entries)
             if batch and (events + more > limits.batch_events or size + request.size > limits.batch_bytes):
                 break
             events += more
@@ -161,7 +157,7 @@ class Backlog:
             self._timer.cancel()
             self._timer = None
         for request in self._by_deadline:
-            request.expire()
+            self._end_wait(request)
         while self._line:
             self._leave()
         self.forget_settled()
@@ -169,15 +165,19 @@ class Backlog:
     def _leave(self) -> None:
         """Take the head, which is settled, off the line."""
         request = self._line.popleft()
-        self.events -= len(request.submission.entries)
+        self.events -= len(request.entries)
         self.size -= request.size
         self.passed_over(request)
+
+    def _end_wait(self, request: Request) -> None:
+        if not request.settled:
+            self.settle(request, request.expired())
 
     def _expire(self) -> None:
         self._timer = None
         now = self.clock.seconds()
         while self._by_deadline and (self._by_deadline[0].settled or self._by_deadline[0].deadline <= now):
-            self._by_deadline.popleft().expire()
+            self._end_wait(self._by_deadline.popleft())
         while self._line and self._line[0].settled:
             self._leave()
         if self._by_deadline:

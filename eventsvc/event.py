@@ -158,7 +158,8 @@ def write_notification(id: int, description: str, timestamp: str) -> bytes:
 
 
 _BILLION: Final = 1_000_000_000
-_second: tuple[int, str] = (-1, "")
+_begin: int = 0
+_second: str = "1970-01-01T00:00:00"
 
 
 def format_timestamp(nanoseconds: int) -> str:
@@ -168,10 +169,10 @@ def format_timestamp(nanoseconds: int) -> str:
     The text of the last second is kept: formatting it anew costs more than
     all else about an event.
     """
-    global _second
-    second, rest = divmod(nanoseconds, _BILLION)
-    known, text = _second
-    if known != second:
-        text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-        _second = (second, text)
-    return f"{text}.{rest:09d}Z"
+    global _begin, _second
+    rest = nanoseconds - _begin
+    if not 0 <= rest < _BILLION:
+        seconds, rest = divmod(nanoseconds, _BILLION)
+        _begin = nanoseconds - rest
+        _second = strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+    return f"{_second}.{str(rest).zfill(9)}Z"

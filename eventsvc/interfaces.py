@@ -244,22 +244,27 @@ class IEventHandler(Interface):
         """
 
 
+#: What a request is told: the ids its events are stored under, or why they are not.
+Result = tuple[int, ...] | Exception
+
+
 class Waiting(Protocol):
     """Events that wait to be stored."""
 
     def abandon(self) -> None:
-        """Say that nobody waits for the answer any more."""
+        """Say that nobody waits for the result any more."""
 
 
 class IAppender(Interface):
     """Takes events in and sees them stored."""
 
     def submit(
-        events: Sequence[Event], key: IdempotencyKey | None, answer: Callable[[tuple[int, ...] | Exception], None]
+        events: Sequence[Event], key: IdempotencyKey | None, answer: Callable[[Waiting, Result], None]
     ) -> Waiting:
         """
-        Store all of the events or none, and call C{answer}, later, with their
-        ids or with an error as that of L{append}.
+        Store all of the events or none, and call C{answer}, later, with what
+        is returned here and the result: their ids, or an error as that of
+        L{append}.
 
         Raises L{Refused}, L{KeyConflict} or L{KeyRunning} if that is known at
         once.

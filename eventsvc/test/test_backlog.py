@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.task import Clock
 
-from eventsvc.backlog import Answer, Backlog, Limits, Request
-from eventsvc.interfaces import QueueFull, Refused, Submission, Unknown
+from eventsvc.backlog import Backlog, Limits, Request
+from eventsvc.interfaces import QueueFull, Refused, Result, Unknown
 
 
 @attrs.define
@@ -24,14 +24,16 @@ class Line:
 
     clock: Clock
     backlog: Backlog
-    answers: dict[int, list[Answer]] = attrs.field(factory=dict)
+    answers: dict[int, list[Result]] = attrs.field(factory=dict)
     passed_over: list[Request] = attrs.field(factory=list)
 
     def put(self, number: int, *sizes: int) -> Request:
         """Let a request of events of so many bytes wait."""
-        submission = Submission((number,) * len(sizes), tuple(b"x" * size for size in sizes))
         self.answers[number] = []
-        return self.backlog.put(submission, self.answers[number].append)
+        ids, entries = (number,) * len(sizes), tuple(b"x" * size for size in sizes)
+        request = Request(ids, entries, answer=lambda _, result: self.answers[number].append(result))
+        self.backlog.put(request)
+        return request
 
     def told(self, number: int) -> str:
         """What a request was answered, in a word."""
@@ -42,7 +44,7 @@ class Line:
 def make_line(**limits: Any) -> Line:
     clock = Clock()
     passed_over: list[Request] = []
-    return Line(clock, Backlog(clock, Limits(**limits), passed_over.append), passed_over=passed_over)
+    return Line(clock, Backlog(clock, Limits(**limits), passed_over.append, Request.settle), passed_over=passed_over)
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def line() -> Iterator[Line]:
 
 
 def numbers(batch: list[Request]) -> list[int]:
-    return [request.submission.ids[0] for request in batch]
+    return [request.ids[0] for request in batch]
 
 
 def test_requests_go_out_in_the_order_they_came(line: Line) -> None:
@@ -142,13 +144,12 @@ def test_the_reason_is_passed_on(line: Line) -> None:
 
 
 def test_an_answer_is_given_once(line: Line) -> None:
-    """The first one counts, whatever comes later."""
+    """Who has one is not told that the time is over."""
     request = line.put(1, 1)
     line.backlog.take()
     request.settle((7,))
-    request.settle(Refused("late"))
     line.clock.advance(5.0)
-    request.expire()
+    line.backlog.close()
     assert line.answers == {1: [(7,)]}
 
 
@@ -232,7 +233,8 @@ class Lining(RuleBasedStateMachine):
     def answer(self, data: st.DataObject) -> None:
         if self.out:
             request = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
-            request.settle(request.submission.ids)
+            if not request.settled:
+                request.settle(request.ids)
             self.line.backlog.forget_settled()
 
     @rule(data=st.data())
@@ -249,7 +251,7 @@ class Lining(RuleBasedStateMachine):
     @invariant()
     def what_is_counted_is_there(self) -> None:
         waiting = [each for each in self.requests if each not in self.out and not each.settled]
-        assert self.line.backlog.events >= sum(len(each.submission.ids) for each in waiting)
+        assert self.line.backlog.events >= sum(len(each.ids) for each in waiting)
         assert 0 <= self.line.backlog.events <= 10
         assert 0 <= self.line.backlog.size <= 100
         now = self.line.clock.seconds()

@@ -15,12 +15,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eventsvc.interfaces import Result, Waiting
+from eventsvc.web.answers import Answer
 from eventsvc.web.api import parse_event
 from eventsvc.web.channel import Channel
 from eventsvc.web.heads import END, START, could_begin
 from eventsvc.web.limits import MAX_HEAD_BYTES, TOO_SLOW
-from eventsvc.web.owed import Owed, response
+from eventsvc.web.owed import Known, response
 from eventsvc.web.prompt import prompt_write
+from eventsvc.web.site import TIME_IS_UP
 
 if TYPE_CHECKING:
     from eventsvc.web.lane_site import LaneSite
@@ -69,7 +72,7 @@ class Lane(Protocol):
 
     def __init__(self, site: LaneSite) -> None:
         self.site = site
-        self._owed: list[Owed] = []
+        self._owed: list[Waiting | Known] = []
         self._buffer = bytearray()
 
     def connectionMade(self) -> None:
@@ -88,7 +91,7 @@ class Lane(Protocol):
             return
         owed, self._owed = self._owed, []
         for each in owed:
-            each.drop()
+            each.abandon()
         self.site.forget(self)
 
     # What comes in
@@ -119,8 +122,8 @@ class Lane(Protocol):
             self._buffer = bytearray(data[used:])
             if used:
                 self.deadline = self.site.reactor.seconds() + self.site.timeout
-        if self._owed and self._owed[0].result is not None:
-            self._write_answers()
+        if self._owed:
+            self._write_known()
         if not self._owed:
             self._rest()
 
@@ -145,7 +148,7 @@ class Lane(Protocol):
                 self._wanted = end - begin
                 break
             if head.keys and self._owed:
-                self._write_answers()
+                self._write_known()
                 if self._owed or self._last_sent:
                     break
             self._submit(data[body:end], head.keys)
@@ -153,13 +156,10 @@ class Lane(Protocol):
         return begin
 
     def _submit(self, body: bytes, keys: Sequence[bytes]) -> None:
-        owed = Owed(self)
-        self._owed.append(owed)
         try:
-            events, key = parse_event(body, keys)
-            owed.request = self.site.appender.submit(events, key, owed.tell)
+            self._owed.append(self.site.appender.submit(*parse_event(body, keys), self.tell))
         except Exception as error:
-            owed.result = error
+            self._owed.append(Known(error))
 
     def readConnectionLost(self) -> None:
         """The client sends no more, but may wait for answers."""
@@ -174,30 +174,42 @@ class Lane(Protocol):
 
     # What goes out
 
-    def go_on(self) -> None:
+    def tell(self, waiting: Waiting, result: Result | Answer) -> None:
         """
-        Write the answers that are known; once all are, read on.
+        Answer a request; once all are answered, read on.
 
         The caller is the appender, which is not to suffer from what fails here.
         """
+        owed = self._owed
         try:
-            self._write_answers()
-            if not self._owed:
-                self._read_on()
+            if owed[0] is waiting:
+                del owed[0]
+                self._write(result)
+                if owed:
+                    self._write_known()
+                if not owed:
+                    self._read_on()
+            else:
+                owed[owed.index(waiting)] = Known(result)
         except Exception:
             self._log.failure("a connection failed in an unexpected way")
             self.transport.abortConnection()
 
-    def _write_answers(self) -> None:
+    def _write_known(self) -> None:
         owed = self._owed
-        while owed and (result := owed[0].result) is not None:
+        while owed and isinstance(first := owed[0], Known):
             del owed[0]
-            self._last_sent = self.site.draining and not owed
-            data = response(result, self.site.date, self._last_sent)
-            if owed:
-                self.transport.write(data)
-            else:
-                self._write_now(data)
+            self._write(first.result)
+
+    def _write(self, result: Result | Answer) -> None:
+        """Write an answer; those that are owed come after it."""
+        more = bool(self._owed)
+        self._last_sent = self.site.draining and not more
+        data = response(result, self.site.date, self._last_sent)
+        if more:
+            self.transport.write(data)
+        else:
+            self._write_now(data)
 
     def _read_on(self) -> None:
         """Nothing is owed any more: see to what came meanwhile."""
@@ -244,9 +256,9 @@ class Lane(Protocol):
     def expire(self) -> None:
         """See to what takes too long."""
         if self._owed:
-            for owed in self._owed:
-                owed.drop()
-            self.go_on()
+            for owed in [each for each in self._owed if not isinstance(each, Known)]:
+                owed.abandon()
+                self.tell(owed, TIME_IS_UP)
         elif self._paused:
             self._hand_over().refuse(TOO_SLOW)
         elif self._buffer:

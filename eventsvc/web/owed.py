@@ -4,57 +4,29 @@ What a connection owes its client.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eventsvc.interfaces import Waiting
+from eventsvc.interfaces import Result
 from eventsvc.web.answers import Answer, answer_for, stored, to_bytes, unexpected
-from eventsvc.web.site import TIME_IS_UP
 
 _log: Final = Logger()
 
-#: What a client is told: the id of its event, or why there is none.
-Result = tuple[int, ...] | Exception | Answer
-
-
-class Debtor(Protocol):
-    """Who answers."""
-
-    def go_on(self) -> None:
-        """See to the answers that are known by now."""
-
 
 @attrs.define(eq=False)
-class Owed:
-    """
-    A request that is to be answered.
+class Known:
+    """An answer that only waits for those before it."""
 
-    @ivar result: what it is to be told, once that is known.
-    @ivar request: what waits to be stored.
-    """
+    result: Result | Answer
 
-    debtor: Debtor
-    result: Result | None = None
-    request: Waiting | None = None
-
-    def tell(self, result: tuple[int, ...] | Exception) -> None:
-        """Take what became of it."""
-        self.result = result
-        self.request = None  # which knows us: no work for the garbage collector
-        self.debtor.go_on()
-
-    def drop(self) -> None:
-        """Its time is over, or its client is gone."""
-        if self.result is None:
-            self.result = TIME_IS_UP
-            if self.request is not None:
-                self.request.abandon()
+    def abandon(self) -> None:
+        """Nothing is to be done."""
 
 
-def response(result: Result, date: bytes, last: bool) -> bytes:
+def response(result: Result | Answer, date: bytes, last: bool) -> bytes:
     """
     The bytes of the answer to a C{POST /event}.
 
