@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
@@ -122,12 +122,7 @@ class Connection(Service):
         """Run a script; as L{Session.run}."""
         if self._session is None:
             return fail(NotConnected("Redis is not connected"))
-        return ensureDeferred(self._session.run(script, keys, arguments, timeout))
-
-    def flush(self) -> None:
-        """As L{Session.flush}."""
-        if self._session is not None:
-            self._session.flush()
+        return self._session.run(script, keys, arguments, timeout)
 
     def abort(self, why: str) -> None:
         """Give the present session up; that is no problem to be logged."""

@@ -62,7 +62,6 @@ class RedisEventGroup:
             *("STREAMS", self.stream, ">"),
             timeout=block + REPLY_TIMEOUT,
         )
-        self.connection.flush()
         return reply.addCallback(_read_new)
 
     def read_pending(self, after: str, count: int) -> Deferred[Sequence[Entry]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
@@ -21,6 +21,9 @@ from eventsvc.redis.session import Argument, Session
 #: Seconds a lane is remembered after its last use.
 LANE_TTL: Final = 7 * 86_400
 
+
+#: The words of append.lua.
+_OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in Outcome}
 
 _OPEN: Final = load_script("open.lua")
 _APPEND: Final = load_script("append.lua")
@@ -54,9 +57,6 @@ class RedisEventLog:
         return self.connection.when_ready()
 
     def append(self, lane: bytes, number: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
-        return ensureDeferred(self._append(lane, number, submissions))
-
-    async def _append(self, lane: bytes, number: int, submissions: Sequence[Submission]) -> AppendReply:
         keys: list[Argument] = [self.stream, companion(self.stream, "lane", lane)]
         arguments: list[Argument] = [number, LANE_TTL, self.hard_max, max(1, round(self.window)), EVENT_FIELD]
         for submission in submissions:
@@ -65,11 +65,13 @@ class RedisEventLog:
                 keys.append(companion(self.stream, "key", submission.key.digest.hex()))
                 place = len(keys)
                 record = _write_record(submission.key, submission.ids)
-            arguments += [len(submission.entries), place, record, *submission.entries]
-        reply = self.connection.run(_APPEND, keys, arguments)
-        self.connection.flush()
-        outcome, earlier = await reply
-        return AppendReply(Outcome(outcome.decode().lower()), dict(map(_read_record, earlier)))
+            arguments += (len(submission.entries), place, record, *submission.entries)
+        return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
+
+
+def _read_reply(reply: Any) -> AppendReply:
+    outcome, records = reply
+    return AppendReply(_OUTCOMES[outcome], dict(map(_read_record, records)))
 
 
 def _write_record(key: IdempotencyKey, ids: Sequence[int]) -> bytes:

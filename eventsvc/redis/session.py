@@ -18,10 +18,11 @@ import attrs
 import hiredis
 import txredisapi
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.python.failure import Failure
 
 from eventsvc.interfaces import Refused, Unknown
+from eventsvc.prompt import prompt_write
 from eventsvc.redis.words import in_words
 
 assert txredisapi.hiredis is hiredis  # without it a fragile parser is used silently
@@ -86,6 +87,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:
         """Make a dead peer noticed; the handshake is not done here."""
+        self._write = prompt_write(self.transport)
         tcp = getattr(self.transport, "transport", self.transport)  # the one under TLS
         if ITCPTransport.providedBy(tcp):
             tcp.setTcpNoDelay(True)
@@ -110,11 +112,6 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
     def tryConvertData(self, data: object) -> object:
         """Replies stay as hiredis gives them."""
         return data
-
-    def _build_command(self, *arguments: Any, **_: object) -> bytes:
-        """hiredis is an order of magnitude quicker at this."""
-        command: bytes = hiredis.pack_command(arguments)
-        return command
 
     def replyReceived(self, reply: object) -> None:
         """
@@ -174,44 +171,45 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         """
         if self.reason:
             return fail(NotConnected("Redis is not connected"))
+        self._write(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # it says: a tuple of one
         answer: Deferred[Any] = Deferred()
-        reply: Deferred[Any] = self.execute_command(*arguments, apply_timeout=False)
+        reply: Deferred[Any] = self.replyQueue.get()
         late = self.clock.callLater(timeout, self._be_late, reply, f"no reply within {timeout:g} s")
-        reply.addBoth(self._settle, late).chainDeferred(answer)
+        reply.addCallback(self._settle, answer, late)
         return answer
 
     def _be_late(self, reply: Deferred[Any], why: str) -> None:
         """Give up, but not before what has arrived is read: it may be us who were held up."""
         self.clock.callLater(0, lambda: None if reply.called else self.abort(why))
 
-    def _settle(self, result: Any, late: IDelayedCall) -> Any:
+    def _settle(self, reply: object, answer: Deferred[Any], late: IDelayedCall) -> None:
         if late.active():
             late.cancel()
-        return self._sort(result) if isinstance(result, Failure) else result
+        if isinstance(reply, Exception):
+            answer.errback(self._sort(reply))
+        else:
+            answer.callback(reply)
 
-    def _sort(self, failure: Failure) -> Failure:
+    def _sort(self, error: Exception) -> Exception:
         """Turn what went wrong into L{Refused} or L{Unknown}."""
-        text = str(failure.value)
-        if not isinstance(failure.value, txredisapi.ResponseError):
-            return Failure(Unknown(f"connection to Redis lost: {text}"))
+        text = str(error)
+        if not isinstance(error, txredisapi.ResponseError):
+            return Unknown(f"connection to Redis lost: {text}")
         code = text.split(" ", 1)[0]
         if code in _CHANGE_CONNECTION:
             self.abort(text)
-        return Failure(ErrorReply(text) if code in _NOT_APPLIED else Unknown(text))
+        return ErrorReply(text) if code in _NOT_APPLIED else Unknown(text)
 
-    def flush(self) -> None:
-        """Send what was written now, not in the reactor's next turn."""
-        write = getattr(self.transport, "doWrite", None)
-        if write is not None and not self.reason and not ISSLTransport.providedBy(self.transport):
-            write()
-
-    async def run(
+    def run(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], timeout: float = REPLY_TIMEOUT
-    ) -> Any:
+    ) -> Deferred[Any]:
         """Run a script, sending its text if the server does not know it."""
-        try:
-            return await self.call("EVALSHA", script.sha, len(keys), *keys, *arguments, timeout=timeout)
-        except ErrorReply as error:
-            if error.code != "NOSCRIPT":
-                raise
-        return await self.call("EVAL", script.text, len(keys), *keys, *arguments, timeout=timeout)
+        rest = (len(keys), *keys, *arguments)
+
+        def send_text(failure: Failure) -> Any:
+            error = failure.value
+            if isinstance(error, ErrorReply) and error.code == "NOSCRIPT":
+                return self.call("EVAL", script.text, *rest, timeout=timeout)
+            return failure
+
+        return self.call("EVALSHA", script.sha, *rest, timeout=timeout).addErrback(send_text)

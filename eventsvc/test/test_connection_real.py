@@ -180,7 +180,6 @@ async def test_a_process_that_was_held_up_does_not_blame_redis(server: Server) -
     async with started(server.port) as connection:
         await ready(connection)
         answer = connection.call("PING", timeout=0.05)
-        connection.flush()
         time.sleep(0.1)  # a handler that blocks
         assert await answer == b"PONG"
         assert connection.connects == 1

@@ -20,7 +20,7 @@ LAYERS = {
     # pure values and decisions
     **dict.fromkeys(("", "event", "settings", "delivery", "traffic", "history", "histogram"), 0),
     # contracts
-    **dict.fromkeys(("interfaces", "background"), 1),
+    **dict.fromkeys(("interfaces", "background", "prompt"), 1),
     # edges, of one foreign library each
     **dict.fromkeys(("redis", "web", "client", "logs", "metrics", "embedded", "testing"), 2),
     # behaviour over time

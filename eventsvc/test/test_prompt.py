@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.prompt}: on a pair of sockets, without a reactor that
+Tests for L{eventsvc.prompt}: on a pair of sockets, without a reactor that
 runs.
 """
 
@@ -17,7 +17,7 @@ from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.python.failure import Failure
 
-from eventsvc.web.prompt import prompt_write
+from eventsvc.prompt import prompt_write
 
 
 @attrs.define

@@ -12,7 +12,7 @@ import pytest
 import txredisapi
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
 from eventsvc.interfaces import Refused, Unknown
@@ -304,7 +304,7 @@ SCRIPT = Script("return 1")
 def test_a_script_is_called_by_its_digest_and_sent_whole_if_it_is_not_known(link: Link) -> None:
     link.redis.answers["EVALSHA"] = b"-NOSCRIPT No matching script.\r\n"
     link.redis.answers["EVAL"] = b":1\r\n"
-    answer = ensureDeferred(link.session.run(SCRIPT, ["k"], [b"a", 2]))
+    answer = link.session.run(SCRIPT, ["k"], [b"a", 2])
     link.redis.run()
     assert outcome(answer) == 1
     assert link.commands == [
@@ -317,7 +317,7 @@ def test_a_script_is_called_by_its_digest_and_sent_whole_if_it_is_not_known(link
 def test_a_script_that_was_known_is_not_sent_a_second_time(link: Link, reply: bytes) -> None:
     """Whatever went wrong, it may have been carried out."""
     link.redis.answers["EVALSHA"] = reply
-    answer = ensureDeferred(link.session.run(SCRIPT, [], []))
+    answer = link.session.run(SCRIPT, [], [])
     link.redis.run(5.0)
     assert isinstance(outcome(answer), Refused if b"OOM" in reply else Unknown)
     assert link.names() == ["EVALSHA"]

@@ -16,13 +16,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eventsvc.interfaces import Result, Waiting
+from eventsvc.prompt import prompt_write
 from eventsvc.web.answers import Answer
 from eventsvc.web.api import parse_event
 from eventsvc.web.channel import Channel
 from eventsvc.web.heads import END, START, could_begin
 from eventsvc.web.limits import MAX_HEAD_BYTES, TOO_SLOW
 from eventsvc.web.owed import Known, response
-from eventsvc.web.prompt import prompt_write
 from eventsvc.web.site import TIME_IS_UP
 
 if TYPE_CHECKING:

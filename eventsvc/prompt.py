@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.tcp import Server
+from twisted.internet.tcp import Connection
 
 
 def prompt_write(transport: Any) -> Callable[[bytes], None]:
@@ -15,11 +15,11 @@ def prompt_write(transport: Any) -> Callable[[bytes], None]:
     A C{write} that gives the kernel at once what it takes.
 
     The usual one has the reactor watch the socket, write in its next turn and
-    watch it no more: for a short answer that costs more than making it.  Only
+    watch it no more: for a short message that costs more than making it.  Only
     plain TCP can do better; for all else this is the usual one.
     """
     write: Callable[[bytes], None] = transport.write
-    if not isinstance(transport, Server) or transport.TLS:
+    if not isinstance(transport, Connection) or transport.TLS:
         return write
     send = transport.socket.send
 
