@@ -26,7 +26,12 @@ def _acknowledge_before_append() -> None:
     def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any, Any], None]) -> Any:
         request = original(self, events, key, lambda request, result: None)
         told = Request(request.ids, request.entries, answer=answer)
-        self.clock.callLater(0, told.settle, request.ids)
+
+        def tell() -> None:
+            if not told.settled:
+                told.settle(request.ids)
+
+        self.clock.callLater(0, tell)
         return told
 
     original = Appender.submit

@@ -82,7 +82,6 @@ class NestedPoll:
             if why is CONNECTION_DONE and IHalfCloseableDescriptor.providedBy(reader):
                 reader.readConnectionLost(Failure(why))
             else:
-                self.reactor.removeWriter(reader)
                 reader.connectionLost(Failure(why))
         except Exception:
             self._log.failure("ending a connection failed in an unexpected way")

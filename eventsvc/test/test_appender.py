@@ -5,15 +5,17 @@ log in memory whose link is told what to lose.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
 import pytest
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 
 from eventsvc.appender import RENEWAL
-from eventsvc.event import decode_notification
+from eventsvc.event import Event, decode_notification
 from eventsvc.history import History, Must, Op, Verdict, check
 from eventsvc.history import Outcome as OpOutcome
 from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
@@ -78,6 +80,23 @@ def test_a_batch_carries_no_more_than_its_bounds() -> None:
     world.run(1.0)
     assert world.link.operations == ["append"] * 4  # first; a b; c; d e f
     assert len(world.stored()) == 7
+
+
+class Events(list[Event]):
+    """Events, and whether they are still there can be asked."""
+
+
+def test_a_refusal_does_not_keep_the_events() -> None:
+    """Whoever has it may keep it for long, and many are refused when memory is short."""
+    world = make_world(queue_events=0)
+    events = Events([Event("one")])
+    kept = weakref.ref(events)
+    refusals: list[Failure] = []
+    world.appender.append(events).addErrback(refusals.append)
+    assert refusals[0].check(QueueFull)
+    del events
+    assert kept() is None
+    world.appender.stop()
 
 
 @pytest.mark.parametrize("limits", [{"queue_events": 2}, {"queue_bytes": 150}])

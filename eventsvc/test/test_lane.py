@@ -6,11 +6,15 @@ beside the tests of the channel, the routes and the site, which they pass too.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from twisted.logger import capturedLogs
 
+from eventsvc.backlog import Request
+from eventsvc.interfaces import Result
 from eventsvc.test.http import EVENT, Connection, Served, post, serving
 from eventsvc.web.channel import Channel
 from eventsvc.web.lane import READ_AHEAD
@@ -111,6 +115,25 @@ def test_requests_of_one_read_go_out_in_one_batch_and_are_answered_in_order(serv
     assert statuses(connection) == [200, 400, 200, 400, 200]
     assert [response.headers.get("Event-Id") for response in connection.responses()] == ["1", None, "2", None, "3"]
     assert served.world.link.operations == ["append"]
+
+
+def test_an_answer_that_is_known_too_early_waits_for_those_before_it(served: Served) -> None:
+    """In whatever order they become known, they go out in that of the requests."""
+    waiting: list[Request] = []
+
+    def submit(events: object, key: object, answer: Callable[[Request, Result], None]) -> Request:
+        waiting.append(Request((), (), answer=answer))
+        return waiting[-1]
+
+    site: Any = served.site
+    site.appender = SimpleNamespace(submit=submit)
+    connection = served.connect()
+    connection.send(post() + post() + post(b"{}") + post())
+    written = []
+    for number in (2, 0, 1):
+        waiting[number].settle((number,))
+        written.append([response.headers.get("Event-Id") for response in connection.responses()])
+    assert written == [[], ["0"], ["0", "1", None, "2"]]
 
 
 def test_what_comes_after_them_waits_until_they_are_answered(served: Served) -> None:
