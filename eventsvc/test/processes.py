@@ -53,17 +53,19 @@ class Server:
     A server on a port of its own, that can be stopped, killed and frozen.
 
     @ivar options: the server's own options, each time it starts.
+    @ivar binary: the program; without, the one that L{eventsvc.embedded.find_server} finds.
     """
 
     port: int = attrs.field(factory=free_port)
     options: Sequence[str] = ()
+    binary: str | None = None
     password: str | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it takes commands."""
         self.process = subprocess.Popen(
-            server_command(self.port, self.options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            server_command(self.port, self.options, self.binary), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_until(self.is_up)
 
@@ -94,9 +96,9 @@ class Server:
 
 
 @contextmanager
-def running_server(*options: str) -> Iterator[Server]:
+def running_server(*options: str, binary: str | None = None) -> Iterator[Server]:
     """A server for one test."""
-    server = Server(options=options)
+    server = Server(options=options, binary=binary)
     try:
         server.start()
         yield server
