@@ -24,6 +24,7 @@ from eventsvc import __version__
 from eventsvc.dead_letters import Desk, NotDone
 from eventsvc.settings import InvalidSettings, RedisSettings, read, rows
 from eventsvc.tap.parts import make_connection
+from eventsvc.tap.process import use_monotonic_time
 
 
 def _id(text: str) -> str:
@@ -131,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     async def job(reactor: Any) -> None:
         nonlocal code
+        use_monotonic_time(reactor)
         code = await run(reactor, asked, redis)
 
     try:

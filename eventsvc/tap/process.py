@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from twisted.application.service import IServiceCollection, MultiService, Service
@@ -20,6 +21,16 @@ from eventsvc.logs import JsonLog
 from eventsvc.tap.nested_poll import listening_reactor
 
 
+def use_monotonic_time(reactor: Any) -> None:
+    """
+    Make all timers of a reactor independent of the wall clock.
+
+    Twisted takes C{time.time}: if that is set back by an hour, no timer fires
+    for an hour.  Call this before the first timer is made.
+    """
+    reactor.seconds = time.monotonic
+
+
 class Process(MultiService):
     """
     The root of a role's services.
@@ -30,6 +41,7 @@ class Process(MultiService):
 
     def __init__(self, reactor: Any, log: JsonLog) -> None:
         super().__init__()
+        use_monotonic_time(reactor)
         self.reactor = reactor
         self.log = log
         self.exit_code = 0
