@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 import msgspec
@@ -27,9 +27,13 @@ from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_u
 from chaos.toxics import TOXIPROXY, Toxics
 from chaos.workload import Load
 from eventsvc.embedded import server_command
+from eventsvc.history import Cause
 
 #: Seconds that all entries may take to be acknowledged at the end.
 DRAIN: Final = 30.0
+#: Seconds in which a consumer handles what it has claimed, and one that was
+#: held up finishes what it had in hand.
+TAKEN_UP: Final = 4.0
 #: What the load writes of an attempt that was answered 200.
 OK: Final = '"outcome":"ok"'
 STREAM: Final = "NotificationStream"
@@ -81,6 +85,7 @@ class Deployment:
     @ivar planted: the bug that the services have on purpose.
     @ivar journal: what was done to it, each with its time.
     @ivar wiped: when Redis lost its data, if it did.
+    @ivar causes: what may have made events be handled again.
     @ivar recorded: entries as they were read along.
     """
 
@@ -90,6 +95,7 @@ class Deployment:
     processes: dict[str, Process] = attrs.field(factory=dict)
     journal: list[tuple[float, str]] = attrs.field(factory=list)
     wiped: float | None = None
+    causes: list[Cause] = attrs.field(factory=list)
     recorded: dict[bytes, dict[bytes, bytes]] = attrs.field(factory=dict)
     #: port of each server, and of the proxy of each link
     ports: dict[str, int] = attrs.field(factory=dict)
@@ -130,6 +136,20 @@ class Deployment:
         if self.plan.recorded:
             with self.redis() as client:
                 client.xgroup_create(STREAM, RECORDER, "0", mkstream=True)
+
+    @contextmanager
+    def causing(self, kind: Literal["ended", "takeover", "anew"], consumer: str | None = None) -> Iterator[None]:
+        """
+        Note that events may be handled again because of what happens inside.
+
+        What was claimed meanwhile may be handled some time after.
+        """
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            late = TAKEN_UP if kind == "takeover" else 0.0
+            self.causes.append(Cause(kind, begin, time.monotonic() + late, consumer))
 
     def add_consumer(self, name: str, handler: str) -> None:
         """Have another one, which is not started yet."""

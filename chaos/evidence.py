@@ -14,9 +14,10 @@ from typing import Any, Final, Protocol
 import attrs
 import msgspec
 
+from chaos import FAILED
 from chaos.deployment import DEAD, GROUP, STREAM, Deployment
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
-from eventsvc.history import History, Op
+from eventsvc.history import Handling, History, Op
 
 #: What a service says when events may have been lost.
 _ALARMS: Final = ("LOST:", "the group was gone", "pending events were trimmed")
@@ -24,13 +25,19 @@ _ALARMS: Final = ("LOST:", "the group was gone", "pending events were trimmed")
 
 @attrs.frozen
 class Line:
-    """A line of a service's log, with the time of the attempts."""
+    """
+    A line of a service's log, with the time of the attempts.
+
+    @ivar id: of the event that was handled, if the line is of one.
+    @ivar failed: the handler failed on it.
+    """
 
     at: float
     process: str
     level: str
     message: str
     id: int | None = None
+    failed: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -121,7 +128,7 @@ class HandledAgain:
     least: int = 1
 
     def seen(self, evidence: Evidence) -> bool:
-        handled = evidence.history.handled or ()
+        handled = evidence.history.handled_ids
         return len(handled) - len(set(handled)) >= self.least
 
     def __str__(self) -> str:
@@ -156,7 +163,7 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
         key=lambda line: line.at,
     )
     history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
-    history = attrs.evolve(history, wiped=deployment.wiped)
+    history = attrs.evolve(history, wiped=deployment.wiped, causes=deployment.causes)
     return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
 
 
@@ -215,7 +222,7 @@ def tell(
     return History(
         ops=[*attempts, *foreign],
         stream=[event for event in events.values() if event is not None],
-        handled=[line.id for line in lines if line.id is not None],
+        handled=[Handling(line.id, line.process, line.at, line.failed) for line in lines if line.id is not None],
         dead=[known[id] for id in kept.dead if id in known],
         pending={known[id]: min(rest, quiet) for id, rest in kept.pending.items() if id in known},
         waiting={known[id]: min([quiet, *kept.pending.values()]) for id in unread},
@@ -267,11 +274,12 @@ def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
             line: dict[str, Any] = msgspec.json.decode(text)
         except msgspec.DecodeError:
             continue
-        id = line.get("id") if line.get("message") == "event" else None
         message = line["message"]
+        failed = message == FAILED
+        id = line.get("id") if failed or message == "event" else None
         if "error" in line:
             message = f"{message}: {line['error']}"
-        yield Line(_seconds(line["time"]) - offset, name, line["level"], message, id)
+        yield Line(_seconds(line["time"]) - offset, name, line["level"], message, id, failed)
 
 
 def _seconds(timestamp: str) -> float:

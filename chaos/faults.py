@@ -25,6 +25,19 @@ class Fault(Protocol):
         """Break it, and mend it on the way out, whatever happened inside."""
 
 
+@contextmanager
+def _holding_up(deployment: Deployment, beginning: str) -> Iterator[None]:
+    """
+    Note that consumers cannot work: those whose names, or whose links' names,
+    begin so; all, if it is what they need.
+    """
+    with ExitStack() as noting:
+        for name in deployment.consumers:
+            if f"{name}-redis".startswith(beginning) or beginning in ("redis", "toxiproxy"):
+                noting.enter_context(deployment.causing("takeover", name))
+        yield
+
+
 @attrs.frozen
 class Toxified:
     """
@@ -38,7 +51,7 @@ class Toxified:
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with ExitStack() as mending:
+        with _holding_up(deployment, self.links), ExitStack() as mending:
             for link in deployment.links_of(self.links):
                 deployment.toxics.add(link, self.toxic)
                 mending.callback(deployment.toxics.remove, link, self.toxic)
@@ -53,7 +66,7 @@ class Down:
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with ExitStack() as mending:
+        with _holding_up(deployment, self.links), ExitStack() as mending:
             for link in deployment.links_of(self.links):
                 deployment.toxics.switch(link, False)
                 mending.callback(deployment.toxics.switch, link, True)
@@ -68,7 +81,7 @@ class LeadingNowhere:
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with ExitStack() as mending:
+        with _holding_up(deployment, self.links), ExitStack() as mending:
             for link in deployment.links_of(self.links):
                 deployment.toxics.point(link, stable_port())
                 mending.callback(deployment.toxics.point, link, deployment.ports["redis"])
@@ -84,13 +97,14 @@ class Frozen:
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
         process = deployment.processes[self.process]
-        process.send(signal.SIGSTOP)
-        deployment.note(f"{self.process} is frozen")
-        try:
-            yield
-        finally:
-            process.send(signal.SIGCONT)
-            deployment.note(f"{self.process} goes on")
+        with _holding_up(deployment, self.process):
+            process.send(signal.SIGSTOP)
+            deployment.note(f"{self.process} is frozen")
+            try:
+                yield
+            finally:
+                process.send(signal.SIGCONT)
+                deployment.note(f"{self.process} goes on")
 
 
 @attrs.frozen
@@ -106,14 +120,17 @@ class Killed:
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
-        deployment.processes[self.process].end(signal.SIGKILL)
-        deployment.note(f"{self.process} is killed")
-        if self.wiped:
-            deployment.wipe_redis()
-        try:
+        with ExitStack() as mending:
+            if self.process == "redis":
+                mending.enter_context(_holding_up(deployment, "redis"))
+            if self.wiped:
+                mending.enter_context(deployment.causing("anew"))
+            _end(deployment, self.process, signal.SIGKILL)
+            deployment.note(f"{self.process} is killed")
+            if self.wiped:
+                deployment.wipe_redis()
+            mending.callback(_start, deployment, self.process)
             yield
-        finally:
-            _start(deployment, self.process)
 
 
 @attrs.frozen
@@ -136,13 +153,19 @@ class Restarted:
         for number, name in enumerate(self.processes):
             deployment.wait(self.apart if number else 0.0)
             deployment.note(f"{name} gets {signal.Signals(self.number).name}")
-            status = deployment.processes[name].end(self.number)
+            status = _end(deployment, name, self.number)
             deployment.note(f"{name} ended with {status}")
             if self.ready:
                 _start(deployment, name)
             else:
                 deployment.processes[name].start()
         yield
+
+
+def _end(deployment: Deployment, name: str, number: int) -> int:
+    """End a process; a consumer's unacknowledged events are handled again then."""
+    with deployment.causing("ended", name):
+        return deployment.processes[name].end(number)
 
 
 def _start(deployment: Deployment, name: str) -> None:
@@ -160,15 +183,20 @@ class Told:
     Commands that Redis is given, and perhaps some that take them back.
 
     @ivar wipes: they take all data away.
+    @ivar anew: the group has to begin anew after them.
     """
 
     commands: Sequence[str]
     back: Sequence[str] = ()
     wipes: bool = False
+    anew: bool = False
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with deployment.redis() as client:
+        with ExitStack() as noting, deployment.redis() as client:
+            noting.enter_context(_holding_up(deployment, "redis"))
+            if self.wipes or self.anew:
+                noting.enter_context(deployment.causing("anew"))
             self._tell(deployment, client, self.commands)
             if self.wipes:
                 deployment.wiped = time.monotonic()
@@ -223,6 +251,6 @@ def everywhere(toxic: Toxic) -> All:
 #: Faults of more than one scenario.
 REDIS_DOWN: Final = All([Down("producer-"), Down("consumer-")])
 KILL_CLIENTS: Final = Told(["CLIENT KILL TYPE normal SKIPME yes"])
-DESTROY_GROUP: Final = Told([f"XGROUP DESTROY {STREAM} {GROUP}"])
+DESTROY_GROUP: Final = Told([f"XGROUP DESTROY {STREAM} {GROUP}"], anew=True)
 #: A connection ends when the next bytes would pass.
 CUT_AT_ONCE: Final = Toxic("limit_data", {"bytes": 0})

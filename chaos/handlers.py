@@ -9,11 +9,14 @@ from collections.abc import Awaitable
 from typing import Any
 
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
+from chaos import FAILED
 from eventsvc.event import Notification
 from eventsvc.logs import LogHandler, json_log
 
 _log = LogHandler(json_log("INFO"), time.time_ns)
+_logger = Logger()
 
 
 async def slow(notification: Notification) -> None:
@@ -25,6 +28,7 @@ async def slow(notification: Notification) -> None:
 def picky(notification: Notification) -> None:
     """Fail on events that are poison, whenever they come."""
     if " poison " in notification.description:
+        _logger.info(FAILED, details={"id": notification.id})
         raise ValueError("poison")
     _say(notification)
 

@@ -23,6 +23,7 @@ from cluster.commands import Failed, Namespace, wait_until
 from cluster.images import ROBOT, ROOT, TAG
 from cluster.load import LoadPod
 from cluster.logs import Logs
+from eventsvc.history import Cause
 
 CHART: Final = ROOT / "charts" / "eventsvc"
 _AT_ONCE: Final = ("--force", "--grace-period=0")
@@ -158,7 +159,9 @@ class Release:
 
         def look() -> Evidence:
             lines = [line for line in logs.lines(offset) if line.at >= began - _SKEW]
-            return Evidence(history=tell(kept, ops, lines, fault, drained, now), lines=lines, fault=fault)
+            # Pods come and go during the fault; before and after it nothing may be handled again.
+            history = attrs.evolve(tell(kept, ops, lines, fault, drained, now), causes=[Cause("anew", *fault)])
+            return Evidence(history=history, lines=lines, fault=fault)
 
         with suppress(Failed):  # the judge says which event nobody handled
             wait_until("the logs have all events", lambda: _all_handled(look()), 15)
@@ -174,4 +177,4 @@ class Release:
 
 
 def _all_handled(evidence: Evidence) -> bool:
-    return {event.id for event in evidence.history.stream} <= set(evidence.history.handled or ())
+    return {event.id for event in evidence.history.stream} <= set(evidence.history.handled_ids)

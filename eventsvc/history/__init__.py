@@ -12,9 +12,9 @@ from typing import Final, Literal
 import attrs
 
 from eventsvc.history.promises import Finding, Must, find_broken
-from eventsvc.history.seen import History, Op, Outcome
+from eventsvc.history.seen import Cause, Handling, History, Op, Outcome
 
-__all__ = ["History", "Must", "Op", "Outcome", "State", "Verdict", "check"]
+__all__ = ["Cause", "Handling", "History", "Must", "Op", "Outcome", "State", "Verdict", "check"]
 
 State = Literal["held", "broke", "no evidence"]
 
@@ -94,7 +94,7 @@ def _count(history: History) -> dict[str, int]:
     outcomes = Counter(op.outcome for op in history.ops)
     unsure = {op.description for op in history.ops if op.outcome == "unknown"}
     sure = {op.description for op in history.ops if op.outcome == "ok"}
-    handled = history.handled or ()
+    handled = history.handled_ids
     return {
         "sent": len(history.ops),
         "ok": outcomes["ok"],

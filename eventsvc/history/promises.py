@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import inf
 
 import attrs
 
-from eventsvc.history.seen import History, Op
+from eventsvc.history.seen import Handling, History, Op
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +31,8 @@ class Must:
     @ivar recover_within: seconds after the fault to the first 200, and to all
         services being ready.
     @ivar rest_at_most: seconds an event may be at rest.
+    @ivar repeat_within: seconds that an event may have been handled without
+        being acknowledged: a consumer that ends repeats no more than that.
     """
 
     least_ok: int = 1
@@ -39,6 +42,7 @@ class Must:
     alarm: bool = False
     recover_within: float = inf
     rest_at_most: float = inf
+    repeat_within: float = 1.0
 
 
 #: The kind of a finding, and what it was found on; nothing, if on the whole run.
@@ -50,7 +54,8 @@ def find_broken(history: History, must: Must) -> Iterator[Finding]:
     yield from _badly_stored(history)
     yield from _out_of_order(history)
     if history.handled is not None:
-        yield from _badly_handled(history, history.handled, must.in_order)
+        yield from _badly_handled(history, must.in_order)
+        yield from _needlessly_repeated(history, history.handled, must.repeat_within)
     yield from _left_lying(history, must.rest_at_most)
     yield from _not_recovered(history, must.recover_within)
     if must.all_ok:
@@ -118,8 +123,9 @@ def _out_of_order(history: History) -> Iterator[Finding]:
             yield "stored before an event that was confirmed earlier", description
 
 
-def _badly_handled(history: History, handled: Sequence[int], in_order: bool) -> Iterator[Finding]:
+def _badly_handled(history: History, in_order: bool) -> Iterator[Finding]:
     known = _descriptions(history)
+    handled = history.handled_ids
     seen = set(handled)
     accounted = seen.union(history.dead, history.pending, history.waiting)
     for id, description in known.items():
@@ -135,6 +141,21 @@ def _badly_handled(history: History, handled: Sequence[int], in_order: bool) -> 
             if got != want:
                 yield "handled out of order", known[got]
                 break
+
+
+def _needlessly_repeated(history: History, handled: Sequence[Handling], within: float) -> Iterator[Finding]:
+    """
+    At least once is no licence: a second time must be the consequence of
+    something, or a consumer that never acknowledges would be a good one.
+    """
+    known = _descriptions(history)
+    times: dict[int, list[Handling]] = defaultdict(list)
+    for handling in handled:
+        times[handling.id].append(handling)
+    for id, each in times.items():
+        for first, second in pairwise(each):
+            if not first.failed and not any(cause.excuses(first, second, within) for cause in history.causes):
+                yield "handled again without a cause", known.get(id, str(id))
 
 
 def _not_served(history: History) -> Iterator[Finding]:

@@ -42,6 +42,63 @@ class Op:
 
 
 @attrs.frozen
+class Handling:
+    """
+    One time that a handler finished with an event.
+
+    @ivar id: of the event.
+    @ivar consumer: whose handler it was.
+    @ivar at: when it finished, in the seconds of the attempts.
+    @ivar failed: it raised an error, so the event has to be delivered again.
+    """
+
+    id: int
+    consumer: str = ""
+    at: float = 0.0
+    failed: bool = False
+
+
+@attrs.frozen
+class Cause:
+    """
+    Something that excuses the repetition of events.
+
+    C{ended}: a consumer was killed, or stopped and handed its events over;
+    those that it had handled but not acknowledged are handled again.
+    C{takeover}: a consumer was held up for so long that another one claimed
+    its events; the same consumer never repeats one.
+    C{anew}: the group was created anew or Redis went back in time; anything
+    handled before may be handled again.
+
+    @ivar begin: when it began, in the seconds of the attempts.
+    @ivar end: from when on it explains no repetition of what is handled then.
+    @ivar consumer: the one it happened to; C{None} if it happened to all.
+    """
+
+    kind: Literal["ended", "takeover", "anew"]
+    begin: float
+    end: float
+    consumer: str | None = None
+
+    def excuses(self, first: Handling, second: Handling, within: float) -> bool:
+        """
+        Return whether an event may have been handled twice because of this.
+
+        @param within: seconds that an event may have been handled without
+            being acknowledged.
+        """
+        if first.at > self.end or second.at < self.begin:
+            return False
+        if self.kind == "anew":
+            return True
+        if first.at < self.begin - within:
+            return False
+        if self.kind == "ended":
+            return self.consumer in (None, first.consumer)
+        return first.consumer != second.consumer and self.consumer in (None, first.consumer, second.consumer)
+
+
+@attrs.frozen
 class History:
     """
     Everything that was seen of a run.
@@ -50,8 +107,9 @@ class History:
     handler has ended, though all was mended and the consumers were running.
 
     @ivar stream: the events in the stream, in its order.
-    @ivar handled: ids as the handlers got them, in that order; C{None}: nobody
+    @ivar handled: what the handlers finished, in that order; C{None}: nobody
         looked.
+    @ivar causes: what may have made events be handled again.
     @ivar dead: ids set aside.
     @ivar pending: ids delivered but not acknowledged, and the seconds each has
         been at rest.
@@ -72,7 +130,8 @@ class History:
 
     ops: Sequence[Op]
     stream: Sequence[Notification]
-    handled: Sequence[int] | None = None
+    handled: Sequence[Handling] | None = None
+    causes: Sequence[Cause] = ()
     dead: Sequence[int] = ()
     pending: Mapping[int, float] = attrs.field(factory=dict)
     waiting: Mapping[int, float] = attrs.field(factory=dict)
@@ -112,3 +171,8 @@ class History:
         end = self.fault[1]
         failed = (op for op in self.ops if op.outcome != "ok" and op.invoked > end)
         return max((op.ended - end for op in failed if op.ended is not None), default=0.0)
+
+    @property
+    def handled_ids(self) -> Sequence[int]:
+        """The ids of the events that a handler finished without an error, once for each time."""
+        return [handling.id for handling in self.handled or () if not handling.failed]

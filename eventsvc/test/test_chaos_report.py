@@ -27,7 +27,7 @@ from chaos.scenario import Must, Run
 from chaos.scenarios import BY_NAME, SCENARIOS
 from eventsvc.client import Ok, Refused, Unknown
 from eventsvc.event import Notification
-from eventsvc.history import History, Op, Outcome, check
+from eventsvc.history import Handling, History, Op, Outcome, check
 
 FAULT = (10.0, 20.0)
 
@@ -42,7 +42,15 @@ def history(outcomes: dict[float, Outcome], **more: Any) -> History:
         for number, (at, outcome) in enumerate(outcomes.items())
     ]
     stored = [Notification(op.id, op.description, "") for op in ops if op.id is not None]
-    return History(**{"ops": ops, "stream": stored, "handled": [each.id for each in stored], "fault": FAULT, **more})
+    return History(
+        **{
+            "ops": ops,
+            "stream": stored,
+            "handled": [Handling(each.id, "consumer-1", 30.0) for each in stored],
+            "fault": FAULT,
+            **more,
+        }
+    )
 
 
 def felt(outcomes: dict[float, Outcome], sign: Sign, lines: tuple[Line, ...] = (), **more: Any) -> bool:
@@ -72,9 +80,9 @@ def test_words_count_only_since_the_fault_began_and_by_whom_they_must_be_said() 
 
 def test_events_handled_again_or_set_aside_are_signs() -> None:
     assert not felt(GOOD, HandledAgain())
-    assert felt(GOOD, HandledAgain(), handled=[0, 1, 1, 2])
+    assert felt(GOOD, HandledAgain(), handled=[Handling(id) for id in (0, 1, 1, 2)])
     assert not felt(GOOD, SetAside())
-    assert felt(GOOD, SetAside(), handled=[0, 1], dead=[2])
+    assert felt(GOOD, SetAside(), handled=[Handling(0), Handling(1)], dead=[2])
 
 
 def test_a_figure_of_the_services_is_a_sign() -> None:

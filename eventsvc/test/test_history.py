@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventsvc.event import Notification
-from eventsvc.history import History, Must, Op, Outcome, check
+from eventsvc.history import Cause, Handling, History, Must, Op, Outcome, check
 
 
 def op(description: str, outcome: Outcome = "ok", id: int | None = None, at: float = 0.0, **more: Any) -> Op:
@@ -31,12 +31,20 @@ def notes(text: str) -> Sequence[Notification]:
     return [note(letter) for letter in text]
 
 
-A, B = ord("a"), ord("b")
+def handle(text: str, *consumers: str) -> Sequence[Handling]:
+    """The events of letters are handled, one a second."""
+    names = consumers or ("one",) * len(text)
+    return [
+        Handling(ord(letter), name, float(at)) for at, (letter, name) in enumerate(zip(text, names, strict=True), 10)
+    ]
+
+
+A, B, E = ord("a"), ord("b"), ord("e")
 
 GOOD = History(
     ops=[op("a", at=0.0), op("b", at=2.0), op("c", "refused", at=4.0), op("d", "unknown", at=6.0), op("e", at=8.0)],
     stream=notes("abe"),
-    handled=[A, B, A, ord("e")],
+    handled=handle("abe"),
 )
 
 
@@ -45,10 +53,10 @@ class TestHeld:
         assert check(GOOD).held
 
     def test_an_event_in_doubt_may_be_stored(self) -> None:
-        assert check(attrs.evolve(GOOD, stream=notes("abde"), handled=[A, B, ord("d"), ord("e")])).held
+        assert check(attrs.evolve(GOOD, stream=notes("abde"), handled=handle("abde"))).held
 
     def test_an_event_may_be_set_aside_or_still_pending(self) -> None:
-        assert check(attrs.evolve(GOOD, handled=[A], dead=[B], pending={ord("e"): 99.0})).held
+        assert check(attrs.evolve(GOOD, handled=handle("a"), dead=[B], pending={E: 99.0})).held
 
     def test_a_repeated_attempt_has_the_first_id(self) -> None:
         ops = [op("a", "unknown"), op("b", at=1.5), op("a", at=3.0), op("a", at=5.0)]
@@ -70,8 +78,8 @@ class TestHeld:
         (attrs.evolve(GOOD, stream=notes("abce"), handled=None), "refused, but stored: 'c'"),
         (attrs.evolve(GOOD, stream=[*notes("abe"), note("x")], handled=None), "stored, but never sent"),
         (attrs.evolve(GOOD, stream=[*notes("ae"), note("b", 7)], handled=None), "another id than it was answered: 'b'"),
-        (attrs.evolve(GOOD, handled=[A, B]), "neither handled, set aside nor pending: 'e'"),
-        (attrs.evolve(GOOD, handled=[A, B, ord("e"), 99]), "handled, but not in the stream: '99'"),
+        (attrs.evolve(GOOD, handled=handle("ab")), "neither handled, set aside nor pending: 'e'"),
+        (attrs.evolve(GOOD, handled=[*handle("abe"), Handling(99)]), "handled, but not in the stream: '99'"),
         (attrs.evolve(GOOD, stream=notes("bae")), "stored before an event that was confirmed earlier: 'b'"),
         (attrs.evolve(GOOD, stream=notes("e"), wiped=3.0), "data were lost by Redis without an alarm"),
         (attrs.evolve(GOOD, stream=(), wiped=3.0, alarms=1), "answered 200, but not stored: 'e'"),
@@ -85,10 +93,97 @@ def test_a_broken_promise_is_named_with_its_event(history: History, words: str) 
 
 
 def test_the_order_of_handling_is_judged_where_it_is_promised() -> None:
-    ahead = attrs.evolve(GOOD, handled=[B, A, ord("e")])
+    ahead = attrs.evolve(GOOD, handled=handle("bae"))
     assert check(ahead).held
     assert "handled out of order: 'b'" in check(ahead, Must(in_order=True)).describe()
-    assert check(GOOD, Must(in_order=True)).held  # again is not out of order
+    again = attrs.evolve(GOOD, handled=handle("abae"), causes=[Cause("anew", 10.0, 12.0)])
+    assert check(again, Must(in_order=True)).held  # again is not out of order
+
+
+def repeated(first: str, second: str, *causes: Cause, within: float = 1.0) -> bool:
+    """Whether it is wrong that "b" is handled at 11 by one consumer, and at 13 by another."""
+    handled = handle("abeb", "one", first, "one", second)
+    verdict = check(attrs.evolve(GOOD, handled=handled, causes=causes), Must(repeat_within=within))
+    if verdict.held:
+        return False
+    assert verdict.broken == ("handled again without a cause: 'b'",)
+    return True
+
+
+class TestRepeats:
+    """An event may be handled again, but not for nothing."""
+
+    @pytest.mark.parametrize("consumer", ["one", "two"])
+    def test_without_a_cause_it_is_wrong(self, consumer: str) -> None:
+        assert repeated("one", consumer)
+
+    def test_each_time_needs_a_cause(self) -> None:
+        """One that explains the first repetition does not explain the next."""
+        kill = Cause("ended", 12.0, 12.0, "one")
+        assert check(attrs.evolve(GOOD, handled=handle("abebe"), causes=[kill])).held
+        twice = check(attrs.evolve(GOOD, handled=handle("abebb"), causes=[kill]))
+        assert twice.broken == ("handled again without a cause: 'b'",)
+
+    def test_an_event_handled_twenty_times_is_wrong_and_named_once_for_each_time(self) -> None:
+        verdict = check(attrs.evolve(GOOD, handled=handle("a" * 20 + "be")))
+        assert verdict.broken == ("handled again without a cause: 'a', 'a', 'a' and 16 more",)
+
+    def test_a_failure_of_the_handler_is_a_cause(self) -> None:
+        """And it is not handled by that."""
+        failed = [Handling(B, "one", 9.0, failed=True)]
+        assert check(attrs.evolve(GOOD, handled=[*failed, *handle("abe")])).held
+        verdict = check(attrs.evolve(GOOD, handled=[*handle("ae"), *failed]))
+        assert verdict.broken == ("stored, but neither handled, set aside nor pending: 'b'",)
+        assert verdict.ledger["handled"] == 2
+
+    @pytest.mark.parametrize(
+        ("begin", "end", "consumer", "wrong"),
+        [
+            (12.0, 12.0, "one", False),
+            (12.0, 12.0, None, False),
+            (12.0, 12.0, "two", True),  # it had not handled it
+            (12.1, 12.1, "one", True),  # it was acknowledged long before
+            (10.0, 10.9, "one", True),  # it was handled after that
+            (13.1, 14.0, "one", True),  # it was handled again before that
+            (10.0, 11.0, "one", False),
+            (12.0, 13.0, "one", False),
+        ],
+    )
+    def test_a_consumer_that_ends_repeats_what_it_handled_just_before(
+        self, begin: float, end: float, consumer: str | None, wrong: bool
+    ) -> None:
+        assert repeated("one", "two", Cause("ended", begin, end, consumer)) is wrong
+        assert repeated("one", "one", Cause("ended", begin, end, consumer)) is wrong
+
+    def test_how_much_an_end_repeats_has_a_bound(self) -> None:
+        kill = Cause("ended", 11.5, 11.5, "one")
+        assert not repeated("one", "one", kill, within=0.5)
+        assert repeated("one", "one", kill, within=0.4)
+
+    @pytest.mark.parametrize(
+        ("first", "second", "consumer", "wrong"),
+        [
+            ("one", "two", "one", False),
+            ("two", "one", "one", False),  # it finishes what another has claimed
+            ("one", "two", None, False),
+            ("one", "two", "three", True),
+            ("one", "one", "one", True),
+            ("one", "one", None, True),
+        ],
+    )
+    def test_what_is_taken_over_is_handled_by_two(
+        self, first: str, second: str, consumer: str | None, wrong: bool
+    ) -> None:
+        assert repeated(first, second, Cause("takeover", 12.0, 13.0, consumer)) is wrong
+
+    def test_a_takeover_long_after_it_was_handled_is_no_cause(self) -> None:
+        assert repeated("one", "two", Cause("takeover", 12.5, 13.0, "one"))
+
+    def test_after_a_new_beginning_everything_may_come_again(self) -> None:
+        assert not repeated("one", "one", Cause("anew", 13.0, 13.0))
+        assert not repeated("one", "two", Cause("anew", 0.0, 11.0))
+        assert repeated("one", "two", Cause("anew", 0.0, 10.9))
+        assert repeated("one", "two", Cause("anew", 13.1, 13.1))
 
 
 class TestNoEvidence:
@@ -136,7 +231,7 @@ class TestRecovery:
     @pytest.mark.parametrize(("last", "state"), [(15.0, "no evidence"), (15.1, "broke")])
     def test_without_a_200_it_is_late_if_attempts_still_failed_after_that_time(self, last: float, state: str) -> None:
         ops = [*GOOD.ops[:4], op("f", "refused", at=8.0, ended=last)]
-        history = attrs.evolve(FAULT, ops=ops, stream=notes("ab"), handled=[A, B])
+        history = attrs.evolve(FAULT, ops=ops, stream=notes("ab"), handled=handle("ab"))
         verdict = check(history, attrs.evolve(STRICT, least_each=1))
         assert verdict.state == state
         if state == "broke":
@@ -144,7 +239,7 @@ class TestRecovery:
 
     def test_an_attempt_that_began_in_the_fault_and_hung_says_nothing(self) -> None:
         ops = [*GOOD.ops[:3], op("d", "unknown", at=6.0, ended=99.0)]
-        history = attrs.evolve(FAULT, ops=ops, stream=notes("ab"), handled=[A, B])
+        history = attrs.evolve(FAULT, ops=ops, stream=notes("ab"), handled=handle("ab"))
         assert check(history, attrs.evolve(STRICT, least_each=1)).state == "no evidence"
 
     @pytest.mark.parametrize(("unfit", "state"), [(8.0, "held"), (8.1, "broke")])
@@ -161,17 +256,17 @@ class TestLeftLying:
     """An event that is not handled yet may be late; left lying it is when nobody works any more."""
 
     def test_a_consumer_that_is_not_done_yet_is_no_broken_promise(self) -> None:
-        history = attrs.evolve(GOOD, handled=[A], pending={B: 15.0}, waiting={ord("e"): 15.0}, drained=False)
+        history = attrs.evolve(GOOD, handled=handle("a"), pending={B: 15.0}, waiting={E: 15.0}, drained=False)
         assert check(history, STRICT).state == "no evidence"
 
     def test_what_was_read_and_forgotten_is_named(self) -> None:
-        verdict = check(attrs.evolve(GOOD, handled=[A, ord("e")], pending={B: 15.1}, drained=False), STRICT)
+        verdict = check(attrs.evolve(GOOD, handled=handle("ae"), pending={B: 15.1}, drained=False), STRICT)
         assert verdict.broken == (
             "given to a consumer, then left lying for more than 15 s, though all was mended: 'b'",
         )
 
     def test_what_nobody_reads_is_named(self) -> None:
-        verdict = check(attrs.evolve(GOOD, handled=[A, B], waiting={ord("e"): 15.1}, drained=False), STRICT)
+        verdict = check(attrs.evolve(GOOD, handled=handle("ab"), waiting={E: 15.1}, drained=False), STRICT)
         assert verdict.broken == ("stored, but read by no consumer for more than 15 s, though all was mended: 'e'",)
 
 
@@ -183,16 +278,16 @@ class TestWhatElseMustHold:
 
     def test_where_all_could_be_served_one_that_was_not_is_wrong(self) -> None:
         ops = [*GOOD.ops[:2], op("c", "refused", at=4.0), op("c", "unknown", at=6.0)]
-        history = attrs.evolve(GOOD, ops=ops, stream=notes("ab"), handled=[A, B])
+        history = attrs.evolve(GOOD, ops=ops, stream=notes("ab"), handled=handle("ab"))
         assert check(history).held
         assert check(history, Must(all_ok=True)).broken == ("not answered 200, though it could have been: 'c'",)
-        later = attrs.evolve(history, ops=[*ops, op("c", at=8.0)], stream=notes("abc"), handled=[A, B, ord("c")])
+        later = attrs.evolve(history, ops=[*ops, op("c", at=8.0)], stream=notes("abc"), handled=handle("abc"))
         assert check(later, Must(all_ok=True)).held
 
     @pytest.mark.parametrize(("wiped", "held"), [(5.9, False), (6.5, True), (7.1, False)])
     def test_one_that_was_under_way_when_redis_was_wiped_may_stay_in_doubt(self, wiped: float, held: bool) -> None:
         ops = [*GOOD.ops[:2], op("d", "unknown", at=6.0)]
-        history = attrs.evolve(GOOD, ops=ops, stream=(), handled=[A, B], wiped=wiped, alarms=1)
+        history = attrs.evolve(GOOD, ops=ops, stream=(), handled=handle("ab"), wiped=wiped, alarms=1)
         assert check(history, Must(all_ok=True)).held is held
 
     def test_a_process_that_ended_by_itself_is_wrong(self) -> None:
@@ -208,7 +303,7 @@ def test_times_are_measured() -> None:
 
 
 def test_the_ledger_adds_up() -> None:
-    ledger = check(GOOD).ledger
+    ledger = check(attrs.evolve(GOOD, handled=handle("abea"))).ledger
     assert ledger["sent"] == ledger["ok"] + ledger["refused"] + ledger["unknown"]
     assert (ledger["stored"], ledger["handled"], ledger["handled again"]) == (3, 3, 1)
 
