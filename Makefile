@@ -6,13 +6,18 @@ BIN := $(VENV)/bin
 TARGET ?= local
 ROBOT ?=
 
-.PHONY: help demo test bench chaos robot cluster-test clean
+# Of make mutants: modules whose path begins so; and more of its options.
+ONLY ?=
+MUTANTS ?=
+
+.PHONY: help demo test bench chaos mutants robot cluster-test clean
 
 help:
 	@echo "make demo   run everything in one process, with a server of its own"
 	@echo "make test   run all checks and tests"
 	@echo "make bench  measure it beside its peers, and write docs/benchmarks.md"
 	@echo "make chaos  break it in every way at hand, and judge what came of it"
+	@echo "make mutants  change the code in many ways, and see that unit tests notice"
 	@echo "make robot  run the Robot suites on this machine; with TARGET=cluster, on a release in a cluster"
 	@echo "make cluster-test  install it on the cluster of kubectl's context, and break it there"
 	@echo "make clean  remove what the two have made"
@@ -38,6 +43,10 @@ chaos: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'
 	@$(BIN)/python -m chaos run --repeat 3 --report build/chaos
 	@$(BIN)/python -m chaos self-test --report build/chaos-self-test
+
+mutants: $(VENV)/made
+	@$(BIN)/python -m pip install --quiet --editable '.[mutants]'
+	@$(BIN)/python -m tools.mutants $(MUTANTS) $(ONLY)
 
 robot: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,robot]'

