@@ -37,8 +37,8 @@ from eventsvc.interfaces import (
 #: Seconds between attempts of one batch, first and longest.
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
-#: Seconds after which an idle lane is renewed.
-RENEWAL: Final = 10.0
+#: Seconds between two questions whether the log knows the last number.
+RENEWAL: Final = 2.0
 
 
 @implementer(IAppender)
@@ -75,6 +75,21 @@ class Appender:
     lane may have been dropped alone, after that attempt was applied: only
     "unknown" is true then.
 
+    # Note [Renewal]
+
+    A producer that has nothing to append asks every L{RENEWAL} seconds
+    whether the log still knows its last number.  That must be a question.  An
+    empty batch with the last number would ask as well, and keep the number if
+    the log has gone back to the one before:
+
+        us:     batch 7 ->            empty batch 7 ->             batch 8 ->
+        Redis:       7, reply ->                      7, reply ->            8, APPENDED
+                     goes back to 6                   cut here
+
+    Batch 7 was confirmed and is gone, and nothing tells.  A question that is
+    lost is asked again, with short pauses; so is one that is refused.  A batch
+    that waits goes first then: its number asks the same.
+
     @ivar new_id: makes a random 63-bit integer.
     @ivar new_lane: makes a name that no lane had before.
     @ivar wall_clock: nanoseconds since the epoch.
@@ -94,6 +109,7 @@ class Appender:
     _number: int = attrs.field(default=0, init=False)
     _work: Deferred[None] | None = attrs.field(default=None, init=False)
     _renewal: IDelayedCall | None = attrs.field(default=None, init=False)
+    _renewal_due: bool = attrs.field(default=False, init=False)
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
     _log = Logger()
 
@@ -187,41 +203,58 @@ class Appender:
             work.callback(None)
 
     def _schedule_renewal(self) -> None:
-        batches = self.counts.batches
-
         def renew() -> None:
-            if self.counts.batches == batches and self._number:
-                self._wake()
+            self._renewal_due = True
+            self._wake()
             self._schedule_renewal()
 
         self._renewal = self.clock.callLater(RENEWAL, renew)
 
     async def _run(self) -> None:
         while True:
-            if not self.backlog:
+            if not self.backlog and not self._renewal_due:
                 self._work = Deferred()
                 await self._work
                 # What arrives in the same turn of the reactor goes out together.
                 await deferLater(self.clock, 0)
             await self.log.when_ready()
+            if self._renewal_due:
+                await self._renew()
             batch = self.backlog.take()
-            if batch or self._number:
+            if batch:
                 await self._commit(batch)
 
-    async def _commit(self, batch: Sequence[Request]) -> None:
-        """
-        See a batch through, until it is known what became of it.
+    async def _renew(self) -> None:
+        """Ask whether the log knows the last number; see the Note [Renewal]."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                known = await self.log.renew(self._lane, self._number)
+            except CancelledError:
+                raise
+            except Exception as error:
+                if not isinstance(error, Refused | Unknown):
+                    self._log.failure("a renewal failed in an unexpected way")
+            else:
+                self._renewal_due = False
+                if not known:
+                    self._begin_new_lane()
+                return
+            if self.backlog:
+                return
+            await deferLater(self.clock, pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            await self.log.when_ready()
 
-        An empty batch renews the lane by its last number, which is a
-        duplicate; if it is appended, the log has forgotten number 1.
-        """
-        number = self._number + 1 if batch else self._number
+    async def _commit(self, batch: Sequence[Request]) -> None:
+        """See a batch through, until it is known what became of it."""
+        number = self._number + 1
         in_doubt = False
         pause = _FIRST_PAUSE
         begun = self.clock.seconds()
         while True:
             waiting = [request for request in batch if not request.settled]
-            if not waiting and batch and not in_doubt:
+            if not waiting and not in_doubt:
                 for request in batch:
                     self._release(request)
                 return
@@ -238,18 +271,15 @@ class Appender:
                 if not isinstance(error, Unknown):
                     self._log.failure("appending failed in an unexpected way")
             else:
-                if reply.outcome is Outcome.LOST or (reply.outcome is Outcome.APPENDED and not batch):
+                if reply.outcome is Outcome.LOST:
                     self._begin_new_lane()
                     number = 1
-                    if batch and not in_doubt:
+                    if not in_doubt:
                         continue
-                if batch:
-                    now = self.clock.seconds()
-                    arrived = batch[0].deadline - self.limits.wait
-                    self.counts.observe(waiting, reply, now - begun, now - arrived)
+                now = self.clock.seconds()
+                arrived = batch[0].deadline - self.limits.wait
+                self.counts.observe(waiting, reply, now - begun, now - arrived)
                 self._settle(batch, reply, in_doubt)
-                return
-            if not batch:
                 return
             await deferLater(self.clock, pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -273,8 +303,6 @@ class Appender:
 
     def _settle(self, batch: Sequence[Request], reply: AppendReply, in_doubt: bool) -> None:
         """Answer those of a batch who still wait."""
-        if not batch:
-            return
         self.counts.batches += 1
         if reply.outcome is not Outcome.LOST:
             self._number += 1

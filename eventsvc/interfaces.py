@@ -124,8 +124,14 @@ class IEventLog(Interface):
 
         @param lane: names the one writer of these numbers.
         @param number: 1 for a lane's first batch, and one more for each
-            after.  The same number again asks what became of it; with no
-            submissions and the last number it keeps the lane alive.
+            after.  The same number again asks what became of it.
+        """
+
+    def renew(lane: bytes, number: int) -> Deferred[bool]:
+        """
+        Keep a lane alive, and fire with whether its last number is this one.
+
+        It is a question: whatever becomes of its reply, no number changes.
         """
 
 

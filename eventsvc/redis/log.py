@@ -27,6 +27,7 @@ _OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in Outcome}
 
 _OPEN: Final = load_script("open.lua")
 _APPEND: Final = load_script("append.lua")
+_RENEW: Final = load_script("renew.lua")
 
 
 def stream_opener(stream: str) -> Any:
@@ -67,6 +68,9 @@ class RedisEventLog:
                 record = _write_record(submission.key, submission.ids)
             arguments += (len(submission.entries), place, record, *submission.entries)
         return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
+
+    def renew(self, lane: bytes, number: int) -> Deferred[bool]:
+        return self.connection.run(_RENEW, [companion(self.stream, "lane", lane)], [number, LANE_TTL]).addCallback(bool)
 
 
 def _read_reply(reply: Any) -> AppendReply:

@@ -15,25 +15,10 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from eventsvc.appender import RENEWAL
-from eventsvc.event import Event, decode_notification
-from eventsvc.history import History, Must, Op, Verdict, check
-from eventsvc.history import Outcome as OpOutcome
+from eventsvc.event import Event
 from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
-from eventsvc.test.appending import World, key, make_world
+from eventsvc.test.appending import World, judge, key, make_world
 from eventsvc.testing import Fate
-
-
-def judge(world: World) -> Verdict:
-    """What the judge says of all that was told."""
-    ops = []
-    for number, (text, told) in enumerate(world.told.items()):
-        outcome: OpOutcome = "ok"
-        if isinstance(told, Exception):
-            outcome = "refused" if isinstance(told, Refused) else "unknown"
-        id = told[0] if outcome == "ok" else None
-        ops.append(Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id))
-    stream = [decode_notification(data) for data in world.stream.payloads()]
-    return check(History(ops=ops, stream=stream), Must(least_ok=0))
 
 
 @pytest.fixture
@@ -177,7 +162,7 @@ def test_a_batch_in_doubt_is_resolved_when_nobody_waits_for_it(world: World) -> 
 def test_an_idle_lane_is_renewed_in_peace(world: World) -> None:
     world.post("one")
     world.run(5 * RENEWAL)
-    assert world.link.operations.count("append") > 2
+    assert world.link.operations == ["append", *["renew"] * 5]
     assert world.appender.counts.lost == 0
 
 
@@ -300,7 +285,7 @@ class TestIdempotencyKey:
         world.run(1.0)
         assert world.stored() == ["again"]
 
-    @pytest.mark.parametrize("fates", list(product(Fate, repeat=2)))
+    @pytest.mark.parametrize("fates", list(product(set(Fate) - {Fate.ROLLED_BACK, Fate.ROLLED_BACK_CUT}, repeat=2)))
     def test_a_lost_reply_gives_the_same_answers(self, fates: Sequence[Fate]) -> None:
         """A replay, a conflict and a new key in one batch, whatever is lost."""
         world = make_world()
@@ -327,6 +312,7 @@ def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate, wa
     """
     All runs of four operations, each with every fate: what was confirmed is in
     the stream exactly once, what was refused is not, the rest at most once.
+    If the log has gone back, what was confirmed and is gone was alarmed.
     With little patience, requests end in the midst of it.
     """
     for rest in product(Fate, repeat=3):
@@ -339,8 +325,8 @@ def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate, wa
             world.run(1.0)
             if world.link.connected:
                 world.link.cut()  # a connection that is silent does not last
-        world.run(10.0)
-        verdict = judge(world)
+        world.live(10.0)
+        verdict = judge(world, fates)
         assert verdict.held, (fates, verdict.describe())
         assert set(world.told) == {text for _, text in _SCRIPT}
 

@@ -103,7 +103,7 @@ async def test_a_lane_that_is_gone_is_lost(place: Place) -> None:
         await append(place, log, number, request(str(number)))
     place.forget(b"lane")
     assert await append(place, log, 3, request("x")) == LOST
-    assert await append(place, log, 2) == LOST
+    assert not await place.wait(log.renew(b"lane", 2))
     assert stored(place) == ["1", "2"]
 
 
@@ -195,15 +195,23 @@ async def test_a_key_is_forgotten_after_its_window(place: Place) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_renewal_stores_nothing_and_finds_out(place: Place) -> None:
-    """Without submissions the last number is a duplicate, until the log has forgotten it."""
+async def test_a_renewal_only_asks(place: Place) -> None:
+    """It is for the last number alone, and makes no other the last; before the first batch that is 0."""
     log = await place.log()
-    await append(place, log, 1, request("a"))
-    assert await append(place, log, 1) == DUPLICATE
+
+    async def known(number: int) -> bool:
+        return await place.wait(log.renew(b"lane", number))
+
+    assert await known(0)
+    for number in (1, 2):
+        await append(place, log, number, request(str(number)))
+    for _ in range(2):
+        assert [number for number in range(5) if await known(number)] == [2]
+    assert await append(place, log, 3, request("3")) == APPENDED
     place.wipe()
-    assert await append(place, log, 1) == APPENDED
-    place.wipe()
-    assert await append(place, log, 7) == LOST
+    for _ in range(2):
+        assert [number for number in range(5) if await known(number)] == [0]
+    assert await append(place, log, 4, request("4")) == LOST
     assert stored(place) == []
 
 
@@ -268,7 +276,9 @@ async def test_what_it_keeps_is_kept_with_the_stream_and_for_a_time(place: OnSer
     keys = {name.decode(): place.client.ttl(name) for name in place.client.scan_iter()}
     assert keys == {STREAM: -1, lane: LANE_TTL, f"{{{STREAM}}}:key:{key('k').digest.hex()}": 100}
     place.client.expire(lane, 10)
-    await append(place, log, 1)
+    await log.renew(b"lane", 0)
+    assert place.client.ttl(lane) == 10
+    await log.renew(b"lane", 1)
     assert place.client.ttl(lane) == LANE_TTL
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
@@ -26,6 +26,27 @@ class Fate(enum.Enum):
     CUT_AFTER = "it is applied, and the connection is lost before its reply arrives"
     LATE = "the connection is lost, and it is applied some time after"
     SILENT = "nothing comes back until the connection is cut"
+    FORBIDDEN = "the user lacks the right to one command of it"
+    ROLLED_BACK = "the log goes back to an earlier state, and then it is applied and answered"
+    ROLLED_BACK_CUT = "the log goes back, it is applied, and the connection is lost before its reply arrives"
+
+
+class Backend(Protocol):
+    """What a link leads to, as far as it can be told to misbehave."""
+
+    #: whether the user of the link has the right to every command
+    has_rights: bool
+
+    def roll_back(self) -> None:
+        """Go back to an earlier state, as a replica that lags has it."""
+
+
+@attrs.define
+class _NoBackend:
+    has_rights: bool = True
+
+    def roll_back(self) -> None:
+        pass
 
 
 @attrs.define(eq=False)
@@ -37,6 +58,7 @@ class Link:
     @ivar latency: seconds from an operation to its reply.
     @ivar repair: seconds from a lost connection to the next.
     @ivar lateness: seconds after which a late operation is applied.
+    @ivar backend: what misbehaves itself, if that is the fate.
     @ivar operations: names of all that were tried.
     """
 
@@ -46,6 +68,7 @@ class Link:
     repair: float = 0.05
     lateness: float = 0.2
     connected: bool = True
+    backend: Backend = attrs.field(factory=_NoBackend)
     operations: list[str] = attrs.field(factory=list)
     _waiting: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _in_flight: list[Deferred[Any]] = attrs.field(factory=list, init=False)
@@ -53,6 +76,11 @@ class Link:
     def expect(self, *fates: Fate) -> None:
         """Say what becomes of the next operations."""
         self.fates = iter(fates)
+
+    @property
+    def silent(self) -> bool:
+        """Whether an operation waits for its reply."""
+        return bool(self._in_flight)
 
     def when_ready(self) -> Deferred[None]:
         if self.connected:
@@ -117,4 +145,22 @@ class Link:
                 later(self.latency + self.lateness, apply)
             case Fate.SILENT:
                 pass
+            case Fate.FORBIDDEN:
+                later(self.latency, answer, self._forbid(apply))
+            case Fate.ROLLED_BACK:
+                self.backend.roll_back()
+                later(self.latency, answer, apply())
+            case Fate.ROLLED_BACK_CUT:
+                self.backend.roll_back()
+                apply()
+                later(self.latency, self.cut)
         return reply
+
+    def _forbid(self, apply: Callable[[], T]) -> T | Exception:
+        self.backend.has_rights = False
+        try:
+            return apply()
+        except Refused as refused:
+            return refused
+        finally:
+            self.backend.has_rights = True

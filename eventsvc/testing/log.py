@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
-from eventsvc.interfaces import AppendReply, Earlier, IEventLog, Outcome, Submission
+from eventsvc.interfaces import AppendReply, Earlier, IEventLog, Outcome, Refused, Submission
 from eventsvc.testing.link import Link
 
 
@@ -35,6 +35,22 @@ class Group:
     consumers: dict[str, float] = attrs.field(factory=dict)
 
 
+@attrs.frozen
+class _Applied:
+    """
+    One append, and what it replaced.
+
+    @ivar first: place of its first entry.
+    @ivar kept: what was kept of the lane before it.
+    @ivar digests: the keys it stored.
+    """
+
+    first: int
+    lane: bytes
+    kept: tuple[int, Outcome, dict[bytes, Earlier]] | None
+    digests: Sequence[bytes]
+
+
 @attrs.define(eq=False)
 class MemoryStream:
     """
@@ -45,6 +61,8 @@ class MemoryStream:
     @ivar window: seconds an idempotency key is remembered.
     @ivar times: when each entry was added.
     @ivar keys: when a key is forgotten, and what it stands for.
+    @ivar has_rights: whether its user may run every command of an append.
+    @ivar lag: appends that are lost when it goes back.
     """
 
     clock: IReactorTime
@@ -56,6 +74,9 @@ class MemoryStream:
     lanes: dict[bytes, tuple[int, Outcome, dict[bytes, Earlier]]] = attrs.field(factory=dict)
     keys: dict[bytes, tuple[float, Earlier]] = attrs.field(factory=dict)
     dead: list[dict[str, str]] = attrs.field(factory=list)
+    has_rights: bool = True
+    lag: int = 1
+    _applied: list[_Applied] = attrs.field(factory=list)
     _next: int = 1
     _watchers: list[Deferred[None]] = attrs.field(factory=list)
 
@@ -76,6 +97,22 @@ class MemoryStream:
         self.lanes.clear()
         self.keys.clear()
         self.dead.clear()
+        self._applied.clear()
+
+    def roll_back(self) -> None:
+        """Lose the last appends, as a replica that lags has not seen them; ids are given out again."""
+        for _ in range(min(self.lag, len(self._applied))):
+            last = self._applied.pop()
+            for place in range(last.first, self._next):
+                self.entries.pop(place, None)
+                self.times.pop(place, None)
+            self._next = last.first
+            for digest in last.digests:
+                self.keys.pop(digest, None)
+            if last.kept is None:
+                self.lanes.pop(last.lane, None)
+            else:
+                self.lanes[last.lane] = last.kept
 
     def payloads(self) -> list[bytes]:
         """The events in the stream, in their order."""
@@ -99,6 +136,9 @@ class MemoryStream:
         self.keys = {digest: (end, known) for digest, (end, known) in self.keys.items() if end > now}
         digests = [submission.key.digest for submission in batch if submission.key is not None]
         earlier = {digest: self.keys[digest][1] for digest in digests if digest in self.keys}
+        self.check_rights()
+        first, new = self._next, [digest for digest in digests if digest not in earlier and not full]
+        self._applied.append(_Applied(first, lane, self.lanes.get(lane), new))
         for submission in batch:
             if full or (submission.key is not None and submission.key.digest in earlier):
                 continue
@@ -108,8 +148,22 @@ class MemoryStream:
                 known = Earlier(submission.key.fingerprint, submission.ids)
                 self.keys[submission.key.digest] = (now + self.window, known)
         outcome = Outcome.FULL if full else Outcome.APPENDED
-        self.lanes[lane] = (number, outcome, earlier)
+        self._keep(lane, (number, outcome, earlier))
         return AppendReply(outcome, earlier)
+
+    def renew(self, lane: bytes, number: int) -> bool:
+        """What renew.lua does."""
+        return self.lanes[lane][0] == number if lane in self.lanes else number == 0
+
+    def check_rights(self) -> None:
+        """Refuse what could be refused half way, before the first write."""
+        if not self.has_rights:
+            raise Refused("the user may not run this")
+
+    def _keep(self, lane: bytes, what: tuple[int, Outcome, dict[bytes, Earlier]]) -> None:
+        if not self.has_rights:
+            raise Refused("the user may not keep a number")
+        self.lanes[lane] = what
 
 
 @implementer(IEventLog)
@@ -126,6 +180,9 @@ class MemoryEventLog:
     def append(self, lane: bytes, number: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
         batch = list(submissions)
         return self.link.carry("append", lambda: self.stream.append(lane, number, batch))
+
+    def renew(self, lane: bytes, number: int) -> Deferred[bool]:
+        return self.link.carry("renew", lambda: self.stream.renew(lane, number))
 
 
 def create_stream(stream: MemoryStream) -> None:

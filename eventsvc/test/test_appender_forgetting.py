@@ -1,0 +1,105 @@
+"""
+Tests for L{eventsvc.appender}: a log that forgets what it has confirmed, or
+takes rights away in the midst of an append, and clients that post again from
+inside an answer.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from eventsvc.appender import RENEWAL
+from eventsvc.test.appending import World, judge, make_world
+from eventsvc.testing import Fate, MemoryStream
+
+
+@pytest.mark.parametrize("lag", [1, 2])
+@pytest.mark.parametrize("idle", [0.01, 1.2 * RENEWAL])
+@pytest.mark.parametrize("first", Fate)
+def test_what_was_confirmed_and_is_gone_is_alarmed(first: Fate, idle: float, lag: int) -> None:
+    """
+    Three operations with each fate, from the next batch or from the question
+    of an idle producer on: whatever was confirmed is in the stream once, or
+    there was an alarm; and no alarm without a cause.
+    """
+    for rest in product(Fate, repeat=2):
+        fates = (Fate.FINE, Fate.FINE, first, *rest)
+        world = make_world(fates)
+        world.stream.lag = lag
+        for text in ("a", "b"):
+            world.post(text)
+            world.run(0.01)
+        world.live(idle)
+        world.post("c")
+        world.live(0.02)
+        world.post("d")
+        world.live(20.0)
+        assert set(world.told) == {"a", "b", "c", "d"}
+        verdict = judge(world, fates)
+        assert verdict.held, (fates, verdict.describe())
+
+
+@pytest.mark.parametrize("lag", [1, 2])
+@pytest.mark.parametrize("first", Fate)
+def test_a_loss_is_noticed_within_ten_seconds_whatever_is_lost_on_the_way(first: Fate, lag: int) -> None:
+    """Though a batch was confirmed just before, and two operations in a row have any fate."""
+    for second, since_batch in product(Fate, (0.0, 0.3 * RENEWAL, 0.9 * RENEWAL, 1.5 * RENEWAL)):
+        world = make_world()
+        for text in ("a", "b"):
+            world.post(text)
+            world.run(0.01)
+        world.run(since_batch)
+        world.stream.lag = lag
+        world.stream.roll_back()
+        world.link.expect(first, second)
+        world.live(10.0)
+        assert world.appender.counts.lost == 1, (second, since_batch)
+        world.appender.stop()
+
+
+def test_a_question_is_never_applied_as_a_batch() -> None:
+    """
+    A server with the sequence before the last has been promoted: what asks
+    for the last one must not make it fit, or the next batch would.
+    """
+    world = make_world([Fate.FINE, Fate.FINE, Fate.ROLLED_BACK_CUT])
+    for text in ("one", "two"):
+        world.post(text)
+        world.run(0.01)
+    world.run(1.01 * RENEWAL)
+    world.post("three")
+    world.run(1.0)
+    assert world.stored() == ["one", "three"]
+    assert world.appender.counts.lost == 1
+
+
+def test_a_right_that_is_missing_for_a_while_stores_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And if the log found it out half way through a batch, the judge would have seen it."""
+
+    def post() -> World:
+        world = make_world([Fate.FORBIDDEN] * 2)
+        world.post("one")
+        world.run(1.0)
+        return world
+
+    assert post().stored() == ["one"]
+    monkeypatch.setattr(MemoryStream, "check_rights", lambda _: None)
+    assert not judge(post()).held
+
+
+@pytest.mark.parametrize("wait", [5.0, 0.065])
+@pytest.mark.parametrize("first", Fate)
+def test_an_answer_may_be_followed_by_the_next_request_from_inside(first: Fate, wait: float) -> None:
+    """Whoever is told submits again before the call returns, as a pipelining client does."""
+    for rest in product(Fate, repeat=2):
+        fates = (first, *rest)
+        world = make_world(fates, wait=wait)
+        for text in ("a", "b", "c"):
+            world.post_again_and_again(text, 3)
+        world.live(20.0)
+        assert len(world.told) == 9
+        verdict = judge(world, fates)
+        assert verdict.held, (fates, verdict.describe())
+        assert not world.appender.backlog
