@@ -33,6 +33,12 @@ def _id(text: str) -> str:
     return text
 
 
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="eventsvc", description="What people do with eventsvc by hand.")
@@ -55,7 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     some.add_argument("-y", "--yes", action="store_true", help="do it without a question")
 
     add = partial(commands.add_parser, allow_abbrev=False)
-    add("list", parents=[everywhere], help="list them, the oldest first")
+    listing = add("list", parents=[everywhere], help="list them, the oldest first")
+    listing.add_argument("--limit", type=_limit, metavar="N", help="list only so many")
     show = add("show", parents=[everywhere], help="show all of one")
     show.add_argument("id", type=_id, metavar="ID", help="which; see `list`")
     add("replay", parents=[some, everywhere], help="move them back to the end of the stream")
@@ -92,6 +99,9 @@ async def run(reactor: Any, asked: argparse.Namespace, redis: RedisSettings) -> 
     except NotDone as problems:
         for problem in str(problems).splitlines():
             sys.stderr.write(f"eventsvc: {problem}\n")
+        return 1
+    except BrokenPipeError:  # whoever read the result has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
         await connection.stopService()

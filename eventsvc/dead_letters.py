@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, TextIO, TypeVar
 
 import attrs
-import msgspec
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from eventsvc.event import format_timestamp
 from eventsvc.interfaces import Refused, Unknown
+from eventsvc.letter_text import Members, describe, make_sheet, make_table, to_json
 from eventsvc.redis.connection import Connection, ErrorReply
 from eventsvc.redis.dead import NOT_MOVED, DeadLetter, DeadLetters
 from eventsvc.settings import RedisSettings
@@ -27,12 +27,32 @@ T = TypeVar("T")
 PATIENCE: Final = 5.0
 #: Letters of a plan that are shown.
 _SHOWN: Final = 20
-#: Ids in one call.
+#: The place of a letter that was moved by a call without an answer.
+LOST: Final = "(the answer was lost)"
+#: Letters on a page.
 _PAGE: Final = 500
 
 
 class NotDone(Exception):
     """What was asked for was not done, or not all of it; the text says why."""
+
+
+@attrs.frozen
+class Chosen:
+    """
+    The letters that something is done with.
+
+    @ivar count: how many; others may take some of them away meanwhile.
+    @ivar first: the first few.
+    @ivar ids: those that were named; C{None}, if all were meant.
+    @ivar last: the newest of all at that moment.  What comes later is left
+        out, or a letter that comes back at once is sent again without end.
+    """
+
+    count: int
+    first: Sequence[DeadLetter]
+    ids: Sequence[str] | None = None
+    last: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,48 +80,87 @@ class Desk:
         return DeadLetters(self.connection, self.redis.stream)
 
     async def list(self) -> None:
-        letters = await self._all()
-        text = make_table(letters, self._width()) if letters else ""
-        self._give([letter.id for letter in letters], [describe(letter) for letter in letters], text)
-        self._say(f"{_count(letters)} of {self.redis.stream}")
+        """Write page by page: there may be more letters than memory holds."""
+        most = self.asked.limit or sys.maxsize
+        found, after = 0, ""
+        widths: Sequence[int] = ()
+        listed = self._members("[]")
+        while page := await self._read(after, min(_PAGE, most - found)):
+            found, after = found + len(page), page[-1].id
+            if listed:
+                for letter in page:
+                    listed.add(describe(letter))
+            elif self.asked.quiet:
+                self._write("".join(f"{letter.id}\n" for letter in page))
+            else:
+                text, widths = make_table(page, self._width(), widths)
+                self._write(f"{text}\n")
+        if listed:
+            self._end(listed)
+        more = await self._count() - found if found == most else 0
+        self._say(f"{_words(found)} of {self.redis.stream}" + (f", and {more} more" if more > 0 else ""))
 
     async def show(self) -> None:
         letter = await self._find(self.asked.id)
-        self._give([letter.id], describe(letter), make_sheet(letter))
+        if self.asked.json:
+            self._write(f"{to_json(describe(letter))}\n")
+        else:
+            self._write(f"{letter.id if self.asked.quiet else make_sheet(letter)}\n")
 
     async def replay(self) -> None:
-        letters = await self._chosen()
+        chosen = await self._choose()
         self._confirm(
-            letters,
-            f"{_count(letters)} will go back to the end of {self.redis.stream}; "
+            chosen,
+            f"{_words(chosen.count)} will go back to the end of {self.redis.stream}; "
             "every group that reads it gets the events again.",
         )
-        moved: dict[str, str | None] = {}
+        moved = 0
         failed: dict[str, str] = {}
+        done = self._members("{}", '{\n  "replayed": ', 1)
         try:
-            for letter in letters:
-                answer, in_doubt = await self._call(self.letters.replay, letter.id)
-                if answer == "gone" and in_doubt:
-                    moved[letter.id] = None  # by the try whose answer was lost
-                elif answer in NOT_MOVED:
-                    failed[letter.id] = NOT_MOVED[answer]
-                else:
-                    moved[letter.id] = answer
+            async for ids in self._pages(chosen):
+                for id in ids:
+                    place = await self._replay(id, failed)
+                    if id not in failed:
+                        moved += 1
+                        if done:
+                            done.add(place, id)
+                        else:
+                            self._write(f"{id}{'' if self.asked.quiet else f' -> {place or LOST}'}\n")
         finally:
-            text = "\n".join(f"{id} -> {place or '(the answer was lost)'}" for id, place in moved.items())
-            self._give(list(moved), {"replayed": moved, "failed": failed}, text)
-            self._say(f"replayed {len(moved)} of {_count(letters)}")
+            self._say(f"replayed {moved} of {_words(chosen.count)}")
+            if done:
+                self._end(done, f',\n  "failed": {to_json(failed, 1)}\n}}')
         if failed:
             raise NotDone("\n".join(f"{id}: {why}" for id, why in failed.items()))
 
+    async def _replay(self, id: str, failed: dict[str, str]) -> str | None:
+        """Move a letter; give its place in the stream, which is not known if the answer was lost."""
+        answer, in_doubt = await self._call(self.letters.replay, id)
+        if answer == "gone" and in_doubt:
+            return None  # moved by the try whose answer was lost
+        if answer in NOT_MOVED:
+            failed[id] = NOT_MOVED[answer]
+        return answer
+
     async def purge(self) -> None:
-        letters = await self._chosen()
-        self._confirm(letters, f"{_count(letters)} of {self.redis.stream} will be deleted for good.")
-        ids = [letter.id for letter in letters]
-        for start in range(0, len(ids), _PAGE):
-            await self._call(self.letters.purge, ids[start : start + _PAGE])
-        self._give(ids, {"purged": ids}, "\n".join(ids))
-        self._say(f"purged {_count(letters)}")
+        chosen = await self._choose()
+        self._confirm(chosen, f"{_words(chosen.count)} of {self.redis.stream} will be deleted for good.")
+        purged = 0
+        done = self._members("[]", '{\n  "purged": ', 1)
+        try:
+            async for ids in self._pages(chosen):
+                await self._call(self.letters.purge, ids)
+                purged += len(ids)
+                for id in ids:
+                    if done:
+                        done.add(id)
+                    else:
+                        self._write(f"{id}\n")
+        finally:
+            self._say(f"purged {_words(purged)}")
+            if done:
+                self._end(done, "\n}")
 
     async def _call(self, operation: Callable[..., Deferred[T]], *arguments: Any) -> tuple[T, bool]:
         """
@@ -132,39 +191,61 @@ class Desk:
             raise NotDone(f"{id}: {NOT_MOVED['gone']}")
         return letter
 
-    async def _all(self) -> Sequence[DeadLetter]:
-        found: Sequence[DeadLetter] = []
-        while True:
-            page, _ = await self._call(self.letters.read, found[-1].id if found else "")
-            if not page:
-                return found
-            found = [*found, *page]
+    async def _count(self) -> int:
+        return (await self._call(self.letters.count))[0]
 
-    async def _chosen(self) -> Sequence[DeadLetter]:
+    async def _read(self, after: str, count: int) -> Sequence[DeadLetter]:
+        return (await self._call(self.letters.read, after, count))[0]
+
+    async def _choose(self) -> Chosen:
         """The letters that were named, or all."""
         if self.asked.all:
-            return await self._all()
-        return [await self._find(id) for id in dict.fromkeys(self.asked.ids)]
+            last, _ = await self._call(self.letters.find_newest)
+            return Chosen(await self._count(), await self._read("", _SHOWN), last=last)
+        first: Sequence[DeadLetter] = []
+        ids = list(dict.fromkeys(self.asked.ids))
+        for id in ids:
+            letter = await self._find(id)
+            if len(first) < _SHOWN:
+                first = [*first, letter]
+        return Chosen(len(ids), first, ids)
 
-    def _confirm(self, letters: Sequence[DeadLetter], plan: str) -> None:
-        """Show what will be done, and have somebody agree to it."""
-        if not letters:
+    async def _pages(self, chosen: Chosen) -> AsyncIterator[Sequence[str]]:
+        """The ids of what was chosen, a page at a time."""
+        if chosen.ids is not None:
+            for start in range(0, len(chosen.ids), _PAGE):
+                yield chosen.ids[start : start + _PAGE]
             return
-        self._say(make_table(letters[:_SHOWN], self._width()))
-        if len(letters) > _SHOWN:
-            self._say(f"... and {len(letters) - _SHOWN} more")
+        after = ""
+        while chosen.last:
+            page, _ = await self._call(self.letters.list_ids, after, chosen.last)
+            if not page:
+                return
+            yield page
+            after = page[-1]
+
+    def _confirm(self, chosen: Chosen, plan: str) -> None:
+        """Show what will be done, and have somebody agree to it."""
+        if not chosen.count:
+            return
+        if chosen.first:
+            self._say(make_table(chosen.first, self._width())[0])
+        if chosen.count > len(chosen.first):
+            self._say(f"... and {chosen.count - len(chosen.first)} more")
         self._say(plan)
         if not self.asked.yes and not self.ask("Go on? [y/N] "):
             raise NotDone("nothing was done")
 
-    def _give(self, ids: Sequence[str], as_json: object, text: str) -> None:
-        """Write the result in the form that was asked for."""
-        if self.asked.quiet:
-            text = "\n".join(ids)
-        elif self.asked.json:
-            text = msgspec.json.format(msgspec.json.encode(as_json)).decode()
-        if text:
-            self.out.write(f"{text}\n")
+    def _members(self, brackets: str, head: str = "", depth: int = 0) -> Members | None:
+        """Begin to write a list or an object, if JSON was asked for."""
+        return Members.begin(self._write, brackets, head, depth) if self.asked.json else None
+
+    def _end(self, members: Members, foot: str = "") -> None:
+        members.end()
+        self._write(f"{foot}\n")
+
+    def _write(self, text: str) -> None:
+        self.out.write(text)
 
     def _say(self, text: str) -> None:
         self.err.write(f"{text}\n")
@@ -173,58 +254,5 @@ class Desk:
         return shutil.get_terminal_size().columns if self.out.isatty() else None
 
 
-def _count(letters: Sequence[DeadLetter]) -> str:
-    return f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'}"
-
-
-def describe(letter: DeadLetter) -> dict[str, Any]:
-    """A letter as JSON; bytes that are no UTF-8 are escaped."""
-    return {
-        "id": letter.id,
-        "entry": letter.original,
-        "set_aside": _when(letter),
-        "reason": letter.reason,
-        "error": letter.error,
-        "deliveries": letter.deliveries,
-        "group": letter.group,
-        "consumer": letter.consumer,
-        "fields": {_text(name): _text(value) for name, value in letter.fields},
-    }
-
-
-def make_table(letters: Sequence[DeadLetter], width: int | None) -> str:
-    """
-    Letters as a table.
-
-    @param width: columns of the terminal, past which a line is cut off.
-    """
-    rows = [("ID", "ENTRY", "SET ASIDE", "REASON", "DELIVERIES", "ERROR")]
-    for each in letters:
-        rows.append((each.id, each.original, _when(each), each.reason, str(each.deliveries), each.error))
-    cells = [[_printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
-    return "\n".join(line if width is None or len(line) <= width else line[: width - 1] + "…" for line in lines)
-
-
-def make_sheet(letter: DeadLetter) -> str:
-    """All of one letter."""
-    about = describe(letter)
-    fields = about.pop("fields") or {"fields": "none: they were trimmed with the entry"}
-    parts = [(_printable(name.replace("_", " ")), _printable(str(value))) for name, value in (about | fields).items()]
-    width = max(len(name) for name, _ in parts)
-    return "\n".join(f"{name:{width}}  {value}" for name, value in parts)
-
-
-def _when(letter: DeadLetter) -> str:
-    """When it was set aside: RFC 3339, in UTC."""
-    return format_timestamp(int(letter.id.partition("-")[0]) * 1_000_000)[:19] + "Z"
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
-
-
-def _printable(text: str) -> str:
-    """Text on one line, that does nothing to a terminal."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+def _words(count: int) -> str:
+    return f"{count} dead letter{'' if count == 1 else 's'}"

@@ -12,11 +12,17 @@ from twisted.internet.defer import Deferred
 
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import dead_letters, load_script
+from eventsvc.redis.session import Argument
 
 _REPLAY: Final = load_script("replay.lua")
+_PAGE: Final = load_script("dead_page.lua")
 
-#: Seconds one call may take: a page may hold many megabytes.
+#: Seconds one call may take.
 _TIMEOUT: Final = 5.0
+#: A page ends with the letter that brings it to so many bytes.
+PAGE_BYTES: Final = 1_000_000
+#: Ids on a page of ids.
+_IDS: Final = 500
 _FIELD: Final = b"field:"
 
 #: Why a letter was not moved, in the words of the script and for people.
@@ -59,13 +65,37 @@ class DeadLetters:
     connection: Connection
     stream: str
 
+    def count(self) -> Deferred[int]:
+        """Fire with how many letters there are."""
+        return self.connection.call("XLEN", dead_letters(self.stream), timeout=_TIMEOUT)
+
+    def find_newest(self) -> Deferred[str]:
+        """Fire with the id of the newest letter; empty if there is none."""
+        reply = self.connection.call("XREVRANGE", dead_letters(self.stream), "+", "-", "COUNT", 1, timeout=_TIMEOUT)
+        return reply.addCallback(lambda rows: rows[0][0].decode() if rows else "")
+
     def read(self, after: str = "", count: int = 100) -> Deferred[Sequence[DeadLetter]]:
-        """Read at most C{count} letters, the oldest first, with ids greater than C{after}."""
-        return self._range(f"({after}" if after else "-", "+", count)
+        """
+        Read a page of letters, the oldest first, with ids greater than C{after}.
+
+        It has at most C{count} letters, and fewer where they are large:
+        L{PAGE_BYTES} and the last letter.  The page behind the last is empty.
+        """
+        reply = self._page(after, "+", count)
+        return reply.addCallback(lambda rows: [_read_letter(id, parts) for id, parts in rows])
+
+    def list_ids(self, after: str, last: str) -> Deferred[Sequence[str]]:
+        """Read a page of ids, the oldest first, greater than C{after} and not greater than C{last}."""
+        return self._page(after, last, _IDS, "ids").addCallback(lambda ids: [id.decode() for id in ids])
+
+    def _page(self, after: str, last: str, count: int, *what: str) -> Deferred[Any]:
+        arguments: list[Argument] = [f"({after}" if after else "-", last, count, PAGE_BYTES, *what]
+        return self.connection.run(_PAGE, [dead_letters(self.stream)], arguments, timeout=_TIMEOUT)
 
     def find(self, id: str) -> Deferred[DeadLetter | None]:
         """Read one letter; C{None} if it is not there."""
-        return self._range(id, id, 1).addCallback(lambda found: found[0] if found else None)
+        reply = self.connection.call("XRANGE", dead_letters(self.stream), id, id, timeout=_TIMEOUT)
+        return reply.addCallback(lambda rows: _read_letter(*rows[0]) if rows else None)
 
     def replay(self, id: str) -> Deferred[str]:
         """
@@ -81,10 +111,6 @@ class DeadLetters:
     def purge(self, ids: Sequence[str]) -> Deferred[int]:
         """Delete letters for good, and fire with how many were there."""
         return self.connection.call("XDEL", dead_letters(self.stream), *ids, timeout=_TIMEOUT)
-
-    def _range(self, first: str, last: str, count: int) -> Deferred[Sequence[DeadLetter]]:
-        reply = self.connection.call("XRANGE", dead_letters(self.stream), first, last, "COUNT", count, timeout=_TIMEOUT)
-        return reply.addCallback(lambda rows: [_read_letter(id, parts) for id, parts in rows])
 
 
 def _read_letter(id: bytes, parts: Sequence[bytes]) -> DeadLetter:

@@ -18,8 +18,8 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from eventsvc.cli import parse, run
-from eventsvc.dead_letters import make_table
 from eventsvc.embedded import free_port
+from eventsvc.letter_text import make_table
 from eventsvc.redis.dead import DeadLetter
 from eventsvc.test.letters import dead_ids, set_aside, set_events_aside, stream_fields
 from eventsvc.test.processes import PATIENCE, Server, wait_until
@@ -39,6 +39,8 @@ EVENTSVC = [sys.executable, "-c", "from eventsvc.cli import main; main()"]
         ("dead replay 1-1 --all --yes", "name the ids, or say --all"),
         ("dead purge --all", "standard input is no terminal, so nobody can be asked: say --yes"),
         ("dead replay 1-1", "standard input is no terminal, so nobody can be asked: say --yes"),
+        ("dead list --limit 0", "'0': expected a whole number from 1"),
+        ("dead list --limit -1", "--limit"),
         ("dead list --json -q", "not allowed with argument --json"),
         ("dead list --redis-port none", "--redis-port='none': expected a port number from 1 to 65535"),
         ("dead list --redis-p 1", "unrecognized arguments: --redis-p"),
@@ -90,6 +92,33 @@ async def test_letters_are_listed_for_programs(server: Server, capsys: pytest.Ca
     assert [letter["id"] for letter in json.loads(capsys.readouterr().out)] == ids
     assert await do(server, "list", "-q") == 0
     assert capsys.readouterr().out.split() == ids
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_may_be_limited(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """The oldest, and how many there are beside them; no page is read for more."""
+    ids = set_events_aside(server, 3)
+    for limit, words in (("2", "2 dead letters of NotificationStream, and 1 more\n"), ("3", "3 dead letters")):
+        assert await do(server, "list", "-q", "--limit", limit) == 0
+        said = capsys.readouterr()
+        assert said.out.split() == ids[: int(limit)]
+        assert said.err.startswith(words)
+
+
+def test_a_reader_that_has_enough_ends_the_list_without_a_word(server: Server) -> None:
+    """As C{head} does."""
+    with server.client() as client:
+        for _ in range(2_000):
+            client.xadd("{NotificationStream}:dead", {"reason": "failed", "id": "1-1", "error": "e" * 200})
+    ours, theirs = os.pipe()
+    process = subprocess.Popen(
+        [*EVENTSVC, "dead", "list", "--redis-port", f"{server.port}"], stdout=theirs, stderr=subprocess.PIPE, text=True
+    )
+    os.close(theirs)
+    assert os.read(ours, 2) == b"ID"
+    os.close(ours)
+    assert process.communicate(timeout=PATIENCE)[1] == ""
+    assert process.returncode == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -156,8 +185,8 @@ async def test_what_redis_refuses_is_told(server: Server, capsys: pytest.Capture
 def test_a_line_is_cut_off_at_the_edge_of_a_terminal() -> None:
     """And at none if there is none."""
     letter = DeadLetter("1-1", "failed", "x" * 100, 5, "group", "consumer", "0-1", [])
-    assert [len(line) for line in make_table([letter], 60).splitlines()][1] == 60
-    assert make_table([letter], None).endswith("x" * 100)
+    assert [len(line) for line in make_table([letter], 60)[0].splitlines()][1] == 60
+    assert make_table([letter], None)[0].endswith("x" * 100)
 
 
 def test_without_redis_it_ends_soon_with_1_and_says_why(server: Server) -> None:

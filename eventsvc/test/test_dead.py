@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import attrs
+import msgspec
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import fail, gatherResults
 
 from eventsvc.dead_letters import Desk, NotDone
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.connection import Connection
-from eventsvc.redis.dead import DeadLetters
+from eventsvc.redis.dead import PAGE_BYTES, DeadLetters
 from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts import make_connection
 from eventsvc.test.letters import DEAD, GROUP, STREAM, dead_ids, set_aside, set_events_aside, stream_fields
@@ -186,7 +189,7 @@ async def test_a_purged_letter_is_gone_and_others_stay(server: Server) -> None:
 
 def make_desk(connection: Connection, port: int, **asked: Any) -> Desk:
     """A desk where everything is agreed to."""
-    options = {"json": False, "quiet": False, "yes": True, "all": False, "ids": [], **asked}
+    options = {"json": False, "quiet": False, "yes": True, "all": False, "ids": [], "limit": None, **asked}
     return Desk(
         asked=argparse.Namespace(**options),
         redis=RedisSettings(port=port),
@@ -226,6 +229,30 @@ async def test_a_person_is_told_that_a_letter_was_moved_though_the_reply_was_los
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_doubt_lasts_over_tries_that_were_surely_in_vain(server: Server) -> None:
+    """A letter moved by the first try is gone at the third, whatever became of the second."""
+    [id] = set_events_aside(server, 1)
+    async with connected(server) as connection:
+        desk = make_desk(connection, server.port, ids=[id])
+        assert await desk.letters.replay("1-1") == "gone"  # the server knows the script now
+        replay = DeadLetters.replay
+        tries: list[str] = []
+
+        def failing(self: DeadLetters, id: str) -> Any:
+            tries.append(id)
+            if len(tries) == 1:
+                lose_next_reply(connection)
+            return fail(Refused("no connection")) if len(tries) == 2 else replay(self, id)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DeadLetters, "replay", failing)
+            await desk.replay()
+        assert isinstance(desk.out, io.StringIO)
+        assert desk.out.getvalue() == f"{id} -> (the answer was lost)\n"
+    assert len(tries) == 3
+
+
+@pytest_twisted.ensureDeferred
 async def test_many_letters_are_all_moved_in_their_order(server: Server) -> None:
     """More than a page of them; of the plan only the first are shown."""
     with server.client() as client:
@@ -254,3 +281,80 @@ async def test_what_cannot_be_replayed_is_told_and_the_rest_is_done(server: Serv
         assert isinstance(desk.out, io.StringIO)
         assert desk.out.getvalue().startswith(f"{id} -> ")
     assert dead_ids(server) == [empty]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_page_of_large_letters_is_short(server: Server) -> None:
+    """Memory is bounded by bytes, for letters set aside when texts were kept whole too."""
+    ids = [set_aside(server, {"EventStream": "x"}, error="e" * 600_000) for _ in range(5)]
+    async with opened(server) as letters:
+        pages: list[list[str]] = []
+        while page := await letters.read(pages[-1][-1] if pages else ""):
+            pages.append([letter.id for letter in page])
+    assert pages == [ids[:2], ids[2:4], ids[4:]]
+    assert 600_000 < PAGE_BYTES < 1_200_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_is_written_page_by_page(server: Server) -> None:
+    """What was read is written before more is read; only the first page has a head."""
+    for number in range(3):
+        set_aside(server, {"EventStream": "x"}, error=f"{number} {'e' * PAGE_BYTES}", deliveries=10**number)
+    async with connected(server) as connection:
+        desk = make_desk(connection, server.port)
+        assert isinstance(desk.out, io.StringIO)
+        read, lines = DeadLetters.read, []
+
+        def watched(self: DeadLetters, after: str, count: int) -> Any:
+            assert isinstance(desk.out, io.StringIO)
+            lines.append(len(desk.out.getvalue().splitlines()))
+            return read(self, after, count)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DeadLetters, "read", watched)
+            await desk.list()
+        assert lines == [0, 2, 3, 4]
+        head, *rows = desk.out.getvalue().splitlines()
+    assert [row.index(f"{number} eee") for number, row in enumerate(rows)] == [head.index("ERROR")] * 3
+    assert all(len(row) < 2_200 and row.endswith("e…") for row in rows)
+
+
+@pytest.mark.parametrize("command", ["list", "replay", "purge"])
+@pytest_twisted.ensureDeferred
+async def test_json_is_streamed_as_it_would_be_written_whole(server: Server, command: str) -> None:
+    """Also if it is empty, has lines of all kinds in its texts, or some fail."""
+    async with connected(server) as connection:
+        for errors in ([], ["a\nb\u2028c\r{}[],"], ["a", "b", "c"]):
+            for error in errors:
+                set_aside(server, {"EventStream": "x"}, error=error)
+            if errors:
+                with server.client() as client:
+                    client.xadd(DEAD, {"reason": "trimmed", "id": "1-1"})
+            desk = make_desk(connection, server.port, json=True, all=True)
+            with suppress(NotDone):
+                await getattr(desk, command)()
+            assert isinstance(desk.out, io.StringIO)
+            text = desk.out.getvalue()
+            whole = msgspec.json.format(msgspec.json.encode(json.loads(text))).decode()
+            assert text == f"{whole}\n"
+            with server.client() as client:
+                client.delete(DEAD)
+
+
+@pytest.mark.parametrize("command", ["replay", "purge"])
+@pytest_twisted.ensureDeferred
+async def test_all_means_those_that_were_there_when_it_was_agreed_to(server: Server, command: str) -> None:
+    """One that comes back at once is not taken again and again."""
+    ids = set_events_aside(server, 3)
+    late: list[str] = []
+
+    def agree(_: str) -> bool:
+        late.append(set_aside(server, {"EventStream": "late"}))
+        return True
+
+    async with connected(server) as connection:
+        desk = attrs.evolve(make_desk(connection, server.port, all=True, yes=False, quiet=True), ask=agree)
+        await getattr(desk, command)()
+        assert isinstance(desk.out, io.StringIO)
+        assert desk.out.getvalue().split() == ids
+    assert dead_ids(server) == late

@@ -26,7 +26,7 @@ LAYERS = {
     # behaviour over time
     **dict.fromkeys(("backlog", "counts", "appender", "in_hand", "consumer", "retention", "lag", "simulator"), 3),
     # composition
-    **dict.fromkeys(("tap", "dead_letters", "cli", "docs"), 4),
+    **dict.fromkeys(("tap", "dead_letters", "letter_text", "cli", "docs"), 4),
 }
 
 #: Rooms of one layer of which the first stands on the second.
@@ -39,6 +39,7 @@ WITHIN = {
     ("consumer", "in_hand"),
     ("cli", "tap"),
     ("cli", "dead_letters"),
+    ("dead_letters", "letter_text"),
 }
 
 #: Libraries that any room may use; those above the pure ones also the second.

@@ -1,0 +1,116 @@
+"""
+Dead letters as people and programs read them, written as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from eventsvc.event import format_timestamp
+from eventsvc.redis.dead import DeadLetter
+
+#: Characters of a text that a table shows.
+_CUT: Final = 2_000
+
+
+def to_json(value: object, depth: int = 0) -> str:
+    """Return a value as JSON with line breaks, to stand in so many lists or objects."""
+    return msgspec.json.format(msgspec.json.encode(value)).decode().replace("\n", "\n" + "  " * depth)
+
+
+@attrs.define(eq=False)
+class Members:
+    """
+    Writes a JSON list or object member by member, as L{to_json} would the whole.
+
+    @ivar brackets: the two that enclose it.
+    @ivar depth: in how many others it stands.
+    """
+
+    write: Callable[[str], object]
+    brackets: str
+    depth: int = 0
+    _any: bool = attrs.field(default=False, init=False)
+
+    @classmethod
+    def begin(cls, write: Callable[[str], object], brackets: str, head: str = "", depth: int = 0) -> Members:
+        """Write what stands before the first member."""
+        write(head + brackets[0])
+        return cls(write, brackets, depth)
+
+    def add(self, value: object, name: str | None = None) -> None:
+        """Write one more; in an object it has a name."""
+        self.write(",\n" if self._any else "\n")
+        self.write("  " * (self.depth + 1) + ("" if name is None else f"{to_json(name)}: "))
+        self.write(to_json(value, self.depth + 1))
+        self._any = True
+
+    def end(self) -> None:
+        self.write(("\n" + "  " * self.depth if self._any else "") + self.brackets[1])
+
+
+def describe(letter: DeadLetter) -> dict[str, Any]:
+    """A letter as JSON; bytes that are no UTF-8 are escaped."""
+    return {
+        "id": letter.id,
+        "entry": letter.original,
+        "set_aside": _when(letter),
+        "reason": letter.reason,
+        "error": letter.error,
+        "deliveries": letter.deliveries,
+        "group": letter.group,
+        "consumer": letter.consumer,
+        "fields": {_text(name): _text(value) for name, value in letter.fields},
+    }
+
+
+def make_table(
+    letters: Sequence[DeadLetter], width: int | None, before: Sequence[int] = ()
+) -> tuple[str, Sequence[int]]:
+    """
+    Return letters as a table, and how wide its columns are.
+
+    @param width: columns of the terminal, past which a line is cut off.
+    @param before: how wide the columns are of the pages before this one; only
+        the first page has a head.
+    """
+    rows = [] if before else [("ID", "ENTRY", "SET ASIDE", "REASON", "DELIVERIES", "ERROR")]
+    for each in letters:
+        rows.append((each.id, each.original, _when(each), each.reason, str(each.deliveries), each.error))
+    cells = [[_printable(_shorten(cell, _CUT)) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    widths = list(map(max, widths, before or widths))
+    widths[-1] = 0  # nothing stands behind the error
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    return "\n".join(line if width is None else _shorten(line, width) for line in lines), widths
+
+
+def make_sheet(letter: DeadLetter) -> str:
+    """All of one letter."""
+    about = describe(letter)
+    fields = about.pop("fields") or {"fields": "none: they were trimmed with the entry"}
+    parts = [(_printable(name.replace("_", " ")), _printable(str(value))) for name, value in (about | fields).items()]
+    width = max(len(name) for name, _ in parts)
+    return "\n".join(f"{name:{width}}  {value}" for name, value in parts)
+
+
+def _when(letter: DeadLetter) -> str:
+    """When it was set aside: RFC 3339, in UTC."""
+    return format_timestamp(int(letter.id.partition("-")[0]) * 1_000_000)[:19] + "Z"
+
+
+def _shorten(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _printable(text: str) -> str:
+    """Text on one line, that does nothing to a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
