@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from eventsvc.background import run_in_background
-from eventsvc.backlog import Backlog, Limits, Request
+from eventsvc.backlog import Backlog, Limits, Request, not_looked_up
 from eventsvc.counts import Counts
 from eventsvc.event import Event, format_timestamp, write_notification
 from eventsvc.interfaces import (
@@ -26,6 +26,7 @@ from eventsvc.interfaces import (
     IEventLog,
     KeyConflict,
     KeyRunning,
+    KeysFull,
     Outcome,
     Refused,
     Result,
@@ -93,6 +94,7 @@ class Appender:
     @ivar new_id: makes a random 63-bit integer.
     @ivar new_lane: makes a name that no lane had before.
     @ivar wall_clock: nanoseconds since the epoch.
+    @ivar known_keys: idempotency keys that the log remembered lately.
     """
 
     log: IEventLog
@@ -103,6 +105,7 @@ class Appender:
     limits: Limits = attrs.field(factory=Limits)
     counts: Counts = attrs.field(factory=Counts)
     backlog: Backlog = attrs.field(init=False)
+    known_keys: int = attrs.field(default=0, init=False)
 
     _keys: dict[bytes, IdempotencyKey] = attrs.field(factory=dict, init=False)
     _lane: bytes = attrs.field(default=b"", init=False)
@@ -152,7 +155,7 @@ class Appender:
 
         try:
             request = self.submit(events, key, tell)
-        except (Refused, KeyConflict, KeyRunning) as error:
+        except (Refused, Unknown, KeyConflict, KeyRunning) as error:
             return fail(error.with_traceback(None))  # whose frames hold the events
         return answer
 
@@ -163,6 +166,7 @@ class Appender:
         Store events and call C{answer}, later; as L{IAppender.submit}.
 
         @raise Refused: the line is full.
+        @raise Unknown: so it is, and an earlier request with the key may have been stored.
         @raise KeyConflict: the key is in use with another body.
         @raise KeyRunning: the key is in use with a request still running.
         """
@@ -181,8 +185,9 @@ class Appender:
         try:
             self.backlog.put(request)
         except Refused as refused:
-            self.counts.count(request, refused)
-            raise
+            error = not_looked_up(request, refused)
+            self.counts.count(request, error)
+            raise error from None
         if key is not None:
             self._keys[key.digest] = key
         self._wake()
@@ -229,7 +234,7 @@ class Appender:
         pause = _FIRST_PAUSE
         while True:
             try:
-                known = await self.log.renew(self._lane, self._number)
+                renewal = await self.log.renew(self._lane, self._number)
             except CancelledError:
                 raise
             except Exception as error:
@@ -237,7 +242,8 @@ class Appender:
                     self._log.failure("a renewal failed in an unexpected way")
             else:
                 self._renewal_due = False
-                if not known:
+                self.known_keys = renewal.keys
+                if not renewal.known:
                     self._begin_new_lane()
                 return
             if self.backlog:
@@ -311,7 +317,7 @@ class Appender:
         if self._keys:  # first all keys: whoever has an answer may ask again
             for request in batch:
                 self._release(request)
-        stored = reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE) and not reply.earlier
+        stored = reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE) and not (reply.earlier or reply.no_room)
         for request in batch:
             if not request.settled:
                 self._tell(request, request.ids if stored else self._find_result(request, reply))
@@ -323,6 +329,8 @@ class Appender:
             if submission.key is not None and earlier.fingerprint == submission.key.fingerprint:
                 return earlier.ids
             return KeyConflict("the key was used before with another body")
+        if reply.has_no_room(submission):
+            return KeysFull("no more Idempotency-Keys can be remembered for now")
         match reply.outcome:
             case Outcome.APPENDED | Outcome.DUPLICATE:
                 return submission.ids

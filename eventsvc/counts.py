@@ -64,5 +64,6 @@ class Counts:
         self.append_seconds.observe(took)
         self.wait_seconds.observe(waited)
         if reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE):
-            known = [len(each.ids) for each in sent if reply.find_earlier(each)] if reply.earlier else []
-            self.appended += events - sum(known)
+            self.appended += events
+            if reply.earlier or reply.no_room:
+                self.appended -= sum(len(each.ids) for each in sent if reply.passed_over(each))

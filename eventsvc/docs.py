@@ -68,12 +68,14 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
     (f"more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES:,} bytes of them", HEAD_TOO_LARGE),
     ("a fault of the service itself; its cause is in the log alone", unexpected()),
     (
-        "the stream is at its hard limit, too many events wait for Redis already, or Redis was away "
-        "or refused for `REDIS_WRITE_TIMEOUT` and surely has none of the events",
+        "the stream is at its hard limit, or as many keys as `IDEMPOTENCY_MAX_KEYS` are remembered; or, without an "
+        "`Idempotency-Key`, too many events wait for Redis already, or Redis was away or refused for "
+        "`REDIS_WRITE_TIMEOUT` and surely has none of the events",
         _answer(Refused()),
     ),
     (
         "the events were sent to Redis, and it did not confirm them within `REDIS_WRITE_TIMEOUT`; "
+        "Redis did not look the `Idempotency-Key` up, so that an earlier request with it may have been stored; "
         "or the whole request took longer than `REST_SERVER_WRITE_TIMEOUT`",
         _answer(Unknown()),
     ),

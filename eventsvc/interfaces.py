@@ -6,7 +6,7 @@ operation on it can have.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
 import attrs
@@ -19,7 +19,8 @@ from eventsvc.event import Event
 
 class Refused(Exception):
     """
-    The operation surely has no effect, now or later.
+    The operation surely has no effect, now or later; nor had any other under
+    its idempotency key.
 
     @cvar reason: the kind of refusal, as it is counted.
     """
@@ -41,6 +42,12 @@ class StreamFull(Refused):
     """The stream is at its hard limit."""
 
     reason = "stream_full"
+
+
+class KeysFull(Refused):
+    """The log remembers as many idempotency keys as it may."""
+
+    reason = "keys_full"
 
 
 class KeyConflict(Exception):
@@ -98,14 +105,36 @@ class AppendReply:
     """
     @ivar earlier: by digest, the keys that were in use: their submissions
         were passed over.
+    @ivar no_room: digests of the keys that were not in use, and could not be
+        remembered: theirs were passed over too.
     """
 
     outcome: Outcome
     earlier: Mapping[bytes, Earlier] = attrs.field(factory=dict)
+    no_room: Set[bytes] = frozenset()
 
     def find_earlier(self, submission: Submission) -> Earlier | None:
         """What the key of a submission stood for, if it was in use."""
         return self.earlier.get(submission.key.digest) if submission.key is not None else None
+
+    def has_no_room(self, submission: Submission) -> bool:
+        """Whether the key of a submission could not be remembered."""
+        return submission.key is not None and submission.key.digest in self.no_room
+
+    def passed_over(self, submission: Submission) -> bool:
+        """Whether the rest of its batch was looked at without it, for its key."""
+        return self.find_earlier(submission) is not None or self.has_no_room(submission)
+
+
+@attrs.frozen
+class Renewal:
+    """
+    @ivar known: whether the number is the last of its lane.
+    @ivar keys: idempotency keys that are remembered.
+    """
+
+    known: bool
+    keys: int
 
 
 class IEventLog(Interface):
@@ -127,9 +156,10 @@ class IEventLog(Interface):
             after.  The same number again asks what became of it.
         """
 
-    def renew(lane: bytes, number: int) -> Deferred[bool]:
+    def renew(lane: bytes, number: int) -> Deferred[Renewal]:
         """
-        Keep a lane alive, and fire with whether its last number is this one.
+        Keep a lane alive, and ask whether its last number is this one; 0
+        before the first.
 
         It is a question: whatever becomes of its reply, no number changes.
         """
@@ -272,8 +302,8 @@ class IAppender(Interface):
         is returned here and the result: their ids, or an error as that of
         L{append}.
 
-        Raises L{Refused}, L{KeyConflict} or L{KeyRunning} if that is known at
-        once.
+        Raises L{Refused}, L{Unknown}, L{KeyConflict} or L{KeyRunning} if that
+        is known at once.
         """
 
     def append(events: Sequence[Event], key: IdempotencyKey | None) -> Deferred[Sequence[int]]:

@@ -170,7 +170,13 @@ class ProducerSettings:
     queue_events: int = setting("QUEUE_MAX_EVENTS", COUNT, 10_000, "Most events waiting for Redis.")
     queue_bytes: int = setting("QUEUE_MAX_BYTES", COUNT, 16_777_216, "Most bytes of events waiting for Redis.")
     idempotency_window: float = setting(
-        "IDEMPOTENCY_WINDOW", LONG_SECONDS, _DAY, "How long an Idempotency-Key is remembered."
+        "IDEMPOTENCY_WINDOW", LONG_SECONDS, _DAY, "How long an Idempotency-Key is remembered, at least."
+    )
+    idempotency_max_keys: int = setting(
+        "IDEMPOTENCY_MAX_KEYS",
+        COUNT,
+        1_000_000,
+        "Most Idempotency-Keys remembered; past it requests with a new one are refused, all others go on.",
     )
 
 

@@ -1,16 +1,18 @@
 -- Append a numbered batch at most once.
 --
--- KEYS: stream, lane, then the record of each idempotency key in the batch.
--- ARGV: number, seconds a lane is kept, hard limit of the stream, seconds a
---   key is remembered, field name; then for each submission: how many entries,
---   its place in KEYS (0: no idempotency key), its record, its entries.
--- Returns the outcome, and the record of each key that was in use before.
+-- KEYS: stream, lane; if there are idempotency keys in the batch, the hashes
+--   that keep them.
+-- ARGV: number, seconds a lane is kept, hard limit of the stream, field name,
+--   milliseconds a key is remembered, most keys remembered; then for each
+--   submission: how many entries, digest of its key ('': none), what to
+--   remember under it, its entries.
+-- Returns the outcome, and of each key whose submission was passed over its
+-- digest and what was remembered, or its digest alone if there was no room.
 --
--- All checks come before the first write, and the first write is an XADD: when
--- memory is out it is refused, and the whole call with it.
+-- All checks come before the first write: see the Note [Refused half way].
 local number = tonumber(ARGV[1])
 local lane = redis.call('GET', KEYS[2])
-local last, outcome, earlier = 0, nil, {}
+local last, outcome, passed = 0, nil, {}
 if lane then
   local mark, text = string.match(lane, '^(%d+) (%u+)')
   last, outcome = tonumber(mark), text
@@ -19,38 +21,86 @@ end
 if last == number then
   redis.call('EXPIRE', KEYS[2], ARGV[2])
   local packed = lane and string.sub(lane, #ARGV[1] + #outcome + 3) or ''
-  if packed ~= '' then earlier = cmsgpack.unpack(packed) end
-  return {outcome == 'FULL' and 'FULL' or 'DUPLICATE', earlier}
+  if packed ~= '' then passed = cmsgpack.unpack(packed) end
+  return {outcome == 'FULL' and 'FULL' or 'DUPLICATE', passed}
 end
 if last ~= number - 1 then
-  return {'LOST', earlier}
+  return {'LOST', passed}
 end
 
 local full = redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3])
-local known = {}
-for place = 3, #KEYS do
-  local record = redis.call('GET', KEYS[place])
-  if record then
-    known[place] = true
-    earlier[#earlier + 1] = record
+local refused = refusal('SET', KEYS[2], '', lane and 'NX' or 'XX')
+  or refusal('XADD', KEYS[1], 'NOMKSTREAM', '0-0', ARGV[4], '')
+if refused then return refused end
+
+-- Note [Idempotency keys]
+--
+-- Keys are kept in hashes, each written to for a stretch of the window in turn
+-- and forgotten as a whole: that takes half of the memory of a record each.
+-- A hash lasts for the window and one stretch from when it is begun, so a key
+-- is remembered for the window at least.  All hashes are asked for a key,
+-- whatever time it is: the clock may go back.
+local known, new = {}, {}
+local hash, window, lifetime
+if #KEYS > 2 then
+  local digests, room = {}, tonumber(ARGV[6])
+  local at = 7
+  while at <= #ARGV do
+    if ARGV[at + 1] ~= '' then digests[#digests + 1] = ARGV[at + 1] end
+    at = at + 3 + tonumber(ARGV[at])
+  end
+  for place = 3, #KEYS do
+    room = room - redis.call('HLEN', KEYS[place])
+    for first = 1, #digests, 1000 do -- as many as one call may carry
+      local found = redis.call('HMGET', KEYS[place], unpack(digests, first, math.min(first + 999, #digests)))
+      for index, record in ipairs(found) do
+        local digest = digests[first + index - 1]
+        if record and not known[digest] then
+          known[digest] = true
+          passed[#passed + 1] = digest .. record
+        end
+      end
+    end
+  end
+  for _, digest in ipairs(digests) do
+    if not known[digest] and not full then
+      if #new < room then
+        new[#new + 1] = digest
+      else
+        known[digest] = true
+        passed[#passed + 1] = digest
+      end
+    end
   end
 end
+if #new > 0 then
+  window = tonumber(ARGV[5])
+  local stretch = math.ceil(window / (#KEYS - 4))
+  lifetime = window + stretch
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  hash = KEYS[3 + math.floor(now / stretch) % (#KEYS - 2)]
+  if redis.call('PTTL', hash) >= window then lifetime = nil end
+  refused = refusal('HSET', hash, '', '', '') or refusal('PEXPIRE', hash, '')
+  if refused then return refused end
+end
 
-local at = 6
+local at = 7
 while not full and at <= #ARGV do
-  local count, place, record = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]
-  if not known[place] then
+  local count, digest = tonumber(ARGV[at]), ARGV[at + 1]
+  if not known[digest] then
     for index = at + 3, at + 2 + count do
-      redis.call('XADD', KEYS[1], '*', ARGV[5], ARGV[index])
+      redis.call('XADD', KEYS[1], '*', ARGV[4], ARGV[index])
     end
-    if place > 0 then
-      redis.call('SET', KEYS[place], record, 'EX', ARGV[4])
+    if digest ~= '' then
+      redis.call('HSET', hash, digest, ARGV[at + 2])
     end
   end
   at = at + 3 + count
 end
+if lifetime then redis.call('PEXPIRE', hash, lifetime) end
 
 outcome = full and 'FULL' or 'APPENDED'
-local packed = #earlier > 0 and cmsgpack.pack(earlier) or ''
+local packed = #passed > 0 and cmsgpack.pack(passed) or ''
 redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. outcome .. ' ' .. packed, 'EX', ARGV[2])
-return {outcome, earlier}
+return {outcome, passed}

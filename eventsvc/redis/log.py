@@ -13,20 +13,25 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
-from eventsvc.interfaces import AppendReply, Earlier, IdempotencyKey, IEventLog, Outcome, Submission
+from eventsvc.interfaces import AppendReply, Earlier, IdempotencyKey, IEventLog, Outcome, Renewal, Submission
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
 
 #: Seconds a lane is remembered after its last use.
 LANE_TTL: Final = 7 * 86_400
+#: The window of idempotency keys is divided into so many stretches.  Each has a
+#: hash in its turn; of two more, one is being filled and one forgotten.
+_STRETCHES: Final = 4
 
+#: Bytes of the digest of an idempotency key.
+_DIGEST: Final = 16
 
 #: The words of append.lua.
 _OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in Outcome}
 
 _OPEN: Final = load_script("open.lua")
-_APPEND: Final = load_script("append.lua")
+_APPEND: Final = load_script("rights.lua", "append.lua")
 _RENEW: Final = load_script("renew.lua")
 
 
@@ -46,43 +51,62 @@ class RedisEventLog:
     Appends to a stream.
 
     @ivar hard_max: entries in the stream past which nothing is appended.
-    @ivar window: seconds an idempotency key is remembered.
+    @ivar window: seconds an idempotency key is remembered, at least.
+    @ivar max_keys: idempotency keys past which no new one is taken.
     """
 
     connection: Connection
     stream: str
     hard_max: int = 1_000_000
     window: float = 86_400.0
+    max_keys: int = 1_000_000
+    _hashes: Sequence[bytes] = attrs.field(init=False)
+
+    @_hashes.default
+    def _name_hashes(self) -> Sequence[bytes]:
+        return [companion(self.stream, "keys", f"{place}") for place in range(_STRETCHES + 2)]
 
     def when_ready(self) -> Deferred[None]:
         return self.connection.when_ready()
 
     def append(self, lane: bytes, number: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
         keys: list[Argument] = [self.stream, companion(self.stream, "lane", lane)]
-        arguments: list[Argument] = [number, LANE_TTL, self.hard_max, max(1, round(self.window)), EVENT_FIELD]
+        window = max(1, round(self.window * 1000))
+        arguments: list[Argument] = [number, LANE_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys]
+        keyed = False
         for submission in submissions:
-            place, record = 0, b""
+            digest = record = b""
             if submission.key is not None:
-                keys.append(companion(self.stream, "key", submission.key.digest.hex()))
-                place = len(keys)
-                record = _write_record(submission.key, submission.ids)
-            arguments += (len(submission.entries), place, record, *submission.entries)
+                keyed = True
+                digest, record = submission.key.digest, _write_record(submission.key, submission.ids)
+            arguments += (len(submission.entries), digest, record, *submission.entries)
+        if keyed:
+            keys += self._hashes
         return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
 
-    def renew(self, lane: bytes, number: int) -> Deferred[bool]:
-        return self.connection.run(_RENEW, [companion(self.stream, "lane", lane)], [number, LANE_TTL]).addCallback(bool)
+    def renew(self, lane: bytes, number: int) -> Deferred[Renewal]:
+        keys = [companion(self.stream, "lane", lane), *self._hashes]
+        return self.connection.run(_RENEW, keys, [number, LANE_TTL]).addCallback(
+            lambda reply: Renewal(known=bool(reply[0]), keys=reply[1])
+        )
 
 
 def _read_reply(reply: Any) -> AppendReply:
-    outcome, records = reply
-    return AppendReply(_OUTCOMES[outcome], dict(map(_read_record, records)))
+    outcome, passed = reply
+    if not passed:  # nearly always
+        return AppendReply(_OUTCOMES[outcome])
+    return AppendReply(
+        _OUTCOMES[outcome],
+        {each[:_DIGEST]: _read_record(each[_DIGEST:]) for each in passed if len(each) > _DIGEST},
+        frozenset(each for each in passed if len(each) == _DIGEST),
+    )
 
 
 def _write_record(key: IdempotencyKey, ids: Sequence[int]) -> bytes:
-    """What is kept under an idempotency key: digest, fingerprint, ids."""
-    return key.digest + key.fingerprint + struct.pack(f">{len(ids)}Q", *ids)
+    """What is kept under the digest of an idempotency key: fingerprint, ids."""
+    return key.fingerprint + struct.pack(f">{len(ids)}Q", *ids)
 
 
-def _read_record(record: bytes) -> tuple[bytes, Earlier]:
-    ids = struct.unpack(f">{(len(record) - 32) // 8}Q", record[32:])
-    return record[:16], Earlier(record[16:32], ids)
+def _read_record(record: bytes) -> Earlier:
+    ids = struct.unpack(f">{(len(record) - 16) // 8}Q", record[16:])
+    return Earlier(record[:16], ids)

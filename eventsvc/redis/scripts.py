@@ -9,9 +9,9 @@ from importlib.resources import files
 from eventsvc.redis.session import Script
 
 
-def load_script(name: str) -> Script:
-    """Read a script from this package."""
-    return Script(files("eventsvc.redis").joinpath(name).read_text(encoding="utf-8"))
+def load_script(*names: str) -> Script:
+    """Read a script from this package, and what goes in front of it."""
+    return Script("".join(files("eventsvc.redis").joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def companion(stream: str, *names: str | bytes) -> bytes:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from eventsvc.appender import Appender
 from eventsvc.consumer import Consumer
-from eventsvc.interfaces import Measures, QueueFull, Refused, StreamFull
+from eventsvc.interfaces import KeysFull, Measures, QueueFull, Refused, StreamFull
 from eventsvc.lag import Lag
 from eventsvc.metrics import Figure
 from eventsvc.redis.connection import Connection
 from eventsvc.retention import Retention
 from eventsvc.simulator import Simulator
 
-_REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason), 0)
+_REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason, KeysFull.reason), 0)
 
 
 def connection_figures(connection: Connection, role: str) -> list[Figure]:
@@ -106,6 +106,12 @@ def producer_figures(appender: Appender) -> list[Figure]:
         ),
         Figure("gauge", "eventsvc_queue_events", "Events waiting for Redis.", lambda: backlog.events),
         Figure("gauge", "eventsvc_queue_bytes", "Bytes of events waiting for Redis.", lambda: backlog.size),
+        Figure(
+            "gauge",
+            "eventsvc_idempotency_keys",
+            "Idempotency-Keys that Redis remembered when it was last asked.",
+            lambda: appender.known_keys,
+        ),
     ]
 
 

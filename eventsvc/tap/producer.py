@@ -35,7 +35,9 @@ def add_producer(
     """Put the parts of a producer into a process."""
     connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream))
     appender = Appender(
-        log=RedisEventLog(connection, redis.stream, settings.hard_max, settings.idempotency_window),
+        log=RedisEventLog(
+            connection, redis.stream, settings.hard_max, settings.idempotency_window, settings.idempotency_max_keys
+        ),
         clock=reactor,
         new_id=partial(random.getrandbits, 63),
         new_lane=new_lane,

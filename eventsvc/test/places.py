@@ -49,9 +49,9 @@ class InMemory:
         self.links.append(Link(self.clock))
         return self.links[-1]
 
-    async def log(self, hard_max: int = 1_000_000, window: float = 86_400.0) -> IEventLog:
+    async def log(self, hard_max: int = 1_000_000, window: float = 86_400.0, max_keys: int = 1_000_000) -> IEventLog:
         """A log, connected; the stream is created with its marker."""
-        self.stream.hard_max, self.stream.window = hard_max, window
+        self.stream.hard_max, self.stream.window, self.stream.max_keys = hard_max, window, max_keys
         create_stream(self.stream)
         return MemoryEventLog(self.stream, self._make_link())
 
@@ -131,6 +131,10 @@ class InMemory:
         """Let the idempotency keys be forgotten."""
         self.clock.advance(self.stream.window)
 
+    def forget_keys(self) -> None:
+        """Lose the idempotency keys, and nothing else."""
+        self.stream.keys.clear()
+
 
 @attrs.define
 class OnServer:
@@ -156,9 +160,10 @@ class OnServer:
         await connection.when_ready()
         return connection
 
-    async def log(self, hard_max: int = 1_000_000, window: float = 86_400.0) -> IEventLog:
+    async def log(self, hard_max: int = 1_000_000, window: float = 86_400.0, max_keys: int = 1_000_000) -> IEventLog:
         """A log, connected; the stream is created with its marker."""
-        return RedisEventLog(await self._connect(prepare=stream_opener(STREAM)), STREAM, hard_max, window)
+        connection = await self._connect(prepare=stream_opener(STREAM))
+        return RedisEventLog(connection, STREAM, hard_max, window, max_keys)
 
     async def group(self, name: str = "group", consumer: str = "consumer") -> IEventGroup:
         """A group's consumer, connected."""
@@ -234,7 +239,11 @@ class OnServer:
 
     def pass_window(self) -> None:
         """Let the idempotency keys be forgotten."""
-        wait_until(lambda: not self.client.keys("{NotificationStream}:key:*"))
+        wait_until(lambda: not self.client.keys("{NotificationStream}:keys:*"))
+
+    def forget_keys(self) -> None:
+        """Lose the idempotency keys, and nothing else."""
+        self.client.delete(*self.client.keys("{NotificationStream}:keys:*"))
 
 
 Place = InMemory | OnServer

@@ -21,7 +21,7 @@ from eventsvc.appender import Appender
 from eventsvc.backlog import Limits
 from eventsvc.event import EVENT_FIELD, Event, Notification, decode_notification
 from eventsvc.history import History, Must, Op, Outcome, Verdict, check
-from eventsvc.interfaces import Refused, Unknown
+from eventsvc.interfaces import IdempotencyKey, KeyRunning, Refused, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import RedisSettings
@@ -65,16 +65,16 @@ class Rig:
     ops: list[Op] = attrs.field(factory=list)
     working: int = 0
 
-    async def post(self, description: str, client: str = "client") -> Op:
+    async def post(self, description: str, client: str = "client", key: IdempotencyKey | None = None) -> Op:
         """Post one event and keep what came of it."""
         begin = time.monotonic()
         outcome: Outcome = "ok"
         id = None
         try:
-            [id] = await self.appender.append([Event(description)])
+            [id] = await self.appender.append([Event(description)], key)
         except Refused:
             outcome = "refused"
-        except Unknown:
+        except (Unknown, KeyRunning):
             outcome = "unknown"
         op = Op(client, len(self.ops), description, begin, time.monotonic(), outcome, id)
         self.ops.append(op)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 import pytest_twisted
 from zope.interface.verify import verifyObject
@@ -103,7 +104,7 @@ async def test_a_lane_that_is_gone_is_lost(place: Place) -> None:
         await append(place, log, number, request(str(number)))
     place.forget(b"lane")
     assert await append(place, log, 3, request("x")) == LOST
-    assert not await place.wait(log.renew(b"lane", 2))
+    assert not (await place.wait(log.renew(b"lane", 2))).known
     assert stored(place) == ["1", "2"]
 
 
@@ -195,12 +196,41 @@ async def test_a_key_is_forgotten_after_its_window(place: Place) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_keys_past_the_most_are_passed_over_alone(place: Place) -> None:
+    """Those that are known are answered, and requests without a key are stored; a key that goes makes room."""
+    log = await place.log(max_keys=2)
+    first, second, third = (request(text, key=key(text)) for text in "abc")
+    plain = request("plain")
+    assert await append(place, log, 1, first) == APPENDED
+    full = attrs.evolve(earlier(Outcome.APPENDED, first), no_room=frozenset([key("c").digest]))
+    batch = (second, first, third, plain)
+    assert await append(place, log, 2, *batch) == full
+    assert await append(place, log, 2, *batch) == attrs.evolve(full, outcome=Outcome.DUPLICATE)
+    assert stored(place) == ["a", "b", "plain"]
+    assert (await place.wait(log.renew(b"lane", 2))).keys == 2
+    place.forget_keys()
+    assert (await place.wait(log.renew(b"lane", 2))).keys == 0
+    assert await append(place, log, 3, third) == APPENDED
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_key_at_all_may_be_taken(place: Place) -> None:
+    """And a full stream says that it is full, not that keys are."""
+    log = await place.log(hard_max=2, max_keys=0)
+    new = request("a", key=key("k"))
+    no_room = frozenset([key("k").digest])
+    assert await append(place, log, 1, new) == AppendReply(Outcome.APPENDED, no_room=no_room)
+    assert await append(place, log, 2, request("plain")) == APPENDED
+    assert await append(place, log, 3, new) == FULL
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_renewal_only_asks(place: Place) -> None:
     """It is for the last number alone, and makes no other the last; before the first batch that is 0."""
     log = await place.log()
 
     async def known(number: int) -> bool:
-        return await place.wait(log.renew(b"lane", number))
+        return (await place.wait(log.renew(b"lane", number))).known
 
     assert await known(0)
     for number in (1, 2):
@@ -273,13 +303,48 @@ async def test_what_it_keeps_is_kept_with_the_stream_and_for_a_time(place: OnSer
     log = await place.log(window=100.0)
     await append(place, log, 1, request("a", key=key("k")))
     lane = "{NotificationStream}:lane:lane"
-    keys = {name.decode(): place.client.ttl(name) for name in place.client.scan_iter()}
-    assert keys == {STREAM: -1, lane: LANE_TTL, f"{{{STREAM}}}:key:{key('k').digest.hex()}": 100}
+    times = {name.decode(): place.client.ttl(name) for name in place.client.scan_iter()}
+    [hash] = [name for name in times if name.startswith(f"{{{STREAM}}}:keys:")]
+    assert times == {STREAM: -1, lane: LANE_TTL, hash: 125}
     place.client.expire(lane, 10)
     await log.renew(b"lane", 0)
     assert place.client.ttl(lane) == 10
     await log.renew(b"lane", 1)
     assert place.client.ttl(lane) == LANE_TTL
+
+
+@pytest.mark.parametrize("place", ["server"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_key_is_found_whichever_hash_has_it(place: OnServer) -> None:
+    """The clock of the server may have gone back since, or on."""
+    log = await place.log()
+    first = request("a", key=key("k"))
+    await append(place, log, 1, first)
+    [hash] = place.client.keys("{NotificationStream}:keys:*")
+    for number in range(6):
+        there = b"{NotificationStream}:keys:%d" % number
+        place.client.rename(hash, there)
+        assert await append(place, log, number + 2, first) == earlier(Outcome.APPENDED, first)
+        hash = there
+    assert stored(place) == ["a"]
+
+
+@pytest.mark.parametrize("place", ["server"], indirect=True)
+@pytest.mark.parametrize("left", [None, 1, 999, 1_100])
+@pytest_twisted.ensureDeferred
+async def test_a_key_is_remembered_for_its_window_at_least(place: OnServer, left: int | None) -> None:
+    """Though its hash would end before: the clock has gone back, or another producer has a shorter window."""
+    log = await place.log(window=1_000.0)
+    await append(place, log, 1, request("a", key=key("k")))
+    [hash] = place.client.keys("{NotificationStream}:keys:*")
+    if left is None:
+        place.client.persist(hash)
+    else:
+        place.client.expire(hash, left)
+    await append(place, log, 2, request("b", key=key("l")))
+    names = place.client.keys("{NotificationStream}:keys:*")
+    [lasts] = [place.client.pttl(name) for name in names if place.client.hexists(name, key("l").digest)]
+    assert 999_000 < lasts <= 1_250_000
 
 
 @pytest.mark.parametrize("place", ["server"], indirect=True)

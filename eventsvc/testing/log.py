@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
-from eventsvc.interfaces import AppendReply, Earlier, IEventLog, Outcome, Refused, Submission
+from eventsvc.interfaces import AppendReply, Earlier, IEventLog, Outcome, Refused, Renewal, Submission
 from eventsvc.testing.link import Link
 
 
@@ -47,7 +47,7 @@ class _Applied:
 
     first: int
     lane: bytes
-    kept: tuple[int, Outcome, dict[bytes, Earlier]] | None
+    kept: tuple[int, AppendReply] | None
     digests: Sequence[bytes]
 
 
@@ -59,6 +59,7 @@ class MemoryStream:
     An entry's id is its place, counted from 1: C{7-0}.
 
     @ivar window: seconds an idempotency key is remembered.
+    @ivar max_keys: idempotency keys past which no new one is taken.
     @ivar times: when each entry was added.
     @ivar keys: when a key is forgotten, and what it stands for.
     @ivar has_rights: whether its user may run every command of an append.
@@ -68,10 +69,11 @@ class MemoryStream:
     clock: IReactorTime
     hard_max: int = 1_000_000
     window: float = 86_400.0
+    max_keys: int = 1_000_000
     entries: dict[int, dict[bytes, bytes]] = attrs.field(factory=dict)
     times: dict[int, float] = attrs.field(factory=dict)
     groups: dict[str, Group] = attrs.field(factory=dict)
-    lanes: dict[bytes, tuple[int, Outcome, dict[bytes, Earlier]]] = attrs.field(factory=dict)
+    lanes: dict[bytes, tuple[int, AppendReply]] = attrs.field(factory=dict)
     keys: dict[bytes, tuple[float, Earlier]] = attrs.field(factory=dict)
     dead: list[dict[str, str]] = attrs.field(factory=list)
     has_rights: bool = True
@@ -125,45 +127,52 @@ class MemoryStream:
 
     def append(self, lane: bytes, number: int, submissions: Iterable[Submission]) -> AppendReply:
         """What append.lua does."""
-        last, outcome, earlier = self.lanes.get(lane, (0, Outcome.APPENDED, {}))
+        last, reply = self.lanes.get(lane, (0, AppendReply(Outcome.APPENDED)))
         if last == number:
-            return AppendReply(Outcome.FULL if outcome is Outcome.FULL else Outcome.DUPLICATE, earlier)
+            return reply if reply.outcome is Outcome.FULL else attrs.evolve(reply, outcome=Outcome.DUPLICATE)
         if last != number - 1:
             return AppendReply(Outcome.LOST)
         full = len(self.entries) >= self.hard_max
         batch = list(submissions)
-        now = self.clock.seconds()
-        self.keys = {digest: (end, known) for digest, (end, known) in self.keys.items() if end > now}
+        self._forget_keys()
         digests = [submission.key.digest for submission in batch if submission.key is not None]
         earlier = {digest: self.keys[digest][1] for digest in digests if digest in self.keys}
+        new = [digest for digest in digests if digest not in earlier and not full]
+        room = max(0, self.max_keys - len(self.keys))
+        new, no_room = new[:room], frozenset(new[room:])
         self.check_rights()
-        first, new = self._next, [digest for digest in digests if digest not in earlier and not full]
-        self._applied.append(_Applied(first, lane, self.lanes.get(lane), new))
+        self._applied.append(_Applied(self._next, lane, self.lanes.get(lane), new))
         for submission in batch:
-            if full or (submission.key is not None and submission.key.digest in earlier):
+            if full or (submission.key is not None and submission.key.digest not in new):
                 continue
             for entry in submission.entries:
                 self.add({EVENT_FIELD: entry})
             if submission.key is not None:
                 known = Earlier(submission.key.fingerprint, submission.ids)
-                self.keys[submission.key.digest] = (now + self.window, known)
-        outcome = Outcome.FULL if full else Outcome.APPENDED
-        self._keep(lane, (number, outcome, earlier))
-        return AppendReply(outcome, earlier)
+                self.keys[submission.key.digest] = (self.clock.seconds() + self.window, known)
+        reply = AppendReply(Outcome.FULL if full else Outcome.APPENDED, earlier, no_room)
+        self._keep(lane, number, reply)
+        return reply
 
-    def renew(self, lane: bytes, number: int) -> bool:
+    def renew(self, lane: bytes, number: int) -> Renewal:
         """What renew.lua does."""
-        return self.lanes[lane][0] == number if lane in self.lanes else number == 0
+        self._forget_keys()
+        last, _ = self.lanes.get(lane, (0, None))
+        return Renewal(last == number, len(self.keys))
+
+    def _forget_keys(self) -> None:
+        now = self.clock.seconds()
+        self.keys = {digest: (end, known) for digest, (end, known) in self.keys.items() if end > now}
 
     def check_rights(self) -> None:
         """Refuse what could be refused half way, before the first write."""
         if not self.has_rights:
             raise Refused("the user may not run this")
 
-    def _keep(self, lane: bytes, what: tuple[int, Outcome, dict[bytes, Earlier]]) -> None:
+    def _keep(self, lane: bytes, number: int, reply: AppendReply) -> None:
         if not self.has_rights:
             raise Refused("the user may not keep a number")
-        self.lanes[lane] = what
+        self.lanes[lane] = (number, reply)
 
 
 @implementer(IEventLog)
@@ -181,7 +190,7 @@ class MemoryEventLog:
         batch = list(submissions)
         return self.link.carry("append", lambda: self.stream.append(lane, number, batch))
 
-    def renew(self, lane: bytes, number: int) -> Deferred[bool]:
+    def renew(self, lane: bytes, number: int) -> Deferred[Renewal]:
         return self.link.carry("renew", lambda: self.stream.renew(lane, number))
 
 
