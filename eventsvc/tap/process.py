@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from threading import Timer
+from typing import Any, Final
 
 from twisted.application.service import IServiceCollection, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -19,6 +20,9 @@ from twisted.logger import ILogObserver, Logger
 
 from eventsvc.logs import JsonLog
 from eventsvc.tap.nested_poll import listening_reactor
+
+#: Seconds the process may take to end once its services have stopped.
+_PATIENCE: Final = 1.0
 
 
 def use_monotonic_time(reactor: Any) -> None:
@@ -68,8 +72,29 @@ class Process(MultiService):
         for child in reversed(list(self)):
             try:
                 await maybeDeferred(child.stopService)
-            except Exception:
+            except BaseException:  # nothing keeps the others from stopping
                 Logger().failure("stopping {name} failed", name=type(child).__name__)
+        if self._finishing:
+            self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """
+        End the process soon, even if threads still run.
+
+        The reactor and Python wait for every thread, however long it blocks.
+        """
+
+        def end() -> None:
+            Logger().warn("some threads still run: the process ends without waiting for them")
+            self._end_now()
+
+        timer = Timer(_PATIENCE, end)
+        timer.daemon = True
+        timer.start()
+
+    def _end_now(self) -> None:
+        sys.stdout.flush()
+        os._exit(self.exit_code)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -105,8 +130,7 @@ class Process(MultiService):
     def _leave(self) -> None:
         """End with a code of our own: nothing else gets one past twistd."""
         if self.exit_code:
-            sys.stdout.flush()
-            os._exit(self.exit_code)
+            self._end_now()
 
 
 def _leave_to_the_end() -> None:
