@@ -171,34 +171,41 @@ class Backlog:
                 waiter.callback(None)
 
     def close(self) -> None:
-        """Expire all that still wait, whatever their time."""
-        if self._timer is not None:
+        """Expire all that still wait, whatever their time, and those that an answer lets in meanwhile."""
+        while self._by_deadline:
+            self._end_wait(self._by_deadline.popleft())
+            self._leave_settled()
+        self._leave_settled()
+        if self._timer is not None and self._timer.active():
             self._timer.cancel()
-            self._timer = None
-        for request in self._by_deadline:
-            self._end_wait(request)
-        while self._line:
-            self._leave()
+        self._timer = None
         self.forget_settled()
 
-    def _leave(self) -> None:
-        """Take the head, which is settled, off the line."""
-        request = self._line.popleft()
-        self.events -= len(request.entries)
-        self.size -= request.size
-        self.passed_over(request)
+    def _leave_settled(self) -> None:
+        """Take those at the head that are settled off the line."""
+        while self._line and self._line[0].settled:
+            request = self._line.popleft()
+            self.events -= len(request.entries)
+            self.size -= request.size
+            self.passed_over(request)
 
     def _end_wait(self, request: Request) -> None:
         if not request.settled:
             self.settle(request, request.expired())
 
     def _expire(self) -> None:
-        self._timer = None
+        """
+        End the wait of those whose time is over.
+
+        An answer may let the client's next request into the line: the timer
+        that has just gone off stands until all are answered, so that L{put}
+        sets no second one.
+        """
         now = self.clock.seconds()
         while self._by_deadline and (self._by_deadline[0].settled or self._by_deadline[0].deadline <= now):
             self._end_wait(self._by_deadline.popleft())
-        while self._line and self._line[0].settled:
-            self._leave()
-        if self._by_deadline:
-            self._timer = self.clock.callLater(self._by_deadline[0].deadline - now, self._expire)
+        self._leave_settled()
+        self._timer = (
+            self.clock.callLater(self._by_deadline[0].deadline - now, self._expire) if self._by_deadline else None
+        )
         self.forget_settled()

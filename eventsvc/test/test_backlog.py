@@ -200,6 +200,47 @@ def test_a_close_answers_everybody(line: Line) -> None:
     assert settled.called
 
 
+def keep_asking(line: Line) -> Request:
+    """A request whose client has the next one ready whenever it is answered."""
+
+    def ask_again(_: Request, result: Result) -> None:
+        if len(line.answers[0]) < 50:
+            line.answers[0].append(result)
+            keep_asking(line)
+
+    request = Request((0,), (b"x",), answer=ask_again)
+    line.backlog.put(request)
+    return request
+
+
+def test_clients_that_ask_again_as_soon_as_they_are_answered_share_the_timer() -> None:
+    """Each expiry puts as many requests into the line as it ends."""
+    line = make_line(wait=1.0)
+    line.answers[0] = []
+    timers = set()
+    for _ in range(5):
+        keep_asking(line)
+        line.clock.advance(0.1)
+    for _ in range(120):
+        line.clock.advance(0.1)
+        timers.add(len(line.clock.getDelayedCalls()))
+    assert len(line.answers[0]) == 50
+    assert timers == {0, 1}
+    line.backlog.close()
+
+
+@pytest.mark.parametrize("in_line", [True, False])
+def test_a_close_answers_those_too_who_ask_again_meanwhile(line: Line, in_line: bool) -> None:
+    """Whether they were part of a batch by then or not."""
+    line.answers[0] = []
+    for _ in range(3):
+        keep_asking(line)
+    if not in_line:
+        line.backlog.take()
+    line.backlog.close()
+    assert len(line.answers[0]) == 50
+
+
 class Lining(RuleBasedStateMachine):
     """Requests come, go out, are answered and go away, in any order."""
 
