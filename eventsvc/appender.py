@@ -32,6 +32,7 @@ from eventsvc.interfaces import (
     Result,
     StreamFull,
     Submission,
+    TooLarge,
     Unknown,
 )
 
@@ -155,7 +156,7 @@ class Appender:
 
         try:
             request = self.submit(events, key, tell)
-        except (Refused, Unknown, KeyConflict, KeyRunning) as error:
+        except (Refused, Unknown, TooLarge, KeyConflict, KeyRunning) as error:
             return fail(error.with_traceback(None))  # whose frames hold the events
         return answer
 
@@ -167,6 +168,7 @@ class Appender:
 
         @raise Refused: the line is full.
         @raise Unknown: so it is, and an earlier request with the key may have been stored.
+        @raise TooLarge: the line could never hold the events.
         @raise KeyConflict: the key is in use with another body.
         @raise KeyRunning: the key is in use with a request still running.
         """

@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from eventsvc.interfaces import QueueFull, Refused, Result, Submission, Unknown
+from eventsvc.interfaces import QueueFull, Refused, Result, Submission, TooLarge, Unknown
 
 
 @attrs.frozen(kw_only=True)
@@ -118,11 +118,17 @@ class Backlog:
         Let a request wait.
 
         @raise QueueFull: the line holds as much as it may.
+        @raise TooLarge: it would not fit if the line were empty.
         """
         entries, limits = request.entries, self.limits
         events = len(entries)
         size = len(entries[0]) if events == 1 else sum(map(len, entries))
         if self.events + events > limits.queue_events or self.size + size > limits.queue_bytes:
+            if size > limits.queue_bytes or events > max(1, limits.queue_events):
+                raise TooLarge(
+                    f"Expected at most {limits.queue_events} events and {limits.queue_bytes} bytes of them in the "
+                    f"stream, got {events} and {size}"
+                )
             raise QueueFull(f"{self.events} events wait for Redis")
         request.deadline = self.clock.seconds() + limits.wait
         request.size = size

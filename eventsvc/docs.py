@@ -22,7 +22,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from eventsvc import settings
 from eventsvc.event import MAX_BYTES, MAX_EVENTS, InvalidEvent, TooManyEvents
-from eventsvc.interfaces import KeyConflict, KeyRunning, Refused, Unknown
+from eventsvc.interfaces import KeyConflict, KeyRunning, Refused, TooLarge, Unknown
 from eventsvc.web.answers import Answer, InvalidKey, answer_for, unexpected
 from eventsvc.web.limits import (
     BODY_TOO_LARGE,
@@ -64,6 +64,10 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
     ("the `Idempotency-Key` is in use with a request that is still running", _answer(KeyRunning())),
     (f"the body is larger than {MAX_BYTES:,} bytes", BODY_TOO_LARGE),
     (f"there are more than {MAX_EVENTS:,} events in a batch", _answer(TooManyEvents())),
+    (
+        "the events of the request are more than `QUEUE_MAX_EVENTS` or `QUEUE_MAX_BYTES` allow at any time",
+        _answer(TooLarge()),
+    ),
     ("the `Idempotency-Key` was used with another body, or on another path", _answer(KeyConflict())),
     (f"more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES:,} bytes of them", HEAD_TOO_LARGE),
     ("a fault of the service itself; its cause is in the log alone", unexpected()),

@@ -50,6 +50,10 @@ class KeysFull(Refused):
     reason = "keys_full"
 
 
+class TooLarge(Exception):
+    """The events of one request are more than the producer may ever hold."""
+
+
 class KeyConflict(Exception):
     """The idempotency key was used before with another body."""
 
@@ -302,13 +306,13 @@ class IAppender(Interface):
         is returned here and the result: their ids, or an error as that of
         L{append}.
 
-        Raises L{Refused}, L{Unknown}, L{KeyConflict} or L{KeyRunning} if that
-        is known at once.
+        Raises L{Refused}, L{Unknown}, L{TooLarge}, L{KeyConflict} or L{KeyRunning}
+        if that is known at once.
         """
 
     def append(events: Sequence[Event], key: IdempotencyKey | None) -> Deferred[Sequence[int]]:
         """
         Store all of the events or none, and fire with their ids.
 
-        Fails with L{Refused}, L{Unknown}, L{KeyConflict} or L{KeyRunning}.
+        Fails with L{Refused}, L{Unknown}, L{TooLarge}, L{KeyConflict} or L{KeyRunning}.
         """

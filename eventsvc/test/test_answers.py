@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from eventsvc.event import InvalidEvent, TooManyEvents
-from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
+from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, TooLarge, Unknown
 from eventsvc.web.answers import (
     Answer,
     InvalidKey,
@@ -33,6 +33,7 @@ TABLE = [
     (TooManyEvents("why"), 413, "Request body too large", "why", None),
     (KeyConflict("why"), 422, "Idempotency-Key", "why", None),
     (Refused("why"), 503, "Redis Client error", "why", "no"),
+    (TooLarge("why"), 413, "Request body too large", "why", None),
     (QueueFull("why"), 503, "Redis Client error", "why", "no"),
     (StreamFull("why"), 503, "Redis Client error", "why", "no"),
     (Unknown("why"), 503, "Redis Client error", "why", "unknown"),

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.task import Clock
 
 from eventsvc.backlog import Backlog, Limits, Request
-from eventsvc.interfaces import QueueFull, Refused, Result, Unknown
+from eventsvc.interfaces import QueueFull, Refused, Result, TooLarge, Unknown
 
 
 @attrs.define
@@ -97,6 +97,22 @@ def test_a_full_line_takes_no_more(line: Line) -> None:
     assert (line.backlog.events, line.backlog.size) == (10, 100)
     line.backlog.take()
     line.put(4, *[1] * 8)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 11, [101], [60, 41]])
+def test_what_never_fits_is_told_so(line: Line, sizes: list[int]) -> None:
+    """Also while the line is full: waiting for room would be in vain."""
+    for filled in range(2):
+        with pytest.raises(TooLarge, match="at most 10 events and 100 bytes"):
+            line.put(1, *sizes)
+        line.put(2, *[1] * (9 - filled))
+        line.backlog.take()
+
+
+def test_what_just_fits_is_taken(line: Line) -> None:
+    line.put(1, 100)
+    line.backlog.take()
+    line.put(2, *[1] * 10)
 
 
 def test_it_says_when_it_is_nearly_full(line: Line) -> None:
@@ -257,9 +273,10 @@ class Lining(RuleBasedStateMachine):
         fits = backlog.events + len(sizes) <= 10 and backlog.size + sum(sizes) <= 100
         try:
             self.requests.append(self.line.put(len(self.requests), *sizes))
-        except QueueFull:
+        except (QueueFull, TooLarge) as error:
             self.line.answers.popitem()
             assert not fits
+            assert isinstance(error, TooLarge) is (sum(sizes) > 100)
         else:
             assert fits
 

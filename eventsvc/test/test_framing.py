@@ -180,6 +180,58 @@ def test_one_host_is_needed_and_no_more_than_a_host(served: Served, host: str) -
     assert served.exchange(head(f"hOsT: {host}", LENGTH) + EVENT).status == 200
 
 
+@pytest.mark.parametrize(
+    "target", ["http://a/event", "HTTP://a:80/event", "https://[::1]/event?x", "http://%41/%65vent"]
+)
+def test_a_target_may_name_its_host(served: Served, target: str) -> None:
+    """As one that is meant for a proxy does; the host makes no other path of it."""
+    assert served.post(path=target).status == 200
+    assert served.post(EVENT, path=target.replace("vent", "vents")).status == 200
+
+
+@pytest.mark.parametrize(
+    "target", ["http:///event", "http://a@b/event", "http://a b/event", "ftp://a/event", "http://a", "http://a//event"]
+)
+def test_a_target_with_a_host_that_is_none_or_another_path_is_no_event(served: Served, target: str) -> None:
+    assert served.post(path=target).status in (400, 404)
+    assert served.stored() == []
+
+
+BEGUN = {
+    "a TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "binary": b"\x00\x01",
+    "a head with bare LF": b"POST /event HTTP/1.1\nHost: a\nContent-Length: 2\n\n{}",
+    "a header with bare LF": b"POST /event HTTP/1.1\r\nHost: a\nContent-Length: 2",
+    "a blank line with bare LF": b"\n",
+    "a header with bare LF, of a batch": b"POST /events HTTP/1.1\r\nHost: a\n",
+    "a CR that no LF follows": b"\rPOST",
+}
+
+
+@pytest.mark.parametrize("pieces", [1, 1000])
+@pytest.mark.parametrize("case", BEGUN)
+def test_what_no_more_bytes_can_make_a_request_is_400_at_once(served: Served, case: str, pieces: int) -> None:
+    """Nobody waits for the end of a line that does not come."""
+    connection = served.connect()
+    size = -(-len(BEGUN[case]) // pieces)
+    connection.send(*[BEGUN[case][at : at + size] for at in range(0, len(BEGUN[case]), size)])
+    assert refusal(connection).status == 400
+
+
+@pytest.mark.parametrize("pieces", [post(), post(path="/events"), b"\r\n" + post(), b"\r\n" + post(path="/events")])
+def test_a_request_that_comes_byte_by_byte_is_not_taken_for_one(served: Served, pieces: bytes) -> None:
+    connection = served.connect()
+    connection.send(*[pieces[at : at + 1] for at in range(len(pieces))])
+    served.run()
+    assert connection.response().status == 200
+
+
+def test_a_tls_client_is_told_that_there_is_none(served: Served) -> None:
+    connection = served.connect()
+    connection.send(BEGUN["a TLS hello"])
+    assert refusal(connection).problem["description"] == "Expected HTTP without TLS on this port"
+
+
 def test_one_blank_line_before_a_request_is_passed_over(served: Served) -> None:
     """Old clients send one after a body."""
     connection = served.connect()

@@ -34,8 +34,9 @@ BATCHES = [b"\n".join(GOOD), b"[%b, %b]" % (GOOD[0], GOOD[1])]
 
 FIRST = [b"POST /event HTTP/1.1"] * 30 + [
     *(b"POST /events HTTP/1.1", b"GET /event HTTP/1.1", b"HEAD /event HTTP/1.1", b"post /event HTTP/1.1"),
-    *(b"POST /event HTTP/1.0", b"POST /event HTTP/1.9", b"POST /event?a HTTP/1.1", b"POST /eventful HTTP/1.1"),
+    *(b"POST /event HTTP/1.0", b"POST /event HTTP/1.9", b"POST /event?a HTTP/1.1", *[b"POST /eventful HTTP/1.1"] * 3),
     *(b"POST  /event HTTP/1.1", b"POST /event HTTP/1.1 ", b"\r\nPOST /event HTTP/1.1", b"GET /openapi.json HTTP/1.1"),
+    *(b"POST http://a/event HTTP/1.1", b"POST /event HTTP/1.1\nX: y", b"\x16\x03\x01", b"\rPOST /event HTTP/1.1"),
 ]
 HOSTS = [b"Host: a"] * 20 + [b"host:a:80", b"Host: [::1] ", b"Host:", b"Host: a b", b"Host: a\r\nHost: a", b"X: y"]
 #: Around the length that is right.
@@ -55,7 +56,15 @@ MORE = [
     *(b"User-Agent: wrk", b"Accept: */*", b"Content-Type: application/x-www-form-urlencoded", b"X: ", b"X:\xff"),
     *(b"traceparent: 00-1", b"traceparent: 00-2", b"Cookie: a; b=c; =", b"Upgrade: h2c", b"TE: trailers"),
     *(b"Connection: keep-alive", b"connection:Keep-Alive", b"Connection: close", b"Connection: x", b"Connection:"),
-    *(b"Expect: 100-continue", b"Expect: it", b"Transfer-Encoding: identity", b"X: a\r\n b", b"X: a\0", b"X: a\nb"),
+    *(
+        b"Expect: 100-continue",
+        b"Expect: it",
+        b"Transfer-Encoding: identity",
+        b"X: a\r\n b",
+        b"X: a\0",
+        b"X: a\nb",
+        b"X: a\n",
+    ),
     *(b"X: a\rb", b"no colon", b": no name", b"a b: c", b"X: " + b"x" * MAX_HEAD_BYTES, b"X: " + b"x" * 16_300),
     *(b"\r\n".join([b"X: y"] * 97), b"\r\n".join([b"X: y"] * (MAX_HEADERS + 1))),
     *KEYS * 3,

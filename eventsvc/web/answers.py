@@ -14,7 +14,7 @@ from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from eventsvc.event import InvalidEvent, TooManyEvents
-from eventsvc.interfaces import KeyConflict, KeyRunning, Refused, Unknown
+from eventsvc.interfaces import KeyConflict, KeyRunning, Refused, TooLarge, Unknown
 
 #: Seconds after which a client may try again.
 RETRY_AFTER: Final = b"1"
@@ -100,7 +100,7 @@ def answer_for(error: BaseException | None, method: str) -> Answer | None:
             return problem(405, method, "Method Not Allowed", ((b"Allow", allow.encode()),))
         case KeyRunning():
             return problem(409, "Idempotency-Key", str(error), ((b"Retry-After", RETRY_AFTER),))
-        case TooManyEvents():
+        case TooManyEvents() | TooLarge():
             return body_too_large(str(error))
         case KeyConflict():
             return problem(422, "Idempotency-Key", str(error))

@@ -24,6 +24,7 @@ from eventsvc.web.limits import (
     TOO_MANY_CONNECTIONS,
     TOO_SLOW,
     bad_request,
+    check_begun,
     check_head,
     check_length,
 )
@@ -92,12 +93,20 @@ class Channel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         if not self.leaving:
             super().dataReceived(data)
+            if self.line_mode and self._buffer and not (self.paused or self._busyReceiving):
+                self._check(check_begun(self._buffer, first=not self.requests))
             self.look()
+
+    def _check(self, answer: Answer | None) -> bool:
+        """Refuse the request if there is an answer to it already."""
+        if answer is not None:
+            self.refuse(answer)
+        return answer is None
 
     def lineReceived(self, line: bytes) -> None:
         if line.startswith((b" ", b"\t")):
             self.refuse(bad_request("A line of the head begins with white space"))
-        else:
+        elif self._check(check_begun(line, first=False)):
             super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -106,19 +115,13 @@ class Channel(HTTPChannel):
     def headerReceived(self, line: bytes) -> bool:
         name, _, value = line.partition(b":")
         answer = check_length(value.strip(b" \t")) if name.lower() == b"content-length" else None
-        if answer is not None:
-            self.refuse(answer)
-            return False
-        return bool(super().headerReceived(line))
+        return self._check(answer) and bool(super().headerReceived(line))
 
     def allHeadersReceived(self) -> None:
         headers = self.requests[-1].requestHeaders
         names = (b"Host", b"Content-Length", b"Transfer-Encoding")
-        answer = check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])
-        if answer is None:
+        if self._check(check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])):
             super().allHeadersReceived()
-        else:
-            self.refuse(answer)
 
     def allContentReceived(self) -> None:
         if not self.leaving:

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS, check_head, check_length
+from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS, check_begun, check_head, check_length
 
 #: How such a head begins.
 START: Final = b"POST /event HTTP/1.1\r\n"
@@ -39,7 +39,7 @@ class Head:
 
 def could_begin(data: bytes) -> bool:
     """Whether a plain C{POST /event} may begin with these bytes."""
-    return data.startswith(START) or START.startswith(data)
+    return (data.startswith(START) and check_begun(data, first=True) is None) or START.startswith(data)
 
 
 def read_head(data: bytes) -> Head | None:

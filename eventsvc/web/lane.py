@@ -20,7 +20,7 @@ from eventsvc.prompt import prompt_write
 from eventsvc.web.answers import Answer
 from eventsvc.web.api import parse_event
 from eventsvc.web.channel import Channel
-from eventsvc.web.heads import END, START, could_begin
+from eventsvc.web.heads import END, could_begin
 from eventsvc.web.limits import MAX_HEAD_BYTES, TOO_SLOW
 from eventsvc.web.owed import Known, response
 from eventsvc.web.site import TIME_IS_UP
@@ -134,7 +134,7 @@ class Lane(Protocol):
             body = data.find(END, begin)
             if body < 0:
                 self._wanted = size - begin + 1
-                self._leaving = size - begin > MAX_HEAD_BYTES or not could_begin(data[begin : begin + len(START)])
+                self._leaving = size - begin > MAX_HEAD_BYTES or not could_begin(data[begin:])
                 break
             body += len(END)
             bytes_of_head = data[begin:body]

@@ -52,10 +52,48 @@ def bad_request(description: str) -> Answer:
     return _refusal(HTTPStatus.BAD_REQUEST, description)
 
 
+NOT_TLS: Final = bad_request("Expected HTTP without TLS on this port")
+
+#: What a request begins with: a letter of its method, or the blank line that
+#: may stand before it.
+_FIRST: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]|\r(?:\n|\Z)")
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
+
+
+def check_begun(head: bytes, first: bool) -> Answer | None:
+    """
+    Refuse the beginning of a head that no further bytes can make right.
+
+    @param head: whole lines or parts of lines.
+    @param first: whether it begins with the request line.
+    @return: C{None} if all is well.
+    """
+    if first and head and not _FIRST.match(head):
+        return NOT_TLS if head.startswith(b"\x16") else bad_request("The bytes are not an HTTP/1.1 request")
+    if _BARE_LF.search(head):
+        return bad_request("Expected each line of the head to end in CR LF")
+    return None
+
+
 #: uri-host [ ":" port ] (RFC 9110, 7.2; RFC 3986, 3.2.2)
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?",
 )
+
+
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE | re.DOTALL)
+
+
+def origin_form(target: bytes) -> bytes:
+    """
+    The target of a request without scheme and host, if it has them (RFC 9112, 3.2.2).
+
+    One whose host is none comes back as it is: there is nothing at that path.
+    """
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None or not _HOST.fullmatch(found[1]):
+        return target
+    return (found[2] or b"/") + (found[3] or b"")
 
 
 def check_length(value: bytes) -> Answer | None:

@@ -17,7 +17,7 @@ from twisted.web.server import Request, Site
 from eventsvc.event import MAX_BYTES
 from eventsvc.web.answers import Answer, not_found, render, unavailable, unexpected
 from eventsvc.web.channel import Channel
-from eventsvc.web.limits import BODY_TOO_LARGE, GRACE, IDLE, MAX_CONNECTIONS
+from eventsvc.web.limits import BODY_TOO_LARGE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
 
 #: The answer to a request that was under way for too long.
 TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
@@ -62,6 +62,9 @@ class BoundedRequest(Request):
             self.channel.refuse(BODY_TOO_LARGE)
         else:
             self.content.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        super().requestReceived(command, origin_form(path), version)
 
     def getRequestHostname(self) -> bytes:
         """No route depends on the host, and Klein stumbles over some."""
