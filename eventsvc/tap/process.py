@@ -15,10 +15,10 @@ from typing import Any, Final
 from twisted.application.service import IServiceCollection, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, Logger
 
 from eventsvc.logs import JsonLog
+from eventsvc.tap.accepting import BACKLOG, PausingPort
 from eventsvc.tap.nested_poll import listening_reactor
 
 #: Seconds the process may take to end once its services have stopped.
@@ -162,8 +162,8 @@ class Listener(Service):
         """Listen before any service starts, so that nothing has to be stopped if it fails."""
         super().privilegedStartService()
         try:
-            self.listening = Port(
-                self.port, self.factory, interface=self.interface, reactor=listening_reactor(self.reactor)
+            self.listening = PausingPort(
+                self.port, self.factory, BACKLOG, self.interface, listening_reactor(self.reactor)
             )
             self.listening.startListening()
         except CannotListenError as error:

@@ -273,10 +273,13 @@ class Lining(RuleBasedStateMachine):
         fits = backlog.events + len(sizes) <= 10 and backlog.size + sum(sizes) <= 100
         try:
             self.requests.append(self.line.put(len(self.requests), *sizes))
-        except (QueueFull, TooLarge) as error:
+        except QueueFull:
             self.line.answers.popitem()
             assert not fits
-            assert isinstance(error, TooLarge) is (sum(sizes) > 100)
+            assert sum(sizes) <= 100
+        except TooLarge:
+            self.line.answers.popitem()
+            assert sum(sizes) > 100
         else:
             assert fits
 

@@ -1,0 +1,96 @@
+"""
+Accepting connections: many at once, and without spinning when the system has no descriptor left.
+"""
+
+from __future__ import annotations
+
+import resource
+from errno import ECONNABORTED, EPERM
+from typing import Any, Final
+
+from twisted.internet.tcp import Port
+from twisted.logger import Logger
+
+#: Connections that the kernel holds until they are accepted; it may hold fewer
+#: (C{net.core.somaxconn}).
+BACKLOG: Final = 4_096
+#: Connections accepted before those that there are have their turn.
+_AT_ONCE: Final = 32
+#: Seconds for which no connection is accepted after one could not be.
+_PAUSE: Final = 0.5
+#: Seconds between two lines of the log about that.
+_QUIET: Final = 60.0
+#: Most descriptors a process asks for.
+_ENOUGH: Final = 65_536
+
+
+class PausingPort(Port):
+    """
+    A TCP port that stops accepting for a moment when a connection cannot be accepted.
+
+    Twisted's own tries again at once, for ever, and logs each time.
+    """
+
+    _told = -_QUIET
+    _accept_log = Logger()
+    factory: Any
+    socket: Any
+    reactor: Any
+
+    def doRead(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                accepted, address = self.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (ECONNABORTED, EPERM):
+                    continue  # this one is gone, or not wanted by the firewall
+                self._pause(error)
+                return
+            self._connect(accepted, address)
+
+    def _connect(self, accepted: Any, address: Any) -> None:
+        try:
+            accepted.setblocking(False)
+            protocol = self.factory.buildProtocol(self._buildAddr(address))
+            if protocol is None:
+                accepted.close()
+                return
+            self.sessionno += 1
+            transport = self.transport(accepted, protocol, address, self, self.sessionno, self.reactor)
+            protocol.makeConnection(transport)
+        except Exception:
+            accepted.close()
+            self._accept_log.failure("a new connection failed in an unexpected way")
+
+    def _pause(self, error: OSError) -> None:
+        self.stopReading()
+        self.reactor.callLater(_PAUSE, self._go_on)
+        now = self.reactor.seconds()
+        if now - self._told >= _QUIET:
+            self._told = now
+            self._accept_log.error(
+                "no connection can be accepted ({problem}); new ones wait, and this is said once in {quiet:.0f} s",
+                problem=error.strerror,
+                quiet=_QUIET,
+            )
+
+    def _go_on(self) -> None:
+        if self.connected and not self.disconnecting:
+            self.startReading()
+
+
+def raise_descriptor_limit() -> int:
+    """
+    Let this process have as many descriptors as it may, and return how many that are.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            return soft
+        return wanted
+    return _ENOUGH if soft == resource.RLIM_INFINITY else soft
