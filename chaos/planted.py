@@ -49,13 +49,18 @@ def _resend_with_new_number() -> None:
 
 def _read_only_new() -> None:
     """What was read before a crash or a lost reply is never read again."""
-    from eventsvc.consumer import Consumer
+    from eventsvc.recovery import Recovery
 
-    async def nothing(self: Consumer) -> None:
-        return None
+    async def take_up_nothing(self: Recovery, count: int, size: int) -> Any:
+        self._own = None
+        return ()
 
-    Consumer._take_up_own = nothing  # type: ignore[method-assign]
-    Consumer._claim = nothing  # type: ignore[method-assign]
+    async def claim_nothing(self: Recovery, count: int, size: int) -> Any:
+        self._claim_due = self.clock.seconds() + self.claim_idle
+        return ()
+
+    Recovery.take_up_own = take_up_nothing  # type: ignore[method-assign]
+    Recovery.claim = claim_nothing  # type: ignore[method-assign]
 
 
 def _acknowledge_before_handling() -> None:

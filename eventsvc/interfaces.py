@@ -15,6 +15,7 @@ from zope.interface import Interface
 
 from eventsvc.delivery import Entry
 from eventsvc.event import Event
+from eventsvc.page import PAGE_BYTES
 
 
 class Refused(Exception):
@@ -211,7 +212,8 @@ class IEventGroup(Interface):
         """
         Wait for a connection and make sure of the stream and the group.
 
-        Fires with C{True} if the group had to be created.
+        Fires with C{True} if the group had to be created.  If it is there,
+        nothing is written: a server without memory left can be read.
         """
 
     def read(count: int, block: float) -> Deferred[Sequence[Entry]]:
@@ -220,17 +222,24 @@ class IEventGroup(Interface):
         for the first; none is an empty answer.  0 does not wait.
         """
 
-    def read_pending(after: str, count: int) -> Deferred[Sequence[Entry]]:
+    def read_pending(after: str, count: int, size: int = PAGE_BYTES) -> Deferred[Sequence[Entry]]:
         """
-        List at most C{count} entries that this consumer was given and has
-        not acknowledged, with ids greater than C{after}, without counting
-        that as a delivery.
+        Take up at most C{count} entries that this consumer was given and has
+        not acknowledged, with ids greater than C{after}: as L{renew}, without
+        counting that as a delivery.
+
+        @param size: bytes after which the page ends; one entry is always given.
         """
 
-    def claim(idle: float, cursor: str, count: int) -> Deferred[Claimed]:
+    def list_pending(after: str, count: int) -> Deferred[Sequence[str]]:
+        """The ids of such entries, and nothing is done with them."""
+
+    def claim(idle: float, cursor: str, count: int, size: int = PAGE_BYTES) -> Deferred[Claimed]:
         """
         Take over entries that nobody has touched for C{idle} seconds, without
         counting that as a delivery.
+
+        @param size: bytes after which the page ends, as in L{read_pending}.
         """
 
     def count_delivery(id: str, deliveries: int) -> Deferred[None]:
@@ -250,7 +259,8 @@ class IEventGroup(Interface):
         """
         Move a pending entry to the dead letters and acknowledge it, in one.
 
-        Fires with C{False} if it was not pending any more.
+        Fires with C{False} if it is not pending with this consumer any more:
+        it was acknowledged, or another consumer has claimed it.
         """
 
     def interrupt() -> None:
@@ -266,6 +276,20 @@ class IEventGroup(Interface):
         """
         Remove some of the oldest entries past C{max_len} that every group has
         acknowledged, and fire with how many; 0 means there are none.
+        """
+
+    def memory_used() -> Deferred[float]:
+        """
+        Fire with the share of its memory limit that the server uses, 1 when it
+        is full; 0 if it has no limit or does not say.
+        """
+
+    def hold_name(token: str, lifetime: float) -> Deferred[bool]:
+        """
+        Say for C{lifetime} seconds that the process of this token has the name
+        of this consumer.
+
+        Fires with C{False} if the process of another token has said so.
         """
 
     def measure() -> Deferred[Measures]:

@@ -13,16 +13,19 @@ from zope.interface import implementer
 
 from eventsvc.delivery import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures
+from eventsvc.page import PAGE_BYTES
 from eventsvc.redis.connection import Connection
-from eventsvc.redis.scripts import dead_letters, load_script
+from eventsvc.redis.scripts import companion, dead_letters, load_script
 from eventsvc.redis.session import REPLY_TIMEOUT, Argument, ErrorReply, Script
 
+_CREATE_GROUP: Final = load_script("create_group.lua")
 _PENDING: Final = load_script("pending.lua")
 _CLAIM: Final = load_script("claim.lua")
 _TOUCH: Final = load_script("touch.lua")
 _SET_ASIDE: Final = load_script("set_aside.lua")
 _REMOVE_STALE: Final = load_script("remove_stale.lua")
 _TRIM: Final = load_script("trim.lua")
+_HOLD_NAME: Final = load_script("hold_name.lua")
 _MEASURE: Final = load_script("measure.lua")
 
 #: Entries that one call to trim may remove.
@@ -46,14 +49,15 @@ class RedisEventGroup:
         return ensureDeferred(self._open())
 
     async def _open(self) -> bool:
+        """Create the group only if it is missing: that needs memory, and so is refused by a full server."""
         await self.connection.when_ready()
         try:
-            await self.connection.call("XGROUP", "CREATE", self.stream, self.group, "0", "MKSTREAM")
+            await self.connection.call("XPENDING", self.stream, self.group, "-", "+", 1)
         except ErrorReply as error:
-            if error.code != "BUSYGROUP":
+            if error.code != "NOGROUP":
                 raise
-            return False
-        return True
+            return bool(await self.connection.run(_CREATE_GROUP, [self.stream], [self.group]))
+        return False
 
     def read(self, count: int, block: float) -> Deferred[Sequence[Entry]]:
         waiting: list[Argument] = ["BLOCK", max(1, round(block * 1000))] if block > 0 else []
@@ -64,13 +68,16 @@ class RedisEventGroup:
         )
         return reply.addCallback(_read_new)
 
-    def read_pending(self, after: str, count: int) -> Deferred[Sequence[Entry]]:
-        first = f"({after}" if after else "-"
-        reply = self._run(_PENDING, first, count)
+    def read_pending(self, after: str, count: int, size: int = PAGE_BYTES) -> Deferred[Sequence[Entry]]:
+        reply = self._run(_PENDING, _beyond(after), count, size)
         return reply.addCallback(_read_again)
 
-    def claim(self, idle: float, cursor: str, count: int) -> Deferred[Claimed]:
-        reply = self._run(_CLAIM, round(idle * 1000), cursor, count)
+    def list_pending(self, after: str, count: int) -> Deferred[Sequence[str]]:
+        reply = self.connection.call("XPENDING", self.stream, self.group, _beyond(after), "+", count, self.consumer)
+        return reply.addCallback(lambda rows: [row[0].decode() for row in rows])
+
+    def claim(self, idle: float, cursor: str, count: int, size: int = PAGE_BYTES) -> Deferred[Claimed]:
+        reply = self._run(_CLAIM, round(idle * 1000), cursor, count, size)
         return reply.addCallback(
             lambda page: Claimed(page[0].decode(), _read_again(page[1]), [id.decode() for id in page[2]])
         )
@@ -106,6 +113,24 @@ class RedisEventGroup:
     def trim(self, max_len: int) -> Deferred[int]:
         return self.connection.run(_TRIM, [self.stream], [max_len, _TRIM_STEP])
 
+    def memory_used(self) -> Deferred[float]:
+        return ensureDeferred(self._memory_used())
+
+    async def _memory_used(self) -> float:
+        try:
+            facts = await self.connection.call("INFO", "memory")
+        except ErrorReply as error:
+            if error.code != "NOPERM":
+                raise
+            return 0.0  # not for us to know
+        found = dict(line.partition(b":")[::2] for line in facts.splitlines())
+        limit = int(found.get(b"maxmemory", 0))
+        return int(found.get(b"used_memory", 0)) / limit if limit else 0.0
+
+    def hold_name(self, token: str, lifetime: float) -> Deferred[bool]:
+        keys: list[Argument] = [self.stream, companion(self.stream, "owner", self.group, self.consumer)]
+        return self.connection.run(_HOLD_NAME, keys, [token, round(lifetime * 1000)]).addCallback(bool)
+
     def measure(self) -> Deferred[Measures]:
         reply = self.connection.run(_MEASURE, [self.stream, dead_letters(self.stream)], [self.group])
         return reply.addCallback(
@@ -118,6 +143,11 @@ class RedisEventGroup:
         keys: list[Argument] = [self.stream, dead_letters(self.stream)]
         everything: list[Argument] = [self.group, self.consumer, *arguments]
         return self.connection.run(script, keys, everything)
+
+
+def _beyond(after: str) -> str:
+    """The bound of a range that begins after an id; empty: with the first."""
+    return f"({after}" if after else "-"
 
 
 def _read_new(reply: Any) -> Sequence[Entry]:

@@ -1,10 +1,18 @@
--- List a consumer's pending entries without counting a delivery.
--- KEYS: stream.  ARGV: group, consumer, first id or bound, how many.
+-- Take up a consumer's pending entries without counting a delivery.
+-- KEYS: stream.
+-- ARGV: group, consumer, first id or bound, how many, bytes after which to end.
 -- Returns id, deliveries so far and fields (false: trimmed) of each.
+-- They are in work from now on: another consumer must not claim them.  XCLAIM
+-- drops a pending entry that was trimmed, so that is left alone.
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], '+', ARGV[4], ARGV[2])
-local entries = {}
+local entries, size = {}, 0
 for _, row in ipairs(pending) do
-  local found = redis.call('XRANGE', KEYS[1], row[1], row[1])
-  entries[#entries + 1] = {row[1], row[4], found[1] and found[1][2] or false}
+  local found = redis.call('XRANGE', KEYS[1], row[1], row[1])[1]
+  if found then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, row[1], 'IDLE', 0, 'JUSTID')
+    for _, part in ipairs(found[2]) do size = size + #part end
+  end
+  entries[#entries + 1] = {row[1], row[4], found and found[2] or false}
+  if size >= tonumber(ARGV[5]) then break end
 end
 return entries

@@ -1,10 +1,11 @@
 -- Move a pending entry to the dead letters and acknowledge it.
 -- KEYS: stream, dead letters.
 -- ARGV: group, consumer, id, reason, error, deliveries.
--- Returns 0 if the entry is pending no more: an earlier call has moved it, or
--- another consumer has handled it.
+-- Returns 0 if the entry is not pending with this consumer any more: an earlier
+-- call has moved it, or another consumer has claimed it and may handle it yet.
 local id = ARGV[3]
-if not redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1] then
+local row = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+if not row or row[2] ~= ARGV[2] then
   return 0
 end
 local letter = {'reason', ARGV[4], 'error', ARGV[5], 'deliveries', ARGV[6], 'group', ARGV[1], 'consumer', ARGV[2],

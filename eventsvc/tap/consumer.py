@@ -10,7 +10,8 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.python.reflect import namedAny
 
-from eventsvc.consumer import Chore, Consumer
+from eventsvc.chore import Chore
+from eventsvc.consumer import Consumer
 from eventsvc.in_hand import InHand, nothing_to_flush
 from eventsvc.lag import Lag
 from eventsvc.logs import JsonLog, LogHandler, json_log

@@ -143,7 +143,9 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag) -> list
             lambda: counts.redelivered,
         ),
         Figure("counter", "eventsvc_dead_lettered", "Entries set aside as dead letters.", lambda: counts.dead),
-        Figure("counter", "eventsvc_claimed", "Entries taken over from other consumers.", lambda: consumer.claimed),
+        Figure(
+            "counter", "eventsvc_claimed", "Entries taken over from other consumers.", lambda: consumer.recovery.claimed
+        ),
         Figure(
             "counter",
             "eventsvc_groups_recreated",
@@ -154,7 +156,7 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag) -> list
             "counter",
             "eventsvc_trimmed_pending",
             "Entries that somebody else trimmed before they were acknowledged: they are lost.",
-            lambda: consumer.trimmed_while_pending,
+            lambda: consumer.recovery.trimmed,
         ),
         Figure(
             "counter",

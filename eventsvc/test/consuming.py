@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 from twisted.internet.task import Clock
 
-from eventsvc.consumer import Chore, Consumer
+from eventsvc.chore import Chore
+from eventsvc.consumer import Consumer
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
 from eventsvc.in_hand import InHand
 from eventsvc.retention import Retention

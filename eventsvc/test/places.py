@@ -105,6 +105,10 @@ class InMemory:
         self.stream.times[place_of(id)] -= age
         return id
 
+    def use_memory(self, share: float) -> None:
+        """Let a share of the memory limit be used."""
+        self.stream.memory_used = share
+
     def remove(self, *ids: str) -> None:
         """Remove entries, whoever may still need them."""
         for id in ids:
@@ -208,8 +212,12 @@ class OnServer:
     def add(self, fields: dict[bytes, bytes], age: float = 0.0) -> str:
         """Add an entry that is as old as that, in seconds; its id."""
         seconds, microseconds = self.client.time()
-        id = f"{round((seconds - age) * 1000 + microseconds / 1000)}-*" if age else "*"
+        id = f"{seconds * 1000 + microseconds // 1000 - round(age * 1000)}-*" if age else "*"
         return str(self.client.xadd(STREAM, fields, id).decode())
+
+    def use_memory(self, share: float) -> None:
+        """Let a share of the memory limit be used."""
+        self.client.config_set("maxmemory", round(self.client.info("memory")["used_memory"] / share) if share else 0)
 
     def remove(self, *ids: str) -> None:
         """Remove entries, whoever may still need them."""

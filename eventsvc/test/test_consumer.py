@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
 
-from eventsvc.consumer import Chore, Consumer
+from eventsvc.chore import Chore
+from eventsvc.consumer import Consumer
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, Notification
 from eventsvc.interfaces import Refused
 from eventsvc.test.consuming import World
@@ -293,7 +294,7 @@ class TestRecovery:
         second = world.consumer(name="second")
         world.run(60.0)
         assert [letter["reason"] for letter in world.stream.dead] == ["trimmed"]
-        assert second.trimmed_while_pending == 1
+        assert second.recovery.trimmed == 1
 
 
 class TestStopping:

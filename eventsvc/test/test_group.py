@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -22,6 +23,7 @@ HOUR = 3_600.0
 OPERATIONS = {
     "read": (1, 0.0),
     "read_pending": ("", 1),
+    "list_pending": ("", 1),
     "claim": (0.0, "0-0", 1),
     "count_delivery": ("1-0", 1),
     "renew": (["1-0"],),
@@ -30,6 +32,8 @@ OPERATIONS = {
     "set_aside": ("1-0", "failed", "", 1),
     "remove_stale": (0.0,),
     "trim": (1,),
+    "memory_used": (),
+    "hold_name": ("token", 1.0),
     "measure": (),
 }
 
@@ -116,6 +120,65 @@ async def test_own_pending_entries_are_listed(place: Place) -> None:
         assert await place.wait(group.read_pending(b, 2)) == [Entry(c, event("c"), 2, again=True)]
         assert not await place.wait(group.read_pending(c, 2))
     assert place.pending()[a] == ("consumer", 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_own_entries_that_are_taken_up_are_not_claimed(place: Place) -> None:
+    """They are in work from then on; those that are only listed by id are not."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    a, b, c = add(place, "a", "b", "c")
+    await read(place, group)
+    for id in (a, b, c):
+        place.leave_idle(id, 40.0)
+    await place.wait(group.read_pending("", 1))
+    assert await place.wait(group.list_pending("", 2)) == [a, b]
+    assert await place.wait(group.list_pending(b, 2)) == [c]
+    assert not await place.wait(group.list_pending(c, 2))
+    page = await place.wait(other.claim(30.0, "0-0", 10))
+    assert [entry.id for entry in page.entries] == [b, c]
+    assert place.pending() == {a: ("consumer", 1), b: ("other", 1), c: ("other", 1)}
+
+
+@pytest_twisted.ensureDeferred
+async def test_pages_end_after_their_bytes(place: Place) -> None:
+    """With one entry at least; what is not given is not claimed either."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    ids = add(place, *["x" * 1_000] * 5)
+    await read(place, group)
+    assert [entry.id for entry in await place.wait(group.read_pending("", 9, 1))] == ids[:1]
+    assert [entry.id for entry in await place.wait(group.read_pending("", 9, 1_100))] == ids[:2]
+    assert [entry.id for entry in await place.wait(group.read_pending(ids[1], 9, 9_999))] == ids[2:]
+    for size, claimed in ((1, 1), (1_100, 3), (9_999, 5)):
+        page = await place.wait(other.claim(0.0, ids[claimed - (claimed + 1) // 2], 9, size))
+        assert page.entries
+        assert [owner for owner, _ in place.pending().values()] == ["other"] * claimed + ["consumer"] * (5 - claimed)
+    assert page.cursor == "0-0"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_is_held_by_one_process(place: Place) -> None:
+    """For as long as it says so; each name of each group on its own."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    assert await place.wait(group.hold_name("one", 60.0)) is True
+    assert await place.wait(group.hold_name("two", 60.0)) is False
+    assert await place.wait(other.hold_name("two", 60.0)) is True
+    assert await place.wait((await opened(place, "late")).hold_name("two", 60.0)) is True
+    assert await place.wait(group.hold_name("one", 0.001)) is True
+    while not await place.wait(group.hold_name("two", 60.0)):
+        pass
+    assert await place.wait(group.hold_name("one", 60.0)) is False
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_share_of_memory_in_use_is_told(place: Place) -> None:
+    """None without a limit."""
+    group = await opened(place)
+    assert await place.wait(group.memory_used()) == 0.0
+    place.use_memory(0.5)
+    try:
+        assert 0.4 < await place.wait(group.memory_used()) < 0.6
+    finally:
+        place.use_memory(0.0)
 
 
 @pytest_twisted.ensureDeferred
@@ -207,7 +270,7 @@ async def test_what_is_released_is_claimed_at_once(place: Place) -> None:
     assert place.pending() == {a: ("other", 1), b: ("consumer", 1), c: ("other", 1)}
 
 
-@pytest.mark.parametrize("touch", ["renew", "release", "count_delivery"])
+@pytest.mark.parametrize("touch", ["renew", "release", "count_delivery", "read_pending"])
 @pytest_twisted.ensureDeferred
 async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded(place: Place, touch: str) -> None:
     """Whatever is done with it meanwhile by the one who has it in hand."""
@@ -215,7 +278,8 @@ async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded
     (a,) = add(place, "a")
     await read(place, group)
     place.remove(a)
-    await place.wait(group.count_delivery(a, 2) if touch == "count_delivery" else getattr(group, touch)([a]))
+    arguments: dict[str, tuple[Any, ...]] = {"count_delivery": (a, 2), "read_pending": ("", 9)}
+    await place.wait(getattr(group, touch)(*arguments.get(touch, ([a],))))
     assert set(place.pending()) == {a}
 
 
@@ -233,19 +297,32 @@ async def test_a_delivery_is_not_counted_for_another_owner(place: Place) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_set_aside_is_a_dead_letter(place: Place) -> None:
-    """It is moved once, with its reason, whatever the words and whoever owns it."""
-    group, other = await opened(place), await opened(place, consumer="other")
+    """It is moved once, with its reason, whatever the words."""
+    group = await opened(place)
     a, b = add(place, "a", "b")
     await read(place, group)
     place.remove(b)
     assert await place.wait(group.set_aside(a, "failed", "ValueError: ä\n", 5)) is True
     assert await place.wait(group.set_aside(a, "failed", "again", 6)) is False
-    assert await place.wait(other.set_aside(b, "trimmed", "it is gone", 1)) is True
+    assert await place.wait(group.set_aside(b, "trimmed", "it is gone", 1)) is True
     assert place.dead() == [
         {"id": a, "reason": "failed", "error": "ValueError: ä\n", "deliveries": "5"},
         {"id": b, "reason": "trimmed", "error": "it is gone", "deliveries": "1"},
     ]
     assert place.pending() == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_the_owner_sets_aside(place: Place) -> None:
+    """Who claimed the entry may be about to handle it."""
+    group, other = await opened(place), await opened(place, consumer="other")
+    (a,) = add(place, "a")
+    await read(place, group)
+    await place.wait(other.claim(0.0, "0-0", 10))
+    assert await place.wait(group.set_aside(a, "failed", "late", 1)) is False
+    assert (place.dead(), place.pending()) == ([], {a: ("other", 1)})
+    assert await place.wait(other.set_aside(a, "failed", "", 1)) is True
+    assert (len(place.dead()), place.pending()) == (1, {})
 
 
 @pytest_twisted.ensureDeferred

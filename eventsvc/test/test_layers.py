@@ -18,13 +18,14 @@ import eventsvc
 #: A package is one room, and what is in it may import each other.
 LAYERS = {
     # pure values and decisions
-    **dict.fromkeys(("", "event", "settings", "delivery", "traffic", "history", "histogram"), 0),
+    **dict.fromkeys(("", "event", "settings", "delivery", "page", "traffic", "history", "histogram"), 0),
     # contracts
     **dict.fromkeys(("interfaces", "background", "prompt"), 1),
     # edges, of one foreign library each
     **dict.fromkeys(("redis", "web", "client", "logs", "metrics", "embedded", "testing"), 2),
     # behaviour over time
-    **dict.fromkeys(("backlog", "counts", "appender", "in_hand", "consumer", "retention", "lag", "simulator"), 3),
+    **dict.fromkeys(("backlog", "counts", "appender", "in_hand", "acknowledgements", "recovery", "chore"), 3),
+    **dict.fromkeys(("consumer", "retention", "lag", "simulator"), 3),
     # composition
     **dict.fromkeys(("tap", "dead_letters", "letter_text", "cli", "docs"), 4),
 }
@@ -36,7 +37,14 @@ WITHIN = {
     ("counts", "backlog"),
     ("appender", "backlog"),
     ("appender", "counts"),
+    ("page", "delivery"),
+    ("acknowledgements", "in_hand"),
+    ("recovery", "in_hand"),
+    ("recovery", "acknowledgements"),
     ("consumer", "in_hand"),
+    ("consumer", "acknowledgements"),
+    ("consumer", "recovery"),
+    ("consumer", "chore"),
     ("cli", "tap"),
     ("cli", "dead_letters"),
     ("dead_letters", "letter_text"),

@@ -17,7 +17,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from eventsvc.consumer import Chore
+from eventsvc.chore import Chore
 from eventsvc.event import MARKER_FIELD, Event
 from eventsvc.histogram import Histogram
 from eventsvc.lag import Lag

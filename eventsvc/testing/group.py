@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from eventsvc.delivery import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures, Refused
+from eventsvc.page import PAGE_BYTES, size_of
 from eventsvc.testing.link import Link
 from eventsvc.testing.log import Group, MemoryStream, Pending
 
@@ -87,29 +88,39 @@ class MemoryEventGroup:
 
         return self._carry("read", apply, ready)
 
-    def read_pending(self, after: str, count: int) -> Deferred[Sequence[Entry]]:
+    def read_pending(self, after: str, count: int, size: int = PAGE_BYTES) -> Deferred[Sequence[Entry]]:
         def apply() -> Sequence[Entry]:
-            mine = [
-                place
-                for place, pending in sorted(self._group.pending.items())
-                if pending.consumer == self.consumer and place > place_of(after)
-            ]
-            return [self._again(place) for place in mine[:count]]
+            page: list[Entry] = []
+            for place in self._own(after)[:count]:
+                if sum(map(size_of, page)) >= size:
+                    break
+                page.append(self._again(place))
+                if place in self.stream.entries:
+                    self._group.pending[place].since = self.stream.clock.seconds()
+            return page
 
         return self._carry("read_pending", apply)
+
+    def list_pending(self, after: str, count: int) -> Deferred[Sequence[str]]:
+        return self._carry("list_pending", lambda: [f"{place}-0" for place in self._own(after)[:count]])
+
+    def _own(self, after: str) -> Sequence[int]:
+        """The places of the entries pending with this consumer, after an id."""
+        pending = sorted(self._group.pending.items())
+        return [place for place, row in pending if row.consumer == self.consumer and place > place_of(after)]
 
     def _again(self, place: int) -> Entry:
         deliveries = self._group.pending[place].deliveries
         return Entry(f"{place}-0", self.stream.entries.get(place), deliveries + 1, again=True)
 
-    def claim(self, idle: float, cursor: str, count: int) -> Deferred[Claimed]:
+    def claim(self, idle: float, cursor: str, count: int, size: int = PAGE_BYTES) -> Deferred[Claimed]:
         def apply() -> Claimed:
             now = self._seen()
             pending = self._group.pending
             claimed: list[Entry] = []
             gone: list[str] = []
             places = deque(place for place in sorted(pending) if place >= place_of(cursor))
-            while places and len(claimed) + len(gone) < count:
+            while places and len(claimed) + len(gone) < count and sum(map(size_of, claimed)) < size:
                 place = places.popleft()
                 if place not in self.stream.entries:
                     gone.append(f"{place}-0")
@@ -154,8 +165,10 @@ class MemoryEventGroup:
 
     def set_aside(self, id: str, reason: str, error: str, deliveries: int) -> Deferred[bool]:
         def apply() -> bool:
-            if self._group.pending.pop(place_of(id), None) is None:
+            pending = self._group.pending.get(place_of(id))
+            if pending is None or pending.consumer != self.consumer:
                 return False
+            del self._group.pending[place_of(id)]
             self._lay_aside(id, reason, error, deliveries)
             return True
 
@@ -187,6 +200,20 @@ class MemoryEventGroup:
             return len(gone)
 
         return self._carry("trim", apply)
+
+    def memory_used(self) -> Deferred[float]:
+        return self._carry("memory_used", lambda: self.stream.memory_used)
+
+    def hold_name(self, token: str, lifetime: float) -> Deferred[bool]:
+        def apply() -> bool:
+            now, names = self.stream.clock.seconds(), self.stream.names
+            owner, end = names.get((self.name, self.consumer), (token, 0.0))
+            if owner != token and now < end:
+                return False
+            names[self.name, self.consumer] = token, now + lifetime
+            return True
+
+        return self._carry("hold_name", apply)
 
     def measure(self) -> Deferred[Measures]:
         def apply() -> Measures:

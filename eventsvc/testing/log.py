@@ -64,6 +64,9 @@ class MemoryStream:
     @ivar keys: when a key is forgotten, and what it stands for.
     @ivar has_rights: whether its user may run every command of an append.
     @ivar lag: appends that are lost when it goes back.
+    @ivar names: by group and consumer, the process that has the name, and
+        until when.
+    @ivar memory_used: the share of the memory limit in use.
     """
 
     clock: IReactorTime
@@ -79,6 +82,8 @@ class MemoryStream:
     has_rights: bool = True
     lag: int = 1
     _applied: list[_Applied] = attrs.field(factory=list)
+    names: dict[tuple[str, str], tuple[str, float]] = attrs.field(factory=dict)
+    memory_used: float = 0.0
     _next: int = 1
     _watchers: list[Deferred[None]] = attrs.field(factory=list)
 
