@@ -1,6 +1,6 @@
 """
-Keeps the stream at its length, without ever passing an entry that a group has
-not acknowledged.
+Keeps the stream within its bounds, without ever passing an entry that a group
+has not acknowledged.
 """
 
 from __future__ import annotations
@@ -15,25 +15,48 @@ from eventsvc.interfaces import IEventGroup
 #: The longest one round of trimming may hold up the reader, in seconds.
 _LONGEST: Final = 0.2
 
+#: The share of the hard limit, and of the server's memory, that history may
+#: fill.  Acknowledged entries past it give way to new events.
+HISTORY_SHARE: Final = 0.75
+
 
 @attrs.define(eq=False)
 class Retention:
     """
     Trims a stream in small steps.
 
+    History is what no group needs any more.  It is kept as long as there is
+    room for it: new events must not be refused because of it.
+
     @ivar max_len: entries kept as history.
+    @ivar hard_max: entries past which the producer refuses new events.
     """
 
     group: IEventGroup
     clock: IReactorTime
     max_len: int
+    hard_max: int = 1_000_000
     #: entries removed so far
     trimmed: int = attrs.field(default=0, init=False)
+
+    @property
+    def length(self) -> int:
+        """The length to trim to while memory is not short."""
+        return min(self.max_len, int(self.hard_max * HISTORY_SHARE))
+
+    @property
+    def headroom(self) -> int:
+        """How many entries may be added to that before the producer refuses."""
+        return self.hard_max - self.length
 
     async def trim(self) -> None:
         """Trim until nothing more may go, or time is up."""
         end = self.clock.seconds() + _LONGEST
-        while removed := await self.group.trim(self.max_len):
+        while removed := await self.group.trim(await self._keep()):
             self.trimmed += removed
             if self.clock.seconds() >= end:
                 return
+
+    async def _keep(self) -> int:
+        """How many entries to keep: none at all while the server's memory is short."""
+        return 0 if await self.group.memory_used() > HISTORY_SHARE else self.length

@@ -156,15 +156,25 @@ class RedisSettings:
 
 
 @attrs.frozen(kw_only=True)
+class StreamSettings:
+    """What producer and consumer have to agree on."""
+
+    hard_max: int = setting(
+        "REDIS_STREAM_HARD_MAX",
+        COUNT,
+        1_000_000,
+        "Entries in the stream past which new events are refused. The consumer keeps at most three quarters of it "
+        "as history.",
+    )
+
+
+@attrs.frozen(kw_only=True)
 class ProducerSettings:
     """What the producer alone is told."""
 
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port to serve HTTP on; 0 takes a free one.")
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest life of one request.")
     write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "How long an event may wait for Redis.")
-    hard_max: int = setting(
-        "REDIS_STREAM_HARD_MAX", COUNT, 1_000_000, "Entries in the stream past which new events are refused."
-    )
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")
     batch_bytes: int = setting("BATCH_MAX_BYTES", COUNT, 1_048_576, "Most bytes of events in one call to Redis.")
     queue_events: int = setting("QUEUE_MAX_EVENTS", COUNT, 10_000, "Most events waiting for Redis.")
@@ -194,7 +204,8 @@ class ConsumerSettings:
         "REDIS_STREAM_MAX_LEN",
         COUNT,
         100_000,
-        "Entries kept as history; older ones are trimmed once every group has acknowledged them.",
+        "Entries kept as history; older ones are trimmed once every group has acknowledged them. Fewer are kept "
+        "when Redis has used three quarters of its maxmemory.",
     )
     handler: str = setting(
         "CONSUMER_HANDLER", NAME, "log", "What handles an event: log, or the dotted name of a callable.", flag="handler"
@@ -248,8 +259,8 @@ class LogSettings:
 
 #: Which settings a role reads.
 ROLES: Mapping[str, tuple[type, ...]] = {
-    "producer": (RedisSettings, ProducerSettings, LogSettings),
-    "consumer": (RedisSettings, ConsumerSettings, AdminSettings, LogSettings),
+    "producer": (RedisSettings, StreamSettings, ProducerSettings, LogSettings),
+    "consumer": (RedisSettings, StreamSettings, ConsumerSettings, AdminSettings, LogSettings),
     "simulator": (SimulatorSettings, AdminSettings, LogSettings),
 }
 

@@ -17,7 +17,7 @@ from eventsvc.lag import Lag
 from eventsvc.logs import JsonLog, LogHandler, json_log
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.retention import Retention
-from eventsvc.settings import ROLES, AdminSettings, ConsumerSettings, LogSettings, RedisSettings
+from eventsvc.settings import ROLES, AdminSettings, ConsumerSettings, LogSettings, RedisSettings, StreamSettings
 from eventsvc.tap.figures import connection_figures, consumer_figures
 from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.options import RoleOptions
@@ -60,6 +60,7 @@ def add_consumer(
     process: MultiService,
     reactor: Any,
     redis: RedisSettings,
+    limits: StreamSettings,
     settings: ConsumerSettings,
     log: JsonLog,
     vitals: Vitals,
@@ -68,7 +69,7 @@ def add_consumer(
     connection = make_connection(reactor, redis)
     handler = load_handler(settings.handler, log)
     group = RedisEventGroup(connection, redis.stream, settings.group, settings.name)
-    retention = Retention(group, reactor, settings.max_len)
+    retention = Retention(group, reactor, settings.max_len, limits.hard_max)
     lag = Lag(group, reactor, lifetime=30.0 + settings.claim_idle)
     consumer = Consumer(
         group=group,
@@ -85,7 +86,7 @@ def add_consumer(
         block=settings.read_timeout,
         claim_idle=settings.claim_idle,
         drain_timeout=settings.drain_timeout,
-        chores=[Chore(1.0, retention.trim), Chore(2.0, lag.measure)],
+        chores=[Chore(0.25, retention.trim, handled=max(1, retention.headroom // 4)), Chore(2.0, lag.measure)],
     )
     for part in (connection, consumer):
         part.setServiceParent(process)
@@ -101,6 +102,14 @@ def makeService(options: RoleOptions) -> IService:
     process = Process(reactor, log)
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
-    health = add_consumer(process, reactor, options.read(RedisSettings), options.read(ConsumerSettings), log, vitals)
+    health = add_consumer(
+        process,
+        reactor,
+        options.read(RedisSettings),
+        options.read(StreamSettings),
+        options.read(ConsumerSettings),
+        log,
+        vitals,
+    )
     add_admin(process, reactor, options.read(AdminSettings), health)
     return process

@@ -10,7 +10,14 @@ from twisted.application.service import IService
 
 from eventsvc.embedded import EmbeddedServer, NoServer, find_server, free_port
 from eventsvc.logs import json_log
-from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, RedisSettings, SimulatorSettings
+from eventsvc.settings import (
+    ConsumerSettings,
+    LogSettings,
+    ProducerSettings,
+    RedisSettings,
+    SimulatorSettings,
+    StreamSettings,
+)
 from eventsvc.tap.consumer import add_consumer
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
@@ -22,7 +29,7 @@ from eventsvc.tap.simulator import add_simulator
 class Options(RoleOptions):
     """C{twistd eventsvc dev}."""
 
-    settings = (ProducerSettings, ConsumerSettings, SimulatorSettings, LogSettings)
+    settings = (StreamSettings, ProducerSettings, ConsumerSettings, SimulatorSettings, LogSettings)
     fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT")
 
     def postOptions(self) -> None:
@@ -43,8 +50,9 @@ def makeService(options: RoleOptions) -> IService:
     EmbeddedServer(reactor, redis.port, process.fail).setServiceParent(process)
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
-    listener = add_producer(process, reactor, redis, options.read(ProducerSettings), vitals)
-    add_consumer(process, reactor, redis, options.read(ConsumerSettings), log, vitals)
+    limits = options.read(StreamSettings)
+    listener = add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals)
+    add_consumer(process, reactor, redis, limits, options.read(ConsumerSettings), log, vitals)
     reactor.callWhenRunning(_begin_traffic, process, reactor, options, listener, redis)
     return process
 

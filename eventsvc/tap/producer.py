@@ -13,7 +13,7 @@ from eventsvc.appender import Appender
 from eventsvc.backlog import Limits
 from eventsvc.logs import json_log
 from eventsvc.redis.log import RedisEventLog, stream_opener
-from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings
+from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, StreamSettings
 from eventsvc.tap.figures import connection_figures, producer_figures
 from eventsvc.tap.health import Vitals, producer_health
 from eventsvc.tap.options import RoleOptions
@@ -30,13 +30,18 @@ class Options(RoleOptions):
 
 
 def add_producer(
-    process: MultiService, reactor: Any, redis: RedisSettings, settings: ProducerSettings, vitals: Vitals
+    process: MultiService,
+    reactor: Any,
+    redis: RedisSettings,
+    limits: StreamSettings,
+    settings: ProducerSettings,
+    vitals: Vitals,
 ) -> Listener:
     """Put the parts of a producer into a process."""
     connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream))
     appender = Appender(
         log=RedisEventLog(
-            connection, redis.stream, settings.hard_max, settings.idempotency_window, settings.idempotency_max_keys
+            connection, redis.stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys
         ),
         clock=reactor,
         new_id=partial(random.getrandbits, 63),
@@ -66,5 +71,6 @@ def makeService(options: RoleOptions) -> IService:
     process = Process(reactor, json_log(options.read(LogSettings).level))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
-    add_producer(process, reactor, options.read(RedisSettings), options.read(ProducerSettings), vitals)
+    redis, limits = options.read(RedisSettings), options.read(StreamSettings)
+    add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals)
     return process

@@ -64,7 +64,7 @@ def test_a_short_stream_is_left_alone(world: World) -> None:
     """One question is all that it costs."""
     world.add_handled(100)
     assert world.trim() is None
-    assert (world.length, world.retention.trimmed, world.link.operations) == (100, 0, ["trim"])
+    assert (world.length, world.retention.trimmed, world.link.operations) == (100, 0, ["memory_used", "trim"])
 
 
 def test_a_long_stream_is_trimmed_step_by_step(world: World) -> None:
@@ -72,7 +72,7 @@ def test_a_long_stream_is_trimmed_step_by_step(world: World) -> None:
     world.add_handled(3_456)
     assert world.trim() is None
     assert (world.length, world.retention.trimmed) == (100, 3_356)
-    assert world.link.operations == ["trim"] * 5
+    assert world.link.operations == ["memory_used", "trim"] * 5
     world.add_handled(10)
     assert world.trim() is None
     assert (world.length, world.retention.trimmed) == (100, 3_366)
@@ -84,7 +84,7 @@ def test_what_is_not_acknowledged_ends_it(world: World) -> None:
     world.stream.groups["group"].pending[2_001] = Pending("consumer", 0.0)
     assert world.trim() is None
     assert (min(world.stream.entries), world.retention.trimmed) == (2_001, 2_000)
-    assert len(world.link.operations) == 3
+    assert len(world.link.operations) == 6
 
 
 def test_it_does_not_hold_up_the_reader(world: World) -> None:
@@ -94,8 +94,8 @@ def test_it_does_not_hold_up_the_reader(world: World) -> None:
     world.begin()
     run_clock(world.clock, 0.301)
     assert world.outcomes == [None]
-    assert world.retention.trimmed == 2_000
-    for _ in range(5):
+    assert world.retention.trimmed == 1_000
+    for _ in range(9):
         world.trim()
     assert world.length == 100
 
@@ -107,8 +107,39 @@ def test_it_does_not_hold_up_the_reader(world: World) -> None:
 def test_trouble_is_passed_on(world: World, fate: Fate, error: type[Exception]) -> None:
     """The reader starts again with it; what was removed stays counted, and the next time goes on."""
     world.add_handled(3_100)
-    world.link.expect(Fate.FINE, fate)
+    world.link.expect(Fate.FINE, Fate.FINE, Fate.FINE, fate)
     assert isinstance(world.trim(), error)
     assert world.retention.trimmed == 1_000
     assert world.trim() is None
     assert world.length == 100
+
+
+@pytest.mark.parametrize(("hard_max", "length"), [(1_000, 100), (134, 100), (132, 99), (100, 75), (40, 30), (1, 0)])
+def test_history_leaves_room_below_the_hard_limit(world: World, hard_max: int, length: int) -> None:
+    """The producer refuses events at that limit: history gives way first, however much of it is to be kept."""
+    world.retention.hard_max = hard_max
+    world.add_handled(200)
+    assert world.trim() is None
+    assert (world.length, world.retention.headroom) == (max(1, length), hard_max - length)
+
+
+@pytest.mark.parametrize(("used", "length"), [(0.0, 60), (0.74, 60), (0.76, 11), (1.2, 11)])
+def test_history_gives_way_when_memory_is_short(world: World, used: float, length: int) -> None:
+    """However short it is, but never what is not acknowledged."""
+    world.add_handled(60)
+    world.stream.groups["group"].pending[50] = Pending("consumer", 0.0)
+    world.stream.memory_used = used
+    assert world.trim() is None
+    assert world.length == length
+
+
+def test_history_stays_once_memory_is_enough_again(world: World) -> None:
+    """It is asked before each step."""
+    world.add_handled(3_000)
+    world.retention.max_len, world.stream.memory_used = 5_000, 0.9
+    world.begin()
+    run_clock(world.clock, 0.0015)
+    world.stream.memory_used = 0.7
+    run_clock(world.clock, 1.0)
+    assert world.outcomes == [None]
+    assert world.length == 2_000

@@ -42,6 +42,10 @@ of a role beats what they say of all.
 {{- else -}}
 {{- $all = merge (include "eventsvc.redisSettings" $root | fromYaml) $root.Values.settings -}}
 {{- end -}}
+{{- /* The consumer trims so that the producer does not come to its limit: it must know the same one. */ -}}
+{{- with $root.Values.producer.settings.REDIS_STREAM_HARD_MAX -}}
+{{- if eq $role "consumer" }}{{ $_ := set $all "REDIS_STREAM_HARD_MAX" . }}{{ end -}}
+{{- end -}}
 {{- if eq $role "producer" -}}
 {{- $_ := set $all "REST_SERVER_PORT" "8080" -}}
 {{- else -}}
