@@ -19,10 +19,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
+from eventsvc.chore import Chore
 from eventsvc.consumer import Consumer
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
 from eventsvc.in_hand import InHand
 from eventsvc.redis.group import RedisEventGroup
+from eventsvc.retention import Retention
 from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts import make_connection
 from eventsvc.test.processes import Server
@@ -44,7 +46,11 @@ class Reader:
 
 @asynccontextmanager
 async def running_reader(
-    server: Server, name: str = "one", handler: Callable[[Notification], Any] | None = None, claim_idle: float = 30.0
+    server: Server,
+    name: str = "one",
+    handler: Callable[[Notification], Any] | None = None,
+    claim_idle: float = 30.0,
+    max_len: int = 100_000,
 ) -> AsyncIterator[Reader]:
     """The parts of a consumer, started and stopped."""
     handled: Counter[int] = Counter()
@@ -56,7 +62,14 @@ async def running_reader(
     connection = make_connection(reactor, RedisSettings(port=server.port))
     group = RedisEventGroup(connection, STREAM, GROUP, name)
     in_hand = InHand(group=group, handler=handle, clock=reactor, jitter=lambda: 0.5)
-    consumer = Consumer(group=group, in_hand=in_hand, clock=reactor, claim_idle=claim_idle, drain_timeout=1.0)
+    consumer = Consumer(
+        group=group,
+        in_hand=in_hand,
+        clock=reactor,
+        claim_idle=claim_idle,
+        drain_timeout=1.0,
+        chores=[Chore(0.1, Retention(group, reactor, max_len).trim)],
+    )
     connection.startService()
     consumer.startService()
     try:
