@@ -178,7 +178,7 @@ class Desk:
             except TimeoutError:
                 break
             except ErrorReply as error:
-                raise NotDone(f"Redis refuses: {error}") from None
+                raise NotDone(f"Redis refuses: {error.reply}") from None
             except (Refused, Unknown) as error:
                 in_doubt = in_doubt or isinstance(error, Unknown)
                 problem = str(error)

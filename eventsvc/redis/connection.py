@@ -16,25 +16,29 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from eventsvc.background import run_in_background
-from eventsvc.interfaces import Unknown
 from eventsvc.redis.endpoint import CONNECT_TIMEOUT
-from eventsvc.redis.session import REPLY_TIMEOUT, Argument, NotConnected, Script
-from eventsvc.redis.session import ErrorReply as ErrorReply
+from eventsvc.redis.errors import ErrorReply as ErrorReply
+from eventsvc.redis.errors import NotConnected, UnclearReply, code_of
+from eventsvc.redis.session import Argument, Script
 from eventsvc.redis.session import Session as Session
+from eventsvc.redis.silence import REPLY_TIMEOUT
 from eventsvc.redis.words import in_words
 
 #: Seconds a handshake may take, from the TCP connection to the first use.
 HANDSHAKE_TIMEOUT: Final = 2.0
+#: Seconds for which an error reply of one kind is not logged again.
+_SILENT: Final = 60.0
 
 
 class _SessionFactory(Factory):
     noisy = False
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, complain: Callable[[str], None]) -> None:
         self.clock = clock
+        self.complain = complain
 
     def buildProtocol(self, address: IAddress | None) -> Session:
-        return Session(self.clock)
+        return Session(self.clock, self.complain)
 
 
 async def _nothing_to_prepare(session: Session) -> None:
@@ -79,6 +83,8 @@ class Connection(Service):
     _waiting: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
     _problem: str = attrs.field(default="", init=False)
+    _complaints: dict[str, float] = attrs.field(factory=dict, init=False)
+    _tells_role: bool = attrs.field(default=True, init=False)
     _log = Logger()
 
     @property
@@ -130,6 +136,32 @@ class Connection(Service):
             self._problem = why
             self._session.abort(why)
 
+    def check(self) -> Deferred[Any]:
+        """
+        See whether Redis is still there and still a primary, or else give the session up.
+
+        Fails with L{Refused} or L{Unknown}.
+        """
+        session = self._session
+        if session is None:
+            return fail(NotConnected("Redis is not connected"))
+        if not self._tells_role:
+            return session.call("PING")
+
+        def judge(role: Any) -> None:
+            if problem := _no_primary(session, role):
+                session.abort(problem)
+
+        return session.call("ROLE").addCallback(judge)
+
+    def _complain(self, reply: str) -> None:
+        """Log an error reply, but not each of them: they come as often as events do."""
+        now, code = self.clock.seconds(), code_of(reply)
+        last = self._complaints.get(code)
+        if self.ready and (last is None or now - last >= _SILENT):
+            self._complaints[code] = now
+            self._log.warn("Redis answered with an error: {reply}", reply=reply)
+
     async def _run(self) -> None:
         attempt = 0
         while True:
@@ -145,7 +177,7 @@ class Connection(Service):
 
     async def _stay_connected(self) -> str:
         """Have a session, for as long as it lasts, and say why there is none any more."""
-        connecting = self.endpoint.connect(_SessionFactory(self.clock))
+        connecting = self.endpoint.connect(_SessionFactory(self.clock, self._complain))
         try:
             session = cast(Session, await connecting.addTimeout(CONNECT_TIMEOUT, self.clock))
         except CancelledError:
@@ -183,6 +215,10 @@ class Connection(Service):
         known = await _ask(session, "COMMAND", "INFO", "XAUTOCLAIM")
         if known is not None and not any(known):
             raise NotConnected("Redis 6.2 or newer is needed: this one has no XAUTOCLAIM")
+        role = await _ask(session, "ROLE")
+        self._tells_role = role is not None
+        if problem := _no_primary(session, role):
+            raise NotConnected(problem)
         self._warn_of_eviction(await _ask(session, "INFO", "memory"))
 
     def _warn_of_eviction(self, memory: bytes | None) -> None:
@@ -204,6 +240,21 @@ class Connection(Service):
             self._waiting.pop(0).callback(None)
 
 
+def _no_primary(session: Session, role: Any) -> str:
+    """
+    Say what is wrong with a server that takes no events; empty if it does.
+
+    @param role: the reply to C{ROLE}; C{None} if it is not for us to know.
+    """
+    match role:
+        case [b"slave", *_]:
+            return f"Redis at {session.peer} is a read-only replica"
+        case [b"sentinel", *_]:
+            return f"at {session.peer} is a Sentinel, not Redis"
+        case _:
+            return ""
+
+
 async def _ask(session: Session, *arguments: Argument) -> Any:
     """
     Ask for something that we can do without.
@@ -213,7 +264,7 @@ async def _ask(session: Session, *arguments: Argument) -> Any:
     """
     try:
         return await session.call(*arguments)
-    except (ErrorReply, Unknown) as error:
-        if session.reason or not str(error).startswith(("NOPERM ", "ERR unknown ")):
+    except (ErrorReply, UnclearReply) as error:
+        if session.reason or not error.reply.startswith(("NOPERM ", "ERR unknown ")):
             raise
         return None

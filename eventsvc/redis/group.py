@@ -15,8 +15,10 @@ from eventsvc.delivery import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures
 from eventsvc.page import PAGE_BYTES
 from eventsvc.redis.connection import Connection
+from eventsvc.redis.errors import ErrorReply
 from eventsvc.redis.scripts import companion, dead_letters, load_script
-from eventsvc.redis.session import REPLY_TIMEOUT, Argument, ErrorReply, Script
+from eventsvc.redis.session import Argument, Script
+from eventsvc.redis.silence import REPLY_TIMEOUT
 
 _CREATE_GROUP: Final = load_script("create_group.lua")
 _PENDING: Final = load_script("pending.lua")

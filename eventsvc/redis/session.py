@@ -11,51 +11,33 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import attrs
 import hiredis
 import txredisapi
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.python.failure import Failure
 
-from eventsvc.interfaces import Refused, Unknown
+from eventsvc.interfaces import Unknown
 from eventsvc.prompt import prompt_write
+from eventsvc.redis.errors import CHANGE_CONNECTION, ErrorReply, NotConnected, sort_reply
+from eventsvc.redis.silence import REPLY_TIMEOUT, Silence
 from eventsvc.redis.words import in_words
 
 assert txredisapi.hiredis is hiredis  # without it a fragile parser is used silently
-
-#: Seconds an ordinary reply may take.
-REPLY_TIMEOUT: Final = 2.0
 
 #: What makes a dead peer noticed, where the system has it: milliseconds until
 #: something sent is confirmed, seconds of silence before the peer is asked
 #: whether it is there, and seconds between such questions.
 _TCP_OPTIONS: Final = {"TCP_USER_TIMEOUT": int(REPLY_TIMEOUT * 1000), "TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1}
 
-#: Error replies that say the command was not carried out.
-_NOT_APPLIED: Final = frozenset(
-    "ASK BUSY BUSYGROUP LOADING MASTERDOWN MISCONF MOVED NOAUTH NOGROUP NOPERM NOREPLICAS NOSCRIPT OOM READONLY "
-    "UNBLOCKED WRONGPASS WRONGTYPE".split()
-)
-#: Those of them after which another connection may do better.
-_CHANGE_CONNECTION: Final = frozenset("LOADING MASTERDOWN MOVED NOAUTH READONLY".split())
+#: Error replies that are part of the work.
+_EXPECTED: Final = frozenset("BUSYGROUP NOGROUP NOSCRIPT UNBLOCKED".split())
 
 Argument = bytes | str | int
-
-
-class ErrorReply(Refused):
-    """Redis answered with an error that means nothing was done."""
-
-    @property
-    def code(self) -> str:
-        return str(self).split(" ", 1)[0]
-
-
-class NotConnected(Refused):
-    """Nothing was sent."""
 
 
 @attrs.frozen
@@ -75,12 +57,16 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
     One connection, for as long as it lasts.
 
     @ivar reason: why it ended or is about to; empty while it is good.
+    @ivar complain: called with each error reply that is none of our own making.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, complain: Callable[[str], object] = lambda reply: None) -> None:
         super().__init__(charset=None, convertNumbers=False)
-        self.clock = clock
+        self.complain = complain
         self.reason = ""
+        self._told = ""  # as reason, without the text of Redis
+        self._silence = Silence(clock, self.abort)
+        self._sent_whole: set[str] = set()
         self._due = 0
         self._gone = False
         self._watchers: list[Deferred[str]] = []
@@ -90,24 +76,32 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self._write = prompt_write(self.transport)
         tcp = getattr(self.transport, "transport", self.transport)  # the one under TLS
         if ITCPTransport.providedBy(tcp):
+            self._silence.tcp = tcp
             tcp.setTcpNoDelay(True)
             tcp.setTcpKeepAlive(True)
             for name, value in _TCP_OPTIONS.items():
                 if hasattr(socket, name):
                     cast(Any, tcp).socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
+    @property
+    def peer(self) -> str:
+        """The address of the server."""
+        address = self.transport.getPeer()
+        return f"{address.host}:{address.port}" if hasattr(address, "port") else str(address)
+
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Take replies in; see the Note [Unsolicited reply]."""
         if self.reason:
             return
+        self._silence.heard()
         self._due = len(self.replyQueue.waiting)
         if not self._due:
-            self.abort(f"a reply to nothing: {data[:200]!r}")
+            self.abort(f"a reply to nothing: {data[:200]!r}", "a reply to nothing")
             return
         try:
             super().dataReceived(data, unpause)
         except txredisapi.RedisError as error:
-            self.abort(f"not the Redis protocol: {error}")
+            self.abort(f"not the Redis protocol: {error}", "not the Redis protocol")
 
     def tryConvertData(self, data: object) -> object:
         """Replies stay as hiredis gives them."""
@@ -133,13 +127,15 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         """
         if self._due:
             self._due -= 1
+            self._silence.answered()
             super().replyReceived(reply)
         else:
-            self.abort(f"a reply to nothing: {reply!r:.200}")
+            self.abort(f"a reply to nothing: {reply!r:.200}", "a reply to nothing")
 
     def connectionLost(self, reason: Failure) -> None:
         self.reason = self.reason or in_words(reason)
         self._gone = True
+        self._silence.stop()
         while self.replyQueue.waiting:
             self.replyQueue.put(txredisapi.ConnectionError(self.reason))
         super().connectionLost(reason)
@@ -154,37 +150,39 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self._watchers.append(watcher)
         return watcher
 
-    def abort(self, why: str) -> None:
-        """Give the connection up at once; commands in flight become unknown."""
+    def abort(self, why: str, told: str = "") -> None:
+        """
+        Give the connection up at once; commands in flight become unknown.
+
+        @param told: the reason without the text of Redis, if that is in it.
+        """
         if not self.reason:
-            self.reason = why
+            self.reason, self._told = why, told
             self.transport.abortConnection()
 
     def call(self, *arguments: Argument, timeout: float = REPLY_TIMEOUT) -> Deferred[Any]:
         """
         Send one command and fire with its reply.
 
-        Fails with L{Refused} or L{Unknown}.  If no reply comes in time the
-        connection is aborted: the commands behind this one wait in vain too.
-        That holds for a command that is cancelled as well: it was sent, and
-        its reply is awaited, if for nobody.
+        Fails with L{Refused} or L{Unknown}.  If Redis is silent for too long
+        the connection is aborted: the commands behind this one wait in vain
+        too.  That holds for a command that is cancelled as well: it was sent,
+        and its reply is awaited, if for nobody.
+
+        @param timeout: seconds until the reply; while bytes flow it may take
+            longer, see L{Silence}.
         """
         if self.reason:
             return fail(NotConnected("Redis is not connected"))
-        self._write(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # it says: a tuple of one
+        data = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # it says: a tuple of one
+        self._write(data)
+        self._silence.sent(len(data), timeout)
         answer: Deferred[Any] = Deferred()
         reply: Deferred[Any] = self.replyQueue.get()
-        late = self.clock.callLater(timeout, self._be_late, reply, f"no reply within {timeout:g} s")
-        reply.addCallback(self._settle, answer, late)
+        reply.addCallback(self._settle, answer)
         return answer
 
-    def _be_late(self, reply: Deferred[Any], why: str) -> None:
-        """Give up, but not before what has arrived is read: it may be us who were held up."""
-        self.clock.callLater(0, lambda: None if reply.called else self.abort(why))
-
-    def _settle(self, reply: object, answer: Deferred[Any], late: IDelayedCall) -> None:
-        if late.active():
-            late.cancel()
+    def _settle(self, reply: object, answer: Deferred[Any]) -> None:
         if isinstance(reply, Exception):
             answer.errback(self._sort(reply))
         else:
@@ -192,19 +190,28 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
 
     def _sort(self, error: Exception) -> Exception:
         """Turn what went wrong into L{Refused} or L{Unknown}."""
-        text = str(error)
         if not isinstance(error, txredisapi.ResponseError):
-            return Unknown(f"connection to Redis lost: {text}")
-        code = text.split(" ", 1)[0]
-        if code in _CHANGE_CONNECTION:
-            self.abort(text)
-        return ErrorReply(text) if code in _NOT_APPLIED else Unknown(text)
+            return Unknown(f"connection to Redis lost: {self._told or self.reason}")
+        sorted = sort_reply(str(error))
+        if isinstance(sorted, ErrorReply) and sorted.code in CHANGE_CONNECTION:
+            self.abort(sorted.reply, str(sorted))
+        elif not isinstance(sorted, ErrorReply) or sorted.code not in _EXPECTED:
+            self.complain(sorted.reply)
+        return sorted
 
     def run(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], timeout: float = REPLY_TIMEOUT
     ) -> Deferred[Any]:
-        """Run a script, sending its text if the server does not know it."""
+        """
+        Run a script, sending its text if the server does not know it.
+
+        The text goes along with the first call on each connection: a server
+        that does not know it would have a large call sent twice.
+        """
         rest = (len(keys), *keys, *arguments)
+        if script.sha not in self._sent_whole:
+            self._sent_whole.add(script.sha)
+            return self.call("EVAL", script.text, *rest, timeout=timeout)
 
         def send_text(failure: Failure) -> Any:
             error = failure.value

@@ -12,11 +12,15 @@ from twisted.internet.defer import TimeoutError as WaitTimeoutError
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, TimeoutError
 from twisted.python.failure import Failure
 
+from eventsvc.redis.errors import ErrorReply, UnclearReply
+
 
 def in_words(problem: BaseException | Failure) -> str:
     """Say why there is no connection, without Python or OpenSSL in it."""
     error = problem.value if isinstance(problem, Failure) else problem
     match error:
+        case ErrorReply() | UnclearReply():
+            return error.reply
         case ConnectionDone():
             return "Redis closed the connection"
         case ConnectionLost():

@@ -105,7 +105,7 @@ def producer_health(vitals: Vitals, appender: Appender, connection: Connection) 
 
 def probe(connection: Connection) -> None:
     """
-    See whether Redis still answers: if not, the connection ends itself.
+    See whether Redis still answers and takes writes: if not, the connection ends itself.
 
     A connection that nobody uses would seem to be good for hours.
     """
@@ -114,7 +114,7 @@ def probe(connection: Connection) -> None:
         failure.trap(Refused, Unknown)
 
     if connection.ready:
-        connection.call("PING").addErrback(expected)
+        connection.check().addErrback(expected)
 
 
 @attrs.define(eq=False)

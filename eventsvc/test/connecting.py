@@ -13,7 +13,7 @@ from eventsvc.redis.session import Session
 from eventsvc.test.fake_redis import FakeRedis
 
 #: The commands of a handshake, of a connection made here.
-STAGES: Final = ["AUTH", "SELECT", "PING", "COMMAND", "INFO", "PREPARE"]
+STAGES: Final = ["AUTH", "SELECT", "PING", "COMMAND", "ROLE", "INFO", "PREPARE"]
 
 
 def make_connection(redis: FakeRedis, **overrides: Any) -> Connection:

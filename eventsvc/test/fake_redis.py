@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 import hiredis
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
@@ -35,6 +36,7 @@ GOOD: Final = {
     "PING": b"+PONG\r\n",
     "COMMAND": b"*1\r\n*1\r\n" + bulk(b"xautoclaim"),
     "PREPARE": b"+OK\r\n",  # no command of Redis: what a test prepares a session with
+    "ROLE": b"*3\r\n" + bulk(b"master") + b":0\r\n*0\r\n",
     "INFO": bulk(b"# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n"),
 }
 
@@ -62,6 +64,9 @@ class Link:
 
     def abortConnection(self) -> None:
         self.redis.wire.append(lambda: self.close(ConnectionAborted()))
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "10.0.0.1", 6379)
 
     def say(self, data: bytes) -> None:
         """Send bytes, in one piece."""

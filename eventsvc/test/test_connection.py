@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 
 from eventsvc.interfaces import Unknown
 from eventsvc.redis.connection import Connection, backoff
-from eventsvc.redis.session import NotConnected
+from eventsvc.redis.errors import NotConnected
 from eventsvc.test.connecting import STAGES, error_of, fired, make_connection, messages, prepare_something, stop, usable
 from eventsvc.test.fake_redis import GOOD, SILENCE, FakeRedis
 
@@ -141,6 +141,41 @@ def test_a_problem_is_logged_once_and_again_when_it_is_another(redis: FakeRedis)
         "no connection to Redis: Connection refused",
     ]
     stop(redis, connection)
+
+
+def test_an_error_reply_is_logged_whole_but_not_each_time(redis: FakeRedis) -> None:
+    """Errors come as often as events; another kind is logged at once, and the same again after a minute."""
+    reply = "OOM command not allowed. script: 1f, on @user_script:5."
+    redis.answers["EVAL"] = f"-{reply}\r\n".encode()
+    redis.answers["XADD"] = b"-WRONGTYPE no stream\r\n"
+    with capturedLogs() as events:
+        connection = make_connection(redis)
+        for _ in range(119):
+            assert "script" not in str(ask(redis, connection, "EVAL"))
+            ask(redis, connection, "XADD")
+            redis.run(1.0)
+    assert (
+        messages(events)[1:]
+        == [f"Redis answered with an error: {words}" for words in (reply, "WRONGTYPE no stream")] * 2
+    )
+    stop(redis, connection)
+
+
+@pytest.mark.parametrize("reply", ["BUSYGROUP there is", "NOGROUP none", "NOSCRIPT none", "UNBLOCKED by a new role"])
+def test_an_error_that_is_part_of_the_work_is_not_logged(redis: FakeRedis, reply: str) -> None:
+    redis.answers["XGROUP"] = f"-{reply}\r\n".encode()
+    with capturedLogs() as events:
+        connection = make_connection(redis)
+        ask(redis, connection, "XGROUP")
+    assert messages(events) == ["connected to Redis"]
+    stop(redis, connection)
+
+
+def ask(redis: FakeRedis, connection: Connection, name: str) -> Exception:
+    """Send a command that fails."""
+    answer = connection.call(name)
+    redis.run()
+    return error_of(answer)
 
 
 def idle(redis: FakeRedis) -> None:

@@ -5,22 +5,25 @@ judged by what another client reads from the stream.
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 
+import pytest
 import pytest_twisted
 from twisted.logger import capturedLogs
 
-from eventsvc.test.processes import Server
+from eventsvc.embedded import free_port
+from eventsvc.test.processes import Server, Services, post, wait_until
 from eventsvc.test.rig import STREAM, in_thread, pause, read_stream, running_rig, until
 
 
 @pytest_twisted.ensureDeferred
-async def test_connections_killed_hundreds_of_times_under_load_lose_and_double_nothing(server: Server) -> None:
+async def test_connections_killed_hundreds_of_times_under_load_lose_and_double_nothing(each_server: Server) -> None:
     kills = 0
     chance = random.Random(1)
-    with server.client() as client:
-        async with running_rig(server, wait=60.0) as rig:
+    with each_server.client() as client:
+        async with running_rig(each_server, wait=60.0) as rig:
             loading = rig.load(100, lambda: kills >= 200 and len(rig.ops) >= 20_000)
             while rig.working:
                 await rig.connection.when_ready()
@@ -34,14 +37,14 @@ async def test_connections_killed_hundreds_of_times_under_load_lose_and_double_n
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_server_killed_and_started_again_fails_nobody_who_could_wait(own_server: Server) -> None:
-    async with running_rig(own_server, wait=30.0) as rig:
+async def test_a_server_killed_and_started_again_fails_nobody_who_could_wait(each_server: Server) -> None:
+    async with running_rig(each_server, wait=30.0) as rig:
         loading = rig.load(20, lambda: len(rig.ops) >= 1_200, rest=0.01)
         for _ in range(3):
             await rig.answered(200)
-            own_server.end(signal.SIGKILL)
+            each_server.end(signal.SIGKILL)
             await pause(0.2)
-            await in_thread(own_server.start)
+            await in_thread(each_server.start)
         await loading
         verdict = rig.judge(least_ok=1_200)
         assert verdict.held, verdict.describe()
@@ -49,13 +52,13 @@ async def test_a_server_killed_and_started_again_fails_nobody_who_could_wait(own
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_frozen_server_makes_outcomes_unknown_not_untrue(own_server: Server) -> None:
-    async with running_rig(own_server, wait=0.5) as rig:
+async def test_a_frozen_server_makes_outcomes_unknown_not_untrue(each_server: Server) -> None:
+    async with running_rig(each_server, wait=0.5) as rig:
         loading = rig.load(20, lambda: len(rig.ops) >= 800, rest=0.05)
         await rig.answered(100)
-        own_server.send(signal.SIGSTOP)
+        each_server.send(signal.SIGSTOP)
         await until(lambda: not rig.connection.ready)  # no reply in time
-        own_server.send(signal.SIGCONT)
+        each_server.send(signal.SIGCONT)
         await loading
         verdict = rig.judge()
         assert verdict.held, verdict.describe()
@@ -63,9 +66,9 @@ async def test_a_frozen_server_makes_outcomes_unknown_not_untrue(own_server: Ser
 
 
 @pytest_twisted.ensureDeferred
-async def test_flushed_scripts_are_sent_again(own_server: Server) -> None:
-    with own_server.client() as client:
-        async with running_rig(own_server) as rig:
+async def test_flushed_scripts_are_sent_again(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_rig(each_server) as rig:
             loading = rig.load(10, lambda: len(rig.ops) >= 1_000)
             while rig.working:
                 await in_thread(client.script_flush)
@@ -77,9 +80,9 @@ async def test_flushed_scripts_are_sent_again(own_server: Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_flushed_server_is_noticed_and_alarmed(own_server: Server) -> None:
-    with own_server.client() as client, capturedLogs() as logs:
-        async with running_rig(own_server) as rig:
+async def test_a_flushed_server_is_noticed_and_alarmed(each_server: Server) -> None:
+    with each_server.client() as client, capturedLogs() as logs:
+        async with running_rig(each_server) as rig:
             for number in range(10):
                 await rig.post(f"before {number}")
             wiped = rig.ops[-1].ended
@@ -89,14 +92,14 @@ async def test_a_flushed_server_is_noticed_and_alarmed(own_server: Server) -> No
             verdict = rig.judge(wiped=wiped, alarms=rig.appender.counts.lost, least_ok=20)
             assert verdict.held, verdict.describe()
             assert rig.appender.counts.lost == 1
-            assert len(read_stream(own_server)) == 10
+            assert len(read_stream(each_server)) == 10
     assert any("LOST" in (event["log_format"] or "") for event in logs)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_server_out_of_memory_refuses_truly_and_recovers(own_server: Server) -> None:
-    with own_server.client() as client:
-        async with running_rig(own_server, wait=0.3) as rig:
+async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_rig(each_server, wait=0.3) as rig:
             assert (await rig.post("before")).outcome == "ok"
             client.config_set("maxmemory", 1)
             assert (await rig.post("during")).outcome == "refused"
@@ -107,9 +110,59 @@ async def test_a_server_out_of_memory_refuses_truly_and_recovers(own_server: Ser
 
 
 @pytest_twisted.ensureDeferred
-async def test_another_type_under_the_key_refuses_truly_and_recovers(own_server: Server) -> None:
-    with own_server.client() as client:
-        async with running_rig(own_server, wait=0.3) as rig:
+async def test_a_demoted_primary_is_left_and_used_again_once_it_is_promoted(each_server: Server) -> None:
+    """Nothing is stored meanwhile, and nobody is told that it may have been."""
+    with each_server.client() as client:
+        async with running_rig(each_server, wait=0.5) as rig:
+            assert (await rig.post("before")).outcome == "ok"
+            client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+            assert (await rig.post("during")).outcome == "refused"
+            assert not rig.connection.ready
+            client.execute_command("REPLICAOF", "NO", "ONE")
+            await rig.connection.when_ready()
+            assert (await rig.post("after")).outcome == "ok"
+            verdict = rig.judge(least_ok=2)
+            assert verdict.held, verdict.describe()
+
+
+REFUSALS: list[tuple[tuple[str | int, ...], str, str]] = [
+    (("CONFIG", "SET", "maxmemory", 1), "OOM", "Redis is out of memory"),
+    (("CONFIG", "SET", "min-replicas-to-write", 1), "NOREPLICAS", "Redis has too few replicas"),
+    (("SET", STREAM, "no stream"), "WRONGTYPE", "Redis holds something else in the place of the stream"),
+    (("REPLICAOF", "127.0.0.1", 1), "Redis at 127.0.0.1", "Redis is a read-only replica"),
+]
+REQUESTS: list[tuple[str, str, dict[str, str]]] = [
+    ("/event", '{"description": "hello"}', {}),
+    ("/event", '{"description": "hello"}', {"Idempotency-Key": '"key"'}),
+    ("/events", '[{"description": "hello"}]', {}),
+    ("/events", '[{"description": "hello"}]', {"Idempotency-Key": '"another"'}),
+]
+
+
+@pytest.mark.parametrize(("command", "code", "words"), REFUSALS)
+def test_clients_are_told_in_our_words_and_the_log_in_those_of_redis(
+    each_server: Server, services: Services, command: tuple[str | int, ...], code: str, words: str
+) -> None:
+    """Whichever way the event came; and the log says it once, not with each attempt."""
+    flags = ["--rest-server-port=0", f"--redis-port={each_server.port}", "--redis-write-timeout=0.3"]
+    producer = services.start("eventsvc", "producer", *flags)
+    port = producer.port()
+    wait_until(lambda: producer.says("connected to Redis"))
+    with each_server.client() as client:
+        client.delete(STREAM)
+        client.execute_command(*command)
+    answers = [json.loads(post(port, body, path, headers).body) for path, body, headers in REQUESTS]
+    assert {answer["description"] for answer in answers} <= {words, "Redis is away"}
+    assert [answer["stored"] for answer in answers] == ["no"] * len(answers)
+    producer.stop()
+    told = [line["message"] for line in producer.lines() if line["level"] == "warn" and code in line["message"]]
+    assert len(told) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_type_under_the_key_refuses_truly_and_recovers(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_rig(each_server, wait=0.3) as rig:
             client.delete(STREAM)
             client.set(STREAM, "not a stream")
             assert (await rig.post("during")).outcome == "refused"
@@ -120,20 +173,20 @@ async def test_another_type_under_the_key_refuses_truly_and_recovers(own_server:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_full_stream_refuses_and_takes_again_when_there_is_room(own_server: Server) -> None:
-    with own_server.client() as client:
-        async with running_rig(own_server, hard_max=3) as rig:
+async def test_a_full_stream_refuses_and_takes_again_when_there_is_room(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_rig(each_server, hard_max=3) as rig:
             outcomes = [(await rig.post(f"{number}")).outcome for number in range(4)]
             assert outcomes == ["ok", "ok", "refused", "refused"]  # the marker is one of three
             client.xtrim(STREAM, maxlen=1, approximate=False)
             assert (await rig.post("after")).outcome == "ok"
-            assert [each.description for each in read_stream(own_server)] == ["1", "after"]
+            assert [each.description for each in read_stream(each_server)] == ["1", "after"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stream_that_was_deleted_is_created_with_its_marker_on_the_next_connection(own_server: Server) -> None:
-    with own_server.client() as client:
-        async with running_rig(own_server) as rig:
+async def test_a_stream_that_was_deleted_is_created_with_its_marker_on_the_next_connection(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_rig(each_server) as rig:
             client.delete(STREAM)
             client.client_kill_filter(_type="normal", skipme=True)
             await until(lambda: rig.connection.connects == 2)

@@ -8,7 +8,8 @@ import pytest
 from twisted.logger import capturedLogs
 
 from eventsvc.redis.connection import Connection
-from eventsvc.redis.session import NotConnected, Session
+from eventsvc.redis.errors import NotConnected
+from eventsvc.redis.session import Session
 from eventsvc.test.connecting import STAGES, error_of, fired, make_connection, messages, prepare_something, stop, usable
 from eventsvc.test.fake_redis import GOOD, HANG_UP, SILENCE, FakeRedis, bulk
 
@@ -32,6 +33,7 @@ def test_a_handshake_is_done_before_anybody_may_send(redis: FakeRedis) -> None:
         [b"SELECT", b"3"],
         [b"PING"],
         [b"COMMAND", b"INFO", b"XAUTOCLAIM"],
+        [b"ROLE"],
         [b"INFO", b"memory"],
         [b"PREPARE"],
     ]
@@ -116,13 +118,75 @@ def test_a_redis_that_is_too_old_is_not_used_until_it_is_replaced(redis: FakeRed
     stop(redis, connection)
 
 
-@pytest.mark.parametrize("stage", ["PING", "COMMAND", "INFO"])
+@pytest.mark.parametrize("stage", ["PING", "COMMAND", "ROLE", "INFO"])
 @pytest.mark.parametrize("answer", [b"-NOPERM this user has no permissions\r\n", b"-ERR unknown command 'X'\r\n"])
 def test_what_we_may_not_ask_we_do_without(redis: FakeRedis, stage: str, answer: bytes) -> None:
     """The user needs no rights but those for its work, and a host may have taken commands away."""
     redis.answers[stage] = answer
     connection = make_connection(redis)
     assert usable(connection)
+    stop(redis, connection)
+
+
+REPLICA = b"*5\r\n" + bulk(b"slave") + bulk(b"10.0.0.2") + b":6379\r\n" + bulk(b"connected") + b":14\r\n"
+NO_PRIMARY = [
+    (REPLICA, "Redis at 10.0.0.1:6379 is a read-only replica"),
+    (b"*2\r\n" + bulk(b"sentinel") + b"*1\r\n" + bulk(b"mymaster"), "at 10.0.0.1:6379 is a Sentinel, not Redis"),
+]
+
+
+@pytest.mark.parametrize(("role", "words"), NO_PRIMARY)
+def test_what_is_no_primary_is_not_used_until_it_is_one(redis: FakeRedis, role: bytes, words: str) -> None:
+    """Every event would be refused there, with a service that says it is ready."""
+    redis.answers["ROLE"] = role
+    with capturedLogs() as events:
+        connection = make_connection(redis)
+        redis.run(60.0)
+        assert not usable(connection)
+        assert len(redis.links) > 10
+        redis.answers["ROLE"] = GOOD["ROLE"]
+        redis.run(3.0)
+        assert usable(connection)
+    assert messages(events) == [f"no connection to Redis: {words}", "connected to Redis"]
+    stop(redis, connection)
+
+
+@pytest.mark.parametrize(("role", "words"), NO_PRIMARY)
+def test_a_primary_that_has_become_something_else_is_left_when_it_is_checked(
+    redis: FakeRedis, role: bytes, words: str
+) -> None:
+    """A producer without events would be ready for hours, and refuse the first one."""
+    connection = make_connection(redis)
+    checked = connection.check()
+    redis.run()
+    assert fired(checked)
+    assert usable(connection)
+    redis.answers["ROLE"] = role
+    connection.check()
+    with capturedLogs() as events:
+        redis.run(1.0)
+        assert not usable(connection)
+    assert messages(events) == [f"no connection to Redis: {words}"]
+    stop(redis, connection)
+
+
+def test_who_may_not_ask_for_the_role_checks_whether_redis_is_there(redis: FakeRedis) -> None:
+    redis.answers["ROLE"] = b"-NOPERM this user has no permissions\r\n"
+    connection = make_connection(redis)
+    connection.check()
+    redis.run()
+    assert redis.link.names()[-2:] == ["INFO", "PING"]
+    redis.answers["PING"] = SILENCE
+    connection.check().addErrback(lambda _: None)
+    redis.run(2.0)
+    assert not usable(connection)
+    stop(redis, connection)
+
+
+def test_without_a_connection_there_is_nothing_to_check(redis: FakeRedis) -> None:
+    redis.state = "down"
+    connection = make_connection(redis)
+    assert isinstance(error_of(connection.check()), NotConnected)
     stop(redis, connection)
 
 

@@ -1,0 +1,108 @@
+"""
+What an error reply of Redis proves, and what may be told of it.
+
+The text of Redis names users, commands and scripts: it goes to the log alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from eventsvc.interfaces import Refused, Unknown
+
+#: Error replies that say the command was not carried out.
+NOT_APPLIED: Final = frozenset(
+    "ASK BUSY BUSYGROUP LOADING MASTERDOWN MISCONF MOVED NOAUTH NOGROUP NOPERM NOREPLICAS NOSCRIPT OOM READONLY "
+    "UNBLOCKED WRONGPASS WRONGTYPE".split()
+)
+#: Those of them after which another connection may do better.
+CHANGE_CONNECTION: Final = frozenset("LOADING MASTERDOWN MOVED NOAUTH READONLY".split())
+
+#: What clients are told of them; there is a word for the others too.
+_TOLD: Final = {
+    "BUSY": "Redis is busy",
+    "LOADING": "Redis is starting",
+    "MASTERDOWN": "Redis is a replica without its primary",
+    "MISCONF": "Redis cannot write to its disk",
+    "NOAUTH": "Redis denies access",
+    "NOGROUP": "Redis has no such stream or consumer group",
+    "NOPERM": "Redis denies access",
+    "NOREPLICAS": "Redis has too few replicas",
+    "OOM": "Redis is out of memory",
+    "READONLY": "Redis is a read-only replica",
+    "WRONGPASS": "Redis denies access",
+    "WRONGTYPE": "Redis holds something else in the place of the stream",
+}
+
+#: What Redis 6.2 puts before an error that a command in a script has met.
+_IN_SCRIPT: Final = re.compile(r"(?:ERR Error running script \(call to f_\w+\): )?(?:@user_script: ?\d+: )+-?")
+#: How servers word a missing right to a command in a script: without a code.
+_NO_RIGHT: Final = re.compile(r"(?:ERR )?(?:ACL failure in script: |The user executing the script can't )")
+
+
+def code_of(reply: str) -> str:
+    """
+    Return the code of an error reply, such as C{OOM}.
+
+    An error of a command in a script has the code of that command; see the
+    Note [Errors in scripts].
+
+    # Note [Errors in scripts]
+
+    A command in a script that writes nothing because memory is out:
+
+        Valkey, Redis 7   OOM command not allowed ... script: 1f..., on @user_script:5.
+        Redis 6.2         ERR Error running script (call to f_1f...): @user_script:5: @user_script: 5: -OOM ...
+        Redis 6.2         @user_script: 5: -OOM ...     (from redis.pcall, returned by the script)
+
+    That the command was not carried out says nothing of those before it:
+
+        XADD ...   is carried out
+        SET ...    -> NOPERM: the script ends, and the entry stays
+
+    So each script does whatever may be refused before its first write, or as
+    its first write.  Then the code proves that nothing was written.
+    """
+    reply = _IN_SCRIPT.sub("", reply, count=1) if "@user_script" in reply[:120] else reply
+    if _NO_RIGHT.match(reply):
+        return "NOPERM"
+    return reply.split(" ", 1)[0]
+
+
+class ErrorReply(Refused):
+    """
+    Redis answered with an error that means nothing was done.
+
+    The text may be told to clients.
+
+    @ivar reply: the text of Redis, for logs and operators.
+    """
+
+    def __init__(self, reply: str) -> None:
+        self.reply = reply
+        self.code = code_of(reply)
+        super().__init__(_TOLD.get(self.code, "Redis refuses writes at present"))
+
+
+class UnclearReply(Unknown):
+    """
+    Redis answered with an error after which something may have been done.
+
+    The text may be told to clients.
+
+    @ivar reply: the text of Redis, for logs and operators.
+    """
+
+    def __init__(self, reply: str) -> None:
+        self.reply = reply
+        super().__init__("Redis answered with an error")
+
+
+class NotConnected(Refused):
+    """Nothing was sent."""
+
+
+def sort_reply(reply: str) -> ErrorReply | UnclearReply:
+    """Turn an error reply into L{Refused} or L{Unknown}."""
+    return ErrorReply(reply) if code_of(reply) in NOT_APPLIED else UnclearReply(reply)
