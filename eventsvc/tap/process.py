@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from threading import Timer
 from typing import Any, Final
 
@@ -116,6 +117,16 @@ class Process(MultiService):
             self._finishing = True
             self.exit_code = code
             self.reactor.callWhenRunning(self.reactor.stop)
+
+    def attempt(self, start: Callable[[], object]) -> None:
+        """Start more of the process while it runs; end it if that fails, as at its start."""
+        try:
+            start()
+        except SystemExit as end:  # it has said why
+            self.finish(end.code if isinstance(end.code, int) else 1)
+        except Exception:
+            Logger().failure("the process cannot start")
+            self.finish(1)
 
     def _take_signals(self) -> None:
         """

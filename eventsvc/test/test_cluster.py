@@ -40,6 +40,51 @@ def test_elsewhere_it_asks_for_the_command(monkeypatch: pytest.MonkeyPatch) -> N
         images._loader()
 
 
+DOCKER = {"answers": "exit 0", "is down": "exit 1", "hangs": "exec /bin/sleep 600"}
+
+
+def put_on_path(directory: Path, monkeypatch: pytest.MonkeyPatch, docker: str, buildah: bool) -> Path:
+    """Have a docker in a state and buildah on the PATH, and nothing else; what is written down says which builds."""
+    noted = directory / "noted"
+    if docker:
+        (directory / "docker").write_text(f"#!/bin/sh\n[ $1 = info ] && {DOCKER[docker]}\necho docker $1 >> {noted}\n")
+    if buildah:
+        (directory / "buildah").write_text(f"#!/bin/sh\necho buildah $1 >> {noted}\n")
+    for program in directory.iterdir():
+        program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(directory))
+    monkeypatch.delenv("BUILD_IMAGE", raising=False)
+    monkeypatch.setattr(images, "_PATIENCE", 0.5 if docker == "hangs" else 60.0, raising=False)
+    return noted
+
+
+@pytest.mark.parametrize(
+    ("docker", "buildah", "builder"),
+    [
+        ("answers", True, "docker"),
+        ("answers", False, "docker"),
+        ("is down", True, "buildah"),
+        ("hangs", True, "buildah"),
+        ("", True, "buildah"),
+    ],
+)
+def test_it_builds_with_docker_if_its_daemon_answers_else_with_buildah(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker: str, buildah: bool, builder: str
+) -> None:
+    noted = put_on_path(tmp_path, monkeypatch, docker, buildah)
+    assert len(images.build()) == 4
+    assert noted.read_text().splitlines() == [f"{builder} build"] * 4
+
+
+@pytest.mark.parametrize("docker", ["", "is down"])
+def test_with_nothing_that_builds_it_asks_for_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker: str
+) -> None:
+    put_on_path(tmp_path, monkeypatch, docker, buildah=False)
+    with pytest.raises(Failed, match="neither docker with a daemon that answers, nor buildah: set BUILD_IMAGE"):
+        images.build()
+
+
 def test_a_command_that_fails_is_named_with_its_reason() -> None:
     with pytest.raises(Failed, match="sh -c echo no >&2; exit 3 ended with 3: no"):
         run("sh", "-c", "echo no >&2; exit 3")

@@ -264,6 +264,32 @@ def test_all_who_wait_are_told_though_one_gives_up_another(redis: FakeRedis) -> 
     stop(redis, connection)
 
 
+def test_a_session_given_up_and_its_successor_are_not_worth_a_line(redis: FakeRedis) -> None:
+    """Unless it takes a while to come: then both that and its coming are told."""
+    connection = make_connection(redis)
+    with capturedLogs() as events:
+        connection.abort("told to")
+        redis.run(1.0)
+        assert usable(connection)
+        assert messages(events) == []
+        connection.abort("told to")
+        redis.state = "down"
+        redis.run(1.0)
+        redis.state = "up"
+        redis.run(1.0)
+        assert usable(connection)
+        redis.link.close()
+        redis.run(1.0)
+        assert usable(connection)
+    assert messages(events) == [
+        "no connection to Redis: Connection refused",
+        "connected to Redis",
+        "no connection to Redis: Redis closed the connection",
+        "connected to Redis",
+    ]
+    stop(redis, connection)
+
+
 def test_who_waits_is_not_told_of_a_session_that_is_gone_again(redis: FakeRedis) -> None:
     """The one before it has given the session up: there is another one to wait for."""
     connection = Connection(redis, redis.clock, lambda: 0.0)

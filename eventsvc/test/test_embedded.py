@@ -17,9 +17,11 @@ import pytest_twisted
 import redis
 from twisted.internet import reactor
 
+from eventsvc import embedded
 from eventsvc.embedded import REMEDY, EmbeddedServer, NoServer, find_server, free_port, server_command
 from eventsvc.test.processes import wait_until
 from eventsvc.test.rig import until
+from eventsvc.test.servers import REMEDIES, find_binary
 
 
 def answers(port: int) -> bool:
@@ -115,6 +117,41 @@ async def test_it_runs_as_long_as_its_service() -> None:
     assert not answers(server.port)
     assert told == []
     await server.stopService()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("make", REMEDIES)
+async def test_it_tells_when_it_accepts_connections(monkeypatch: pytest.MonkeyPatch, make: str) -> None:
+    """Not before: who connects then is not refused, whatever the make of the server."""
+    try:
+        program = find_binary(make)
+    except NoServer as remedy:
+        pytest.skip(str(remedy))
+    monkeypatch.setattr(embedded, "find_server", lambda: program)
+    told: list[bool] = []
+    server, _ = make_server()
+    server.ready = lambda: told.append(answers(server.port))
+    server.startService()
+    try:
+        await until(lambda: told)
+    finally:
+        await server.stopService()
+    assert told == [True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_stops_it_is_not_told_that_it_is_ready() -> None:
+    """It is too late to begin with anything."""
+    told: list[str] = []
+    server, _ = make_server()
+    server.ready = lambda: told.append("ready")
+    server.startService()
+    output = server._output
+    stopped = server.stopService()
+    assert output is not None
+    output.outReceived(b"Ready to accept connections")
+    await stopped
+    assert told == []
 
 
 @pytest_twisted.ensureDeferred

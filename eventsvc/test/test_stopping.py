@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -67,6 +69,50 @@ def test_children_stop_one_after_the_other() -> None:
         assert (told[-1], stopped) == (number, [])
         waiting[number].callback(None)
     assert (told, stopped) == ([2, 1, 0], [None])
+
+
+class Reactor(Clock):
+    """As much of a running reactor as a process needs in order to end."""
+
+    stops = 0
+
+    def callWhenRunning(self, call: Callable[[], object]) -> None:
+        call()
+
+    def stop(self) -> None:
+        self.stops += 1
+
+
+def end_with(code: object) -> Callable[[], object]:
+    """Something that ends the process when it is called."""
+    return lambda: sys.exit(code)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [(end_with(2), 2), (end_with(1), 1), (end_with("words"), 1), (lambda: 1 // 0, 1)],
+)
+def test_what_cannot_start_later_ends_the_process_as_at_its_start(start: Callable[[], object], code: int) -> None:
+    """The code that it chose, or 1."""
+    process = Process(reactor := Reactor(), json_log("INFO"))
+    process.attempt(start)
+    assert (reactor.stops, process.exit_code) == (1, code)
+
+
+def test_what_starts_later_does_not_end_the_process() -> None:
+    started: list[int] = []
+    process = Process(reactor := Reactor(), json_log("INFO"))
+    process.attempt(lambda: started.append(1))
+    assert (started, reactor.stops) == ([1], 0)
+
+
+@pytest.mark.parametrize("codes", [(0, 1), (1, 0), (2, 1)])
+def test_the_first_reason_to_end_is_the_one_that_counts(codes: tuple[int, int]) -> None:
+    """A failure while it stops does not turn a stop into a crash, nor a signal a crash into a stop."""
+    process = Process(reactor := Reactor(), json_log("INFO"))
+    for code in codes:
+        process.finish(code)
+    assert (reactor.stops, process.exit_code) == (1, codes[0])
 
 
 BLOCKING = """
