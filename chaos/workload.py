@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from chaos.impolite import half_close, reset
-from eventsvc.client import Client, Ok, Refused, Result, make_client
+from eventsvc.client import Client, Ok, Refused, Result, Unknown, make_client
 from eventsvc.event import Event
 from eventsvc.history import Op, Outcome
 from eventsvc.traffic import arrivals
@@ -29,6 +29,8 @@ from eventsvc.traffic import arrivals
 #: Attempts at one event that has an Idempotency-Key, and seconds between two.
 _ATTEMPTS: Final = 40
 _PAUSE: Final = 0.25
+#: How a client says that it did not reach a producer.
+NO_CONNECTION: Final = "no connection"
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,9 +106,11 @@ class Workload:
         description = self._describe(name)
         key = name if self.random.random() < self.load.keyed else None
         impolite = self.random.random() < self.load.impolite
-        for _ in range(_ATTEMPTS if key else 1):
+        for attempt in range(_ATTEMPTS if key else 1):
             begin = self._now()
             result = await self._post(client, Event(description), key, impolite)
+            if attempt and isinstance(result, Refused) and result.why.startswith(NO_CONNECTION):
+                result = Unknown(result.why)  # nobody has said what became of the earlier attempts
             self._write(Op(f"{client}", next(self.numbers), description, begin, self._now(), *_outcome(result)))
             if isinstance(result, Ok):
                 return
@@ -120,7 +124,7 @@ class Workload:
             way = self.random.choice((reset, half_close))
             return await way(self.reactor, self.urls[at], event, key, self.random.uniform(0.0, 0.01))
         result = await self.posters[at].post(event, key)
-        if self.load.failover and isinstance(result, Refused) and result.why.startswith("no connection"):
+        if self.load.failover and isinstance(result, Refused) and result.why.startswith(NO_CONNECTION):
             result = await self.posters[(at + 1) % len(self.posters)].post(event, key)
         return result
 

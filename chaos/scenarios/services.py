@@ -122,7 +122,7 @@ SERVICES: Final = (
         pulses=3,
         on=1,
         signs=[SetAside(15), Said("is set aside, failed", "consumer"), Said("is set aside, malformed", "consumer", 12)],
-        must=Must(all_ok=True, least_ok=100),
+        must=Must(all_ok=True, least_ok=100, set_aside=True),
     ),
     Scenario(
         name="trimmed",

@@ -30,6 +30,7 @@ class Must:
         unless Redis lost them.
     @ivar recover_within: seconds after the fault to the first 200, and to all
         services being ready.
+    @ivar set_aside: events may be set aside, since handlers fail on them.
     @ivar rest_at_most: seconds an event may be at rest.
     @ivar repeat_within: seconds that an event may have been handled without
         being acknowledged: a consumer that ends repeats no more than that.
@@ -40,6 +41,7 @@ class Must:
     in_order: bool = False
     all_ok: bool = False
     alarm: bool = False
+    set_aside: bool = False
     recover_within: float = inf
     rest_at_most: float = inf
     repeat_within: float = 1.0
@@ -58,6 +60,10 @@ def find_broken(history: History, must: Must) -> Iterator[Finding]:
         yield from _needlessly_repeated(history, history.handled, must.repeat_within)
     yield from _left_lying(history, must.rest_at_most)
     yield from _not_recovered(history, must.recover_within)
+    if not must.set_aside:
+        known = _descriptions(history)
+        for id in history.dead:
+            yield "set aside, and no handler fails here", known.get(id, str(id))
     if must.all_ok:
         yield from _not_served(history)
     if must.alarm and not history.alarms:
@@ -79,11 +85,10 @@ def _badly_stored(history: History) -> Iterator[Finding]:
     gone = False
     for description, ops in attempts.items():
         ids = stored.pop(description, [])
-        outcomes = {op.outcome for op in ops}
         confirmed = {op.id for op in ops if op.outcome == "ok"}
         if len(ids) > 1:
             yield "stored more than once", description
-        if outcomes == {"refused"} and ids:
+        if ids and _is_refused(ops):
             yield "refused, but stored", description
         if not confirmed:
             continue
@@ -99,6 +104,17 @@ def _badly_stored(history: History) -> Iterator[Finding]:
         yield "stored, but never sent: an event was damaged or made up", description
     if gone and not history.alarms:
         yield "data were lost by Redis without an alarm", ""
+
+
+def _is_refused(ops: Sequence[Op]) -> bool:
+    """
+    Whether the last word on an event was that it is surely not stored.
+
+    It is a lie if an earlier attempt has stored it; but a later one may do so.
+    """
+    refused = [op.invoked for op in ops if op.outcome == "refused"]
+    others = [inf if op.ended is None else op.ended for op in ops if op.outcome != "refused"]
+    return bool(refused) and max(others, default=-inf) < max(refused)
 
 
 def _out_of_order(history: History) -> Iterator[Finding]:

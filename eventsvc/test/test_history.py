@@ -56,7 +56,26 @@ class TestHeld:
         assert check(attrs.evolve(GOOD, stream=notes("abde"), handled=handle("abde"))).held
 
     def test_an_event_may_be_set_aside_or_still_pending(self) -> None:
-        assert check(attrs.evolve(GOOD, handled=handle("a"), dead=[B], pending={E: 99.0})).held
+        history = attrs.evolve(GOOD, handled=handle("a"), dead=[B], pending={E: 99.0})
+        assert check(history, Must(set_aside=True)).held
+        assert check(history).broken == ("set aside, and no handler fails here: 'b'",)
+
+    def test_a_later_attempt_may_store_what_was_refused(self) -> None:
+        for later in (op("a", "unknown", at=2.0), op("a", at=2.0)):
+            assert check(History(ops=[op("b"), op("a", "refused"), later], stream=notes("ba"))).held
+        assert check(History(ops=[op("b"), op("a", "refused", at=0.5), op("a", "unknown")], stream=notes("ba"))).held
+        hung = Op("client", 0, "a", 0.0, None, "unknown")
+        assert check(History(ops=[op("b"), hung, op("a", "refused", at=2.0)], stream=notes("ba"))).held
+
+    def test_what_began_when_another_ended_may_be_stored_before_it(self) -> None:
+        assert check(History(ops=[op("a", at=0.0), op("b", at=1.0)], stream=notes("ba"))).held
+
+    def test_an_attempt_in_doubt_need_not_end(self) -> None:
+        hung = Op("client", 0, "d", 6.0, None, "unknown")
+        assert check(attrs.evolve(GOOD, ops=[*GOOD.ops, hung])).held
+
+    def test_without_a_wish_for_attempts_around_the_fault_none_are_missed(self) -> None:
+        assert check(attrs.evolve(GOOD, fault=(100.0, 101.0))).held
 
     def test_a_repeated_attempt_has_the_first_id(self) -> None:
         ops = [op("a", "unknown"), op("b", at=1.5), op("a", at=3.0), op("a", at=5.0)]
@@ -65,8 +84,9 @@ class TestHeld:
     def test_attempts_at_the_same_time_may_be_stored_in_either_order(self) -> None:
         assert check(History(ops=[op("a", at=0.0), op("b", at=0.5)], stream=notes("ba"))).held
 
-    def test_a_wipe_excuses_what_was_sent_before_it_if_it_was_alarmed(self) -> None:
-        assert check(attrs.evolve(GOOD, stream=notes("e"), wiped=3.0, alarms=1)).held
+    @pytest.mark.parametrize("wiped", [2.0, 3.0])
+    def test_a_wipe_excuses_what_was_sent_before_it_if_it_was_alarmed(self, wiped: float) -> None:
+        assert check(attrs.evolve(GOOD, stream=notes("e"), wiped=wiped, alarms=1)).held
 
 
 @pytest.mark.parametrize(
@@ -76,7 +96,17 @@ class TestHeld:
         (attrs.evolve(GOOD, stream=notes("abeb")), "stored more than once: 'b'"),
         (attrs.evolve(GOOD, stream=notes("abdde"), handled=None), "stored more than once: 'd'"),
         (attrs.evolve(GOOD, stream=notes("abce"), handled=None), "refused, but stored: 'c'"),
+        (History(ops=[op("a"), op("b", "unknown"), op("b", "refused", at=2.0)], stream=notes("ab")), "stored: 'b'"),
+        (History(ops=[op("a"), op("a", "refused", at=2.0)], stream=notes("a")), "refused, but stored: 'a'"),
         (attrs.evolve(GOOD, stream=[*notes("abe"), note("x")], handled=None), "stored, but never sent"),
+        (
+            History(ops=[op(each, at=2.0 * ord(each)) for each in "abcd"], stream=notes("acbd")),
+            "earlier: 'c'",
+        ),
+        (
+            History(ops=[op(each, at=2.0 * ord(each)) for each in "abcd"], stream=notes("abdc")),
+            "earlier: 'd'",
+        ),
         (attrs.evolve(GOOD, stream=[*notes("ae"), note("b", 7)], handled=None), "another id than it was answered: 'b'"),
         (attrs.evolve(GOOD, handled=handle("ab")), "neither handled, set aside nor pending: 'e'"),
         (attrs.evolve(GOOD, handled=[*handle("abe"), Handling(99)]), "handled, but not in the stream: '99'"),
@@ -95,15 +125,19 @@ def test_a_broken_promise_is_named_with_its_event(history: History, words: str) 
 def test_the_order_of_handling_is_judged_where_it_is_promised() -> None:
     ahead = attrs.evolve(GOOD, handled=handle("bae"))
     assert check(ahead).held
-    assert "handled out of order: 'b'" in check(ahead, Must(in_order=True)).describe()
+    assert check(ahead, Must(in_order=True)).broken == ("handled out of order: 'b'",)
     again = attrs.evolve(GOOD, handled=handle("abae"), causes=[Cause("anew", 10.0, 12.0)])
     assert check(again, Must(in_order=True)).held  # again is not out of order
 
 
-def repeated(first: str, second: str, *causes: Cause, within: float = 1.0) -> bool:
+#: What must hold if nothing else is said.
+USUAL = Must()
+
+
+def repeated(first: str, second: str, *causes: Cause, must: Must = USUAL) -> bool:
     """Whether it is wrong that "b" is handled at 11 by one consumer, and at 13 by another."""
     handled = handle("abeb", "one", first, "one", second)
-    verdict = check(attrs.evolve(GOOD, handled=handled, causes=causes), Must(repeat_within=within))
+    verdict = check(attrs.evolve(GOOD, handled=handled, causes=causes), must)
     if verdict.held:
         return False
     assert verdict.broken == ("handled again without a cause: 'b'",)
@@ -157,8 +191,8 @@ class TestRepeats:
 
     def test_how_much_an_end_repeats_has_a_bound(self) -> None:
         kill = Cause("ended", 11.5, 11.5, "one")
-        assert not repeated("one", "one", kill, within=0.5)
-        assert repeated("one", "one", kill, within=0.4)
+        assert not repeated("one", "one", kill, must=Must(repeat_within=0.5))
+        assert repeated("one", "one", kill, must=Must(repeat_within=0.4))
 
     @pytest.mark.parametrize(
         ("first", "second", "consumer", "wrong"),
@@ -206,6 +240,23 @@ class TestNoEvidence:
         ops = [op("a", at=0.0), op("b", "refused", at=2.0), op("c", "refused", at=4.0)]
         verdict = check(History(ops=ops, stream=notes("a"), fault=(1.5, 3.0)), Must(least_each=1))
         assert verdict.missing == ("no event was answered 200 after the fault",)
+
+    def test_an_attempt_with_an_outcome_and_no_end(self) -> None:
+        ops = [*GOOD.ops, Op("client", 0, "f", 10.0, None, "refused")]
+        assert check(attrs.evolve(GOOD, ops=ops)).missing == ("an attempt has an outcome, but no end",)
+
+    @pytest.mark.parametrize(
+        ("fault", "missing"),
+        [
+            ((2.0, 3.5), ()),
+            ((1.5, 2.0), ()),
+            ((8.0, 8.0), ("0 attempts began after the fault, fewer than 1",)),
+        ],
+    )
+    def test_an_attempt_at_the_edge_of_the_fault_began_during_it(
+        self, fault: tuple[float, float], missing: Sequence[str]
+    ) -> None:
+        assert check(attrs.evolve(GOOD, fault=fault), Must(least_each=1)).missing == missing
 
     def test_a_doubt_about_the_evidence(self) -> None:
         verdict = check(attrs.evolve(GOOD, doubts=["the fault was not felt"]))
@@ -284,7 +335,7 @@ class TestWhatElseMustHold:
         later = attrs.evolve(history, ops=[*ops, op("c", at=8.0)], stream=notes("abc"), handled=handle("abc"))
         assert check(later, Must(all_ok=True)).held
 
-    @pytest.mark.parametrize(("wiped", "held"), [(5.9, False), (6.5, True), (7.1, False)])
+    @pytest.mark.parametrize(("wiped", "held"), [(5.9, False), (6.0, True), (6.5, True), (7.0, True), (7.1, False)])
     def test_one_that_was_under_way_when_redis_was_wiped_may_stay_in_doubt(self, wiped: float, held: bool) -> None:
         ops = [*GOOD.ops[:2], op("d", "unknown", at=6.0)]
         history = attrs.evolve(GOOD, ops=ops, stream=(), handled=handle("ab"), wiped=wiped, alarms=1)
@@ -302,6 +353,30 @@ def test_times_are_measured() -> None:
     assert check(attrs.evolve(GOOD, ops=[*GOOD.ops, op("f", "refused", at=20.0)])).silence == 12.0
 
 
+def test_the_longest_silence_is_found_wherever_it_is() -> None:
+    """Before the first 200, and up to the end of the last attempt, with attempts that overlap."""
+    late = [op("a", at=0.0, ended=10.0), op("b", at=5.0, ended=6.0)]
+    assert check(History(ops=late, stream=notes("ab"))).silence == 6.0
+    vain = [op("a", at=0.0), op("c", "refused", at=5.0), op("d", "refused", at=9.0)]
+    assert check(History(ops=vain, stream=notes("a"))).silence == 9.0
+    assert check(History(ops=[op("c", "refused", at=1.0, ended=4.0)], stream=())).silence == 3.0
+    assert check(History(ops=(), stream=())).silence == 0.0
+
+
+def test_recovery_is_measured_from_the_end_of_the_fault() -> None:
+    """By what ended after it, and tried by what began after it."""
+    ops = [op("a", at=1.0, ended=2.0), op("b", at=1.5, ended=4.5), op("c", "refused", at=2.0, ended=9.0)]
+    history = History(ops=ops, stream=notes("ab"), fault=(1.0, 2.0))
+    assert (history.recovery, history.tried) == (2.5, 0.0)
+    assert attrs.evolve(history, fault=None).tried == 0.0
+    assert attrs.evolve(history, fault=None).recovery is None
+
+
+def test_an_event_in_doubt_that_is_stored_is_counted_until_it_is_sure() -> None:
+    ops = [op("a"), op("b", "unknown"), op("c", "unknown"), op("c", at=2.0), op("d", "unknown")]
+    assert check(History(ops=ops, stream=notes("abc"))).ledger["stored though unknown"] == 1
+
+
 def test_the_ledger_adds_up() -> None:
     ledger = check(attrs.evolve(GOOD, handled=handle("abea"))).ledger
     assert ledger["sent"] == ledger["ok"] + ledger["refused"] + ledger["unknown"]
@@ -311,6 +386,12 @@ def test_the_ledger_adds_up() -> None:
 def test_many_findings_of_a_kind_are_summed_up() -> None:
     ops = [op(letter) for letter in "abcdef"]
     assert "'a', 'b', 'c' and 3 more" in check(History(ops=ops, stream=[])).describe()
+    assert check(History(ops=ops[:3], stream=[])).broken == ("answered 200, but not stored: 'a', 'b', 'c'",)
+
+
+def test_a_long_description_is_cut_short() -> None:
+    long = "l" + "o" * 98 + "ng"
+    assert check(History(ops=[op(long, id=1)], stream=[])).broken == (f"answered 200, but not stored: '{long[:80]}'",)
 
 
 @given(st.lists(st.sampled_from(["ok", "refused", "unknown"]), min_size=1), st.data())
