@@ -54,6 +54,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     running.add_argument("name", nargs="*", choices=[[], *BY_NAME], metavar="NAME")
     running.add_argument("--repeat", type=int, default=1, metavar="N", help="run each N times, on N seeds")
     testing = commands.add_parser("self-test", help="run scenarios on services with planted bugs")
+    testing.add_argument("bug", nargs="*", choices=[[], *BUGS], metavar="BUG")
+    testing.add_argument("--seeds", type=int, default=1, metavar="N", help="plant each bug N times, on N seeds")
     for command in (running, testing):
         command.add_argument("--seed", type=int, metavar="N", help="of the load and of what is drawn by lot")
         command.add_argument(
@@ -71,7 +73,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _jobs(options: argparse.Namespace) -> Sequence[Job]:
     """What is to be run, the longest of each seed first."""
     if options.command == "self-test":
-        return [Job(bug.scenario, options.seed, name) for name, bug in BUGS.items()]
+        seeds = range(options.seed, options.seed + options.seeds)
+        return [Job(BUGS[name].scenario, seed, name) for seed in seeds for name in options.bug or BUGS]
     names = sorted(options.name or BY_NAME, key=lambda name: -BY_NAME[name].seconds)
     return [Job(name, options.seed + turn) for turn in range(options.repeat) for name in names]
 

@@ -5,6 +5,7 @@ them.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -23,6 +24,8 @@ import redis
 import requests
 
 import chaos
+from chaos.clock import WallClock
+from chaos.plan import PASSWORD, SETTINGS, Plan
 from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until
 from chaos.toxics import TOXIPROXY, Toxics
 from chaos.workload import Load
@@ -36,45 +39,15 @@ DRAIN: Final = 30.0
 TAKEN_UP: Final = 4.0
 #: What the load writes of an attempt that was answered 200.
 OK: Final = '"outcome":"ok"'
+#: What a consumer writes of an event that is handled.
+HANDLED: Final = '"message":"event"'
 STREAM: Final = "NotificationStream"
 DEAD: Final = "{NotificationStream}:dead"
 GROUP: Final = "demo_consumer_group"
 #: A group of ours that reads along, where the stream is trimmed.
 RECORDER: Final = "recorder"
-PASSWORD: Final = "correct horse battery staple"
 
 TWISTD: Final = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """
-    What is deployed.
-
-    @ivar handlers: one for each consumer: C{log}, or a dotted name.
-    @ivar settings: of all services.
-    @ivar redis: the server's own options.
-    @ivar recorded: the stream is trimmed, so it is read along.
-    @ivar proxied: there is a proxy on each link.
-    """
-
-    producers: int = 1
-    handlers: Sequence[str] = ("log",)
-    settings: Mapping[str, str] = attrs.field(factory=dict)
-    redis: Sequence[str] = ("--appendonly", "yes", "--appendfsync", "everysec")
-    recorded: bool = False
-    proxied: bool = True
-
-
-#: Patience of the services, short so that a run is.
-_SETTINGS: Final = {
-    "REDIS_HOST": "127.0.0.1",
-    "REDIS_PASSWORD": PASSWORD,
-    "REDIS_RETRY_PERIOD": "0.5",
-    "REDIS_READ_TIMEOUT": "1",
-    "REDIS_CLAIM_IDLE": "3",
-    "REDIS_STREAM_MAX_LEN": "1000000",
-}
 
 
 @attrs.define(eq=False)
@@ -86,6 +59,7 @@ class Deployment:
     @ivar journal: what was done to it, each with its time.
     @ivar wiped: when Redis lost its data, if it did.
     @ivar causes: what may have made events be handled again.
+    @ivar complaints: what went wrong while something was broken, in words.
     @ivar recorded: entries as they were read along.
     """
 
@@ -96,15 +70,22 @@ class Deployment:
     journal: list[tuple[float, str]] = attrs.field(factory=list)
     wiped: float | None = None
     causes: list[Cause] = attrs.field(factory=list)
+    complaints: list[str] = attrs.field(factory=list)
     recorded: dict[bytes, dict[bytes, bytes]] = attrs.field(factory=dict)
     #: port of each server, and of the proxy of each link
     ports: dict[str, int] = attrs.field(factory=dict)
     links: dict[str, int] = attrs.field(factory=dict)
     toxics: Toxics = attrs.field(init=False)
+    #: of the services
+    clock: WallClock = attrs.field(init=False)
 
     @toxics.default
     def _make_toxics(self) -> Toxics:
         return Toxics(stable_port(), self.note)
+
+    @clock.default
+    def _make_clock(self) -> WallClock:
+        return WallClock(self.directory / "clock")
 
     def note(self, words: str) -> None:
         self.journal.append((time.monotonic(), words))
@@ -121,7 +102,11 @@ class Deployment:
         """Start everything, and wait until it works."""
         if self.plan.proxied:
             self._start_toxiproxy()
-        self._add_redis()
+        self._add_redis("redis")
+        if self.plan.standby:
+            self._link("standby-redis", self.ports["redis"])
+            primary = ["--replicaof", f"127.0.0.1 {self.links['standby-redis']}", "--masterauth", PASSWORD]
+            self._add_redis("standby", *primary)
         for name in self.producers:
             self.ports[name] = stable_port()
             self._link(f"{name}-redis", self.ports["redis"])
@@ -162,7 +147,8 @@ class Deployment:
         """End whatever still runs, at once."""
         for process in self.processes.values():
             process.kill()
-        shutil.rmtree(self.directory / "redis", ignore_errors=True)
+        for name in ("redis", "standby"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def stop_services(self) -> None:
         """
@@ -182,30 +168,34 @@ class Deployment:
         process.start()
         wait_until(self.toxics.is_up, "toxiproxy answers")
 
-    def _add_redis(self) -> None:
-        port = self.ports["redis"] = stable_port()
-        (self.directory / "redis").mkdir()
-        options = ["--dir", str(self.directory / "redis"), "--requirepass", PASSWORD, *self.plan.redis]
-        self.processes["redis"] = Process("redis", server_command(port, options), self.directory)
-        self.start_redis()
+    def _add_redis(self, name: str, *more: str) -> None:
+        port = self.ports[name] = stable_port()
+        (self.directory / name).mkdir()
+        options = ["--dir", str(self.directory / name), "--requirepass", PASSWORD, *self.plan.redis, *more]
+        self.processes[name] = Process(name, server_command(port, options), self.directory)
+        self.start_redis(name)
 
-    def start_redis(self) -> None:
+    def start_redis(self, name: str = "redis") -> None:
         """Start it and wait until it takes commands."""
-        self.processes["redis"].start()
-        wait_until(self._redis_is_up, "redis answers")
-        self.note("redis is up")
+        self.processes[name].start()
+        wait_until(lambda: self._redis_is_up(name), f"{name} answers")
+        self.note(f"{name} is up")
 
     def wipe_redis(self) -> None:
         """Take its data away, while it is not running."""
         shutil.rmtree(self.directory / "redis")
         (self.directory / "redis").mkdir()
-        self.wiped = time.monotonic()
+        self.lose_data()
         self.note("the data of redis are gone")
 
-    def _redis_is_up(self) -> bool:
-        self.processes["redis"].check()
+    def lose_data(self) -> None:
+        """Data of Redis are lost at this moment."""
+        self.wiped = time.monotonic()
+
+    def _redis_is_up(self, name: str) -> bool:
+        self.processes[name].check()
         try:
-            with self.redis() as client:
+            with self.redis(self.ports[name]) as client:
                 return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):
             return False
@@ -229,13 +219,18 @@ class Deployment:
         role = name.rpartition("-")[0]
         start = [sys.executable, "-m", "chaos.planted", self.planted, "--"] if self.planted else TWISTD
         environment = {
-            **_SETTINGS,
+            **SETTINGS,
             "REDIS_PORT": str(self.links[f"{name}-redis"]),
             "PYTHONPATH": str(Path(chaos.__file__).parents[1]),
             **self.plan.settings,
             **settings,
         }
-        self.processes[name] = Process(name, [*start, "-n", "eventsvc", role], self.directory, environment)
+        if self.plan.clock:
+            environment |= {**self.clock.environment, "PYTHONPATH": _path(self.clock.environment, environment)}
+        if self.plan.files and role == "producer":
+            start = ["prlimit", f"--nofile={self.plan.files}", "--", *start]
+        piped = name in self.plan.piped
+        self.processes[name] = Process(name, [*start, "-n", "eventsvc", role], self.directory, environment, piped)
 
     def await_ready(self, name: str) -> None:
         """Wait until a service that was just started has reached Redis once."""
@@ -337,6 +332,10 @@ class Deployment:
         self.check()
         with self.redis() as client:
             return is_drained(client)
+
+
+def _path(first: Mapping[str, str], second: Mapping[str, str]) -> str:
+    return os.pathsep.join([first["PYTHONPATH"], second["PYTHONPATH"]])
 
 
 def is_drained(client: Any) -> bool:

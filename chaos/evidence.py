@@ -22,6 +22,9 @@ from eventsvc.history import Handling, History, Op
 #: What a service says when events may have been lost.
 _ALARMS: Final = ("LOST:", "the group was gone", "pending events were trimmed")
 
+#: No run has so many seconds between two lines: the clock was stepped.
+_STEP: Final = 900.0
+
 
 @attrs.frozen
 class Line:
@@ -267,8 +270,10 @@ def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
     """
     The JSON lines of a service, in order; the last may have been cut.
 
-    @param offset: what the time of day has more than that of the attempts.
+    @param offset: what the time of day has more than that of the attempts.  It
+        changes where the clock was stepped.
     """
+    before = None
     for text in log.splitlines():
         try:
             line: dict[str, Any] = msgspec.json.decode(text)
@@ -279,7 +284,11 @@ def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
         id = line.get("id") if failed or message == "event" else None
         if "error" in line:
             message = f"{message}: {line['error']}"
-        yield Line(_seconds(line["time"]) - offset, name, line["level"], message, id, failed)
+        at = _seconds(line["time"]) - offset
+        if before is not None and abs(at - before) > _STEP:
+            offset, at = offset + at - before, before
+        before = at
+        yield Line(at, name, line["level"], message, id, failed)
 
 
 def _seconds(timestamp: str) -> float:

@@ -6,15 +6,14 @@ leaving it, all is mended.
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final, Protocol
 
 import attrs
 
-from chaos.deployment import GROUP, STREAM, Deployment
-from chaos.process import stable_port
+from chaos.deployment import GROUP, HANDLED, STREAM, Deployment
+from chaos.process import stable_port, wait_until
 from chaos.toxics import Toxic
 
 
@@ -26,7 +25,7 @@ class Fault(Protocol):
 
 
 @contextmanager
-def _holding_up(deployment: Deployment, beginning: str) -> Iterator[None]:
+def holding_up(deployment: Deployment, beginning: str) -> Iterator[None]:
     """
     Note that consumers cannot work: those whose names, or whose links' names,
     begin so; all, if it is what they need.
@@ -51,7 +50,7 @@ class Toxified:
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with _holding_up(deployment, self.links), ExitStack() as mending:
+        with holding_up(deployment, self.links), ExitStack() as mending:
             for link in deployment.links_of(self.links):
                 deployment.toxics.add(link, self.toxic)
                 mending.callback(deployment.toxics.remove, link, self.toxic)
@@ -66,7 +65,7 @@ class Down:
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with _holding_up(deployment, self.links), ExitStack() as mending:
+        with holding_up(deployment, self.links), ExitStack() as mending:
             for link in deployment.links_of(self.links):
                 deployment.toxics.switch(link, False)
                 mending.callback(deployment.toxics.switch, link, True)
@@ -81,7 +80,7 @@ class LeadingNowhere:
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with _holding_up(deployment, self.links), ExitStack() as mending:
+        with holding_up(deployment, self.links), ExitStack() as mending:
             for link in deployment.links_of(self.links):
                 deployment.toxics.point(link, stable_port())
                 mending.callback(deployment.toxics.point, link, deployment.ports["redis"])
@@ -97,7 +96,7 @@ class Frozen:
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
         process = deployment.processes[self.process]
-        with _holding_up(deployment, self.process):
+        with holding_up(deployment, self.process):
             process.send(signal.SIGSTOP)
             deployment.note(f"{self.process} is frozen")
             try:
@@ -113,16 +112,21 @@ class Killed:
     A process that is killed, and started again at the end.
 
     @ivar wiped: Redis comes back without its data.
+    @ivar at_work: a consumer is killed in the midst of a batch for sure, on
+        however slow a machine: one waits for it, and some of it is handled.
     """
 
     process: str
     wiped: bool = False
+    at_work: bool = False
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
         with ExitStack() as mending:
+            if self.at_work:
+                self._await_work(deployment)
             if self.process == "redis":
-                mending.enter_context(_holding_up(deployment, "redis"))
+                mending.enter_context(holding_up(deployment, "redis"))
             if self.wiped:
                 mending.enter_context(deployment.causing("anew"))
             _end(deployment, self.process, signal.SIGKILL)
@@ -131,6 +135,13 @@ class Killed:
                 deployment.wipe_redis()
             mending.callback(_start, deployment, self.process)
             yield
+
+    def _await_work(self, deployment: Deployment) -> None:
+        with Frozen(self.process).breaking(deployment):
+            deployment.wait(0.6)
+            process = deployment.processes[self.process]
+            handled = process.count(HANDLED)
+        wait_until(lambda: process.says(HANDLED, handled + 3), f"{self.process} has begun with a batch")
 
 
 @attrs.frozen
@@ -194,12 +205,12 @@ class Told:
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
         with ExitStack() as noting, deployment.redis() as client:
-            noting.enter_context(_holding_up(deployment, "redis"))
+            noting.enter_context(holding_up(deployment, "redis"))
             if self.wipes or self.anew:
                 noting.enter_context(deployment.causing("anew"))
             self._tell(deployment, client, self.commands)
             if self.wipes:
-                deployment.wiped = time.monotonic()
+                deployment.lose_data()
             try:
                 yield
             finally:
@@ -226,6 +237,34 @@ class NothingParses:
             ):
                 client.xadd(STREAM, fields)
         deployment.note("a foreign producer wrote 4 entries that are no events")
+        yield
+
+
+@attrs.frozen
+class After:
+    """A fault that begins some seconds after those beside it."""
+
+    seconds: float
+    fault: Fault
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        deployment.wait(self.seconds)
+        with self.fault.breaking(deployment):
+            yield
+
+
+@attrs.frozen
+class Briefly:
+    """A fault that is mended after some seconds, while those beside it last."""
+
+    seconds: float
+    fault: Fault
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with self.fault.breaking(deployment):
+            deployment.wait(self.seconds)
         yield
 
 

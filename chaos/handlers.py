@@ -25,6 +25,12 @@ async def slow(notification: Notification) -> None:
     _say(notification)
 
 
+def plain(notification: Notification) -> None:
+    """Take 30 ms for each event, in which nothing else is done."""
+    time.sleep(0.03)
+    _say(notification)
+
+
 def picky(notification: Notification) -> None:
     """Fail on events that are poison, whenever they come."""
     if " poison " in notification.description:

@@ -103,6 +103,35 @@ def _give_up_after_failed_auth() -> None:
     Connection._handshake = handshake  # type: ignore[method-assign]
 
 
+def _renew_by_writing() -> None:
+    """An idle producer asks by an empty batch with its last number, which may be applied."""
+    from eventsvc.interfaces import Outcome
+    from eventsvc.redis.log import RedisEventLog
+
+    def renew(self: RedisEventLog, lane: bytes, number: int) -> Any:
+        return self.append(lane, number, []).addCallback(lambda reply: reply.outcome is Outcome.DUPLICATE)
+
+    RedisEventLog.renew = renew  # type: ignore[method-assign]
+
+
+def _wall_clock_timers() -> None:
+    """Timers go by the time of day."""
+    from eventsvc.tap import process
+
+    process.use_monotonic_time = lambda reactor: None
+
+
+def _forget_acknowledgements() -> None:
+    """An acknowledgement whose reply was lost is taken for confirmed."""
+    from eventsvc.redis.group import RedisEventGroup
+
+    def acknowledge(self: RedisEventGroup, ids: Sequence[str]) -> Any:
+        return original(self, ids).addErrback(lambda _: None)
+
+    original = RedisEventGroup.acknowledge
+    RedisEventGroup.acknowledge = acknowledge  # type: ignore[method-assign]
+
+
 @attrs.frozen
 class Bug:
     """
@@ -130,6 +159,9 @@ BUGS: Final[Mapping[str, Bug]] = {
     "read-only-new": Bug(_read_only_new, "read-reply-cut", "then left lying"),
     "acknowledge-before-handling": Bug(_acknowledge_before_handling, "consumer-killed", "neither handled"),
     "trim-by-length": Bug(_trim_by_length, "trimmed", "neither handled"),
+    "renew-by-writing": Bug(_renew_by_writing, "rolled-back-idle", "no alarm was raised"),
+    "wall-clock-timers": Bug(_wall_clock_timers, "clock-back", "after the fault"),
+    "forget-acknowledgements": Bug(_forget_acknowledgements, "acknowledgement-cut", "handled again without a cause"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }
 

@@ -13,10 +13,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import IO, Final, TypeVar
 
 import attrs
 
@@ -101,6 +101,7 @@ class Process:
     """
     A process that may be started many times; all its output is in two files.
 
+    @ivar piped: its output passes a pipe, which may be left unread.
     @ivar peak: most memory it ever had resident, in bytes; read before each
         end.
     @ivar statuses: how each of its lives ended.
@@ -110,9 +111,12 @@ class Process:
     command: Sequence[str]
     directory: Path
     environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    piped: bool = False
     peak: int = 0
     statuses: list[int] = attrs.field(factory=list)
     _process: subprocess.Popen[bytes] | None = None
+    #: what carries the output of each life from its pipe to the file
+    _readers: list[subprocess.Popen[bytes]] = attrs.field(factory=list)
 
     @property
     def out(self) -> Path:
@@ -129,15 +133,33 @@ class Process:
     def start(self) -> None:
         """Start it; it ends with this process."""
         lifeline = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
-        with self.out.open("ab") as out, self.err.open("ab") as err:
+        with ExitStack() as files:
+            out: IO[bytes] = files.enter_context(self.out.open("ab"))
+            if self.piped:
+                reader = subprocess.Popen([*lifeline, "cat"], stdin=subprocess.PIPE, stdout=out)
+                assert reader.stdin is not None
+                self._readers.append(reader)
+                out = files.enter_context(reader.stdin)
             self._process = subprocess.Popen(
                 [*lifeline, *self.command],
                 cwd=self.directory,
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=err,
+                stderr=files.enter_context(self.err.open("ab")),
             )
+
+    @contextmanager
+    def unread(self) -> Iterator[None]:
+        """Leave its output unread; on the way out, all is read that is there."""
+        readers = list(self._readers)
+        for reader in readers:
+            reader.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for reader in readers:
+                reader.send_signal(signal.SIGCONT)
 
     def check(self) -> None:
         """
@@ -182,6 +204,9 @@ class Process:
             self._process.kill()
             self._process.wait()
             self._process = None
+        for reader in self._readers:  # each ends with what it reads
+            reader.send_signal(signal.SIGCONT)
+            reader.wait()
 
     def measure(self) -> None:
         """See how much memory it has had so far, where the system tells."""

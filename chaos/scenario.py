@@ -18,9 +18,10 @@ import msgspec
 from redis import RedisError
 from requests import RequestException
 
-from chaos.deployment import OK, Deployment, Plan
+from chaos.deployment import OK, Deployment
 from chaos.evidence import Evidence, Sign, doubts, gather
 from chaos.faults import Fault
+from chaos.plan import Plan
 from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, wait_until, watchdog
 from chaos.toxics import NotChanged
@@ -144,6 +145,7 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
         failed.append(f"{type(problem).__name__}: {problem}")
     finally:
         deployment.end()
+    ended += deployment.complaints
     seen = evidence.history if evidence else _NOTHING
     unfelt = doubts(evidence, scenario.signs) if evidence else ()
     return Run(
@@ -152,7 +154,9 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
         directory=directory,
         began=began,
         seconds=time.monotonic() - began[1],
-        verdict=check(attrs.evolve(seen, ended=ended, doubts=[*failed, *unfelt]), scenario.must),
+        verdict=check(
+            attrs.evolve(seen, ended=[*ended, *deployment.complaints], doubts=[*failed, *unfelt]), scenario.must
+        ),
         evidence=evidence,
         journal=deployment.journal,
         memory={name: process.peak for name, process in deployment.processes.items()},

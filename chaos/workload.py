@@ -44,6 +44,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     @ivar poison: share of events that the handler C{picky} fails on.
     @ivar impolite: share of events whose client resets the connection, or
         closes its half of it, while it waits for the answer.
+    @ivar huge: one event in so many is of C{huge_bytes}; 0 is none.
     @ivar failover: post to another producer what surely did not reach one.
     """
 
@@ -54,6 +55,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     large: float = 0.05
     poison: float = 0.0
     impolite: float = 0.0
+    huge: int = 0
+    huge_bytes: int = 900_000
     failover: bool = False
 
 
@@ -70,6 +73,7 @@ class Workload:
     urls: Sequence[str]
     random: Random
     posters: Sequence[Client]
+    arrived: int = 0
     in_flight: int = 0
     ended: bool = False
     numbers: Any = attrs.field(factory=count)
@@ -104,6 +108,9 @@ class Workload:
         client = self.random.randrange(self.load.clients)
         name = f"{self.load.seed}-{client}-{number}"
         description = self._describe(name)
+        self.arrived += 1
+        if self.load.huge and self.arrived % self.load.huge == 0:
+            description = f"{description} ".ljust(self.load.huge_bytes, "x")
         key = name if self.random.random() < self.load.keyed else None
         impolite = self.random.random() < self.load.impolite
         for attempt in range(_ATTEMPTS if key else 1):

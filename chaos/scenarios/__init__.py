@@ -11,6 +11,7 @@ from chaos.scenario import Scenario
 from chaos.scenarios.links import LINKS
 from chaos.scenarios.server import SERVER
 from chaos.scenarios.services import SERVICES
+from chaos.scenarios.surroundings import SURROUNDINGS
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (*LINKS, *SERVER, *SERVICES)
+SCENARIOS: Final[tuple[Scenario, ...]] = (*LINKS, *SERVER, *SERVICES, *SURROUNDINGS)
 BY_NAME: Final = {scenario.name: scenario for scenario in SCENARIOS}

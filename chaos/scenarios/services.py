@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.deployment import Plan
 from chaos.evidence import Counted, HandledAgain, Said, SetAside, Suffered
 from chaos.faults import (
     CUT_AT_ONCE,
@@ -22,6 +21,7 @@ from chaos.faults import (
     Toxified,
     everywhere,
 )
+from chaos.plan import Plan
 from chaos.scenario import Must, Scenario
 from chaos.toxics import Toxic
 from chaos.workload import Load
@@ -56,7 +56,7 @@ SERVICES: Final = (
     Scenario(
         name="consumer-killed",
         what="A consumer is killed in the midst of a batch.",
-        faults=[Killed("consumer-1")],
+        faults=[Killed("consumer-1", at_work=True)],
         plan=_SLOW,
         load=_CALM,
         pulses=3,

@@ -32,6 +32,8 @@ class Must:
         services being ready.
     @ivar set_aside: events may be set aside, since handlers fail on them.
     @ivar rest_at_most: seconds an event may be at rest.
+    @ivar silence_at_most: seconds without a 200, as in L{History.silence}.
+    @ivar work_on: events that must be handled while something is broken.
     @ivar repeat_within: seconds that an event may have been handled without
         being acknowledged: a consumer that ends repeats no more than that.
     """
@@ -44,6 +46,8 @@ class Must:
     set_aside: bool = False
     recover_within: float = inf
     rest_at_most: float = inf
+    silence_at_most: float = inf
+    work_on: int = 0
     repeat_within: float = 1.0
 
 
@@ -60,6 +64,7 @@ def find_broken(history: History, must: Must) -> Iterator[Finding]:
         yield from _needlessly_repeated(history, history.handled, must.repeat_within)
     yield from _left_lying(history, must.rest_at_most)
     yield from _not_recovered(history, must.recover_within)
+    yield from _not_at_work(history, must)
     if not must.set_aside:
         known = _descriptions(history)
         for id in history.dead:
@@ -206,6 +211,17 @@ def _not_recovered(history: History, within: float) -> Iterator[Finding]:
     for name, unfit in history.unfit.items():
         if unfit > within:
             yield f"not ready again {within:g} s after the fault, while Redis answered on its link", name
+
+
+def _not_at_work(history: History, must: Must) -> Iterator[Finding]:
+    """Not only after the fault, but all the time."""
+    if history.silence > must.silence_at_most:
+        yield f"no event was answered 200 for {history.silence:.1f} s, longer than {must.silence_at_most:g}", ""
+    if history.fault is not None and history.handled is not None:
+        begin, end = history.fault
+        handled = len({each.id for each in history.handled if begin <= each.at <= end and not each.failed})
+        if handled < must.work_on:
+            yield f"{handled} events were handled while it was broken, fewer than {must.work_on}", ""
 
 
 def _descriptions(history: History) -> Mapping[int, str]:

@@ -17,9 +17,10 @@ pytest.importorskip("toxiproxy", reason="the chaos suite needs toxiproxy-python"
 pytest.importorskip("chaos", reason="the chaos suite is beside the package, in the repository")
 
 from chaos.__main__ import _jobs, _parse
-from chaos.deployment import Deployment, Plan
+from chaos.deployment import Deployment
 from chaos.evidence import Counted, Evidence, HandledAgain, Line, Said, SetAside, Sign, Suffered, doubts, read_log
 from chaos.impolite import _sort
+from chaos.plan import Plan
 from chaos.planted import BUGS
 from chaos.process import Process
 from chaos.report import junit, ledger, page, record, write

@@ -64,6 +64,8 @@ class TestHeld:
         for later in (op("a", "unknown", at=2.0), op("a", at=2.0)):
             assert check(History(ops=[op("b"), op("a", "refused"), later], stream=notes("ba"))).held
         assert check(History(ops=[op("b"), op("a", "refused", at=0.5), op("a", "unknown")], stream=notes("ba"))).held
+        at_once = [op("b"), op("a", "unknown"), op("a", "refused", at=1.0)]
+        assert check(History(ops=at_once, stream=notes("ba"))).held
         hung = Op("client", 0, "a", 0.0, None, "unknown")
         assert check(History(ops=[op("b"), hung, op("a", "refused", at=2.0)], stream=notes("ba"))).held
 
@@ -343,6 +345,37 @@ class TestWhatElseMustHold:
 
     def test_a_process_that_ended_by_itself_is_wrong(self) -> None:
         assert check(attrs.evolve(GOOD, ended=["redis ended by itself"])).broken == ("redis ended by itself",)
+
+
+class TestNotAtWork:
+    """What must go on while something is broken."""
+
+    def test_a_silence_that_is_too_long_is_wrong(self) -> None:
+        assert check(GOOD, Must(silence_at_most=6.0)).held
+        verdict = check(GOOD, Must(silence_at_most=5.9))
+        assert verdict.broken == ("no event was answered 200 for 6.0 s, longer than 5.9",)
+
+    @pytest.mark.parametrize(
+        ("fault", "count"),
+        [((10.0, 12.0), 3), ((10.1, 12.0), 2), ((10.0, 11.9), 2), ((12.1, 20.0), 0)],
+    )
+    def test_events_that_had_to_be_handled_during_the_fault_are_counted(
+        self, fault: tuple[float, float], count: int
+    ) -> None:
+        failed = [Handling(A, "one", 9.0, failed=True), Handling(99, "one", 11.0, failed=True)]
+        history = attrs.evolve(GOOD, fault=fault, handled=[*failed, *handle("abe")])
+        assert check(history, Must(work_on=count)).held
+        verdict = check(history, Must(work_on=count + 1))
+        assert verdict.broken == (f"{count} events were handled while it was broken, fewer than {count + 1}",)
+
+    def test_an_event_handled_again_is_counted_once(self) -> None:
+        history = attrs.evolve(GOOD, fault=(0.0, 99.0), handled=handle("abeb"), causes=[Cause("anew", 0.0, 99.0)])
+        assert check(history, Must(work_on=3)).held
+        assert not check(history, Must(work_on=4)).held
+
+    def test_where_nobody_looked_nothing_is_missed(self) -> None:
+        assert check(attrs.evolve(GOOD, handled=None, fault=(0.0, 99.0)), Must(work_on=1)).held
+        assert check(GOOD, Must(work_on=1)).held
 
 
 def test_times_are_measured() -> None:

@@ -14,9 +14,10 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from chaos.deployment import Deployment, Plan
+from chaos.deployment import Deployment
 from chaos.evidence import Evidence, gather
 from chaos.faults import Fault, Killed, Restarted
+from chaos.plan import Plan
 from chaos.workload import Load
 
 #: Seconds that something which was killed is away.

@@ -1,0 +1,145 @@
+"""
+Scenarios in which what surrounds the services is not as it should be: memory,
+failover, clocks, readers of logs, large events, strangers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaos.environment import ClockStepped, Flooded, Full, Promoted, RolledBack, Unread
+from chaos.evidence import Counted, HandledAgain, Said, Suffered
+from chaos.faults import (
+    KILL_CLIENTS,
+    REDIS_DOWN,
+    After,
+    All,
+    Briefly,
+    Down,
+    Frozen,
+    Killed,
+    Restarted,
+    Told,
+    Toxified,
+)
+from chaos.plan import Plan
+from chaos.scenario import Must, Scenario
+from chaos.toxics import Toxic
+from chaos.workload import Load
+
+_RECONNECTED: Final = (Said("connected to Redis", "producer"), Said("connected to Redis", "consumer"))
+_HOUR: Final = 3600.0
+
+SURROUNDINGS: Final = (
+    # Memory
+    Scenario(
+        name="redis-full",
+        what="The memory of Redis fills up under load; what is acknowledged gives way.",
+        faults=[Full(3_000_000)],
+        plan=Plan(recorded=True),
+        load=Load(large=0.0, huge=2, huge_bytes=20_000),
+        on=8,
+        signs=[Counted("eventsvc_trimmed", 50)],
+        must=Must(silence_at_most=4.0, work_on=300),
+    ),
+    Scenario(
+        name="redis-full-and-reconnected",
+        what="Redis may use no more memory, and closes all connections: consumers drain what there is.",
+        faults=[Told(["CONFIG SET maxmemory 1", *KILL_CLIENTS.commands], back=["CONFIG SET maxmemory 0"])],
+        plan=Plan(handlers=["chaos.handlers.plain"]),
+        on=4,
+        signs=[Suffered(1.0, 50), *_RECONNECTED],
+        must=Must(work_on=40),
+    ),
+    # Failover
+    Scenario(
+        name="stale-replica",
+        what="Redis is killed, and a replica that lags behind takes its place behind the same address.",
+        faults=[Promoted()],
+        plan=Plan(standby=True),
+        on=1,
+        signs=[*_RECONNECTED],
+        must=Must(alarm=True, all_ok=True),
+    ),
+    Scenario(
+        name="rolled-back-idle",
+        what="Redis goes back to before the last batch while nothing is posted, and the next reply is lost.",
+        faults=[All([Frozen("workload"), After(0.5, RolledBack("producer-1"))])],
+        on=4,
+        signs=[Said("connected to Redis", "producer")],
+        must=Must(alarm=True, least_each=0),
+    ),
+    # Clocks
+    Scenario(
+        name="clock-back",
+        what="The clock of all services is set back by an hour, and then Redis cannot be reached for a moment.",
+        faults=[All([ClockStepped(-_HOUR), After(0.5, REDIS_DOWN)])],
+        plan=Plan(clock=True),
+        on=1,
+        after=4,
+        signs=[Suffered(), *_RECONNECTED],
+    ),
+    # Large events
+    Scenario(
+        name="large-events",
+        what="Some events have nearly a megabyte, and the link to Redis carries half of one in a second.",
+        faults=[Toxified("producer-", Toxic("bandwidth", {"rate": 420}, "upstream"))],
+        plan=Plan(settings={"REDIS_WRITE_TIMEOUT": "9"}),
+        load=Load(rate=10, large=0.0, huge=50),
+        on=15,
+        before=6,
+        after=6,
+        signs=[Suffered(2.0, 3)],
+        must=Must(least_ok=100, least_each=20, all_ok=True),
+    ),
+    Scenario(
+        name="large-pending",
+        what="A consumer is away while many large events come, and then its link is slow.",
+        faults=[
+            All(
+                [
+                    Toxified("consumer-", Toxic("bandwidth", {"rate": 4000})),
+                    Briefly(5.0, Down("consumer-")),
+                ]
+            )
+        ],
+        load=Load(rate=50, huge=5, huge_bytes=250_000),
+        on=12,
+        before=3,
+        signs=[Said("connected to Redis", "consumer")],
+        must=Must(work_on=250, all_ok=True),
+    ),
+    # Handlers and logs
+    Scenario(
+        name="plain-handler-killed",
+        what="A consumer whose handler is slow and gives nothing else a turn is killed with a backlog.",
+        faults=[Killed("consumer-1")],
+        plan=Plan(handlers=["chaos.handlers.plain"]),
+        load=Load(rate=45, large=0.0),
+        pulses=3,
+        on=0.5,
+        off=2,
+        signs=[HandledAgain(), Said("connected to Redis", "consumer", 3)],
+        must=Must(all_ok=True, least_each=40, repeat_within=0.5),
+    ),
+    Scenario(
+        name="log-unread",
+        what="Nobody reads what a consumer writes, and it is told to stop.",
+        faults=[All([Unread("consumer-1"), After(3.0, Restarted(("consumer-1",)))])],
+        plan=Plan(piped=["consumer-1"]),
+        load=Load(rate=300),
+        on=1,
+        signs=[Said("connected to Redis", "consumer")],
+        must=Must(all_ok=True),
+    ),
+    # Strangers
+    Scenario(
+        name="flooded",
+        what="Clients that say nothing take all connections of a producer; others come and go, and so does Redis.",
+        faults=[All([Flooded("producer-1", 600), Briefly(0.3, Down("client-")), KILL_CLIENTS])],
+        plan=Plan(files=300),
+        on=4,
+        signs=[Suffered(0.0, 3), Said("connected to Redis", "producer")],
+        must=Must(silence_at_most=3.0),
+    ),
+)
