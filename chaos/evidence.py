@@ -22,8 +22,8 @@ from eventsvc.history import Handling, History, Op
 #: What a service says when events may have been lost.
 _ALARMS: Final = ("LOST:", "the group was gone", "pending events were trimmed")
 
-#: No run has so many seconds between two lines: the clock was stepped.
-_STEP: Final = 900.0
+#: Clocks are stepped by whole hours; no run is as long as half of one.
+_STEP: Final = 3600.0
 
 
 @attrs.frozen
@@ -285,8 +285,8 @@ def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
         if "error" in line:
             message = f"{message}: {line['error']}"
         at = _seconds(line["time"]) - offset
-        if before is not None and abs(at - before) > _STEP:
-            offset, at = offset + at - before, before
+        stepped = _STEP * round((at - (at if before is None else before)) / _STEP)
+        offset, at = offset + stepped, at - stepped
         before = at
         yield Line(at, name, line["level"], message, id, failed)
 

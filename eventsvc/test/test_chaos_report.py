@@ -18,7 +18,19 @@ pytest.importorskip("chaos", reason="the chaos suite is beside the package, in t
 
 from chaos.__main__ import _jobs, _parse
 from chaos.deployment import Deployment
-from chaos.evidence import Counted, Evidence, HandledAgain, Line, Said, SetAside, Sign, Suffered, doubts, read_log
+from chaos.evidence import (
+    Counted,
+    Evidence,
+    HandledAgain,
+    Line,
+    Said,
+    SetAside,
+    Sign,
+    Suffered,
+    doubts,
+    parse_log,
+    read_log,
+)
 from chaos.impolite import _sort
 from chaos.plan import Plan
 from chaos.planted import BUGS
@@ -99,6 +111,16 @@ def test_a_log_is_read_to_its_torn_end(tmp_path: Path) -> None:
     (tmp_path / "consumer-1.out").write_bytes(msgspec.json.encode(good) + b'\n{"time": "2026-')
     [line] = read_log(deployment, "consumer-1")
     assert (line.id, line.process) == (7, "consumer-1")
+
+
+def test_a_clock_that_was_stepped_changes_no_order() -> None:
+    """Back by an hour after the first line, and forth again after the third."""
+    lines = [
+        b'{"time": "2026-11-24T%sZ", "level": "info", "message": "x"}' % time
+        for time in (b"08:00:00.5", b"07:00:02.0", b"07:00:03.0", b"08:00:04.0")
+    ]
+    read = [line.at for line in parse_log(b"\n".join(lines), "consumer-1", 0.0)]
+    assert [at - read[0] for at in read] == [0.0, 1.5, 2.5, 3.5]
 
 
 @pytest.mark.parametrize(
