@@ -10,12 +10,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
+from typing import Final
 
 import attrs
 import requests
 
 from chaos.deployment import Deployment
-from chaos.faults import CUT_AT_ONCE, Frozen, Toxified, holding_up
+from chaos.faults import Frozen, Toxified, holding_up
+from chaos.toxics import Toxic
+
+#: Two replies to PING pass, of 7 bytes each, but none that tells of a batch.
+_CUT_AFTER_PINGS: Final = Toxic("limit_data", {"bytes": 20})
 
 
 @attrs.frozen
@@ -50,7 +55,7 @@ class Promoted:
 class RolledBack:
     """
     Redis goes back to before the last batch of a producer that is idle, and
-    the next reply to it is lost.
+    the next reply to it is lost, but for those that only say it is there.
     """
 
     producer: str
@@ -69,7 +74,7 @@ class RolledBack:
                         moment.execute()
                     deployment.lose_data()
                     deployment.note("redis is back in the state before the last batch")
-                    cutting.enter_context(Toxified(f"{self.producer}-", CUT_AT_ONCE).breaking(deployment))
+                    cutting.enter_context(Toxified(f"{self.producer}-", _CUT_AFTER_PINGS).breaking(deployment))
                 yield
 
 

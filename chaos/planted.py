@@ -105,11 +105,13 @@ def _give_up_after_failed_auth() -> None:
 
 def _renew_by_writing() -> None:
     """An idle producer asks by an empty batch with its last number, which may be applied."""
-    from eventsvc.interfaces import Outcome
+    from eventsvc.interfaces import Outcome, Renewal
     from eventsvc.redis.log import RedisEventLog
 
     def renew(self: RedisEventLog, lane: bytes, number: int) -> Any:
-        return self.append(lane, number, []).addCallback(lambda reply: reply.outcome is Outcome.DUPLICATE)
+        return self.append(lane, number, []).addCallback(
+            lambda reply: Renewal(known=reply.outcome is Outcome.DUPLICATE, keys=0)
+        )
 
     RedisEventLog.renew = renew  # type: ignore[method-assign]
 

@@ -72,8 +72,8 @@ SURROUNDINGS: Final = (
     # Clocks
     Scenario(
         name="clock-back",
-        what="The clock of all services is set back by an hour, and then Redis cannot be reached for a moment.",
-        faults=[All([ClockStepped(-_HOUR), After(0.5, REDIS_DOWN)])],
+        what="The clock of all services is set back by an hour while Redis cannot be reached.",
+        faults=[All([REDIS_DOWN, After(0.7, ClockStepped(-_HOUR))])],
         plan=Plan(clock=True),
         on=1,
         after=4,
