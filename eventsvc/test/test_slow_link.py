@@ -1,0 +1,92 @@
+"""
+A real server behind a link of little bandwidth: what takes long is no silence.
+"""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from eventsvc.event import Event
+from eventsvc.interfaces import Unknown
+from eventsvc.redis.silence import bytes_under_way
+from eventsvc.test.connecting import usable
+from eventsvc.test.processes import Server
+from eventsvc.test.reconnecting import ready, started
+from eventsvc.test.rig import pause, read_stream, running_rig, until
+from eventsvc.test.slow_link import slow_link
+
+MEGABYTE = [Event("x" * 1_000) for _ in range(1_000)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_megabyte_over_a_slow_link_is_stored_and_so_is_what_stands_behind_it(server: Server) -> None:
+    """It takes longer than a reply may; aborted, it would begin again and never arrive."""
+    with slow_link(server.port, rate=400_000) as link:
+        async with running_rig(attrs.evolve(server, port=link.port), wait=30.0) as rig:
+            large = rig.appender.append(MEGABYTE)
+            small = rig.appender.append([Event("innocent")])
+            assert len(await large) == 1_000
+            assert len(await small) == 1
+            assert rig.connection.connects == 1
+    assert len(read_stream(server)) == 1_001
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_large_reply_over_a_slow_link_is_read(server: Server) -> None:
+    """A page of large entries, say."""
+    with server.client() as client:
+        client.set("large", "x" * 1_500_000)
+    with slow_link(server.port, rate=400_000) as link:
+        async with started(link.port) as connection:
+            await ready(connection)
+            assert len(await connection.call("GET", "large")) == 1_500_000
+            assert connection.connects == 1
+
+
+@pytest.mark.parametrize("size", [100, 300_000, 10_000_000])
+@pytest_twisted.ensureDeferred
+async def test_a_link_that_stands_still_is_given_up_whatever_is_asked_on_it(server: Server, size: int) -> None:
+    """Not even what the system takes for us, or asking whether it is there, is progress."""
+    with slow_link(server.port, rate=400_000) as link:
+        async with started(link.port) as connection:
+            await ready(connection)
+            link.flows.clear()
+            answers: list[Deferred[object]] = [connection.call("SET", "key", b"x" * size)]
+            while usable(connection):
+                answers.append(connection.call("PING"))
+                await pause(0.25)
+                assert len(answers) < 60
+            for answer in answers:
+                with pytest.raises(Unknown):
+                    await answer
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_link_that_stands_still_in_the_midst_of_a_call_is_given_up(server: Server) -> None:
+    with slow_link(server.port, rate=400_000) as link:
+        async with started(link.port) as connection:
+            await ready(connection)
+            answer = connection.call("SET", "key", b"x" * 10_000_000)
+            await pause(3.0)
+            assert usable(connection)
+            link.flows.clear()
+            with pytest.raises(Unknown, match=r"no reply within 2 s|the connection broke"):
+                await answer
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_under_way_is_known(server: Server) -> None:
+    """What the transport keeps as well as what the system does."""
+    with slow_link(server.port, rate=400_000) as link:
+        async with started(link.port) as connection:
+            await ready(connection)
+            session = connection._session
+            assert session is not None
+            await until(lambda: bytes_under_way(session.transport) == 0)
+            link.flows.clear()
+            connection.call("SET", "key", b"x" * 10_000_000).addErrback(lambda _: None)
+            assert 9_000_000 < bytes_under_way(session.transport) < 10_000_100
+    assert bytes_under_way(session.transport) == 0
