@@ -4,14 +4,20 @@ A real server behind a link of little bandwidth: what takes long is no silence.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import attrs
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.protocols.portforward import ProxyFactory
 
 from eventsvc.event import Event
 from eventsvc.interfaces import Unknown
 from eventsvc.redis.silence import bytes_under_way
+from eventsvc.test.certificates import Authority
 from eventsvc.test.connecting import usable
 from eventsvc.test.processes import Server
 from eventsvc.test.reconnecting import ready, started
@@ -44,6 +50,27 @@ async def test_a_large_reply_over_a_slow_link_is_read(server: Server) -> None:
             await ready(connection)
             assert len(await connection.call("GET", "large")) == 1_500_000
             assert connection.connects == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_calls_and_replies_pass_a_slow_link_under_tls(server: Server, tmp_path: Path) -> None:
+    """And one that then stands still is given up."""
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.pem())
+    front: Any = reactor
+    port = front.listenSSL(0, ProxyFactory("127.0.0.1", server.port), authority.issue("localhost"), 5, "127.0.0.1")
+    try:
+        with slow_link(port.getHost().port, rate=400_000) as link:
+            async with started(link.port, host="localhost", tls=True, tls_ca=str(tmp_path / "ca.pem")) as connection:
+                await ready(connection)
+                assert await connection.call("SET", "large", b"x" * 1_500_000) == b"OK"
+                assert len(await connection.call("GET", "large")) == 1_500_000
+                assert connection.connects == 1
+                link.flows.clear()
+                with pytest.raises(Unknown):
+                    await connection.call("SET", "large", b"x" * 1_500_000)
+    finally:
+        await port.stopListening()
 
 
 @pytest.mark.parametrize("size", [100, 300_000, 10_000_000])
