@@ -13,35 +13,52 @@ from twisted.logger import Logger
 
 from chaos import FAILED
 from eventsvc.event import Notification
-from eventsvc.logs import LogHandler, json_log
+from eventsvc.logs import LogHandler, standard_output
 
-_log = LogHandler(json_log("INFO"), time.time_ns)
 _logger = Logger()
 
 
 async def slow(notification: Notification) -> None:
     """Take 10 ms for each event."""
     await _pause(0.01)
-    _say(notification)
+    await _say(notification)
 
 
-def plain(notification: Notification) -> None:
-    """Take 30 ms for each event, in which nothing else is done."""
-    time.sleep(0.03)
-    _say(notification)
+class _Plain:
+    """A handler that returns nothing to wait for, and has its lines written together."""
+
+    def __init__(self) -> None:
+        self._lines: list[Notification] = []
+
+    def __call__(self, notification: Notification) -> None:
+        """Take 30 ms for each event, in which nothing else is done."""
+        time.sleep(0.03)
+        self._lines.append(notification)
+
+    def flush(self) -> Awaitable[None]:
+        """Write the lines of those handled."""
+        lines, self._lines = self._lines, []
+        return _say(*lines)
 
 
-def picky(notification: Notification) -> None:
+plain = _Plain()
+
+
+def picky(notification: Notification) -> Awaitable[None]:
     """Fail on events that are poison, whenever they come."""
     if " poison " in notification.description:
         _logger.info(FAILED, details={"id": notification.id})
         raise ValueError("poison")
-    _say(notification)
+    return _say(notification)
 
 
-def _say(notification: Notification) -> None:
-    _log(notification)
-    _log.flush()
+def _say(*notifications: Notification) -> Awaitable[None]:
+    from twisted.internet import reactor
+
+    log = LogHandler(standard_output(), time.time_ns, reactor.callFromThread)  # type: ignore[attr-defined]
+    for notification in notifications:
+        log(notification)
+    return log.flush()
 
 
 def _pause(seconds: float) -> Awaitable[Any]:

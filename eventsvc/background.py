@@ -16,13 +16,10 @@ def run_in_background(coroutine: Coroutine[Deferred[Any], Any, None], log: Logge
     """
     Start a coroutine; cancel what is returned to end it.
 
-    It fires with C{None} in any case: a failure is logged.  What ends the
-    whole process goes on.
+    It fires with C{None} in any case: a failure is logged.
     """
 
     def ended(failure: Failure) -> None:
-        if not failure.check(Exception):
-            failure.raiseException()
         if not failure.check(CancelledError):
             log.failure("a background task failed", failure)
 

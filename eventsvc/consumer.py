@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -95,6 +96,7 @@ class Consumer(Service):
             raise RuntimeError("a consumer is started once: make a new one to start again")
         super().startService()
         self.last_round = self.clock.seconds()
+        self.in_hand.after_slice = self._acknowledge_early
         self._running = run_in_background(self._run(), self._log)
 
     def stopService(self) -> Deferred[None]:
@@ -150,6 +152,11 @@ class Consumer(Service):
                 await self._read()
                 self.problem = ""
 
+    def _acknowledge_early(self) -> None:
+        """Acknowledge what is done although more waits; the next round finds out what failed."""
+        with suppress(Refused, Unknown):
+            self.acknowledgements.send()
+
     async def _open(self) -> None:
         created = await self.group.open()
         if created and self._opened:
@@ -183,7 +190,7 @@ class Consumer(Service):
         """How many more entries to take in hand."""
         if self._page.is_filled_by(self.in_hand.entries):
             return 0
-        return self._pace.size - len(self.in_hand.entries)
+        return self._pace.size - self.in_hand.load
 
     async def _settle(self) -> None:
         """Wait until something in hand is done with, or a chore is due."""
@@ -232,6 +239,8 @@ class Consumer(Service):
         if room <= 0:
             return
         entries = await self._arrive(self.group.read(self._page.count(room), self._block()))
+        if not entries and self.in_hand.has_waiting:
+            await self._settle()
         while entries:
             may_be_more = len(entries) == self._page.count(most) and self._room() >= 2 * len(entries)
             ahead = self.group.read(len(entries), 0.0) if may_be_more and not self._due_chores() else None
@@ -242,7 +251,14 @@ class Consumer(Service):
             entries = await self._arrive(ahead)
 
     def _block(self) -> float:
-        """How long a read may wait: not past the time to claim, nor long before what is in hand is acknowledged."""
+        """
+        How long a read may wait: not past the time to claim, nor long before what is in hand is acknowledged.
+
+        Not at all while entries wait for plain handlers: nothing new could
+        begin, and what is done could not be acknowledged.
+        """
+        if self.in_hand.has_waiting:
+            return 0.0
         longest = _SHORT_BLOCK if self.in_hand.entries else self.block
         return min(longest, self.recovery.claim_in)
 
@@ -259,6 +275,7 @@ class Consumer(Service):
         for start in range(0, len(ids), _PAGE):
             others = await self.group.renew(ids[start : start + _PAGE])
             if others:
+                self.in_hand.drop(others)
                 self._log.warn("{count} entries in hand were claimed by another consumer", count=len(others))
 
     async def _remove_stale(self) -> None:

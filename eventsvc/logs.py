@@ -4,18 +4,23 @@ Logs: one JSON object a line.
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from io import TextIOWrapper
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any, Final
 
 import attrs
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
+from eventsvc.delivery import shorten
 from eventsvc.event import Notification, format_timestamp
+from eventsvc.log_output import LONGEST, LogOutput
 
 _LEVELS: Final = {
     "DEBUG": LogLevel.debug,
@@ -25,15 +30,10 @@ _LEVELS: Final = {
     "ERROR": LogLevel.error,
     "CRITICAL": LogLevel.critical,
 }
+#: Seconds that what waits may take to be written at the end.
+FAREWELL: Final = 1.0
+
 _encode: Final = msgspec.json.Encoder(enc_hook=safe_repr).encode
-
-
-class Stream(Protocol):
-    """Where lines go."""
-
-    def write(self, text: str, /) -> object: ...
-
-    def flush(self) -> object: ...
 
 
 def _plain(value: object) -> str:
@@ -46,13 +46,13 @@ def _plain(value: object) -> str:
 @attrs.frozen(eq=False)
 class JsonLog:
     """
-    Writes log events, and lines made elsewhere, to a stream.
+    Writes log events to an output.
 
     An event may carry members of its own in C{details}, a mapping; they
     follow time, level, from and message.
     """
 
-    stream: Stream
+    output: LogOutput
     least: Any = LogLevel.info
 
     def __call__(self, event: Mapping[str, Any]) -> None:
@@ -74,13 +74,10 @@ class JsonLog:
             encoded = _encode(line)
         except Exception:  # half a surrogate pair, a number too great, or worse
             encoded = _encode({_plain(name): _plain(value) for name, value in line.items()})
-        self.write([encoded])
-
-    def write(self, lines: Iterable[bytes]) -> None:
-        """Write lines, without their ends, all at once."""
-        text = b"\n".join([*lines, b""]).decode("utf-8", "replace")
-        self.stream.write(text)
-        self.stream.flush()
+        if len(encoded) >= LONGEST:
+            cut = {shorten(_plain(name), 100): shorten(_plain(value)) for name, value in list(line.items())[:8]}
+            encoded = _encode(cut)
+        self.output.put(encoded + b"\n")
 
 
 class _EventLine(msgspec.Struct):
@@ -99,13 +96,17 @@ class LogHandler:
     """
     The default handler of events: logs each as one line.
 
-    The lines of a run of events are written together, by L{flush}.
+    The lines of a run of events are written together, by L{flush}.  An output
+    that cannot be written holds them up: they are no failure of the events.
 
+    @ivar output: where the lines go.
     @ivar wall_clock: nanoseconds since the epoch.
+    @ivar call_from_thread: calls something in the reactor's thread.
     """
 
-    log: JsonLog
+    output: LogOutput
     wall_clock: Callable[[], int]
+    call_from_thread: Callable[..., object]
     _lines: list[bytes] = attrs.field(factory=list, init=False)
 
     def __call__(self, notification: Notification) -> None:
@@ -118,15 +119,24 @@ class LogHandler:
         )
         self._lines.append(_encode(line))
 
-    def flush(self) -> None:
-        lines = self._lines[:]
+    def flush(self) -> Deferred[None]:
+        """Fire once the lines are written."""
+        lines = b"\n".join([*self._lines, b""])
         self._lines.clear()
-        self.log.write(lines)
+        written: Deferred[None] = Deferred()
+        self.output.write(lines, partial(self.call_from_thread, written.callback, None))
+        return written
 
 
 def json_log(level: str) -> JsonLog:
     """A log on standard output, whatever that is redirected to by now, in UTF-8."""
-    stream = sys.__stdout__ or sys.stdout
-    if isinstance(stream, TextIOWrapper):
-        stream.reconfigure(encoding="utf-8")
-    return JsonLog(stream, _LEVELS[level])
+    return JsonLog(standard_output(), _LEVELS[level])
+
+
+@cache
+def standard_output() -> LogOutput:
+    """The one output of this process; at its end, what waits has a second to be written."""
+    stream = sys.__stdout__
+    output = LogOutput(len if stream is None else partial(os.write, stream.fileno()))
+    atexit.register(output.finish, FAREWELL)
+    return output

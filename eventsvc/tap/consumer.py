@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService
 from twisted.python.reflect import namedAny
 
 from eventsvc.chore import Chore
 from eventsvc.consumer import Consumer
+from eventsvc.handler_call import find_fault
 from eventsvc.in_hand import InHand, nothing_to_flush
 from eventsvc.lag import Lag
 from eventsvc.logs import JsonLog, LogHandler, json_log
@@ -26,21 +27,32 @@ from eventsvc.tap.process import Process
 from eventsvc.web.health import Health
 
 
-def load_handler(name: str, log: JsonLog) -> Callable[[Any], Any]:
+def load_handler(name: str) -> Callable[[Any], Any]:
     """
-    The handler of a name: C{log}, or a dotted name.
+    Import the handler of a dotted name.
 
-    @raise ValueError: there is no such callable; the text says why.
+    @raise ValueError: there is none that could handle an event; the text says why.
     """
-    if name == "log":
-        return LogHandler(log, time.time_ns)
     try:
         handler: Callable[[Any], Any] = namedAny(name)
-    except Exception as error:
-        raise ValueError(f"{name!r} cannot be imported: {error}") from None
-    if not callable(handler):
-        raise ValueError(f"{name!r} is not callable")
+        flush = getattr(handler, "flush", nothing_to_flush)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{name!r} cannot be imported: {f'{error}' or type(error).__name__}") from None
+    if fault := find_fault(handler, None):
+        raise ValueError(f"{name!r} {fault}")
+    if fault := find_fault(flush):
+        raise ValueError(f"'{name}.flush' {fault}")
     return handler
+
+
+def check_handler(options: RoleOptions) -> None:
+    """End the process with 2 if the handler that is set can never handle an event."""
+    name = options.read(ConsumerSettings).handler
+    try:
+        if name != "log":
+            load_handler(name)
+    except ValueError as problem:
+        options.fail(f"--handler: {problem}: expected log, or the dotted name of a callable")
 
 
 class Options(RoleOptions):
@@ -50,14 +62,11 @@ class Options(RoleOptions):
 
     def postOptions(self) -> None:
         super().postOptions()
-        try:
-            load_handler(self.read(ConsumerSettings).handler, json_log("INFO"))
-        except ValueError as problem:
-            self.fail(f"--handler: {problem}: expected log, or the dotted name of a callable")
+        check_handler(self)
 
 
 def add_consumer(
-    process: MultiService,
+    process: Process,
     reactor: Any,
     redis: RedisSettings,
     limits: StreamSettings,
@@ -67,7 +76,11 @@ def add_consumer(
 ) -> Health:
     """Put the parts of a consumer into a process, and give its health."""
     connection = make_connection(reactor, redis)
-    handler = load_handler(settings.handler, log)
+    handler: Callable[[Any], Any]
+    if settings.handler == "log":
+        handler = LogHandler(log.output, time.time_ns, reactor.callFromThread)
+    else:
+        handler = load_handler(settings.handler)
     group = RedisEventGroup(connection, redis.stream, settings.group, settings.name)
     retention = Retention(group, reactor, settings.max_len, limits.hard_max)
     lag = Lag(group, reactor, lifetime=30.0 + settings.claim_idle)
@@ -77,6 +90,7 @@ def add_consumer(
             group=group,
             handler=handler,
             flush=getattr(handler, "flush", nothing_to_flush),
+            exit=process.fail,
             clock=reactor,
             jitter=random.random,
             concurrency=settings.concurrency,

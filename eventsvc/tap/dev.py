@@ -18,7 +18,7 @@ from eventsvc.settings import (
     SimulatorSettings,
     StreamSettings,
 )
-from eventsvc.tap.consumer import add_consumer
+from eventsvc.tap.consumer import add_consumer, check_handler
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.process import Listener, Process
@@ -34,6 +34,7 @@ class Options(RoleOptions):
 
     def postOptions(self) -> None:
         super().postOptions()
+        check_handler(self)
         try:
             find_server()
         except NoServer as remedy:

@@ -144,6 +144,18 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag) -> list
         ),
         Figure("counter", "eventsvc_dead_lettered", "Entries set aside as dead letters.", lambda: counts.dead),
         Figure(
+            "counter",
+            "eventsvc_set_aside_refused",
+            "Attempts to set an entry aside that did not succeed.",
+            lambda: in_hand.aside.refused,
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_waiting_to_be_set_aside",
+            "Entries that could not be set aside yet, and wait beside the line.",
+            lambda: len(in_hand.aside),
+        ),
+        Figure(
             "counter", "eventsvc_claimed", "Entries taken over from other consumers.", lambda: consumer.recovery.claimed
         ),
         Figure(

@@ -16,6 +16,7 @@ from eventsvc import __version__
 from eventsvc.appender import Appender
 from eventsvc.consumer import Consumer
 from eventsvc.interfaces import Refused, Unknown
+from eventsvc.logs import standard_output
 from eventsvc.metrics import Figure, Metrics
 from eventsvc.redis.connection import Connection
 from eventsvc.settings import AdminSettings
@@ -58,6 +59,12 @@ class Vitals(Service):
                     "eventsvc_reactor_late_seconds",
                     "Seconds by which a timer of one second was late, in sum: something held up the reactor.",
                     lambda: self.late,
+                ),
+                Figure(
+                    "counter",
+                    "eventsvc_log_lines_dropped",
+                    "Lines of the log that were dropped, because the output did not take them.",
+                    lambda: standard_output().dropped,
                 ),
             ]
         )

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 
-from eventsvc.logs import JsonLog
+from eventsvc.logs import FAREWELL, JsonLog
 from eventsvc.tap.accepting import BACKLOG, PausingPort
 from eventsvc.tap.nested_poll import listening_reactor
 
@@ -94,7 +94,7 @@ class Process(MultiService):
         timer.start()
 
     def _end_now(self) -> None:
-        sys.stdout.flush()
+        self.log.output.finish(FAREWELL)
         os._exit(self.exit_code)
 
     def stopService(self) -> Deferred[None]:

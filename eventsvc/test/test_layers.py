@@ -20,11 +20,13 @@ LAYERS = {
     # pure values and decisions
     **dict.fromkeys(("", "event", "settings", "delivery", "page", "traffic", "history", "histogram"), 0),
     # contracts
-    **dict.fromkeys(("interfaces", "background", "prompt"), 1),
+    **dict.fromkeys(("interfaces", "background", "prompt", "handler_call"), 1),
     # edges, of one foreign library each
-    **dict.fromkeys(("redis", "web", "client", "logs", "metrics", "embedded", "testing"), 2),
+    **dict.fromkeys(("redis", "web", "client", "log_output", "logs", "metrics", "embedded", "testing"), 2),
     # behaviour over time
-    **dict.fromkeys(("backlog", "counts", "appender", "in_hand", "acknowledgements", "recovery", "chore"), 3),
+    **dict.fromkeys(
+        ("backlog", "counts", "appender", "setting_aside", "in_hand", "acknowledgements", "recovery", "chore"), 3
+    ),
     **dict.fromkeys(("consumer", "retention", "lag", "simulator"), 3),
     # composition
     **dict.fromkeys(("tap", "dead_letters", "letter_text", "cli", "docs"), 4),
@@ -41,6 +43,8 @@ WITHIN = {
     ("acknowledgements", "in_hand"),
     ("recovery", "in_hand"),
     ("recovery", "acknowledgements"),
+    ("logs", "log_output"),
+    ("in_hand", "setting_aside"),
     ("consumer", "in_hand"),
     ("consumer", "acknowledgements"),
     ("consumer", "recovery"),

@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from typing import Any
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
 from eventsvc.event import Notification
+from eventsvc.log_output import LONGEST, LogOutput
 from eventsvc.logs import JsonLog, LogHandler, json_log
 
 
@@ -39,15 +40,19 @@ class HalfPair(Exception):
 class Lines:
     """A log, a logger that writes to it, and what it wrote."""
 
-    stream: io.StringIO = attrs.field(factory=io.StringIO)
+    stream: io.BytesIO = attrs.field(factory=io.BytesIO)
     least: Any = LogLevel.debug
-    flushed: int = 0
+    output: LogOutput = attrs.field(init=False)
     log: JsonLog = attrs.field(init=False)
     logger: Logger = attrs.field(init=False)
 
+    @output.default
+    def _make_output(self) -> LogOutput:
+        return LogOutput(self.stream.write)
+
     @log.default
     def _make_log(self) -> JsonLog:
-        return JsonLog(self.stream, self.least)
+        return JsonLog(self.output, self.least)
 
     @logger.default
     def _make_logger(self) -> Logger:
@@ -55,8 +60,8 @@ class Lines:
 
     def read(self) -> list[dict[str, Any]]:
         """Each line, which must be an object; the text must be UTF-8 and end a line."""
-        text = self.stream.getvalue()
-        text.encode()
+        assert self.output.finish(30.0)
+        text = self.stream.getvalue().decode()
         *lines, rest = text.split("\n")
         assert rest == ""
         found = [json.loads(line) for line in lines]
@@ -176,23 +181,25 @@ def test_what_is_below_the_level_is_not_told(name: str, told: str) -> None:
     assert [line["level"] for line in lines.read()] == told.split()
 
 
-def test_the_log_is_utf_8_whatever_the_locale_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A locale that cannot write a description does not make its event fail."""
-    output = io.BytesIO()
-    monkeypatch.setattr(sys, "__stdout__", io.TextIOWrapper(output, encoding="ascii"))
-    handler = LogHandler(json_log("INFO"), lambda: 0)
-    handler(Notification(1, "Tür \u2028 🚪", "now"))
-    handler.flush()
-    assert json.loads(output.getvalue())["description"] == "Tür \u2028 🚪"
+def test_a_line_that_is_too_long_is_cut_and_still_an_object() -> None:
+    """An error text of megabytes is no reason to drop the line, nor to keep it whole."""
+    lines = Lines()
+    lines.logger.error("set aside: {error}", error="x" * 5_000_000, details={"alarm": "dead_letter"})
+    line = lines.one()
+    assert len(json.dumps(line)) < LONGEST
+    assert (line["level"], line["alarm"]) == ("error", "dead_letter")
+    assert line["message"].startswith("set aside: xxx")
+    assert line["message"].endswith(" [cut, 5000011 bytes in all]")
 
 
 def test_each_event_is_one_line() -> None:
     """The default handler tells all there is to know of an event, whatever it says."""
     lines = Lines()
-    handler = LogHandler(lines.log, lambda: 1_740_521_185_478_310_425)
-    handler(Notification(2**63 - 1, 'a\n"b"\x00\u2028', "2025-02-25T22:06:25.478310425Z", "1740521185478-0"))
-    assert lines.stream.getvalue() == ""  # the lines of a run go out together
-    handler.flush()
+    calls: list[Any] = []
+    handler = LogHandler(lines.output, lambda: 1_740_521_185_478_310_425, lambda *call: calls.append(call))
+    handler(Notification(2**63 - 1, 'a\n"b"\x00\u2028 Tür 🚪', "2025-02-25T22:06:25.478310425Z", "1740521185478-0"))
+    assert lines.read() == []  # the lines of a run go out together
+    written = handler.flush()
     assert lines.one() == {
         "time": "2025-02-25T22:06:25.478310425Z",
         "level": "info",
@@ -200,21 +207,21 @@ def test_each_event_is_one_line() -> None:
         "message": "event",
         "id": 2**63 - 1,
         "stream_id": "1740521185478-0",
-        "description": 'a\n"b"\x00\u2028',
+        "description": 'a\n"b"\x00\u2028 Tür 🚪',
         "timestamp": "2025-02-25T22:06:25.478310425Z",
     }
+    assert not written.called  # until the thread has told the reactor
+    [(callback, result)] = calls
+    callback(result)
+    assert written.called
 
 
-def test_lines_are_flushed() -> None:
-    """A line is out when the call returns, so that no event is acknowledged unlogged."""
-    wrote: list[str] = []
-
-    class Pipe:
-        def write(self, text: str) -> None:
-            wrote.append(text)
-
-        def flush(self) -> None:
-            wrote.append("flush")
-
-    JsonLog(Pipe()).write([b"{}", b"\xff"])
-    assert wrote == ["{}\n\ufffd\n", "flush"]
+def test_a_handler_that_is_given_up_is_no_error_when_its_lines_are_written() -> None:
+    lines = Lines()
+    calls: list[Any] = []
+    written = LogHandler(lines.output, lambda: 0, lambda *call: calls.append(call)).flush()
+    written.addErrback(lambda failure: failure.trap(CancelledError))
+    written.cancel()
+    assert lines.output.finish(30.0)
+    [(callback, result)] = calls
+    callback(result)

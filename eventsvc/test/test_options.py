@@ -78,6 +78,34 @@ def test_bad_usage_is_told_in_one_line(fails: Fails, arguments: tuple[str, ...],
     assert fails("eventsvc", *arguments) == f"eventsvc: {words}\n"
 
 
+@pytest.mark.parametrize("role", ["consumer", "dev"])
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("generator", "' is a generator: nothing would run it"),
+        ("async_generator", "' is an async generator: nothing would run it"),
+        ("no_argument", "' cannot be called with 1 arguments: too many positional arguments"),
+        ("Class", "' is a class: expected a function or an instance"),
+        ("flushes_nothing", ".flush' is a generator: nothing would run it"),
+    ],
+)
+def test_a_handler_that_can_never_work_is_told_at_the_start(fails: Fails, role: str, name: str, fault: str) -> None:
+    """Rather than acknowledge events that nothing has handled."""
+    said = fails("eventsvc", role, f"--handler=eventsvc.test.wrong_handlers.{name}")
+    assert said.startswith(f"eventsvc: --handler: 'eventsvc.test.wrong_handlers.{name}{fault}")
+    assert said.endswith(": expected log, or the dotted name of a callable\n")
+
+
+def test_a_module_that_exits_when_it_is_imported_is_told(
+    fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its exit status would say that all is well."""
+    (tmp_path / "module_that_exits.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = fails("eventsvc", "consumer", "--handler=module_that_exits.handle")
+    assert said.startswith("eventsvc: --handler: 'module_that_exits.handle' cannot be imported: 0: expected log")
+
+
 def test_each_wrong_setting_is_told(fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
     """All settings that are wrong are told at once, a line for each, wherever they come from."""
     monkeypatch.setenv("REDIS_HOST", "two words")

@@ -1,0 +1,99 @@
+"""
+Writes lines to an output that may block or fail, without ever holding up the
+service.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Final
+
+import attrs
+
+#: Lines that may wait, bytes of the longest, and so of the memory they take.
+MOST_LINES: Final = 1_000
+LONGEST: Final = 16_384
+
+#: Bytes after which the next write begins.
+_CHUNK: Final = 65_536
+
+#: Seconds between attempts to write, first and longest.
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 1.0
+
+_Item = tuple[bytes, Callable[[], object] | None]
+
+
+@attrs.define(eq=False)
+class LogOutput:
+    """
+    Lines wait in a queue for a thread to write them.
+
+    A pipe that nobody reads, a disk that is full: the thread waits or tries
+    again until it has written what it has.  Meanwhile the service goes on: its
+    own lines are dropped once too many wait.
+
+    The queue may be used from signal handlers, finalizers and any thread.
+
+    @ivar write_some: writes what it can and returns how many bytes; it may
+        block or raise C{OSError}.
+    @ivar dropped: lines that were dropped.
+    """
+
+    write_some: Callable[[memoryview], int]
+    dropped: int = attrs.field(default=0, init=False)
+    _waiting: SimpleQueue[_Item] = attrs.field(factory=SimpleQueue, init=False)
+    _thread: Thread | None = attrs.field(default=None, init=False)
+
+    def put(self, line: bytes) -> None:
+        """Have a line written, or drop it if too many wait."""
+        if self._waiting.qsize() >= MOST_LINES:
+            self.dropped += 1
+        else:
+            self._put(line, None)
+
+    def write(self, lines: bytes, written: Callable[[], object]) -> None:
+        """Have lines written, however long it takes; then call C{written} in the thread."""
+        self._put(lines, written)
+
+    def finish(self, seconds: float) -> bool:
+        """Wait until everything is written, but no longer; say whether it is."""
+        if self._thread is None:
+            return True
+        written = Event()
+        self._put(b"", written.set)
+        return written.wait(seconds)
+
+    def _put(self, data: bytes, written: Callable[[], object] | None) -> None:
+        self._waiting.put((data, written))
+        if self._thread is None or not self._thread.is_alive():  # a fork leaves threads behind
+            self._thread = Thread(target=self._run, name="log", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            items = [self._waiting.get()]
+            size = len(items[0][0])
+            try:
+                while size < _CHUNK:
+                    items.append(self._waiting.get_nowait())
+                    size += len(items[-1][0])
+            except Empty:
+                pass
+            self._write_all(b"".join([data for data, _ in items]))
+            for _, written in items:
+                if written is not None:
+                    written()
+
+    def _write_all(self, data: bytes) -> None:
+        rest, pause = memoryview(data), _FIRST_PAUSE
+        while rest:
+            try:
+                rest = rest[self.write_some(rest) :]
+                pause = _FIRST_PAUSE
+            except (OSError, ValueError):  # the latter: it is closed
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,0 +1,655 @@
+"""
+Tests for L{eventsvc.in_hand} and L{eventsvc.setting_aside}: a consumer on a
+clock, with handlers as they are: asynchronous, slow, and wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock, deferLater
+from twisted.logger import LogLevel, capturedLogs
+
+from eventsvc import setting_aside
+from eventsvc.consumer import Consumer
+from eventsvc.delivery import Entry, shorten
+from eventsvc.event import EVENT_FIELD, Notification
+from eventsvc.interfaces import Refused, Unknown
+from eventsvc.test.consuming import World
+from eventsvc.testing import MemoryEventGroup, MemoryStream
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    clock = Clock()
+    made = World(clock, MemoryStream(clock))
+    yield made
+    for consumer in list(made.consumers):
+        made.stop(consumer)
+    made.run(60.0)
+    assert clock.getDelayedCalls() == []
+
+
+def dead(world: World) -> dict[str, str]:
+    """The dead letters, by id: the reason and the error."""
+    return {letter["id"]: f"{letter['reason']}: {letter['error']}" for letter in world.stream.dead}
+
+
+def eager(consumer: Consumer) -> Consumer:
+    """Have a consumer read all there is at once, as if it had handled many."""
+    consumer._pace.size = 1_000
+    return consumer
+
+
+class Own(BaseException):
+    """An exception of somebody who read too little."""
+
+
+# What is never taken for success
+
+
+def generate(_: object) -> Iterator[int]:
+    yield 1
+
+
+async def generate_async(_: object) -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("handler", [generate, generate_async, lambda _: asyncio.sleep, lambda _: asyncio.Future])
+def test_an_event_that_was_not_handled_is_not_acknowledged(
+    world: World, handler: Callable[[object], Any], concurrency: int
+) -> None:
+    consumer = world.consumer(handler, concurrency=concurrency)
+    world.add("a", "b")
+    world.run(0.05)
+    assert 1 in world.pending
+    world.run(20.0)
+    assert consumer.in_hand.counts.handled == 0
+    assert dead(world).keys() == {"1-0", "2-0"}
+    assert all(words.startswith("failed: the handler returned ") for words in dead(world).values())
+
+
+def test_an_event_is_acknowledged_after_a_flush_that_has_to_be_awaited(world: World) -> None:
+    flushes: list[Deferred[None]] = []
+
+    async def flush() -> None:
+        flushes.append(Deferred())
+        await flushes[-1]
+
+    consumer = eager(world.consumer(flush=flush))
+    world.add("a", "b")
+    world.run(0.5)
+    world.add("c")
+    world.run(1.0)
+    assert world.seen == ["a", "b"]  # the next may not begin before these are flushed
+    assert world.pending == [1, 2, 3]
+    flushes[0].callback(None)
+    world.run(1.0)
+    assert world.seen == ["a", "b", "c"]
+    assert world.pending == [3]
+    flushes[1].callback(None)
+    world.run(1.0)
+    assert world.pending == []
+    assert consumer.in_hand.counts.handled == 3
+
+
+@pytest.mark.parametrize("flush", [lambda: generate(1), lambda: asyncio.sleep])
+def test_a_flush_that_nothing_runs_is_a_failure(world: World, flush: Callable[[], Any]) -> None:
+    consumer = world.consumer(flush=flush, max_deliveries=2)
+    world.add("a")
+    world.run(5.0)
+    assert consumer.in_hand.counts.handled == 0
+    assert dead(world).keys() == {"1-0"}
+
+
+def test_an_event_whose_flush_was_that_of_another_is_delivered_again_if_it_failed(world: World) -> None:
+    """Three handlers keep what they have; the flush of the first takes it all, and fails."""
+    ends: dict[str, Deferred[None]] = {}
+    kept: list[str] = []
+    written: list[str] = []
+    flushes: list[Deferred[None]] = []
+
+    async def handler(notification: Notification) -> None:
+        kept.append(notification.description)
+        ends[notification.description] = Deferred()
+        await ends[notification.description]
+
+    async def flush() -> None:
+        taken = kept[:]
+        kept.clear()
+        if len(flushes) < 1:
+            flushes.append(Deferred())
+            await flushes[-1]
+        written.extend(taken)
+
+    world.consumer(handler, flush=flush, concurrency=3)
+    world.add("a", "b", "c")
+    world.run(1.0)
+    assert kept == ["a", "b", "c"]
+    ends["a"].callback(None)
+    ends["b"].callback(None)  # its own flush has nothing to do, and must wait for the first
+    world.run(1.0)
+    assert world.pending == [1, 2, 3]
+    flushes[0].errback(OSError("disk full"))
+    for _ in range(5):
+        world.run(1.0)
+        for end in ends.values():
+            if not end.called:
+                end.callback(None)
+    assert sorted(written) == ["a", "b", "c"]
+    world.run(1.0)
+    assert world.pending == []
+
+
+# What handlers raise
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+async def _raise_later(error: BaseException) -> Any:
+    await succeed(None)
+    raise error
+
+
+def raiser(world: World, how: str, error: BaseException) -> Callable[[Notification], Any]:
+    """A handler that fails on the event C{bad}, in some way."""
+
+    async def later(notification: Notification) -> None:
+        await deferLater(world.clock, 0.1)
+        if notification.description == "bad":
+            raise error
+        world.see(notification)
+
+    def now(notification: Notification) -> None:
+        if notification.description == "bad":
+            raise error
+        world.see(notification)
+
+    def failed(notification: Notification) -> Any:
+        return fail(error) if notification.description == "bad" else world.see(notification)
+
+    return {"now": now, "later": later, "failed": failed}[how]
+
+
+HOW = ["now", "later", "failed"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), CancelledError(), GeneratorExit(), Own(), KeyError("x")])
+def test_whatever_a_handler_raises_is_one_failed_delivery(
+    world: World, how: str, error: BaseException, concurrency: int
+) -> None:
+    """The loop goes on, no slot is lost, and no event is stranded."""
+    consumer = world.consumer(raiser(world, how, error), concurrency=concurrency, max_deliveries=3)
+    world.add("bad", *"abc", "bad", *"def", "bad", *"ghi", "bad", *"jkl")
+    world.run(60.0)
+    assert sorted(world.seen) == list("abcdefghijkl")
+    assert world.pending == []
+    assert dead(world).keys() == {"1-0", "5-0", "9-0", "13-0"}
+    assert all(type(error).__name__ in words for words in dead(world).values())
+    assert consumer.in_hand.counts.failed == 12
+    assert consumer.in_hand.entries == {}
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("error", [SystemExit(0), SystemExit("x"), KeyboardInterrupt()])
+def test_a_handler_that_asks_for_the_end_is_given_it_and_its_event_handed_over(
+    world: World, how: str, error: BaseException, concurrency: int
+) -> None:
+    said: list[str] = []
+    consumer = world.consumer(raiser(world, how, error), concurrency=concurrency, exit=said.append, name="first")
+    world.add("a")
+    world.run(1.0)
+    world.add("bad", "b", "c", "d", "e", "f")
+    world.run(10.0)
+    assert len(said) == 1
+    assert type(error).__name__ in said[0]
+    assert 2 in world.pending
+    begun = len(world.seen)
+    assert begun < 7  # nothing is begun after
+    world.stop(consumer)
+    world.consumer(name="second")
+    world.run(90.0)
+    assert sorted(world.seen) == ["a", "b", "bad", "c", "d", "e", "f"]
+    assert world.pending == []
+
+
+def test_a_flush_that_asks_for_the_end_is_given_it(world: World) -> None:
+    said: list[str] = []
+    consumer = world.consumer(flush=lambda: _raise(SystemExit(3)), exit=said.append, name="first")
+    world.add("a", "b", "c")
+    world.run(5.0)
+    assert said == ["the handler raised SystemExit: 3"]
+    assert world.pending == [1]
+    world.stop(consumer)
+    assert dead(world) == {}
+
+
+# Setting aside
+
+
+class Memory:
+    """Whether the server has memory for dead letters."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error: Exception | None = Refused("OOM command not allowed")
+        self.refused: list[tuple[float, str]] = []
+        set_aside = MemoryEventGroup.set_aside
+
+        def guarded(group: MemoryEventGroup, id: str, *rest: Any) -> Deferred[bool]:
+            if self.error is None:
+                return set_aside(group, id, *rest)
+            self.refused.append((group.stream.clock.seconds(), id))
+            return fail(self.error)
+
+        monkeypatch.setattr(MemoryEventGroup, "set_aside", guarded)
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    return Memory(monkeypatch)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("error", [Refused("OOM"), Unknown("no reply"), ValueError("unexpected")])
+def test_an_entry_that_cannot_be_set_aside_holds_up_nothing(
+    world: World, memory: Memory, concurrency: int, error: Exception
+) -> None:
+    """It stays ours, is tried again with growing pauses, told once, counted, and set aside at last."""
+    memory.error = error
+    consumer = world.consumer(
+        raiser(world, "now", KeyError("x")), concurrency=concurrency, max_deliveries=2, name="first"
+    )
+    world.add("a", "bad", "b")
+    world.stream.add({EVENT_FIELD: b"{"})
+    world.add("c", "d")
+    with capturedLogs() as logs:
+        world.run(5.0)
+        assert world.seen == list("abcd")
+        assert world.pending == [2, 4]
+        world.consumer(name="second")
+        world.run(300.0)
+    assert world.pending == [2, 4]
+    assert {pending.consumer for pending in world.stream.groups["group"].pending.values()} == {"first"}
+    assert len(consumer.in_hand.aside) == 2
+    assert consumer.in_hand.load == 0
+    assert 20 < consumer.in_hand.aside.refused == len(memory.refused) < 60
+    assert {id for _, id in memory.refused[-4:]} == {"2-0", "4-0"}
+    told = [event for event in logs if "cannot be set aside" in event["log_format"]]
+    assert len(told) == 1
+    memory.error = None
+    world.add("e")
+    world.run(16.0)
+    assert sorted(letter["id"] for letter in world.stream.dead) == ["2-0", "4-0"]
+    assert world.pending == []
+    assert consumer.in_hand.counts.dead == 2
+    assert consumer.in_hand.entries == {}
+
+
+def test_an_event_that_waits_to_be_set_aside_is_not_kept(world: World, memory: Memory) -> None:
+    """Its id and a short text are enough: a thousand of them may wait."""
+    consumer = world.consumer(lambda _: _raise(ValueError("x" * 10_000)), max_deliveries=1)
+    world.add("a" * 100_000)
+    world.run(5.0)
+    assert [entry.fields for entry in consumer.in_hand.entries.values()] == [None]
+    [letter] = consumer.in_hand.aside._waiting
+    assert len(letter.error) == 2_000
+    memory.error = None
+
+
+def test_only_so_many_wait_beside_the_line(world: World, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setting_aside, "MOST", 3)
+    consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
+    world.add(*["bad"] * 5, "a")
+    world.run(60.0)
+    assert world.seen == []
+    assert len(consumer.in_hand.aside) == 3
+    memory.error = None
+    world.run(60.0)
+    assert world.seen == ["a"]
+    assert len(dead(world)) == 5
+
+
+def test_a_stop_hands_over_what_waits_to_be_set_aside(world: World, memory: Memory) -> None:
+    consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1, name="first")
+    world.add("bad", "a")
+    world.run(5.0)
+    world.stop(consumer)
+    refused = len(memory.refused)
+    world.run(60.0)
+    assert len(memory.refused) == refused
+    memory.error = None
+    world.consumer(name="second")
+    world.run(5.0)
+    assert world.seen == ["a", "bad"]
+    assert dead(world) == {}
+
+
+def test_an_entry_that_is_not_ours_is_not_set_aside_nor_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryEventGroup, "set_aside", lambda *_: succeed(False))
+    consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
+    world.add("bad", "a")
+    world.run(5.0)
+    assert world.seen == ["a"]
+    assert consumer.in_hand.counts.dead == 0
+    assert world.pending == [1]
+    assert consumer.in_hand.entries == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("", ""),
+        ("x" * 2_000, "x" * 2_000),
+        ("x" * 2_001, "x" * 1_973 + " [cut, 2001 bytes in all]"),
+        ("é" * 1_001, "é" * 987 + " [cut, 2002 bytes in all]"),
+        ("half \ud800 a pair", "half \\ud800 a pair"),
+        ("\ud800" * 1_000, "\\ud800" * 328 + "\\ud8 [cut, 6000 bytes in all]"),
+    ],
+)
+def test_the_error_of_a_dead_letter_has_a_bounded_length_and_is_utf_8(text: str, short: str) -> None:
+    assert shorten(text).encode() == shorten(text).encode("utf-8", "strict")
+    assert len(shorten(text).encode()) <= 2_000
+    assert shorten(text)[:1_900] == short[:1_900]
+    assert shorten(text).partition(" [cut")[1:] == short.partition(" [cut")[1:]
+
+
+@pytest.mark.parametrize("fields", [{b"x" * 3_000_000: b"1"}, {EVENT_FIELD: b'{"id":' + b"9" * 3_000_000}])
+def test_the_text_of_a_malformed_entry_is_cut_too(world: World, fields: dict[bytes, bytes]) -> None:
+    world.consumer()
+    world.stream.add(fields)
+    world.run(1.0)
+    assert len(world.stream.dead[0]["error"]) <= 2_000
+
+
+# Slices
+
+
+def test_plain_handlers_have_the_reactor_for_a_slice_at_a_time(world: World) -> None:
+    """Between two slices what is done is acknowledged, and whoever waits for the reactor has it."""
+    unacknowledged: list[int] = []
+    turns: list[float] = []
+
+    def handler(notification: Notification) -> None:
+        unacknowledged.append(len([place for place in world.pending if place <= len(world.seen)]))
+        world.see(notification)
+        world.clock.rightNow += 0.01
+
+    def turn() -> None:
+        turns.append(world.clock.seconds())
+        if len(world.seen) < 1_000:
+            world.clock.callLater(0.02, turn)
+
+    world.consumer(handler)
+    world.add(*[f"{number}" for number in range(1_000)])
+    turn()
+    world.run(60.0)
+    assert world.seen == [f"{number}" for number in range(1_000)]
+    assert max(after - before for before, after in pairwise(turns)) < 0.08
+    # The slice itself, and the one before, whose acknowledgement may be on its way.
+    assert max(unacknowledged) <= 15
+
+
+def test_each_event_longer_than_a_slice_is_followed_by_a_turn(world: World) -> None:
+    turns: list[int] = []
+
+    def handler(notification: Notification) -> None:
+        world.see(notification)
+        world.clock.rightNow += 0.06
+
+    def turn() -> None:
+        turns.append(len(world.seen))
+        if len(world.seen) < 8:
+            world.clock.callLater(0.001, turn)
+
+    eager(world.consumer(handler))
+    turn()
+    world.add(*"abcdefgh")
+    world.run(10.0)
+    assert set(turns) == set(range(9))
+
+
+def test_a_stop_ends_a_line_of_plain_handlers_after_the_slice(world: World) -> None:
+    def handler(notification: Notification) -> None:
+        world.see(notification)
+        world.clock.rightNow += 0.06
+        if len(world.seen) == 10:
+            world.clock.callLater(0, world.stop, consumer)
+
+    consumer = eager(world.consumer(handler, name="first"))
+    world.add(*[f"{number}" for number in range(100)])
+    world.run(30.0)
+    assert len(world.seen) == 10
+    assert world.pending == list(range(11, 101))  # all that was handled is acknowledged
+
+
+# Order
+
+
+def test_order_is_kept_after_a_failed_flush(world: World) -> None:
+    """What was flushed together is delivered again one by one, before what came after."""
+    kept: list[str] = []
+    written: list[str] = []
+    fails = iter([False, True, True, False, True, True, False])
+
+    def handler(notification: Notification) -> None:
+        kept.append(notification.description)
+
+    def flush() -> None:
+        taken = kept[:]
+        kept.clear()
+        if next(fails, False):
+            raise OSError("disk full")
+        written.extend(taken)
+
+    world.consumer(handler, flush=flush)
+    world.add(*"123456789")
+    world.run(30.0)
+    assert written == list("123456789")
+    assert world.pending == []
+
+
+def test_order_is_kept_after_an_awaited_flush_failed(world: World) -> None:
+    kept: list[str] = []
+    written: list[str] = []
+    fails = iter([False, True, False, True])
+
+    async def flush() -> None:
+        taken = kept[:]
+        kept.clear()
+        await deferLater(world.clock, 0.3)
+        if next(fails, False):
+            raise OSError("disk full")
+        written.extend(taken)
+
+    world.consumer(lambda event: kept.append(event.description), flush=flush)
+    for group in ("12", "345", "6789"):
+        world.add(*group)
+        world.run(0.4)
+    world.run(30.0)
+    assert written == list("123456789")
+
+
+# What another has taken over
+
+
+def take_over(world: World, *places: int) -> None:
+    """Have another consumer claim these."""
+    for place in places:
+        world.stream.groups["group"].pending[place].consumer = "other"
+
+
+def test_entries_of_another_are_not_begun(world: World) -> None:
+    """It handles them: twice would be once too often."""
+    handling: list[Deferred[None]] = []
+
+    def handler(notification: Notification) -> Deferred[None]:
+        world.see(notification)
+        handling.append(Deferred())
+        return handling[-1]
+
+    consumer = world.consumer(handler, concurrency=1)
+    world.add(*"abcdef")
+    world.run(1.0)
+    consumer.in_hand.take([Entry(f"{n}-0", world.stream.entries[n]) for n in range(2, 7)])
+    consumer.in_hand.drop(["1-0", "3-0", "4-0", "9-0"])
+    while len(world.seen) > len([work for work in handling if work.called]):
+        handling[len(world.seen) - 1].callback(None)
+    assert world.seen[:4] == ["a", "b", "e", "f"]
+    assert consumer.in_hand.entries == {}
+    for work in handling:
+        if not work.called:
+            work.callback(None)
+
+
+def test_a_renewal_that_tells_of_another_owner_drops_its_entries(world: World) -> None:
+    handling: list[Deferred[None]] = []
+
+    def handler(notification: Notification) -> Deferred[None]:
+        world.see(notification)
+        handling.append(Deferred())
+        return handling[-1]
+
+    consumer = world.consumer(handler, claim_idle=30.0)
+    world.add("a")
+    world.run(1.0)
+    world.add("b", "c", "d")
+    consumer.in_hand.take([Entry(f"{n}-0", world.stream.entries[n]) for n in (2, 3, 4)])
+    world.run(0.5)
+    group = world.stream.groups["group"]
+    assert set(group.pending) == {1}
+    world.run(12.0)  # 2, 3 and 4 are pending with nobody here
+    assert set(consumer.in_hand.entries) <= {"1-0"}
+    handling[0].callback(None)
+    world.run(1.0)
+    assert world.seen[0] == "a"
+    for work in handling[1:]:
+        work.callback(None)
+    world.run(1.0)
+    for work in handling:
+        if not work.called:
+            work.callback(None)
+
+
+def test_an_event_that_failed_is_not_begun_again_once_it_is_anothers(world: World) -> None:
+    ends: list[Deferred[None]] = []
+
+    def handler(notification: Notification) -> Deferred[None]:
+        world.see(notification)
+        ends.append(Deferred())
+        return ends[-1]
+
+    consumer = world.consumer(handler, name="first")
+    world.add("a")
+    world.run(1.0)
+    take_over(world, 1)
+    consumer.in_hand.drop(["1-0"])
+    ends[0].errback(KeyError("x"))
+    world.run(5.0)
+    assert world.seen == ["a"]
+    assert consumer.in_hand.entries == {}
+    assert world.pending == [1]
+    consumer.in_hand.take([Entry("1-0", world.stream.entries[1], 2, again=True)])  # it comes back to us
+    world.run(1.0)
+    assert world.seen == ["a", "a"]
+    consumer.in_hand.drop(["1-0"])
+    consumer.in_hand.take([Entry("1-0", world.stream.entries[1], 2, again=True)])  # while the handler is at it
+    ends[1].errback(KeyError("x"))
+    world.run(1.0)
+    assert world.seen == ["a", "a", "a"]
+    ends[2].callback(None)
+
+
+def test_what_a_failed_flush_puts_back_is_not_begun_if_it_is_anothers(world: World) -> None:
+    flushes: list[Deferred[None]] = []
+
+    def flush() -> Deferred[None]:
+        flushes.append(Deferred())
+        return flushes[-1]
+
+    world.add("a", "b")
+    consumer = eager(world.consumer(flush=flush))
+    world.run(1.0)
+    assert world.seen == ["a", "b"]
+    consumer.in_hand.drop(["2-0"])
+    flushes[0].errback(OSError("x"))
+    world.run(1.0)
+    assert world.seen == ["a", "b", "a"]
+    flushes[1].callback(None)
+    world.run(1.0)
+    assert world.seen == ["a", "b", "a"]
+    assert world.pending == [2]
+
+
+# How it ends
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_handlers_that_do_not_end_are_cancelled_after_the_drain_timeout(world: World, concurrency: int) -> None:
+    """Not before, and not twice; what they do then counts for nothing."""
+    cancelled: list[float] = []
+
+    async def handler(notification: Notification) -> None:
+        world.see(notification)
+        try:
+            await deferLater(world.clock, 1_000.0)
+        except CancelledError:
+            cancelled.append(world.clock.seconds())
+            raise
+
+    consumer = world.consumer(handler, concurrency=concurrency, drain_timeout=4.0, name="first")
+    world.add(*"abc")
+    world.run(1.0)
+    begun = len(world.seen)
+    stopped = world.clock.seconds()
+    with capturedLogs() as logs:
+        world.stop(consumer)
+    assert [time - stopped for time in cancelled] == [4.0] * begun == [4.0] * concurrency
+    assert [event for event in logs if event["log_level"] >= LogLevel.error] == []
+    assert world.pending == [1, 2, 3][: len(world.pending)]
+    assert consumer.in_hand.counts.failed == 0
+
+
+def test_a_handler_that_ends_well_although_it_is_cancelled_has_handled_its_event(world: World) -> None:
+    async def handler(notification: Notification) -> None:
+        try:
+            await deferLater(world.clock, 1_000.0)
+        except CancelledError:
+            world.see(notification)
+
+    consumer = world.consumer(handler, drain_timeout=1.0)
+    world.add("a")
+    world.run(1.0)
+    world.stop(consumer)
+    assert world.seen == ["a"]
+    assert world.pending == []
+
+
+def test_a_flush_under_way_is_waited_for_at_the_end(world: World) -> None:
+    consumer = world.consumer(flush=lambda: deferLater(world.clock, 2.0), drain_timeout=5.0)
+    world.add("a")
+    world.run(1.0)
+    world.stop(consumer)
+    assert world.pending == []
+
+
+def test_a_flush_that_does_not_end_is_given_up_after_the_drain_timeout(world: World) -> None:
+    consumer = world.consumer(flush=lambda: Deferred(), drain_timeout=2.0, name="first")
+    world.add("a", "b")
+    world.run(1.0)
+    world.stop(consumer)
+    world.consumer(name="second")
+    world.run(5.0)
+    assert world.seen == ["a", "a", "b"]
+    assert world.pending == []

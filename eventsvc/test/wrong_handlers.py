@@ -1,0 +1,69 @@
+"""
+Handlers as users write them, for tests of real processes: wrong, slow, blocking.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from eventsvc.event import Notification
+
+
+def generator(_: Notification) -> Iterator[int]:
+    """A forgotten C{inlineCallbacks}."""
+    yield 1
+
+
+async def async_generator(_: Notification) -> Any:
+    """An C{async def} that yields."""
+    yield 1
+
+
+def no_argument() -> None:
+    """It cannot take an event."""
+
+
+class Class:
+    """A class where its instance was meant."""
+
+    def __call__(self, _: Notification) -> None: ...
+
+
+class _FlushesNothing:
+    def __call__(self, _: Notification) -> None: ...
+
+    def flush(self) -> Iterator[int]:
+        """A generator."""
+        yield 1
+
+
+flushes_nothing = _FlushesNothing()
+
+
+def exit_plainly(_: Notification) -> None:
+    """What C{sys.exit} does in a library."""
+    sys.exit(0)
+
+
+async def exit_later(_: Notification) -> None:
+    """The same, in a coroutine."""
+    sys.exit(0)
+
+
+def block_in_a_thread(_: Notification) -> Deferred[None]:
+    """A thread that nobody can cancel."""
+    print("blocking")
+    return deferToThread(time.sleep, 45.0)
+
+
+def take_10_ms(notification: Notification) -> None:
+    """A plain handler that takes its time, and tells of each event."""
+    time.sleep(0.01)
+    sys.__stderr__.write(f"{notification.description}\n")  # type: ignore[union-attr]
+    sys.__stderr__.flush()  # type: ignore[union-attr]
