@@ -41,6 +41,8 @@ Too Many Events Wait Already
     Answer Has Header    Retry-After
 
 The Stream Is Full
+    [Documentation]    History gives way to new events, but not what a group has yet to read.
+    Tell Redis    XGROUP    CREATE    ${STREAM}    reads-nothing    0
     ${events} =    Evaluate    '\\n'.join([$BODY] * 2)
     FOR    ${_}    IN RANGE    10
         Post    ${events}    /events

@@ -124,6 +124,8 @@ def test_the_lane_answers_as_the_routes_do() -> None:
     @settings(max_examples=400)
     @example(post(GOOD[0], "Idempotency-Key: one") + post(GOOD[1], "Idempotency-Key: one"), [], True, True)
     @example(post(GOOD[0]) + post(GOOD[1], "Expect: 100-continue") + post(GOOD[2]), [120, 185], False, True)
+    @example(post(GOOD[0])[:-1], [], False, True)
+    @example(post(GOOD[0], "X: " + "x" * MAX_HEAD_BYTES), [], False, True)
     @given(SENT, CUTS, st.booleans(), st.sampled_from([True, True, True, False]))
     def compare(sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> None:
         by_lane = outcome(make_lane_site, sent, cuts, ends, connected)
