@@ -22,8 +22,8 @@ def _acknowledge_before_append() -> None:
     """A request is answered while its events are still on their way to Redis."""
     from eventsvc.appender import Appender
 
-    def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any, Any], None]) -> Any:
-        request = original(self, events, key, lambda request, result: None)
+    def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any, Any], None], since: Any = None) -> Any:
+        request = original(self, events, key, lambda request, result: None, since)
 
         def tell() -> None:
             if not request.settled:

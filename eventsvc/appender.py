@@ -28,6 +28,7 @@ from eventsvc.interfaces import (
     KeyRunning,
     KeysFull,
     Outcome,
+    QueueFull,
     Refused,
     Result,
     StreamFull,
@@ -156,18 +157,30 @@ class Appender:
 
         try:
             request = self.submit(events, key, tell)
-        except (Refused, Unknown, TooLarge, KeyConflict, KeyRunning) as error:
+        except QueueFull:
+            return fail(self.give_up(events, key))
+        except (TooLarge, KeyConflict, KeyRunning) as error:
             return fail(error.with_traceback(None))  # whose frames hold the events
         return answer
 
+    def give_up(self, events: Sequence[Event], key: IdempotencyKey | None) -> Exception:
+        """Refuse events for which there was no room; as L{IAppender.give_up}."""
+        nothing = Submission((0,) * len(events), (), key)
+        error = not_looked_up(nothing, QueueFull(f"{self.backlog.events} events wait for Redis"))
+        self.counts.count(nothing, error)
+        return error
+
     def submit(
-        self, events: Sequence[Event], key: IdempotencyKey | None, answer: Callable[[Request, Result], None]
+        self,
+        events: Sequence[Event],
+        key: IdempotencyKey | None,
+        answer: Callable[[Request, Result], None],
+        since: float | None = None,
     ) -> Request:
         """
         Store events and call C{answer}, later; as L{IAppender.submit}.
 
-        @raise Refused: the line is full.
-        @raise Unknown: so it is, and an earlier request with the key may have been stored.
+        @raise QueueFull: the line is full.  It is not counted: the caller may wait.
         @raise TooLarge: the line could never hold the events.
         @raise KeyConflict: the key is in use with another body.
         @raise KeyRunning: the key is in use with a request still running.
@@ -184,12 +197,7 @@ class Appender:
             ids.append(id)
             entries.append(write_notification(id, event.description, stamp))
         request = Request(tuple(ids), tuple(entries), key, answer=answer)
-        try:
-            self.backlog.put(request)
-        except Refused as refused:
-            error = not_looked_up(request, refused)
-            self.counts.count(request, error)
-            raise error from None
+        self.backlog.put(request, since)
         if key is not None:
             self._keys[key.digest] = key
         self._wake()

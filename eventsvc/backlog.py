@@ -100,6 +100,8 @@ class Backlog:
     #: events and bytes in the line
     events: int = attrs.field(default=0, init=False)
     size: int = attrs.field(default=0, init=False)
+    #: called when there may be room for more
+    on_room: list[Callable[[], object]] = attrs.field(factory=list, init=False)
     _line: deque[Request] = attrs.field(factory=deque, init=False)
     _by_deadline: deque[Request] = attrs.field(factory=deque, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
@@ -113,10 +115,15 @@ class Backlog:
         """Whether more than nine tenths of what it may hold are in it."""
         return self.events > 0.9 * self.limits.queue_events or self.size > 0.9 * self.limits.queue_bytes
 
-    def put(self, request: Request) -> None:
+    def fits(self, events: int, size: int) -> bool:
+        """Whether there is room for so many events of so many bytes."""
+        return self.events + events <= self.limits.queue_events and self.size + size <= self.limits.queue_bytes
+
+    def put(self, request: Request, since: float | None = None) -> None:
         """
         Let a request wait.
 
+        @param since: when its wait began, if that was before.
         @raise QueueFull: the line holds as much as it may.
         @raise TooLarge: it would not fit if the line were empty.
         """
@@ -129,15 +136,30 @@ class Backlog:
                     f"Expected at most {limits.queue_events} events and {limits.queue_bytes} bytes of them in the "
                     f"stream, got {events} and {size}"
                 )
-            raise QueueFull(f"{self.events} events wait for Redis")
-        request.deadline = self.clock.seconds() + limits.wait
+            raise QueueFull(f"{self.events} events wait for Redis", events, size)
+        now = self.clock.seconds()
+        request.deadline = (now if since is None else since) + limits.wait
         request.size = size
         self.events += events
         self.size += size
         self._line.append(request)
-        self._by_deadline.append(request)
+        if since is None:
+            self._by_deadline.append(request)
+        else:
+            self._insert(request)
         if self._timer is None:
-            self._timer = self.clock.callLater(limits.wait, self._expire)
+            self._timer = self.clock.callLater(max(0.0, request.deadline - now), self._expire)
+
+    def _insert(self, request: Request) -> None:
+        """Put a request whose wait began before among the others, by its deadline."""
+        line = self._by_deadline
+        later: list[Request] = []
+        while line and line[-1].deadline > request.deadline:
+            later.append(line.pop())
+        line.append(request)
+        line.extend(reversed(later))
+        if line[0] is request and self._timer is not None and self._timer.active():
+            self._timer.reset(max(0.0, request.deadline - self.clock.seconds()))
 
     def take(self) -> list[Request]:
         """The next batch: as many requests as one call may carry, at least one."""
@@ -158,7 +180,13 @@ class Backlog:
                 batch.append(request)
         self.events -= events
         self.size -= size
+        if events:
+            self._tell_room()
         return batch
+
+    def _tell_room(self) -> None:
+        for call in self.on_room:
+            call()
 
     def when_settled(self) -> Deferred[None]:
         """Fire when nobody waits for an answer: at the latest after their patience."""
@@ -189,11 +217,14 @@ class Backlog:
 
     def _leave_settled(self) -> None:
         """Take those at the head that are settled off the line."""
+        if not (self._line and self._line[0].settled):
+            return
         while self._line and self._line[0].settled:
             request = self._line.popleft()
             self.events -= len(request.entries)
             self.size -= request.size
             self.passed_over(request)
+        self._tell_room()
 
     def _end_wait(self, request: Request) -> None:
         if not request.settled:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from eventsvc.delivery import Entry
 from eventsvc.event import Event
@@ -34,9 +34,17 @@ class Unknown(Exception):
 
 
 class QueueFull(Refused):
-    """The producer holds as many waiting events as it may."""
+    """
+    The producer holds as many waiting events as it may.
+
+    @ivar needs: events and bytes for which there was no room.
+    """
 
     reason = "queue_full"
+
+    def __init__(self, text: str, events: int = 1, size: int = 1) -> None:
+        super().__init__(text)
+        self.needs = events, size
 
 
 class StreamFull(Refused):
@@ -322,16 +330,26 @@ class Waiting(Protocol):
 class IAppender(Interface):
     """Takes events in and sees them stored."""
 
+    backlog = Attribute("The L{eventsvc.backlog.Backlog} of what waits to be stored.")
+
+    def give_up(events: Sequence[Event], key: IdempotencyKey | None) -> Exception:
+        """Count events for which there was no room in time, and say what their client is told."""
+
     def submit(
-        events: Sequence[Event], key: IdempotencyKey | None, answer: Callable[[Waiting, Result], None]
+        events: Sequence[Event],
+        key: IdempotencyKey | None,
+        answer: Callable[[Waiting, Result], None],
+        since: float | None = None,
     ) -> Waiting:
         """
         Store all of the events or none, and call C{answer}, later, with what
         is returned here and the result: their ids, or an error as that of
         L{append}.
 
-        Raises L{Refused}, L{Unknown}, L{TooLarge}, L{KeyConflict} or L{KeyRunning}
-        if that is known at once.
+        Raises L{TooLarge}, L{KeyConflict} or L{KeyRunning} if that is known at
+        once, and L{QueueFull} if there is no room now: submit them again when
+        the backlog has told of room, with C{since}, the time of the first
+        attempt; or L{give_up}.
         """
 
     def append(events: Sequence[Event], key: IdempotencyKey | None) -> Deferred[Sequence[int]]:

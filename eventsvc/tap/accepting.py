@@ -8,7 +8,8 @@ import resource
 from errno import ECONNABORTED, EPERM
 from typing import Any, Final
 
-from twisted.internet.tcp import Port
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 
 #: Connections that the kernel holds until they are accepted; it may hold fewer
@@ -24,6 +25,25 @@ _QUIET: Final = 60.0
 _ENOUGH: Final = 65_536
 
 
+class ReadingServer(Server):
+    """
+    A connection that is read as much at a time as its protocol wants.
+
+    @ivar read_size: bytes.
+    """
+
+    read_size = 4_096
+
+    def doRead(self) -> Any:
+        try:
+            data = self.socket.recv(self.read_size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        return self._dataReceived(data)
+
+
 class PausingPort(Port):
     """
     A TCP port that stops accepting for a moment when a connection cannot be accepted.
@@ -31,6 +51,7 @@ class PausingPort(Port):
     Twisted's own tries again at once, for ever, and logs each time.
     """
 
+    transport = ReadingServer
     _told = -_QUIET
     _accept_log = Logger()
     factory: Any

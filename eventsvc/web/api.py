@@ -18,9 +18,11 @@ from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed
 
 from eventsvc.event import Event, decode_event, decode_events
-from eventsvc.interfaces import IAppender, IdempotencyKey
+from eventsvc.interfaces import IAppender, IdempotencyKey, QueueFull, Result, Waiting
 from eventsvc.web.answers import Answer, InvalidKey, all_stored, render, stored
+from eventsvc.web.arrivals import Arrivals, bounded_by_queue
 from eventsvc.web.health import Health, serve_health
+from eventsvc.web.turns import Turns
 
 _OPENAPI: Final = files("eventsvc.web").joinpath("openapi.json").read_bytes()
 
@@ -40,6 +42,16 @@ class Api:
     app = Klein()
     appender: IAppender
     health: Health
+    turns: Turns = attrs.field(init=False)
+    arrivals: Arrivals = attrs.field(init=False)
+
+    @turns.default
+    def _make_turns(self) -> Turns:
+        return Turns(self.appender)
+
+    @arrivals.default
+    def _make_arrivals(self) -> Arrivals:
+        return bounded_by_queue(self.appender)
 
     @app.route("/event", methods=["POST"])
     async def post_event(self, request: Request) -> bytes:
@@ -51,9 +63,39 @@ class Api:
         ids = await self._append(request, parse_events)
         return render(request, all_stored(ids))
 
-    def _append(self, request: Request, parse: Callable[[bytes, Sequence[bytes]], Parsed]) -> Deferred[Sequence[int]]:
-        """Hand events over; neither they nor the body are kept here while they wait."""
-        return self.appender.append(*parse(read_body(request), key_headers(request)))
+    async def _append(self, request: Any, parse: Callable[[bytes, Sequence[bytes]], Parsed]) -> Sequence[int]:
+        """Store the events of a request, once there is room for them in the queue."""
+        body, keys = read_body(request), key_headers(request)
+        full: QueueFull | None = None
+        is_over = False
+        while True:
+            if full is not None or not self.turns.is_open:
+                is_over = await request.wait_for_turn(self.turns, len(body), full)
+            if is_over:
+                raise self.appender.give_up(*parse(body, keys))
+            try:
+                stored = self._submit(*parse(body, keys), request.waiting_since)
+            except QueueFull as error:
+                full = error.with_traceback(None)  # whose frames hold the events
+            else:
+                break
+        del body  # it is not kept while its events wait
+        request.leave_arrivals()
+        return await stored
+
+    def _submit(
+        self, events: Sequence[Event], key: IdempotencyKey | None, since: float | None
+    ) -> Deferred[Sequence[int]]:
+        answer: Deferred[Sequence[int]] = Deferred(lambda _: waiting.abandon())
+
+        def tell(_: Waiting, result: Result) -> None:
+            if isinstance(result, Exception):
+                answer.errback(result)
+            else:
+                answer.callback(result)
+
+        waiting = self.appender.submit(events, key, tell, since)
+        return answer
 
     @app.route("/openapi.json", methods=["GET"])
     def get_openapi(self, request: Request) -> bytes:

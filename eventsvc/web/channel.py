@@ -16,6 +16,7 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from eventsvc.web.answers import Answer, to_bytes
+from eventsvc.web.arrivals import READ, READ_LARGE, Reservation
 from eventsvc.web.limits import (
     HEAD_TOO_LARGE,
     LINGER,
@@ -27,6 +28,7 @@ from eventsvc.web.limits import (
     check_begun,
     check_head,
     check_length,
+    no_room,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Channel(HTTPChannel):
     """
 
     totalHeadersSize = MAX_LENGTH = MAX_HEAD_BYTES
+    _optimisticEagerReadSize = READ
     maxHeaders = MAX_HEADERS
 
     transport: Any
@@ -59,6 +62,8 @@ class Channel(HTTPChannel):
     _spent = 0.0
     deadline = inf
     _read_lost = False
+    #: for a request that is too large to come unasked
+    _reservation: Reservation | None = None
     #: what the timer runs for: a request, or the pause before one
     _timed: bool | None = None
     _timer: IDelayedCall | None = None
@@ -83,6 +88,7 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.leaving = True
+        self.release()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         super().connectionLost(reason)
@@ -156,6 +162,7 @@ class Channel(HTTPChannel):
         if self.leaving:
             return
         self.leaving = True
+        self.release()
         self.persistent = False
         self.clearLineBuffer()
         self.transport.write(to_bytes(answer, datetimeToString(), last=True))
@@ -181,6 +188,7 @@ class Channel(HTTPChannel):
             self._start_timer(LINGER, self.transport.abortConnection)
 
     def requestDone(self, request: Request) -> None:
+        self.release()
         self._timed = None  # whatever comes next has its own time
         super().requestDone(request)
         self.look()
@@ -199,7 +207,36 @@ class Channel(HTTPChannel):
     def resumeProducing(self) -> None:
         self.paused = False
         super().resumeProducing()
+        self._wait_for_grant()
         self.dataReceived(b"")
+
+    # Large requests
+
+    def reserve(self, size: int) -> None:
+        """Have so many bytes of a body come, now or when there is room for them."""
+        if self._reservation is None and not self.leaving:
+            self._reservation = self.site.arrivals.reserve(size, self._on_grant)
+            if self._reservation.granted:
+                self.transport.read_size = READ_LARGE
+            self._wait_for_grant()
+
+    def release(self) -> None:
+        """The body is elsewhere, or nowhere."""
+        if self._reservation is not None:
+            reservation, self._reservation = self._reservation, None
+            self.transport.read_size = READ
+            if not (reservation.granted or self.paused):
+                self._networkProducer.resumeProducing()
+            reservation.release()
+
+    def _wait_for_grant(self) -> None:
+        if self._reservation is not None and not self._reservation.granted:
+            self._networkProducer.pauseProducing()
+
+    def _on_grant(self) -> None:
+        self.transport.read_size = READ_LARGE
+        if not self.paused:
+            self._networkProducer.resumeProducing()
 
     # Time
 
@@ -226,6 +263,8 @@ class Channel(HTTPChannel):
         """The time of a request is over."""
         if self._handlingRequest:
             self.requests[0].expire()
+        elif self._reservation is not None and not self._reservation.granted:
+            self.refuse(no_room(self.requests[-1].requestHeaders.hasHeader(b"Idempotency-Key")))
         else:
             self.refuse(TOO_SLOW)
 

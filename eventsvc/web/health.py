@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 
 from eventsvc.web.answers import Answer, answer_for, json_answer, problem, render
+from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.site import BoundedSite, make_site
 
 #: Seconds a request may take.
@@ -85,6 +86,7 @@ class AdminApi:
 
     app = Klein()
     health: Health
+    arrivals: Arrivals = attrs.field(factory=Arrivals)
 
 
 serve_health(AdminApi.app)

@@ -15,21 +15,23 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eventsvc.interfaces import Result, Waiting
+from eventsvc.interfaces import QueueFull, Result, Waiting
 from eventsvc.prompt import prompt_write
 from eventsvc.web.answers import Answer
 from eventsvc.web.api import parse_event
+from eventsvc.web.arrivals import READ, READ_LARGE, Reservation
 from eventsvc.web.channel import Channel
 from eventsvc.web.heads import END, could_begin
-from eventsvc.web.limits import MAX_HEAD_BYTES, TOO_SLOW
+from eventsvc.web.limits import MAX_HEAD_BYTES, TOO_SLOW, no_room
 from eventsvc.web.owed import Known, response
 from eventsvc.web.site import TIME_IS_UP
+from eventsvc.web.turns import SMALL, Turn
 
 if TYPE_CHECKING:
     from eventsvc.web.lane_site import LaneSite
 
 #: Bytes that are kept while answers are owed, before the client must wait.
-READ_AHEAD: Final = 16_384
+READ_AHEAD: Final = READ
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -52,6 +54,12 @@ class Lane(Protocol):
     bounded by what one read gives.  A request with a key waits for those
     before it: one of them may have the same key.
 
+    # Note [Turn of a lane]
+
+    A request for which the queue has no room stays in the buffer, and those
+    after it too.  When its turn comes, all that were in the buffer then are
+    submitted, as many as there is room for.
+
     @ivar channel: whose the connection is by now.
     @ivar deadline: when L{expire} is to be called.
     """
@@ -65,6 +73,13 @@ class Lane(Protocol):
     _paused = False
     #: the socket waits, for answers or for such a client
     _held = False
+    #: for a request that is too large to come unasked
+    _reservation: Reservation | None = None
+    _has_key = False
+    #: the first request in the buffer waits for room in the queue, or is called
+    _turn: Turn | None = None
+    _called: Turn | None = None
+    _is_over = False
     _read_lost = False
     _leaving = False
     _last_sent = False
@@ -92,6 +107,7 @@ class Lane(Protocol):
         for waiting in self._waiting():
             waiting.abandon()
         self._owed.clear()
+        self._give_up_places()
         self.site.forget(self)
 
     # What comes in
@@ -104,12 +120,16 @@ class Lane(Protocol):
             self._read(data)
         else:
             self._buffer += data
-            if self._owed or self._paused:
-                if len(self._buffer) > READ_AHEAD and not self._held:
-                    self._held = True
-                    self.transport.pauseProducing()
+            if self._owed or self._paused or self._turn is not None:
+                if len(self._buffer) > READ_AHEAD:
+                    self._hold()
             elif len(self._buffer) >= self._wanted:
                 self._read(self._take_buffer())
+
+    def _hold(self) -> None:
+        if not self._held:
+            self._held = True
+            self.transport.pauseProducing()
 
     def _take_buffer(self) -> bytes:
         data, self._buffer = bytes(self._buffer), bytearray()
@@ -117,7 +137,10 @@ class Lane(Protocol):
 
     def _read(self, data: bytes) -> None:
         """Submit the requests in C{data}, and keep what is none yet."""
+        reservation = self._reservation
         used = self._submit_requests(data)
+        if reservation is not None and used:
+            self._release(reservation)
         if used < len(data):
             self._buffer = bytearray(data[used:])
             if used:
@@ -128,7 +151,7 @@ class Lane(Protocol):
 
     def _submit_requests(self, data: bytes) -> int:
         """Submit as many as there are, and say how many bytes they had."""
-        heads = self.site.heads
+        heads, turns = self.site.heads, self.site.turns
         begin, size = 0, len(data)
         while begin < size:
             body = data.find(END, begin)
@@ -145,20 +168,92 @@ class Lane(Protocol):
             end = body + head.length
             if end > size:
                 self._wanted = end - begin
+                if self._wanted > SMALL:
+                    self._reserve(head.length, bool(head.keys))
                 break
             if head.keys and self._owed:
                 self._write_known()
                 if self._owed or self._last_sent:
                     break
-            self._submit(data[body:end], head.keys)
+            if turns.is_open and self._called is None:
+                try:
+                    self._owed.append(self.site.appender.submit(*parse_event(data[body:end], head.keys), self.tell))
+                except QueueFull as full:
+                    self._turn = turns.join(size - begin, self._on_turn, full)
+                    break
+                except Exception as error:
+                    self._owed.append(Known(error))
+            elif not self._submit_in_turn(data[body:end], head.keys, begin, size):
+                break
             begin = end
         return begin
 
-    def _submit(self, body: bytes, keys: Sequence[bytes]) -> None:
+    def _submit_in_turn(self, body: bytes, keys: Sequence[bytes], begin: int, end: int) -> bool:
+        """
+        Submit a request while others wait; say if that ended its wait.
+
+        @param begin: where it begins in the buffer; C{end}: where that ends.
+        """
+        turn = self._called
+        if turn is None or begin >= turn.size:
+            self._turn = self.site.turns.join(end - begin, self._on_turn)
+            return False
+        appender = self.site.appender
         try:
-            self._owed.append(self.site.appender.submit(*parse_event(body, keys), self.tell))
+            events, key = parse_event(body, keys)
+            if self._is_over:
+                self._owed.append(Known(appender.give_up(events, key)))
+            else:
+                self._owed.append(appender.submit(events, key, self.tell, turn.since))
+        except QueueFull as full:
+            turn.size -= begin
+            self._turn = turn
+            self.site.turns.again(turn, full)
+            return False
         except Exception as error:
             self._owed.append(Known(error))
+        return True
+
+    def _on_turn(self, is_over: bool) -> None:
+        """Submit what waits in the buffer, or answer it if its time is over."""
+        turn, self._turn = self._turn, None
+        if self._paused:
+            return  # it joins again once its client reads
+        self._called, self._is_over = turn, is_over
+        try:
+            self._read(self._take_buffer())
+        finally:
+            self._called, self._is_over = None, False
+        if self.channel is None and not self._owed and self._turn is None:
+            self._read_on()
+
+    def _reserve(self, size: int, has_key: bool) -> None:
+        """Have a large request come, now or when there is room for it."""
+        if self._reservation is None:
+            self._has_key = has_key
+            self._reservation = self.site.arrivals.reserve(size, self._on_grant)
+            if self._reservation.granted:
+                self.transport.read_size = READ_LARGE
+            else:
+                self._hold()
+
+    def _on_grant(self) -> None:
+        self.transport.read_size = READ_LARGE
+        if not (self._owed or self._paused):
+            self._let_go()
+
+    def _release(self, reservation: Reservation) -> None:
+        self._reservation = None
+        self.transport.read_size = READ
+        reservation.release()
+
+    def _give_up_places(self) -> None:
+        """Wait for no turn and for no bytes."""
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            turn.leave()
+        if self._reservation is not None:
+            self._release(self._reservation)
 
     def readConnectionLost(self) -> None:
         """The client sends no more, but may wait for answers."""
@@ -207,7 +302,7 @@ class Lane(Protocol):
     def _write(self, result: Result | Answer) -> None:
         """Write an answer; those that are owed come after it."""
         more = bool(self._owed)
-        self._last_sent = self.site.draining and not more
+        self._last_sent = self.site.draining and not more and self._turn is None
         data = response(result, self.site.date, self._last_sent)
         if more:
             self.transport.write(data)
@@ -216,18 +311,26 @@ class Lane(Protocol):
 
     def _read_on(self) -> None:
         """Nothing is owed any more: see to what came meanwhile."""
-        if self._held and not self._paused:
-            self._held = False
-            self.transport.resumeProducing()
+        if self._turn is not None:
+            return
+        if self._reservation is None or self._reservation.granted:
+            self._let_go()
         if self._buffer and not (self._paused or self._last_sent):
             self.deadline = self.site.reactor.seconds() + self.site.timeout
             self._read(self._take_buffer())
         else:
             self._rest()
 
+    def _let_go(self) -> None:
+        if self._held and not self._paused:
+            self._held = False
+            self.transport.resumeProducing()
+
     def _rest(self) -> None:
         """Nothing is owed, and nothing can be read."""
         site = self.site
+        if self._turn is not None:
+            return
         if self._last_sent:
             self._hand_over().loseConnection()
         elif self._paused:
@@ -262,6 +365,10 @@ class Lane(Protocol):
             for waiting in self._waiting():
                 waiting.abandon()
                 self.tell(waiting, TIME_IS_UP)
+        elif self._turn is not None:
+            self._turn.end()
+        elif self._reservation is not None and not self._reservation.granted:
+            self._hand_over().refuse(no_room(self._has_key))
         elif self._paused:
             self._hand_over().refuse(TOO_SLOW)
         elif self._buffer:
@@ -271,6 +378,8 @@ class Lane(Protocol):
 
     def _hand_over(self, data: bytes = b"") -> Channel:
         """Give the connection away: see Note [Handing over]."""
+        self._give_up_places()
+        self._let_go()
         left = max(0.0, self.deadline - self.site.reactor.seconds())
         self.transport.unregisterProducer()
         self.site.connections.discard(self)

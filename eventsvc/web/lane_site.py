@@ -33,6 +33,7 @@ class LaneSite(BoundedSite):
     def __init__(self, api: Api, timeout: float, clock: IReactorTime, max_connections: int, idle: float) -> None:
         super().__init__(api, timeout, clock, max_connections, idle)
         self.appender = api.appender
+        self.turns = api.turns
         self.heads = Heads()
         self.date = b""
         self._sweeping: IDelayedCall | None = None

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 
 from eventsvc.event import MAX_BYTES
-from eventsvc.web.answers import RETRY_AFTER, Answer, body_too_large, problem
+from eventsvc.web.answers import RETRY_AFTER, Answer, body_too_large, problem, unavailable
 
 #: Most bytes of a request line and its headers, and most headers.
 MAX_HEAD_BYTES: Final = 16_384
@@ -45,6 +45,11 @@ TOO_MANY_CONNECTIONS: Final = problem(
     ((b"Retry-After", RETRY_AFTER),),
     stored="no",
 )
+
+
+def no_room(has_key: bool) -> Answer:
+    """The answer to a large request whose bytes found no room in time."""
+    return unavailable("The server holds as many bytes of requests as it may", "unknown" if has_key else "no")
 
 
 def bad_request(description: str) -> Answer:

@@ -15,9 +15,12 @@ from twisted.web.http import Request as HTTPRequest
 from twisted.web.server import Request, Site
 
 from eventsvc.event import MAX_BYTES
+from eventsvc.interfaces import QueueFull
 from eventsvc.web.answers import Answer, not_found, render, unavailable, unexpected
+from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.channel import Channel
 from eventsvc.web.limits import BODY_TOO_LARGE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
+from eventsvc.web.turns import SMALL, Turn, Turns
 
 #: The answer to a request that was under way for too long.
 TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
@@ -28,6 +31,9 @@ class Routes(Protocol):
 
     @property
     def app(self) -> Any: ...
+
+    @property
+    def arrivals(self) -> Arrivals: ...
 
 
 class Connection(Protocol):
@@ -53,15 +59,43 @@ class BoundedRequest(Request):
     channel: Channel
     content: BytesIO
     site: BoundedSite
+    _turn: Turn | None = None
+    #: when it began to wait for room in the queue
+    waiting_since: float | None = None
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
+        if length is not None and length > SMALL:
+            self.channel.reserve(length)
 
     def handleContentChunk(self, data: bytes) -> None:
-        if self.content.tell() + len(data) > MAX_BYTES:
+        size = self.content.tell() + len(data)
+        if size > MAX_BYTES:
             self.channel.refuse(BODY_TOO_LARGE)
+            return
+        if size > SMALL:
+            self.channel.reserve(MAX_BYTES)
+        self.content.write(data)
+
+    def leave_arrivals(self) -> None:
+        """The body is not kept any more."""
+        self.channel.release()
+
+    def wait_for_turn(self, turns: Turns, size: int, full: QueueFull | None) -> Deferred[bool]:
+        """
+        Wait for room in the queue.
+
+        @param full: what the last attempt met, if there was one.
+        @return: fires with whether the time for that is over.
+        """
+        called: Deferred[bool] = Deferred(lambda _: self._leave_turn())
+        if self._turn is None or full is None:
+            self._turn = turns.join(size, called.callback, full)
+            self.waiting_since = self._turn.since
         else:
-            self.content.write(data)
+            self._turn.call = called.callback
+            turns.again(self._turn, full)
+        return called
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         super().requestReceived(command, origin_form(path), version)
@@ -84,10 +118,17 @@ class BoundedRequest(Request):
 
     def expire(self) -> None:
         """Answer that time is over, and cancel what is still being done."""
+        if self._turn is not None and self._turn.waits:
+            self._turn.end()
+            return
         waiting, self.notifications = self.notifications, []
         for waiter in waiting:
             waiter.errback(Failure(CancelledError()))
         self.answer(TIME_IS_UP)
+
+    def _leave_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.leave()
 
     def answer(self, answer: Answer) -> None:
         """Write the whole response."""
@@ -124,6 +165,7 @@ class BoundedSite(Site):
             timeout=None,  # the channel keeps time itself
             reactor=clock,
         )
+        self.arrivals = api.arrivals
         self.timeout = timeout
         self.max_connections = max_connections
         self.idle = idle
