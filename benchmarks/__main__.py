@@ -15,7 +15,7 @@ from os import cpu_count
 from pathlib import Path
 
 from benchmarks.figures import Section, table
-from benchmarks.posting import batches, connections, long_streams, single_posts
+from benchmarks.posting import batches, connections, long_streams, overload, single_posts
 from benchmarks.reading import consumers
 from benchmarks.recovery import recovery
 
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "single": single_posts,
     "batches": batches,
     "connections": connections,
+    "overload": overload,
     "streams": long_streams,
     "consumers": consumers,
     "recovery": recovery,

@@ -11,6 +11,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from statistics import median
 
 from benchmarks.figures import Bar, Rounds, Sample, Section, cpu, p99, rate, ratio, show
 from benchmarks.processes import RedisServer
@@ -18,6 +19,7 @@ from benchmarks.subjects import EVENT, EVENTSVC, FASTAPI, KLEIN, STREAM, WEBDIS,
 from benchmarks.wrk import run_wrk
 
 _BATCH = b"\n".join([EVENT] * 1_000)
+_CROWD = 2_000
 #: A notification, as long as ours are.
 _STORED = '{"id":4613732495722164000,"description":"hello world","timestamp":"2025-02-25T22:06:25.478310425Z"}'
 
@@ -119,6 +121,42 @@ def connections(rounds: int, seconds: float) -> Section:
         ["connections", "events/s", "CPU us/event", "p50 ms", "p99 ms"],
         [[f"{number}", *_row(rows)] for number, rows in samples.items()],
         [Bar("CPU per event, 512 / 32 connections", ratio(samples[512], samples[32], cpu), 1.0)],
+    )
+
+
+def overload(rounds: int, seconds: float) -> Section:
+    """More batches than Redis takes, and more connections than events in a batch."""
+    few: list[Sample] = []
+    many: list[Sample] = []
+    crowd: list[Sample] = []
+    with ExitStack() as stack:
+        deployed = deploy(EVENTSVC)
+        stack.callback(deployed.end)
+        measure(deployed, 4, 1.0, _BATCH, "/events")
+        for _ in range(rounds):
+            for samples, number, body, path in (
+                (few, 4, _BATCH, "/events"),
+                (many, 128, _BATCH, "/events"),
+                (crowd, _CROWD, b"", ""),
+            ):
+                deployed.clear()
+                samples.append(measure(deployed, number, seconds, body, path))
+    return Section(
+        "Overload",
+        ["", "events/s", "CPU us/event", "p50 ms", "p99 ms"],
+        [
+            ["batches of 1,000, 4 connections", *_row(few)],
+            ["batches of 1,000, 128 connections", *_row(many)],
+            [f"single posts, {_CROWD:,} connections", *_row(crowd)],
+        ],
+        [
+            Bar("events/s, 128 / 4 connections", ratio(many, few, rate), 0.9, at_most=False),
+            Bar(
+                "p99 at 2,000 connections / (connections / throughput)",
+                median(sample.p99 * sample.rate / _CROWD for sample in crowd),
+                3.0,
+            ),
+        ],
     )
 
 

@@ -73,7 +73,8 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
     ("a fault of the service itself; its cause is in the log alone", unexpected()),
     (
         "the stream is at its hard limit, or as many keys as `IDEMPOTENCY_MAX_KEYS` are remembered; or, without an "
-        "`Idempotency-Key`, too many events wait for Redis already, or Redis was away or refused for "
+        "`Idempotency-Key`, the queue was full for `REDIS_WRITE_TIMEOUT`, a large request found no room, "
+        "or Redis was away or refused for "
         "`REDIS_WRITE_TIMEOUT` and surely has none of the events",
         _answer(Refused()),
     ),

@@ -178,7 +178,12 @@ class ProducerSettings:
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")
     batch_bytes: int = setting("BATCH_MAX_BYTES", COUNT, 1_048_576, "Most bytes of events in one call to Redis.")
     queue_events: int = setting("QUEUE_MAX_EVENTS", COUNT, 10_000, "Most events waiting for Redis.")
-    queue_bytes: int = setting("QUEUE_MAX_BYTES", COUNT, 16_777_216, "Most bytes of events waiting for Redis.")
+    queue_bytes: int = setting(
+        "QUEUE_MAX_BYTES",
+        COUNT,
+        16_777_216,
+        "Most bytes of events waiting for Redis, and of larger requests that are still arriving.",
+    )
     idempotency_window: float = setting(
         "IDEMPOTENCY_WINDOW", LONG_SECONDS, _DAY, "How long an Idempotency-Key is remembered, at least."
     )

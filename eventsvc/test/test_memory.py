@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
+import pytest
+
 from eventsvc.embedded import free_port
-from eventsvc.test.processes import Service, Services, wait_until
+from eventsvc.test.processes import Server, Service, Services, wait_until
 
 MEGABYTE = 1_048_576
 #: Seconds of load, as long as the promise says.
@@ -78,3 +81,44 @@ def test_a_minute_of_load_without_redis_leaves_memory_within_its_bounds(services
     assert statuses[503] // 2 * MEGABYTE > 10 * bound  # about that much was offered
     assert peak - before <= bound + ALLOWANCE
     assert producer.stop() == 0
+
+
+def send(connection: socket.socket, data: bytes) -> bytes:
+    """Send what the server takes within a while, and give back the rest."""
+    with suppress(BlockingIOError):
+        return data[connection.send(data) :]
+    return data
+
+
+@pytest.mark.parametrize("path", ["/event", "/events"])
+def test_bodies_that_do_not_end_leave_memory_within_its_bounds(services: Services, path: str) -> None:
+    """Hundreds of a megabyte each, without their last byte; others post single events meanwhile."""
+    port, bound, clients = free_port(), 8 * MEGABYTE, 400
+    server = Server()
+    server.start()
+    try:
+        producer = services.start(
+            *("eventsvc", "producer", "--rest-server-port", f"{port}", "--redis-port", f"{server.port}"),
+            *("--queue-max-bytes", f"{bound}"),
+        )
+        wait_until(lambda: is_up(producer, port))
+        before = peak = resident(producer)
+        head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {MEGABYTE}\r\n\r\n".encode()
+        body = head + b'{"description": "%b"}'.ljust(MEGABYTE, b" ")
+        with ExitStack() as stack, closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as other:
+            rest = {}
+            for _ in range(clients):
+                connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+                connection.setblocking(False)
+                rest[connection] = body[:-1]
+            statuses: Counter[int] = Counter()
+            for _ in range(50):
+                for connection, data in rest.items():
+                    rest[connection] = send(connection, data)
+                statuses[post(other, "/event", b'{"description": "small"}')] += 1
+                peak = max(peak, resident(producer))
+        assert statuses == {200: 50}
+        assert peak - before <= bound + ALLOWANCE
+        assert producer.stop() == 0
+    finally:
+        server.end()
