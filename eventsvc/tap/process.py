@@ -31,8 +31,13 @@ def use_monotonic_time(reactor: Any) -> None:
     Make all timers of a reactor independent of the wall clock.
 
     Twisted takes C{time.time}: if that is set back by an hour, no timer fires
-    for an hour.  Call this before the first timer is made.
+    for an hour.  Timers that are set already, such as those that the module of
+    a handler sets when it is imported, keep the time that they have left.
     """
+    shift = time.monotonic() - reactor.seconds()
+    for call in reactor.getDelayedCalls():
+        call.time += shift
+        call.seconds = time.monotonic
     reactor.seconds = time.monotonic
 
 

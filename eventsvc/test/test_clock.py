@@ -149,3 +149,41 @@ def test_the_command_for_people_gives_up_in_time_after_its_clock_was_set_back(cl
     finally:
         process.kill()
         process.communicate()
+
+
+EARLY = """
+from pathlib import Path
+from twisted.internet import reactor
+from twisted.internet.task import LoopingCall
+
+def later():
+    Path("fired").touch()
+
+def again():
+    with Path("rounds").open("a") as file:
+        print("round", file=file)
+
+moved = reactor.callLater(3_600, later)
+LoopingCall(again).start(0.05)
+
+def handle(event):
+    moved.reset(0.05)
+"""
+
+
+def test_a_timer_that_a_handler_sets_as_it_is_imported_fires(
+    services: Services, server: Server, tmp_path: Path
+) -> None:
+    """It was set before anybody could change the reactor's time."""
+    (tmp_path / "early.py").write_text(EARLY)
+    fired, rounds = tmp_path / "fired", tmp_path / "rounds"
+    consumer = services.start(
+        *("eventsvc", "consumer", f"--redis-port={server.port}", "--handler=early.handle"),
+        environment={"PYTHONPATH": str(tmp_path)},
+    )
+    wait_until(lambda: len(rounds.read_text().splitlines()) > 2 if rounds.exists() else False)
+    assert not fired.exists()
+    with server.client() as client:
+        client.xadd("NotificationStream", {"EventStream": '{"id":1,"description":"a","timestamp":""}'})
+    wait_until(fired.exists)
+    assert consumer.stop() == 0
