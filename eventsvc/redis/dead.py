@@ -14,7 +14,7 @@ from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import dead_letters, load_script
 from eventsvc.redis.session import Argument
 
-_REPLAY: Final = load_script("replay.lua")
+_REPLAY: Final = load_script("rights.lua", "replay.lua")
 _PAGE: Final = load_script("dead_page.lua")
 
 #: Seconds one call may take.

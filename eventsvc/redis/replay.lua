@@ -15,10 +15,8 @@ for index = 1, #letter[2], 2 do
   end
 end
 if #fields == 0 then return 'empty' end
--- What may fail comes before the first write: half of a move is two entries.
-if redis.acl_check_cmd and not redis.acl_check_cmd('XDEL', KEYS[2], ARGV[1]) then
-  return redis.error_reply('NOPERM this user may not take a dead letter away')
-end
+local refused = refusal('XADD', KEYS[1], 'NOMKSTREAM', '0-0', '', '') or refusal('XDEL', KEYS[2], '0-0')
+if refused then return refused end
 local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
 redis.call('XDEL', KEYS[2], ARGV[1])
 return id

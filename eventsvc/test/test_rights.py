@@ -74,6 +74,7 @@ CASES: Final = {
     "append for the first time": Case(APPEND, [STREAM, LANE, *HASHES], append(1, *BOTH), filled=False),
     "append again": Case(APPEND, [STREAM, LANE], append(7)),
     "renew": Case(("renew.lua",), [LANE, *HASHES], [7, 1000]),
+    "replay": Case(("rights.lua", "replay.lua"), [STREAM, DEAD], ["1-0"]),
     "open": Case(("open.lua",), [STREAM], ["CreateStream", "stream created"], filled=False),
 }
 
