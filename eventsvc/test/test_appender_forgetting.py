@@ -11,6 +11,7 @@ from itertools import product
 import pytest
 
 from eventsvc.appender import RENEWAL
+from eventsvc.interfaces import Unknown
 from eventsvc.test.appending import World, judge, make_world
 from eventsvc.testing import Fate, MemoryStream
 
@@ -87,6 +88,47 @@ def test_a_right_that_is_missing_for_a_while_stores_nothing_twice(monkeypatch: p
     assert post().stored() == ["one"]
     monkeypatch.setattr(MemoryStream, "check_rights", lambda _: None)
     assert not judge(post()).held
+
+
+def test_a_batch_in_doubt_on_a_lane_that_is_gone_is_alarmed_once() -> None:
+    """It spends no number of the new lane, so the next batch is its first."""
+    world = make_world([Fate.FINE, Fate.FINE, Fate.CUT_AFTER])
+    for text in ("one", "two"):
+        world.post(text)
+        world.run(0.01)
+    world.post("in doubt")
+    world.run(0.002)
+    world.stream.lanes.clear()
+    world.run(0.2)
+    assert isinstance(world.told["in doubt"], Unknown)
+    for text in ("next", "last"):
+        world.post(text)
+        world.live(2 * RENEWAL)
+    assert world.stored() == ["one", "two", "in doubt", "next", "last"]
+    counts = world.appender.counts
+    assert (counts.lost, counts.batches, counts.unknown, counts.accepted) == (1, 5, 1, 4)
+    assert (counts.appended, counts.duplicates_resolved) == (4, 0)
+
+
+@pytest.mark.parametrize("busy", ["append", "renew"])
+def test_a_stopped_appender_tries_nothing_more(busy: str) -> None:
+    """Whatever it waits for: a batch or a renewal that is on its way, or the pause before the next attempt."""
+    for fate, moment in product((Fate.SILENT, Fate.REFUSED, Fate.CUT_BEFORE), (0.0005, 0.006)):
+        world = make_world([fate] * 5)
+        if busy == "append":
+            world.post("one")
+        else:
+            world.run(RENEWAL)
+        world.run(moment)
+        world.appender.stop()
+        assert not world.appender.is_running
+        before = list(world.link.operations)
+        assert busy in before
+        world.run(30.0)
+        assert world.link.operations == before
+        world.post("late")
+        world.run(30.0)
+        assert world.link.operations == before
 
 
 @pytest.mark.parametrize("wait", [5.0, 0.065])

@@ -121,6 +121,32 @@ def test_a_script_without_a_right_writes_nothing(each_server: Server, name: str)
         assert refused > 1
 
 
+REFUSALS: Final = {
+    "out of memory": ("maxmemory", 1, 0),
+    "too few replicas": ("min-replicas-to-write", 1, 0),
+}
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_a_server_that_refuses_writes_takes_all_of_a_script_or_nothing(each_server: Server, why: str) -> None:
+    """It is refused at its first write, if at any."""
+    setting, refusing, usual = REFUSALS[why]
+    with each_server.client() as client:
+        refused = []
+        for name, case in CASES.items():
+            client.flushall()
+            pending = fill(client) if case.filled else ""
+            before = dataset(client)
+            client.config_set(setting, refusing)
+            try:
+                case.run(client, pending)
+            except redis.ResponseError:
+                refused.append(name)
+            client.config_set(setting, usual)
+            assert name not in refused or dataset(client) == before, name
+        assert {"append without a key", "append with keys", "append for the first time"} <= set(refused)
+
+
 @pytest_twisted.ensureDeferred
 async def test_rights_that_come_and_go_under_load_store_everything_once(each_server: Server) -> None:
     """One right after another is missing for a while: whatever was answered 200 is there once."""
