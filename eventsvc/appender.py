@@ -295,7 +295,7 @@ class Appender:
                 now = self.clock.seconds()
                 arrived = batch[0].deadline - self.limits.wait
                 self.counts.observe(waiting, reply, now - begun, now - arrived)
-                self._settle(batch, reply, in_doubt)
+                self._settle(batch, reply)
                 return
             await deferLater(self.clock, pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -317,12 +317,12 @@ class Appender:
         self._lane = self.new_lane()
         self._number = 0
 
-    def _settle(self, batch: Sequence[Request], reply: AppendReply, in_doubt: bool) -> None:
+    def _settle(self, batch: Sequence[Request], reply: AppendReply) -> None:
         """Answer those of a batch who still wait."""
         self.counts.batches += 1
         if reply.outcome is not Outcome.LOST:
             self._number += 1
-        if reply.outcome is Outcome.DUPLICATE and in_doubt:
+        if reply.outcome is Outcome.DUPLICATE:
             self.counts.duplicates_resolved += 1
         if self._keys:  # first all keys: whoever has an answer may ask again
             for request in batch:

@@ -367,6 +367,13 @@ def test_a_drain_ends_when_every_request_is_answered(world: World) -> None:
     assert drained.called
 
 
+def test_a_drain_ends_with_the_batch_that_answers_the_last_request(world: World) -> None:
+    world.post("one")
+    drained = world.appender.drain()
+    world.run(0.01)
+    assert drained.called
+
+
 def test_what_waits_at_the_end_is_told_what_is_known() -> None:
     world = make_world([Fate.SILENT])
     world.post("in flight")

@@ -110,6 +110,28 @@ def test_a_batch_in_doubt_on_a_lane_that_is_gone_is_alarmed_once() -> None:
     assert (counts.appended, counts.duplicates_resolved) == (4, 0)
 
 
+def test_a_batch_goes_before_a_question_that_was_refused() -> None:
+    """Its number asks the same; the question is asked after it all the same."""
+    world = make_world()
+    world.run(RENEWAL - 0.0005)
+    world.link.expect(Fate.REFUSED)
+    world.run(0.001)
+    world.post("one")
+    world.run(0.1)
+    assert world.link.operations == ["renew", "append", "renew"]
+
+
+def test_a_log_that_refuses_for_long_is_asked_twice_a_second() -> None:
+    """The pauses between attempts grow no longer than that, for batches and for questions."""
+    for operation in ("append", "renew"):
+        world = make_world([Fate.REFUSED] * 100, wait=60.0)
+        if operation == "append":
+            world.post("one")
+        world.run(RENEWAL + 20.0)
+        assert set(world.link.operations) == {operation}
+        assert 40 <= len(world.link.operations) < 60
+
+
 @pytest.mark.parametrize("busy", ["append", "renew"])
 def test_a_stopped_appender_tries_nothing_more(busy: str) -> None:
     """Whatever it waits for: a batch or a renewal that is on its way, or the pause before the next attempt."""

@@ -313,6 +313,28 @@ async def test_what_it_keeps_is_kept_with_the_stream_and_for_a_time(place: OnSer
     assert place.client.ttl(lane) == LANE_TTL
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_call_may_have_any_number_of_keys(place: Place) -> None:
+    """More than one command may carry."""
+    log = await place.log()
+    requests = [request("x", key=key(f"{number}"), first=number) for number in range(2_500)]
+    assert await append(place, log, 1, *requests) == APPENDED
+    assert await append(place, log, 2, *requests) == earlier(Outcome.APPENDED, *requests)
+    assert len(stored(place)) == 2_500
+
+
+@pytest.mark.parametrize("place", ["server"], indirect=True)
+@pytest.mark.parametrize("window", [100_000_000.0, 150_000_000.0, 200_000_000.0, 340_000_000.0])
+@pytest_twisted.ensureDeferred
+async def test_each_hash_has_its_turn(place: OnServer, window: float) -> None:
+    """A stretch of the window each, by the server's clock; one that was always in use would never end."""
+    log = await place.log(window=window)
+    await append(place, log, 1, request("a", key=key("k")))
+    seconds, _ = place.client.time()
+    [hash] = place.client.keys("{NotificationStream}:keys:*")
+    assert hash == b"{NotificationStream}:keys:%d" % (seconds // (window / 4) % 6)
+
+
 @pytest.mark.parametrize("place", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_a_key_is_found_whichever_hash_has_it(place: OnServer) -> None:
