@@ -138,6 +138,9 @@ REQUESTS: list[tuple[str, str, dict[str, str]]] = [
     ("/events", '[{"description": "hello"}]', {"Idempotency-Key": '"another"'}),
 ]
 
+#: What is added where a key was not looked up.
+IN_DOUBT = "; an earlier request with this key may have been stored"
+
 
 @pytest.mark.parametrize(("command", "code", "words"), REFUSALS)
 def test_clients_are_told_in_our_words_and_the_log_in_those_of_redis(
@@ -152,11 +155,11 @@ def test_clients_are_told_in_our_words_and_the_log_in_those_of_redis(
         client.delete(STREAM)
         client.execute_command(*command)
     answers = [json.loads(post(port, body, path, headers).body) for path, body, headers in REQUESTS]
-    assert {answer["description"] for answer in answers} <= {words, "Redis is away"}
-    assert [answer["stored"] for answer in answers] == ["no"] * len(answers)
+    told = {answer["description"].removesuffix(IN_DOUBT) for answer in answers}
+    assert told <= {words, "Redis is away"}
     producer.stop()
-    told = [line["message"] for line in producer.lines() if line["level"] == "warn" and code in line["message"]]
-    assert len(told) == 1
+    logged = [line["message"] for line in producer.lines() if line["level"] == "warn" and code in line["message"]]
+    assert len(logged) == 1
 
 
 @pytest_twisted.ensureDeferred
