@@ -5,7 +5,7 @@ Handlers for consumers that are slow, or fail on some events.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -22,6 +22,21 @@ async def slow(notification: Notification) -> None:
     """Take 10 ms for each event."""
     await _pause(0.01)
     await _say(notification)
+
+
+class _Slow:
+    """Something that can be awaited, and is neither a Deferred nor a coroutine."""
+
+    def __init__(self, notification: Notification) -> None:
+        self.notification = notification
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return slow(self.notification).__await__()
+
+
+def awaitable(notification: Notification) -> Awaitable[None]:
+    """Take 10 ms for each event, as soon as it is awaited."""
+    return _Slow(notification)
 
 
 class _Plain:

@@ -134,6 +134,28 @@ def _forget_acknowledgements() -> None:
     RedisEventGroup.acknowledge = acknowledge  # type: ignore[method-assign]
 
 
+def _page_by_count() -> None:
+    """A page of entries is bounded by their number, whatever they weigh."""
+    from eventsvc.page import PageSize
+    from eventsvc.redis.group import RedisEventGroup
+
+    def read_pending(self: RedisEventGroup, after: str, count: int, size: int = 0) -> Any:
+        return read_page(self, after, count, _ANY_SIZE)
+
+    def claim(self: RedisEventGroup, idle: float, cursor: str, count: int, size: int = 0) -> Any:
+        return claim_page(self, idle, cursor, count, _ANY_SIZE)
+
+    read_page, claim_page = RedisEventGroup.read_pending, RedisEventGroup.claim
+    RedisEventGroup.read_pending = read_pending  # type: ignore[method-assign]
+    RedisEventGroup.claim = claim  # type: ignore[method-assign]
+    PageSize.count = lambda self, most: most  # type: ignore[method-assign]
+    PageSize.is_filled_by = lambda self, entries: False  # type: ignore[method-assign]
+
+
+#: More bytes than any page has.
+_ANY_SIZE: Final = 2**40
+
+
 @attrs.frozen
 class Bug:
     """
@@ -164,6 +186,7 @@ BUGS: Final[Mapping[str, Bug]] = {
     "renew-by-writing": Bug(_renew_by_writing, "rolled-back-idle", "no alarm was raised"),
     "wall-clock-timers": Bug(_wall_clock_timers, "clock-back", "after the fault"),
     "forget-acknowledgements": Bug(_forget_acknowledgements, "acknowledgement-cut", "handled again without a cause"),
+    "page-by-count": Bug(_page_by_count, "large-pending", "were handled while it was broken"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }
 

@@ -60,7 +60,7 @@ PACKAGES: Final[Mapping[str, Package]] = {
         ["appender", "backlog", "appender_machine"],
     ),
     "consumer": Package(
-        ["eventsvc/consumer.py", "eventsvc/in_hand.py", "eventsvc/delivery.py", "eventsvc/retention.py"],
+        [f"eventsvc/{name}.py" for name in ("consumer", "in_hand", "delivery", "page", "recovery", "retention")],
         ["delivery", "consumer", "retention", "consumer_faults"],
     ),
     "redis": Package(
@@ -69,7 +69,7 @@ PACKAGES: Final[Mapping[str, Package]] = {
     ),
     "history": Package(
         [f"eventsvc/history/{name}.py" for name in ("__init__", "promises", "seen")],
-        ["history"],
+        ["history", "history_handling"],
     ),
 }
 

@@ -82,8 +82,8 @@ SURROUNDINGS: Final = (
     # Large events
     Scenario(
         name="large-events",
-        what="Some events have nearly a megabyte, and the link to Redis carries half of one in a second.",
-        faults=[Toxified("producer-", Toxic("bandwidth", {"rate": 420}, "upstream"))],
+        what="Some events have nearly a megabyte, and the link to Redis carries a third of one in a second.",
+        faults=[Toxified("producer-", Toxic("bandwidth", {"rate": 300}, "upstream"))],
         plan=Plan(settings={"REDIS_WRITE_TIMEOUT": "9"}),
         load=Load(rate=10, large=0.0, huge=50),
         on=15,
