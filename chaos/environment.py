@@ -147,6 +147,12 @@ class Flooded:
                 held.enter_context(socket.create_connection(address, timeout=5))
             deployment.note(f"{self.connections} clients hold connections to {self.producer}")
             yield
-            answer = requests.get(f"http://127.0.0.1:{address[1]}/health/live", timeout=5)
-            if answer.status_code != HTTPStatus.OK:
-                deployment.complaints.append(f"{self.producer} answered a probe {answer.status_code} in the flood")
+            answer = self._probe(address[1])
+            if answer != HTTPStatus.OK:
+                deployment.complaints.append(f"{self.producer} answered a probe in the flood with {answer}")
+
+    def _probe(self, port: int) -> object:
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/health/live", timeout=5).status_code
+        except requests.RequestException as error:
+            return error

@@ -13,6 +13,7 @@ from chaos.faults import (
     Killed,
     Told,
 )
+from chaos.plan import Plan
 from chaos.scenario import Must, Scenario
 
 SERVER: Final = (
@@ -54,6 +55,7 @@ SERVER: Final = (
         name="out-of-memory",
         what="Redis may use no more memory.",
         faults=[Told(["CONFIG SET maxmemory 1"], back=["CONFIG SET maxmemory 0"])],
+        plan=Plan(recorded=True),
         on=6,
         signs=[Suffered(1.0, 50)],
     ),

@@ -46,7 +46,7 @@ SURROUNDINGS: Final = (
         name="redis-full-and-reconnected",
         what="Redis may use no more memory, and closes all connections: consumers drain what there is.",
         faults=[Told(["CONFIG SET maxmemory 1", *KILL_CLIENTS.commands], back=["CONFIG SET maxmemory 0"])],
-        plan=Plan(handlers=["chaos.handlers.plain"]),
+        plan=Plan(handlers=["chaos.handlers.plain"], recorded=True),
         on=4,
         signs=[Suffered(1.0, 50), *_RECONNECTED],
         must=Must(work_on=40),
