@@ -98,16 +98,16 @@ SURROUNDINGS: Final = (
         faults=[
             All(
                 [
-                    Toxified("consumer-", Toxic("bandwidth", {"rate": 4000})),
+                    Toxified("consumer-", Toxic("bandwidth", {"rate": 1200})),
                     Briefly(5.0, Down("consumer-")),
                 ]
             )
         ],
         load=Load(rate=50, huge=5, huge_bytes=250_000),
-        on=12,
+        on=8,
         before=3,
         signs=[Said("connected to Redis", "consumer")],
-        must=Must(work_on=250, all_ok=True),
+        must=Must(work_on=100, all_ok=True),
     ),
     # Handlers and logs
     Scenario(

@@ -17,7 +17,7 @@ pytest.importorskip("toxiproxy", reason="the chaos suite needs toxiproxy-python"
 pytest.importorskip("chaos", reason="the chaos suite is beside the package, in the repository")
 
 from chaos.__main__ import _jobs, _parse
-from chaos.deployment import Deployment
+from chaos.deployment import TAKEN_UP, Deployment
 from chaos.evidence import (
     Counted,
     Evidence,
@@ -31,6 +31,7 @@ from chaos.evidence import (
     parse_log,
     read_log,
 )
+from chaos.faults import holding_up
 from chaos.impolite import _sort
 from chaos.plan import Plan
 from chaos.planted import BUGS
@@ -137,6 +138,20 @@ def test_a_clock_that_was_stepped_changes_no_order() -> None:
 )
 def test_an_answer_that_is_not_whole_says_nothing(answer: bytes, result: type) -> None:
     assert isinstance(_sort(answer), result)
+
+
+def test_a_fault_says_what_it_excuses(tmp_path: Path) -> None:
+    """A consumer that is held up, whichever way, is one that others may take over from."""
+    for beginning, names in (
+        ("consumer-1", ["consumer-1"]),
+        ("redis", ["consumer-2", "consumer-1"]),
+        ("producer-", []),
+    ):
+        deployment = Deployment(Plan(handlers=["log", "log"]), tmp_path)
+        with holding_up(deployment, beginning):
+            assert not deployment.causes
+        assert [(cause.kind, cause.consumer) for cause in deployment.causes] == [("takeover", name) for name in names]
+        assert all(cause.begin < cause.end - TAKEN_UP for cause in deployment.causes)
 
 
 # The table of scenarios
