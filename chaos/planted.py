@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from inspect import iscoroutine
 from typing import Any, Final
 
 import attrs
@@ -152,6 +153,17 @@ def _page_by_count() -> None:
     PageSize.is_filled_by = lambda self, entries: False  # type: ignore[method-assign]
 
 
+def _acknowledge_unawaited() -> None:
+    """What a handler returns is awaited only if it is a Deferred or a coroutine."""
+    from eventsvc import handler_call
+
+    def unfinished(result: object) -> Any:
+        return original(result) if isinstance(result, Deferred) or iscoroutine(result) else None
+
+    original = handler_call._unfinished
+    handler_call._unfinished = unfinished
+
+
 #: More bytes than any page has.
 _ANY_SIZE: Final = 2**40
 
@@ -187,6 +199,7 @@ BUGS: Final[Mapping[str, Bug]] = {
     "wall-clock-timers": Bug(_wall_clock_timers, "clock-back", "after the fault"),
     "forget-acknowledgements": Bug(_forget_acknowledgements, "acknowledgement-cut", "handled again without a cause"),
     "page-by-count": Bug(_page_by_count, "large-pending", "were handled while it was broken"),
+    "acknowledge-unawaited": Bug(_acknowledge_unawaited, "consumer-restarted", "neither handled"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }
 

@@ -69,7 +69,7 @@ SERVICES: Final = (
         name="consumer-restarted",
         what="A consumer is told to stop in the midst of a batch, and started again.",
         faults=[Restarted(("consumer-1",))],
-        plan=_SLOW,
+        plan=Plan(handlers=["chaos.handlers.awaitable"]),
         load=_CALM,
         pulses=2,
         on=0.5,
