@@ -175,8 +175,14 @@ class Services:
     directory: Path
     started: list[Service] = attrs.field(factory=list)
 
-    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Service:
-        """Start C{twistd -n ARGUMENTS} as the leader of a process group."""
+    def start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, output: int | None = None
+    ) -> Service:
+        """
+        Start C{twistd -n ARGUMENTS} as the leader of a process group.
+
+        @param output: a file descriptor to take the place of standard output.
+        """
         name = f"{len(self.started)}"
         stdout, stderr = self.directory / f"{name}.out", self.directory / f"{name}.err"
         with stdout.open("wb") as out, stderr.open("wb") as err:
@@ -185,7 +191,7 @@ class Services:
                 cwd=self.directory,
                 env={**os.environ, **(environment or {})},
                 process_group=0,
-                stdout=out,
+                stdout=out if output is None else output,
                 stderr=err,
             )
         service = Service(process, stdout, stderr)

@@ -9,9 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
-
 from eventsvc.event import Notification
 
 
@@ -54,12 +51,6 @@ def exit_plainly(_: Notification) -> None:
 async def exit_later(_: Notification) -> None:
     """The same, in a coroutine."""
     sys.exit(0)
-
-
-def block_in_a_thread(_: Notification) -> Deferred[None]:
-    """A thread that nobody can cancel."""
-    print("blocking")
-    return deferToThread(time.sleep, 45.0)
 
 
 def take_10_ms(notification: Notification) -> None:
