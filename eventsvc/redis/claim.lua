@@ -5,6 +5,8 @@
 -- ids that were pending but are gone from the stream: their loss is recorded
 -- among the dead letters, since Redis itself forgets them here.  If it cannot
 -- be recorded it is told all the same: asked again, Redis would not know.
+local refused = refusal('XPENDING', KEYS[1], ARGV[1], '-', '-', 1) or refusal('XRANGE', KEYS[1], '-', '-')
+if refused then return refused end
 local cursor, entries, trimmed, size = ARGV[4], {}, {}, 0
 for _ = 1, tonumber(ARGV[5]) do
   local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], cursor, 'COUNT', 1, 'JUSTID')

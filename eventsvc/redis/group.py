@@ -22,9 +22,9 @@ from eventsvc.redis.silence import REPLY_TIMEOUT
 
 _CREATE_GROUP: Final = load_script("create_group.lua")
 _PENDING: Final = load_script("pending.lua")
-_CLAIM: Final = load_script("claim.lua")
+_CLAIM: Final = load_script("rights.lua", "claim.lua")
 _TOUCH: Final = load_script("touch.lua")
-_SET_ASIDE: Final = load_script("set_aside.lua")
+_SET_ASIDE: Final = load_script("rights.lua", "set_aside.lua")
 _REMOVE_STALE: Final = load_script("remove_stale.lua")
 _TRIM: Final = load_script("trim.lua")
 _HOLD_NAME: Final = load_script("hold_name.lua")

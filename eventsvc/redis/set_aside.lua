@@ -20,6 +20,8 @@ end
 for index, part in ipairs(fields) do
   letter[#letter + 1] = index % 2 == 1 and 'field:' .. part or part
 end
+local refused = refusal('XADD', KEYS[2], 'NOMKSTREAM', '0-0', '', '') or refusal('XACK', KEYS[1], ARGV[1], '0-0')
+if refused then return refused end
 redis.call('XADD', KEYS[2], '*', unpack(letter))
 redis.call('XACK', KEYS[1], ARGV[1], id)
 return 1

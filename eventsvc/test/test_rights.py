@@ -39,6 +39,7 @@ def fill(client: Any) -> str:
     client.xgroup_createconsumer(STREAM, "group", "idle")
     client.xdel(STREAM, ids[1])
     client.xadd(DEAD, {"reason": "failed", "field:EventStream": "1"}, id="1-0")
+    client.xgroup_create(DEAD, "readers", "$")
     client.set(LANE, "7 APPENDED ", ex=1000)
     client.hset(HASHES[0], KNOWN, b"f" * 16 + b"\0" * 8)
     client.pexpire(HASHES[0], 10_000_000)
@@ -74,6 +75,16 @@ CASES: Final = {
     "append for the first time": Case(APPEND, [STREAM, LANE, *HASHES], append(1, *BOTH), filled=False),
     "append again": Case(APPEND, [STREAM, LANE], append(7)),
     "renew": Case(("renew.lua",), [LANE, *HASHES], [7, 1000]),
+    "set aside": Case(
+        ("rights.lua", "set_aside.lua"), [STREAM, DEAD], ["group", "gone", "pending", "failed", "error", 5]
+    ),
+    "claim": Case(("rights.lua", "claim.lua"), [STREAM, DEAD], ["group", "other", 0, "0-0", 10, 1_000_000]),
+    "touch": Case(("touch.lua",), [STREAM, DEAD], ["group", "gone", "RETRYCOUNT", 5, "pending"]),
+    "take up": Case(("pending.lua",), [STREAM, DEAD], ["group", "gone", "-", 10, 1_000_000]),
+    "remove stale consumers": Case(("remove_stale.lua",), [STREAM, DEAD], ["group", "other", 0]),
+    "create a group": Case(("create_group.lua",), [STREAM], ["other"]),
+    "hold a name": Case(("hold_name.lua",), [STREAM, "{S}:owner"], ["token", 10_000]),
+    "trim": Case(("trim.lua",), ["{S}:dead"], [0, 100]),
     "replay": Case(("rights.lua", "replay.lua"), [STREAM, DEAD], ["1-0"]),
     "open": Case(("open.lua",), [STREAM], ["CreateStream", "stream created"], filled=False),
 }
