@@ -136,7 +136,8 @@ def _forget_acknowledgements() -> None:
 
 
 def _page_by_count() -> None:
-    """A page of entries is bounded by their number, whatever they weigh."""
+    """A page of entries is a fixed number of them, whatever they weigh."""
+    from eventsvc.delivery import Pace
     from eventsvc.page import PageSize
     from eventsvc.redis.group import RedisEventGroup
 
@@ -149,6 +150,7 @@ def _page_by_count() -> None:
     read_page, claim_page = RedisEventGroup.read_pending, RedisEventGroup.claim
     RedisEventGroup.read_pending = read_pending  # type: ignore[method-assign]
     RedisEventGroup.claim = claim  # type: ignore[method-assign]
+    Pace.observe = lambda self, handled, seconds: setattr(self, "size", self.most)  # type: ignore[method-assign]
     PageSize.count = lambda self, most: most  # type: ignore[method-assign]
     PageSize.is_filled_by = lambda self, entries: False  # type: ignore[method-assign]
 

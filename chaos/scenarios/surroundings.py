@@ -107,7 +107,7 @@ SURROUNDINGS: Final = (
         on=8,
         before=3,
         signs=[Said("connected to Redis", "consumer")],
-        must=Must(work_on=100, all_ok=True),
+        must=Must(work_on=40, all_ok=True),
     ),
     # Handlers and logs
     Scenario(
