@@ -252,12 +252,14 @@ class Consumer(Service):
 
     def _block(self) -> float:
         """
-        How long a read may wait: not past the time to claim, nor long before what is in hand is acknowledged.
+        How long a read may wait.
 
-        Not at all while entries wait for plain handlers: nothing new could
-        begin, and what is done could not be acknowledged.
+        Not past the time to claim, nor long while others are in hand, which
+        have to be acknowledged.  Not at all until it is known to work, nor
+        while entries wait for plain handlers: nothing new could begin, and
+        what is done could not be acknowledged.
         """
-        if self.in_hand.has_waiting:
+        if self.problem or self.in_hand.has_waiting:
             return 0.0
         longest = _SHORT_BLOCK if self.in_hand.entries else self.block
         return min(longest, self.recovery.claim_in)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
 from eventsvc.chore import Chore
 from eventsvc.consumer import Consumer
@@ -18,6 +18,7 @@ from eventsvc.in_hand import InHand
 from eventsvc.retention import Retention
 from eventsvc.test.clocks import run_clock
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+from eventsvc.testing.log import Group, Pending
 
 
 @attrs.define
@@ -40,10 +41,11 @@ class World:
         fates: Iterable[Fate] = (),
         name: str = "consumer",
         claim_idle: float = 30.0,
+        group_type: type[MemoryEventGroup] = MemoryEventGroup,
         **options: Any,
     ) -> Consumer:
         """A started consumer."""
-        group = MemoryEventGroup(self.stream, Link(self.clock, iter(fates)), consumer=name)
+        group = group_type(self.stream, Link(self.clock, iter(fates)), consumer=name)
         chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
         drain_timeout = options.pop("drain_timeout", 10.0)
         in_hand = InHand(group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options)
@@ -62,6 +64,24 @@ class World:
     def see(self, notification: Notification) -> None:
         """The handler that only looks."""
         self.seen.append(notification.description)
+
+    def slow(self, seconds: float) -> Callable[[Notification], Any]:
+        """A handler as they are: a coroutine that takes its time, then has handled the event."""
+
+        async def handle(notification: Notification) -> None:
+            await deferLater(self.clock, seconds)
+            self.see(notification)
+
+        return handle
+
+    def leave_pending(self, consumer: str, *descriptions: str, idle: float = 0.0) -> None:
+        """Have events pending with a consumer that is not there, untouched for so long."""
+        first = max(self.stream.entries, default=0) + 1
+        self.add(*descriptions)
+        group = self.stream.groups.setdefault("group", Group())
+        for place in range(first, first + len(descriptions)):
+            group.pending[place] = Pending(consumer, self.clock.seconds() - idle)
+            group.last = place
 
     def run(self, seconds: float) -> None:
         """Let time pass."""

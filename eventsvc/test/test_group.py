@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred, succeed
 from zope.interface.verify import verifyObject
 
 from eventsvc.delivery import Entry
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import Claimed, IEventGroup, Refused, Unknown
+from eventsvc.redis.group import RedisEventGroup
+from eventsvc.redis.session import REPLY_TIMEOUT
 from eventsvc.test.places import Place
 
 MARKER = {MARKER_FIELD: MARKER_VALUE}
@@ -404,3 +408,24 @@ async def test_a_read_can_be_interrupted(place: Place) -> None:
         await place.wait(reading)
     assert await place.wait(group.open()) is False
     assert await read(place, group) == []
+
+
+@attrs.define
+class Deadlines:
+    """As much of a connection as a read needs; it keeps the deadlines of replies."""
+
+    given: list[float] = attrs.field(factory=list)
+
+    def call(self, *arguments: object, timeout: float) -> Deferred[object]:
+        self.given.append(timeout)
+        return succeed(None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_read_has_its_wait_and_then_as_long_as_any_reply() -> None:
+    """A deadline without the wait would end the connection of an idle consumer again and again."""
+    connection = Deadlines()
+    group = RedisEventGroup(cast(Any, connection), "stream", "group", "consumer")
+    for block in (0.0, 0.1, 5.0, 60.0):
+        await group.read(1, block)
+    assert connection.given == [REPLY_TIMEOUT, 0.1 + REPLY_TIMEOUT, 5.0 + REPLY_TIMEOUT, 60.0 + REPLY_TIMEOUT]

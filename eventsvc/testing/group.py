@@ -120,8 +120,9 @@ class MemoryEventGroup:
             claimed: list[Entry] = []
             gone: list[str] = []
             places = deque(place for place in sorted(pending) if place >= place_of(cursor))
-            while places and len(claimed) + len(gone) < count and sum(map(size_of, claimed)) < size:
-                place = places.popleft()
+            looks = 10 * count
+            while places and looks and len(claimed) + len(gone) < count and sum(map(size_of, claimed)) < size:
+                place, looks = places.popleft(), looks - 1
                 if place not in self.stream.entries:
                     gone.append(f"{place}-0")
                     del pending[place]

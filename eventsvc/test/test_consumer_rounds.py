@@ -1,0 +1,350 @@
+"""
+Tests for the rounds of L{eventsvc.consumer}, with handlers as they are:
+coroutines that take their time, several at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import product
+
+import pytest
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+
+from eventsvc.delivery import Entry
+from eventsvc.interfaces import Claimed, Refused, Unknown
+from eventsvc.page import PAGE_BYTES, size_of
+from eventsvc.test.consuming import World
+from eventsvc.test.test_consumer import link_of
+from eventsvc.testing import Fate, MemoryEventGroup, MemoryStream
+
+
+class NoRightToRead(MemoryEventGroup):
+    """Its user may do anything but read."""
+
+    def read(self, count: int, block: float) -> Deferred[Sequence[Entry]]:
+        return fail(Refused("NOPERM no permissions to run the 'xreadgroup' command"))
+
+
+class NoRightToAcknowledge(MemoryEventGroup):
+    """Its user may do anything but acknowledge."""
+
+    def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
+        return fail(Refused("NOPERM no permissions to run the 'xack' command"))
+
+
+class NarrowLink(MemoryEventGroup):
+    """No page of more than a megabyte arrives."""
+
+    def _fit(self, page: Sequence[Entry]) -> None:
+        if sum(map(size_of, page)) > 2**20 and len(page) > 1:
+            self.link.cut()
+            raise Unknown("no reply within 2 s")
+
+    def read_pending(self, after: str, count: int, size: int = PAGE_BYTES) -> Deferred[Sequence[Entry]]:
+        def fitting(page: Sequence[Entry]) -> Sequence[Entry]:
+            self._fit(page)
+            return page
+
+        return super().read_pending(after, count, size).addCallback(fitting)
+
+    def claim(self, idle: float, cursor: str, count: int, size: int = PAGE_BYTES) -> Deferred[Claimed]:
+        def fitting(page: Claimed) -> Claimed:
+            self._fit(page.entries)
+            return page
+
+        return super().claim(idle, cursor, count, size).addCallback(fitting)
+
+
+class TestPhases:
+    """What is done now and then is done in every phase."""
+
+    def test_own_entries_that_are_taken_up_are_not_claimed(self, consuming: World) -> None:
+        """Though they were pending for nearly as long as it takes to be claimed, and are handled slowly."""
+        names = [f"{number}" for number in range(9)]
+        consuming.leave_pending("slow", *names, idle=29.0)
+        consuming.consumer(consuming.slow(25.0), name="slow", concurrency=3)
+        consuming.run(0.5)
+        consuming.consumer(name="quick")
+        consuming.run(28.0)
+        assert sorted(consuming.seen[-3:]) == ["0", "1", "2"]  # what it had begun with was left to it
+        consuming.run(100.0)
+        assert sorted(consuming.seen) == names
+        assert consuming.pending == []
+
+    def test_chores_are_done_while_own_entries_are_taken_up(self, consuming: World) -> None:
+        """Which may take hours, with a slow handler and many entries."""
+        consuming.leave_pending("consumer", *"abcdef")
+        consumer = consuming.consumer(consuming.slow(100.0))
+        consuming.run(99.0)
+        operations = link_of(consumer).operations
+        assert consuming.seen == []
+        assert operations.count("renew") >= 9
+        assert operations.count("trim") >= 50
+
+    def test_a_page_is_no_larger_than_there_is_room(self, consuming: World) -> None:
+        """Also of own entries, and of claimed ones."""
+        consuming.leave_pending("consumer", *[f"{number}" for number in range(50)])
+        consuming.leave_pending("dead", *[f"{number}" for number in range(50)], idle=100.0)
+        consumer = consuming.consumer(consuming.slow(5.0), concurrency=3)
+        most = 0
+        for _ in range(200):
+            consuming.run(1.0)
+            most = max(most, len(consumer.in_hand.entries))
+        assert most <= 12  # what three handlers do within half of the idle time, and a little
+        assert len(consuming.seen) == 100
+
+    def test_what_is_in_hand_is_renewed_while_a_stop_drains(self, consuming: World) -> None:
+        """The handlers go on, so nobody else may begin with their entries."""
+        consumer = consuming.consumer(consuming.slow(80.0), name="first", concurrency=3, drain_timeout=100.0)
+        consuming.add("a", "b", "c")
+        consuming.run(1.0)
+        stopping = consumer.stopService()
+        consuming.consumers.remove(consumer)
+        consuming.consumer(name="second")
+        consuming.run(90.0)
+        assert stopping.called
+        assert sorted(consuming.seen) == ["a", "b", "c"]
+        assert consuming.pending == []
+
+    def test_what_ends_while_a_stop_drains_is_acknowledged_at_once(self, consuming: World) -> None:
+        """It would be handled again if the process was killed before the last handler has ended."""
+        durations = iter([5.0, 60.0])
+        consumer = consuming.consumer(
+            lambda event: consuming.slow(next(durations))(event), concurrency=2, drain_timeout=90.0
+        )
+        consuming.add("quick", "slow")
+        consuming.run(1.0)
+        stopping = consumer.stopService()
+        consuming.run(6.0)
+        assert (consuming.seen, consuming.pending) == (["quick"], [2])
+        consuming.run(60.0)
+        assert stopping.called
+        consuming.consumers.remove(consumer)
+
+    def test_a_stop_begins_with_nothing_more(self, consuming: World) -> None:
+        """Neither with what is in the line, nor with what comes."""
+        consumer = consuming.consumer(consuming.slow(3.0), concurrency=3)
+        consuming.add(*["x"] * 60)
+        consuming.run(20.0)
+        consuming.seen.clear()
+        waiting = len(consumer.in_hand.entries) - 3
+        assert waiting > 3
+        stopping = consumer.stopService()
+        consuming.run(9.0)
+        assert stopping.called
+        consuming.consumers.remove(consumer)
+        assert (len(consuming.seen), len(consuming.pending)) == (3, waiting)
+
+    def test_a_stop_gives_up_the_read(self, consuming: World) -> None:
+        """It would take an event that nobody handles, and hold up the stop."""
+        consumer = consuming.consumer(consuming.slow(0.1), concurrency=3)
+        consuming.run(10.0)
+        stopping = consumer.stopService()
+        consuming.run(0.3)
+        assert stopping.called
+        consuming.consumers.remove(consumer)
+        consuming.add("late")
+        consuming.run(10.0)
+        assert consuming.stream.groups["group"].last == -1
+
+    def test_what_is_not_confirmed_is_not_handed_over(self, consuming: World) -> None:
+        """The next one would handle it again."""
+        consumer = consuming.consumer(consuming.slow(0.5), concurrency=3)
+        consuming.run(1.0)
+        link = link_of(consumer)
+        consuming.add("a")
+        consuming.run(0.4)
+        link.fates = iter(lambda: Fate.SILENT, None)
+        consuming.run(1.0)
+        assert (consuming.seen, consuming.pending) == (["a"], [1])
+        link.expect()
+        consuming.stop(consumer)
+        assert consuming.pending == []
+
+
+class TestRestart:
+    """A consumer is started once."""
+
+    def test_a_second_start_is_refused_in_words(self, consuming: World) -> None:
+        """While it runs and after it has stopped; it goes on as it was."""
+        consumer = consuming.consumer(consuming.slow(0.1))
+        chores = len(consumer.chores)
+        with pytest.raises(RuntimeError, match="a consumer is started once"):
+            consumer.startService()
+        consuming.add("a")
+        consuming.run(1.0)
+        assert (consuming.seen, len(consumer.chores)) == (["a"], chores)
+        consuming.stop(consumer)
+        with pytest.raises(RuntimeError, match="make a new one"):
+            consumer.startService()
+        assert not consumer.running
+
+    def test_it_may_stop_before_it_was_started(self, consuming: World) -> None:
+        """As the services of a process do that fails to start."""
+        consumer = consuming.consumer()
+        fresh = type(consumer)(group=consumer.group, in_hand=consumer.in_hand, clock=consuming.clock)
+        stopping = fresh.stopService()
+        consuming.run(1.0)
+        assert stopping.called
+
+
+class TestReadiness:
+    """It tells whether Redis lets it work."""
+
+    def test_a_refused_read_is_told(self, consuming: World) -> None:
+        """Until it succeeds; the loop comes round meanwhile."""
+        consumer = consuming.consumer(group_type=NoRightToRead)
+        consuming.leave_pending("consumer", "a")
+        for _ in range(20):
+            consuming.run(3.0)
+            assert "The last round failed" in consumer.problem
+            assert consuming.clock.seconds() - consumer.last_round < 3.0
+        assert sum(consumer.refused.values()) >= 20
+        assert consuming.seen == ["a"]  # what was read before is handled all the same
+        assert link_of(consumer).operations.count("trim") >= 20
+
+    def test_it_is_fit_from_its_first_round_on(self, consuming: World) -> None:
+        """With nothing to read as with much."""
+        consumer = consuming.consumer(consuming.slow(100.0))
+        assert consumer.problem
+        consuming.run(0.1)
+        assert consumer.problem == ""
+        consuming.add("a")
+        consuming.run(50.0)
+        assert consumer.problem == ""
+
+    def test_a_lost_connection_is_told_until_a_round_succeeds(self, consuming: World) -> None:
+        consumer = consuming.consumer()
+        consuming.run(1.0)
+        link_of(consumer).cut()
+        consuming.run(0.01)
+        assert (consumer.problem, consumer.refused) == ("The last round failed: unknown", {"unknown": 1})
+        consuming.run(1.0)
+        assert consumer.problem == ""
+
+    def test_nothing_is_read_while_acknowledgements_are_refused(self, consuming: World) -> None:
+        """What is handled and stays pending would grow without end."""
+        consumer = consuming.consumer(consuming.slow(0.1), concurrency=3, group_type=NoRightToAcknowledge)
+        for _ in range(20):
+            consuming.add(*"abc")
+            consuming.run(3.0)
+        assert len(consuming.seen) == len(consuming.pending) <= 6
+        assert consumer.problem
+        assert Counter(consuming.pending) == Counter(set(consuming.pending))
+
+    def test_a_refused_chore_is_logged_once_and_counted_each_time(self, consuming: World) -> None:
+        """It goes on being tried, and the loop goes on without it."""
+        consumer = consuming.consumer()
+        consuming.run(1.0)
+        consumer.chores[0].work = lambda: fail(Refused("NOPERM no permissions to run the 'xtrim' command"))
+        with capturedLogs() as logs:
+            consuming.run(60.0)
+        assert consumer.problem == ""
+        assert sum(consumer.refused.values()) >= 10
+        assert [event["log_level"].name for event in logs] == ["warn"]
+
+
+class TestRecovery:
+    """What was left is found quickly, whole, and told truly."""
+
+    def test_what_a_dead_consumer_left_is_claimed_at_the_speed_of_reading(self, consuming: World) -> None:
+        """On an idle stream, whose reads wait for seconds."""
+        consuming.leave_pending("dead", *[f"{number}" for number in range(2_000)])
+        consuming.consumer()
+        consuming.run(29.0)
+        assert consuming.seen == []
+        consuming.run(8.0)
+        assert len(consuming.seen) == 2_000
+        assert consuming.pending == []
+
+    def test_new_events_are_read_while_others_are_claimed(self, consuming: World) -> None:
+        """There may be hours of them."""
+        consuming.leave_pending("dead", *["old"] * 1_000, idle=100.0)
+        consuming.consumer(consuming.slow(1.0), concurrency=3)
+        consuming.run(1.0)
+        consuming.add("new")
+        consuming.run(60.0)
+        assert "new" in consuming.seen
+        assert len(consuming.seen) < 300
+
+    def test_a_claim_goes_on_where_it_was(self, consuming: World) -> None:
+        """Behind many entries that others have in hand: Redis looks at a few in each call."""
+        live = consuming.consumer(consuming.slow(200.0), name="live", concurrency=600)
+        consuming.add(*["busy"] * 600)
+        consuming.run(20.0)
+        consuming.leave_pending("dead", *"abc", idle=100.0)
+        consuming.consumer(consuming.slow(0.1), name="second")
+        consuming.run(15.0)
+        assert consuming.seen == ["a", "b", "c"]
+        assert len(live.in_hand.entries) == 600
+
+    def test_an_own_entry_that_was_trimmed_is_told_as_lost(self, consuming: World) -> None:
+        """As one of another consumer: its event is gone, whatever becomes of the letter."""
+        consuming.leave_pending("consumer", "a", "b", "c")
+        del consuming.stream.entries[2]
+        with capturedLogs() as logs:
+            consumer = consuming.consumer(consuming.slow(1.0), concurrency=3)
+            consuming.run(1.5)
+            link_of(consumer).cut()
+            consuming.run(10.0)
+        assert sorted(consuming.seen) == ["a", "c"]
+        assert consumer.recovery.trimmed == 1
+        alarms = Counter(event["details"]["alarm"] for event in logs if "details" in event)
+        assert alarms == {"trimmed_pending": 1, "dead_letter": 1}
+        assert [letter["reason"] for letter in consuming.stream.dead] == ["trimmed"]
+
+    @pytest.mark.parametrize("owner", ["consumer", "dead"])
+    def test_large_entries_are_taken_up_in_pages_that_arrive(self, consuming: World, owner: str) -> None:
+        """Each page that does not arrive halves the next."""
+        consuming.leave_pending(owner, *[f"{number}" + "x" * 250_000 for number in range(200)], idle=100.0)
+        consumer = consuming.consumer(consuming.slow(0.01), concurrency=3, group_type=NarrowLink)
+        most = 0
+        for _ in range(120):
+            consuming.run(1.0)
+            most = max(most, sum(map(size_of, consumer.in_hand.entries.values())))
+        assert len(consuming.seen) == 200
+        assert consuming.pending == []
+
+    @pytest.mark.parametrize("owner", ["consumer", "dead", ""])
+    def test_entries_in_hand_are_bounded_by_their_bytes(self, consuming: World, owner: str) -> None:
+        """Own, claimed and new ones."""
+        names = [f"{number:03}" + "x" * 1_000_000 for number in range(100)]
+        if owner:
+            consuming.leave_pending(owner, *names, idle=100.0)
+        else:
+            consuming.add(*names)
+        consumer = consuming.consumer(consuming.slow(2.0), concurrency=100)
+        most = 0
+        for _ in range(300):
+            consuming.run(0.1)
+            most = max(most, sum(map(size_of, consumer.in_hand.entries.values())))
+        assert len(consuming.seen) == 100
+        assert 8e6 < most < 16 * 2**20 + 2 * PAGE_BYTES
+
+
+#: What becomes of operations on a log that keeps what it has.
+LOSSES = (Fate.FINE, Fate.REFUSED, Fate.CUT_BEFORE, Fate.CUT_AFTER, Fate.LATE)
+
+
+@pytest.mark.parametrize("first", LOSSES)
+def test_whatever_is_lost_an_event_in_hand_is_handled_once(first: Fate) -> None:
+    """
+    All runs of operations from the first connection on, each with every fate
+    in two places: a process that lives handles no event twice, however slow.
+    """
+    for second, place in product(LOSSES, range(12)):
+        clock = Clock()
+        world = World(clock, MemoryStream(clock))
+        world.add("a", "b", "c", "d")
+        fates = [Fate.FINE] * place + [first, second]
+        consumer = world.consumer(world.slow(0.4), fates=fates, concurrency=3)
+        world.run(0.5)
+        world.add("e", "f")
+        world.run(45.0)
+        assert sorted(world.seen) == [*"abcdef"], fates
+        assert world.pending == [], fates
+        world.stop(consumer)
