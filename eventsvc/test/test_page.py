@@ -4,6 +4,8 @@ Tests for L{eventsvc.page}.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from eventsvc.delivery import Entry
@@ -44,7 +46,7 @@ def test_a_large_entry_is_remembered_for_a_while() -> None:
         counts.append(page.count(500))
     assert counts == sorted(counts)
     assert counts[0] == 5
-    assert max(later / earlier for earlier, later in zip(counts, counts[1:])) < 1.5
+    assert max(later / earlier for earlier, later in pairwise(counts)) < 1.5
     assert counts[-1] == 500
 
 
