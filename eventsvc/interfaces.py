@@ -292,12 +292,13 @@ class IEventGroup(Interface):
         is full; 0 if it has no limit or does not say.
         """
 
-    def hold_name(token: str, lifetime: float) -> Deferred[bool]:
+    def hold_name(token: str, lifetime: float) -> Deferred[float]:
         """
         Say for C{lifetime} seconds that the process of this token has the name
         of this consumer.
 
-        Fires with C{False} if the process of another token has said so.
+        Fires with 0 if it has; else with the seconds for which the process of
+        another token still has it.
         """
 
     def measure() -> Deferred[Measures]:

@@ -200,7 +200,13 @@ class ConsumerSettings:
     """What the consumer alone is told."""
 
     group: str = setting("REDIS_CONSUMER_GROUP", NAME, "demo_consumer_group", "Consumer group.")
-    name: str = setting("REDIS_CONSUMER", NAME, "consumer", "Name of this consumer in its group.")
+    name: str = setting(
+        "REDIS_CONSUMER",
+        NAME,
+        "",
+        "Name of this consumer in its group; not set, the name of the host and the first number that no other "
+        "consumer of the group has on it. Two processes of one name handle events twice.",
+    )
     read_timeout: float = setting("REDIS_READ_TIMEOUT", SECONDS, 5.0, "Longest blocking read.")
     claim_idle: float = setting(
         "REDIS_CLAIM_IDLE", SECONDS, 30.0, "An entry idle this long with another consumer is claimed."

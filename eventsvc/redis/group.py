@@ -129,9 +129,11 @@ class RedisEventGroup:
         limit = int(found.get(b"maxmemory", 0))
         return int(found.get(b"used_memory", 0)) / limit if limit else 0.0
 
-    def hold_name(self, token: str, lifetime: float) -> Deferred[bool]:
+    def hold_name(self, token: str, lifetime: float) -> Deferred[float]:
         keys: list[Argument] = [self.stream, companion(self.stream, "owner", self.group, self.consumer)]
-        return self.connection.run(_HOLD_NAME, keys, [token, round(lifetime * 1000)]).addCallback(bool)
+        return self.connection.run(_HOLD_NAME, keys, [token, round(lifetime * 1000)]).addCallback(
+            lambda left: left / 1000
+        )
 
     def measure(self) -> Deferred[Measures]:
         reply = self.connection.run(_MEASURE, [self.stream, dead_letters(self.stream)], [self.group])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +17,11 @@ from eventsvc.handler_call import find_fault
 from eventsvc.in_hand import InHand, nothing_to_flush
 from eventsvc.lag import Lag
 from eventsvc.logs import JsonLog, LogHandler, json_log
+from eventsvc.name_hold import EVERY, NameHold
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.retention import Retention
 from eventsvc.settings import ROLES, AdminSettings, ConsumerSettings, LogSettings, RedisSettings, StreamSettings
+from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures
 from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.options import RoleOptions
@@ -81,7 +84,9 @@ def add_consumer(
         handler = LogHandler(log.output, time.time_ns, reactor.callFromThread)
     else:
         handler = load_handler(settings.handler)
-    group = RedisEventGroup(connection, redis.stream, settings.group, settings.name)
+    name = settings.name or take_name(redis.stream, settings.group)
+    group = RedisEventGroup(connection, redis.stream, settings.group, name)
+    hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
     retention = Retention(group, reactor, settings.max_len, limits.hard_max)
     lag = Lag(group, reactor, lifetime=30.0 + settings.claim_idle)
     consumer = Consumer(
@@ -100,11 +105,15 @@ def add_consumer(
         block=settings.read_timeout,
         claim_idle=settings.claim_idle,
         drain_timeout=settings.drain_timeout,
-        chores=[Chore(0.25, retention.trim, handled=max(1, retention.headroom // 4)), Chore(2.0, lag.measure)],
+        chores=[
+            Chore(0.25, retention.trim, handled=max(1, retention.headroom // 4)),
+            Chore(2.0, lag.measure),
+            Chore(EVERY, hold.look),
+        ],
     )
     for part in (connection, consumer):
         part.setServiceParent(process)
-    vitals.metrics.add(consumer_figures(consumer, retention, lag) + connection_figures(connection, "consumer"))
+    vitals.metrics.add(consumer_figures(consumer, retention, lag, hold) + connection_figures(connection, "consumer"))
     return consumer_health(vitals, consumer, connection)
 
 

@@ -11,6 +11,7 @@ from eventsvc.consumer import Consumer
 from eventsvc.interfaces import KeysFull, Measures, QueueFull, Refused, StreamFull
 from eventsvc.lag import Lag
 from eventsvc.metrics import Figure
+from eventsvc.name_hold import NameHold
 from eventsvc.redis.connection import Connection
 from eventsvc.retention import Retention
 from eventsvc.simulator import Simulator
@@ -115,7 +116,7 @@ def producer_figures(appender: Appender) -> list[Figure]:
     ]
 
 
-def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag) -> list[Figure]:
+def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: NameHold) -> list[Figure]:
     """The figures of a consumer."""
     in_hand = consumer.in_hand
     counts = in_hand.counts
@@ -175,6 +176,25 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag) -> list
             "eventsvc_trimmed",
             "Acknowledged entries removed from the stream to keep its length.",
             lambda: retention.trimmed,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_consumer_refused",
+            "Rounds and chores of the reader loop that Redis refused or did not answer, by reason.",
+            lambda: dict.fromkeys(("unknown", Refused.reason), 0) | consumer.refused,
+            "reason",
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_consumer_ready",
+            "1 if the last round of the reader loop succeeded, else 0.",
+            lambda: float(not consumer.problem),
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_consumer_name_in_use",
+            "1 if another process uses the name of this consumer, so that events are handled twice, else 0.",
+            lambda: float(hold.in_use),
         ),
         Figure("gauge", "eventsvc_in_hand", "Entries read and not yet done with.", lambda: len(in_hand.entries)),
         Figure(

@@ -158,7 +158,7 @@ def consumer_health(vitals: Vitals, consumer: Consumer, connection: Connection) 
     vitals.on_beat.append(rounds.look)
     return Health(
         is_live=lambda: vitals.are_there and rounds.are_made,
-        not_ready=lambda: "" if connection.ready else "Redis cannot be reached",
+        not_ready=lambda: consumer.problem if connection.ready else "Redis cannot be reached",
         metrics=vitals.metrics.text,
     )
 

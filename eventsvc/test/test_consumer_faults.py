@@ -197,3 +197,14 @@ async def test_it_shares_the_group_with_a_foreign_consumer(each_server: Server) 
             await until(lambda: len(foreign) + len(reader.handled) == 200)
             await until(lambda: left(client) == (0, 0))
             assert foreign.isdisjoint(reader.handled)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stop_gives_up_the_blocked_read(server: Server) -> None:
+    """The server would give the next event to a consumer that is gone."""
+    with server.client() as client:
+        async with running_reader(server) as reader:
+            await until(lambda: any(b"xreadgroup" in each["cmd"].encode() for each in client.client_list()))
+            await until(lambda: not reader.consumer.problem)
+        add(client, 0, 1)
+        assert client.xinfo_groups(STREAM)[0]["pending"] == 0

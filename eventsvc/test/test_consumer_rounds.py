@@ -6,7 +6,7 @@ coroutines that take their time, several at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import pytest
@@ -324,6 +324,41 @@ class TestRecovery:
             most = max(most, sum(map(size_of, consumer.in_hand.entries.values())))
         assert len(consuming.seen) == 100
         assert 8e6 < most < 16 * 2**20 + 2 * PAGE_BYTES
+
+
+@pytest.mark.parametrize("tenths", range(20))
+def test_what_ends_while_own_entries_are_listed_is_not_handled_again(tenths: int) -> None:
+    """Whenever the connection is lost, over a link so slow that handlers end before the list is there."""
+    clock = Clock()
+    world = World(clock, MemoryStream(clock))
+    world.leave_pending("consumer", *"abcdef")
+    consumer = world.consumer(world.slow(0.7), concurrency=3)
+    link_of(consumer).latency = 0.25
+    world.run(0.5 + tenths / 10)
+    link_of(consumer).cut()
+    world.run(20.0)
+    assert sorted(world.seen) == [*"abcdef"]
+    assert world.pending == []
+    world.stop(consumer)
+
+
+def test_what_is_refused_to_be_acknowledged_is_not_handled_again(consuming: World) -> None:
+    """The list of own entries, asked for before the refusal is known, has it among them."""
+    consuming.leave_pending("consumer", *[f"{number}" for number in range(30)])
+    consumer = consuming.consumer(consuming.slow(0.2), concurrency=3)
+    link = link_of(consumer)
+    link.latency = 0.1
+
+    def fates() -> Iterator[Fate]:
+        while True:
+            yield Fate.REFUSED if link.operations[-1] == "acknowledge" and len(link.operations) % 3 else Fate.FINE
+
+    link.fates = fates()
+    consuming.run(300.0)
+    assert sorted(consuming.seen) == sorted(f"{number}" for number in range(30))
+    link.expect()
+    consuming.run(10.0)
+    assert consuming.pending == []
 
 
 #: What becomes of operations on a log that keeps what it has.

@@ -163,14 +163,16 @@ async def test_pages_end_after_their_bytes(place: Place) -> None:
 async def test_a_name_is_held_by_one_process(place: Place) -> None:
     """For as long as it says so; each name of each group on its own."""
     group, other = await opened(place), await opened(place, consumer="other")
-    assert await place.wait(group.hold_name("one", 60.0)) is True
-    assert await place.wait(group.hold_name("two", 60.0)) is False
-    assert await place.wait(other.hold_name("two", 60.0)) is True
-    assert await place.wait((await opened(place, "late")).hold_name("two", 60.0)) is True
-    assert await place.wait(group.hold_name("one", 0.001)) is True
-    while not await place.wait(group.hold_name("two", 60.0)):
+    assert await place.wait(group.hold_name("one", 60.0)) == 0
+    assert 50.0 < await place.wait(group.hold_name("two", 90.0)) <= 60.0
+    assert await place.wait(other.hold_name("two", 60.0)) == 0
+    assert await place.wait((await opened(place, "late")).hold_name("two", 60.0)) == 0
+    assert await place.wait(group.hold_name("one", 90.0)) == 0
+    assert 80.0 < await place.wait(group.hold_name("two", 60.0)) <= 90.0
+    assert await place.wait(group.hold_name("one", 0.001)) == 0
+    while await place.wait(group.hold_name("two", 60.0)):
         pass
-    assert await place.wait(group.hold_name("one", 60.0)) is False
+    assert await place.wait(group.hold_name("one", 60.0)) > 50.0
 
 
 @pytest_twisted.ensureDeferred

@@ -27,7 +27,7 @@ LAYERS = {
     **dict.fromkeys(
         ("backlog", "counts", "appender", "setting_aside", "in_hand", "acknowledgements", "recovery", "chore"), 3
     ),
-    **dict.fromkeys(("consumer", "retention", "lag", "simulator"), 3),
+    **dict.fromkeys(("name_hold", "consumer", "retention", "lag", "simulator"), 3),
     # composition
     **dict.fromkeys(("tap", "dead_letters", "letter_text", "cli", "docs"), 4),
 }

@@ -18,10 +18,12 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from eventsvc.chore import Chore
+from eventsvc.consumer import Consumer
 from eventsvc.event import MARKER_FIELD, Event
 from eventsvc.histogram import Histogram
 from eventsvc.lag import Lag
 from eventsvc.metrics import Figure, Metrics
+from eventsvc.name_hold import NameHold
 from eventsvc.redis.connection import Connection
 from eventsvc.retention import Retention
 from eventsvc.simulator import Simulator
@@ -34,6 +36,11 @@ from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 #: An endpoint that nobody connects to.
 NOWHERE: Any = None
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def make_hold(consumer: Consumer) -> NameHold:
+    """What looks after the name of a consumer."""
+    return NameHold(consumer.group, consumer.clock, "token", 1.0)
 
 
 def read(metrics: Metrics) -> dict[str, float]:
@@ -215,7 +222,14 @@ def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> N
         consuming.stream.add({MARKER_FIELD: b"stream created"})
         consuming.add("good", "bad", "good")
         consuming.run(20.0)
-    metrics = publish(*consumer_figures(consumer, Retention(consumer.group, consuming.clock, 1000), lag))
+    metrics = publish(
+        *consumer_figures(
+            consumer,
+            Retention(consumer.group, consuming.clock, 1000),
+            lag,
+            make_hold(consumer),
+        )
+    )
     figures = read(metrics)
     assert figures["consumed_total{outcome=handled}"] == 2
     assert figures["consumed_total{outcome=passed_over}"] == 1
@@ -235,7 +249,16 @@ def test_a_group_that_was_created_anew_is_an_alarm(consuming: ConsumerWorld) -> 
     with capturedLogs() as logs:
         consuming.run(10.0)
     lag = Lag(consumer.group, consuming.clock, lifetime=30.0)
-    figures = read(publish(*consumer_figures(consumer, Retention(consumer.group, consuming.clock, 1000), lag)))
+    figures = read(
+        publish(
+            *consumer_figures(
+                consumer,
+                Retention(consumer.group, consuming.clock, 1000),
+                lag,
+                make_hold(consumer),
+            )
+        )
+    )
     assert figures["groups_recreated_total"] == 1
     assert {"alarm": "group_recreated"} in [event.get("details") for event in logs]
 
@@ -302,7 +325,9 @@ def every_figure() -> set[str]:
     group = consumer.group
     simulator = Simulator(post=lambda _: ..., clock=clock, random=Random(1), rate=1.0)  # type: ignore[arg-type,return-value]
     vitals.metrics.add(producer_figures(make_world().appender))
-    vitals.metrics.add(consumer_figures(consumer, Retention(group, clock, 1), Lag(group, clock, 1.0)))
+    vitals.metrics.add(
+        consumer_figures(consumer, Retention(group, clock, 1), Lag(group, clock, 1.0), make_hold(consumer))
+    )
     vitals.metrics.add(connection_figures(Connection(NOWHERE, clock, lambda: 0.5), "producer"))
     vitals.metrics.add(simulator_figures(simulator))
     return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))

@@ -205,14 +205,14 @@ class MemoryEventGroup:
     def memory_used(self) -> Deferred[float]:
         return self._carry("memory_used", lambda: self.stream.memory_used)
 
-    def hold_name(self, token: str, lifetime: float) -> Deferred[bool]:
-        def apply() -> bool:
+    def hold_name(self, token: str, lifetime: float) -> Deferred[float]:
+        def apply() -> float:
             now, names = self.stream.clock.seconds(), self.stream.names
             owner, end = names.get((self.name, self.consumer), (token, 0.0))
             if owner != token and now < end:
-                return False
+                return end - now
             names[self.name, self.consumer] = token, now + lifetime
-            return True
+            return 0.0
 
         return self._carry("hold_name", apply)
 

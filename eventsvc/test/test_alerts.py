@@ -1,0 +1,89 @@
+"""
+The alerts of the operations guide, which are those of the chart, evaluated by
+Prometheus' own C{promtool}.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).parents[2]
+
+#: The figures of a producer and a consumer with nothing to complain of.
+HEALTHY = {
+    **{f"eventsvc_{name}_total": "0x20" for name in ("lost", "groups_recreated", "trimmed_pending")},
+    'eventsvc_events_refused_total{reason="queue_full"}': "0x20",
+    "eventsvc_dead_letters": "0x20",
+    "eventsvc_oldest_unread_seconds": "1x20",
+    "eventsvc_oldest_pending_seconds": "1x20",
+    "eventsvc_queue_events": "0x20",
+    "eventsvc_consumer_ready": "1x20",
+    "eventsvc_consumer_name_in_use": "0x20",
+    'eventsvc_redis_connected{role="consumer"}': "1x20",
+}
+
+
+def firing(directory: Path, figures: Mapping[str, str]) -> set[str]:
+    """The alerts that fire after ten minutes with these figures, scraped once a minute."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("there is no promtool on the PATH: apt-get install prometheus, or a release of Prometheus")
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (rules,) = re.findall(r"```yaml\n(groups:\n.*?)```", guide, re.S)
+    (directory / "rules.yaml").write_text(rules)
+    series = [{"series": name, "values": values} for name, values in figures.items()]
+    found = set()
+    for rule in yaml.safe_load(rules)["groups"][0]["rules"]:
+        expectation = {"eval_time": "10m", "alertname": rule["alert"], "exp_alerts": []}
+        test = {"interval": "1m", "input_series": series, "alert_rule_test": [expectation]}
+        (directory / "test.yaml").write_text(
+            yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]})
+        )
+        done = subprocess.run(
+            [promtool, "test", "rules", "test.yaml"], cwd=directory, capture_output=True, text=True, timeout=60
+        )
+        if done.returncode:
+            assert "got:[" in done.stdout + done.stderr, done.stdout + done.stderr
+            found.add(rule["alert"])
+    return found
+
+
+def test_no_alert_fires_while_all_is_well(tmp_path: Path) -> None:
+    assert firing(tmp_path, HEALTHY) == set()
+
+
+@pytest.mark.parametrize(
+    ("missing", "alerts"),
+    [
+        ("eventsvc_oldest_unread_seconds", {"NoConsumer"}),
+        ("eventsvc_queue_events", {"NoProducer"}),
+    ],
+)
+def test_an_alert_fires_for_what_is_missing(tmp_path: Path, missing: str, alerts: set[str]) -> None:
+    """A figure that is not there is above no bound."""
+    assert firing(tmp_path, {name: values for name, values in HEALTHY.items() if name != missing}) == alerts
+
+
+@pytest.mark.parametrize(
+    ("figure", "values", "alert"),
+    [
+        ("eventsvc_lost_total", "0 0 0 0 0 1x15", "EventsMayBeLost"),
+        ("eventsvc_trimmed_pending_total", "0 0 0 0 0 1x15", "EventsMayBeLost"),
+        ("eventsvc_dead_letters", "1x20", "DeadLetters"),
+        ("eventsvc_oldest_unread_seconds", "100x20", "ConsumersAreBehind"),
+        ("eventsvc_oldest_pending_seconds", "1000x20", "AnEventIsStuck"),
+        ('eventsvc_events_refused_total{reason="queue_full"}', "0+60x20", "EventsAreRefused"),
+        ("eventsvc_consumer_ready", "0x20", "AConsumerIsNotReady"),
+        ("eventsvc_consumer_name_in_use", "1x20", "AConsumerNameIsInUse"),
+        ('eventsvc_redis_connected{role="consumer"}', "0x20", "RedisIsAway"),
+    ],
+)
+def test_an_alert_fires_for_what_is_wrong(tmp_path: Path, figure: str, values: str, alert: str) -> None:
+    assert firing(tmp_path, {**HEALTHY, figure: values}) == {alert}
