@@ -19,7 +19,7 @@ from eventsvc.delivery import Entry
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import Claimed, IEventGroup, Refused, Unknown
 from eventsvc.redis.group import RedisEventGroup
-from eventsvc.redis.session import REPLY_TIMEOUT
+from eventsvc.redis.silence import REPLY_TIMEOUT
 from eventsvc.test.places import Place
 
 MARKER = {MARKER_FIELD: MARKER_VALUE}
