@@ -222,7 +222,7 @@ def test_the_names_are_those_of_the_contract() -> None:
             "REDIS_WRITE_TIMEOUT": "5",
             "REDIS_READ_TIMEOUT": "5",
             "REDIS_CONSUMER_GROUP": "demo_consumer_group",
-            "REDIS_CONSUMER": "consumer",
+            "REDIS_CONSUMER": "-",
             "REDIS_CLAIM_IDLE": "30",
             "CONSUMER_HANDLER": "log",
             "CONSUMER_CONCURRENCY": "1",
