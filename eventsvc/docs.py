@@ -29,6 +29,7 @@ from eventsvc.web.limits import (
     HEAD_TOO_LARGE,
     MAX_HEAD_BYTES,
     MAX_HEADERS,
+    PERHAPS_REPEATED,
     TOO_MANY_CONNECTIONS,
     TOO_SLOW,
     bad_request,
@@ -84,7 +85,8 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
         "or the whole request took longer than `REST_SERVER_WRITE_TIMEOUT`",
         _answer(Unknown()),
     ),
-    ("there are more connections than the server holds; it closes this one", TOO_MANY_CONNECTIONS),
+    ("there are more connections than the server holds, and this one is closed", TOO_MANY_CONNECTIONS),
+    ("the same, and the request has an `Idempotency-Key`", PERHAPS_REPEATED[TOO_MANY_CONNECTIONS]),
 )
 
 

@@ -119,6 +119,7 @@ PORT = Kind("a port number from 1 to 65535", _integer(1, 65535))
 OPTIONAL_PORT = Kind("a port number from 1 to 65535, or 0 for none", _integer(0, 65535))
 DATABASE = Kind("a database number from 0 to 99999", _integer(0, 99_999))
 COUNT = Kind("a whole number from 1", _integer(1, 10**15))
+BOUND = Kind("a whole number from 1, or 0 for no bound", _integer(0, 10**15))
 OPTIONAL_COUNT = Kind("a whole number from 1", _optional_count)
 SEED = Kind("a whole number from 0", _integer(0, 10**15))
 SECONDS = Kind("seconds from 0.001 to 31536000, decimals allowed", _bounded(0.001, 365 * _DAY))
@@ -174,6 +175,13 @@ class ProducerSettings:
 
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port to serve HTTP on; 0 takes a free one.")
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest life of one request.")
+    connections_per_address: int = setting(
+        "REST_SERVER_CONNECTIONS_PER_ADDRESS",
+        BOUND,
+        0,
+        "Most connections of one client address; 0 is no bound. A load balancer is one address.",
+        flag="connections-per-address",
+    )
     write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "How long an event may wait for Redis.")
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")
     batch_bytes: int = setting("BATCH_MAX_BYTES", COUNT, 1_048_576, "Most bytes of events in one call to Redis.")

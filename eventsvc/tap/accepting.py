@@ -12,6 +12,8 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 
+from eventsvc.web.limits import MAX_CONNECTIONS
+
 #: Connections that the kernel holds until they are accepted; it may hold fewer
 #: (C{net.core.somaxconn}).
 BACKLOG: Final = 4_096
@@ -23,6 +25,9 @@ _PAUSE: Final = 0.5
 _QUIET: Final = 60.0
 #: Most descriptors a process asks for.
 _ENOUGH: Final = 65_536
+#: Descriptors for all but the connections that are admitted: the spare places
+#: for probes, connections that are being closed, Redis, logs, resolvers.
+_RESERVE: Final = 128
 
 
 class ReadingServer(Server):
@@ -115,3 +120,15 @@ def raise_descriptor_limit() -> int:
             return soft
         return wanted
     return _ENOUGH if soft == resource.RLIM_INFINITY else soft
+
+
+def connections_within(limit: int) -> int:
+    """
+    How many connections a port may hold of a number of descriptors, so that there are always some for Redis.
+    """
+    most = min(MAX_CONNECTIONS, max(limit - _RESERVE, limit // 4))
+    if most < MAX_CONNECTIONS:
+        Logger().warn(
+            "at most {most} connections, as there are {limit} file descriptors (ulimit -n)", most=most, limit=limit
+        )
+    return most

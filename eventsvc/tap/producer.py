@@ -14,6 +14,7 @@ from eventsvc.backlog import Limits
 from eventsvc.logs import json_log
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures
 from eventsvc.tap.health import Vitals, producer_health
 from eventsvc.tap.options import RoleOptions
@@ -57,7 +58,13 @@ def add_producer(
     )
     vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
     health = producer_health(vitals, appender, connection)
-    site = make_lane_site(Api(appender, health), settings.request_timeout, reactor)
+    site = make_lane_site(
+        Api(appender, health),
+        settings.request_timeout,
+        reactor,
+        max_connections=connections_within(raise_descriptor_limit()),
+        per_address=settings.connections_per_address,
+    )
     listener = Listener(reactor, settings.port, site)
     for part in (connection, AppenderService(appender), listener):
         part.setServiceParent(process)

@@ -99,6 +99,7 @@ class Connection:
     ended: bool = False
     lost: bool = False
     aborted: bool = False
+    host: str = "127.0.0.1"
     disconnecting: bool = False
     producer: Any = None
     _unread: bytearray = attrs.field(factory=bytearray)
@@ -189,7 +190,7 @@ class Connection:
         assert enabled
 
     def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", "127.0.0.1", 50_000)
+        return IPv4Address("TCP", self.host, 50_000)
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "127.0.0.1", 8080)
@@ -235,10 +236,10 @@ class Served:
     site: BoundedSite
     connections: list[Connection] = attrs.field(factory=list)
 
-    def connect(self) -> Connection:
+    def connect(self, host: str = "127.0.0.1") -> Connection:
         """Have a new client."""
-        protocol: Any = self.site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 50_000))
-        connection = Connection(self.world.clock, protocol)
+        protocol: Any = self.site.buildProtocol(IPv4Address("TCP", host, 50_000))
+        connection = Connection(self.world.clock, protocol, host=host)
         self.connections.append(connection)
         protocol.makeConnection(connection)
         return connection

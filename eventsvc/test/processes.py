@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,13 +178,19 @@ class Services:
     started: list[Service] = attrs.field(factory=list)
 
     def start(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, output: int | None = None
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        output: int | None = None,
+        descriptors: int | None = None,
     ) -> Service:
         """
         Start C{twistd -n ARGUMENTS} as the leader of a process group.
 
         @param output: a file descriptor to take the place of standard output.
+        @param descriptors: most files it may have open; without, as many as this process.
         """
+        limit = (descriptors, descriptors) if descriptors else resource.getrlimit(resource.RLIMIT_NOFILE)
         name = f"{len(self.started)}"
         stdout, stderr = self.directory / f"{name}.out", self.directory / f"{name}.err"
         with stdout.open("wb") as out, stderr.open("wb") as err:
@@ -192,6 +200,7 @@ class Services:
                 env={**os.environ, **(environment or {})},
                 process_group=0,
                 stdout=out if output is None else output,
+                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, limit),
                 stderr=err,
             )
         service = Service(process, stdout, stderr)

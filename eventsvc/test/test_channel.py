@@ -10,7 +10,7 @@ import json
 import pytest
 
 from eventsvc.test.http import BUFFER, EVENT, Served, head, post, refusal
-from eventsvc.web.limits import IDLE, LINGER
+from eventsvc.web.limits import FIRST_BYTE, IDLE, LINGER
 
 LENGTH = f"Content-Length: {len(EVENT)}"
 
@@ -124,15 +124,31 @@ def test_the_time_of_a_request_begins_when_those_before_it_are_answered(served: 
 
 
 def test_a_connection_without_a_request_is_closed_in_the_end(served: Served) -> None:
-    """Without a word; one that was used just the same."""
-    fresh, used = served.connect(), served.connect()
+    """Without a word; one that is new, soon."""
+    fresh, used, otherwise = served.connect(), served.connect(), served.connect()
     used.send(post())
-    served.run(IDLE - 1.0)
-    assert [fresh.lost, used.lost] == [False, False]
+    otherwise.send(post(path="/none"))
+    served.run(FIRST_BYTE - 1.0)
+    assert [fresh.lost, used.lost, otherwise.lost] == [False, False, False]
     served.run(2.0)
-    assert [fresh.lost, used.lost] == [True, True]
+    assert [fresh.lost, used.lost, otherwise.lost] == [True, False, False]
+    served.run(IDLE - FIRST_BYTE - 2.0)
+    assert [used.lost, otherwise.lost] == [False, False]
+    served.run(2.0)
+    assert [used.lost, otherwise.lost] == [True, True]
     assert fresh.received == b""
     assert used.response().status == 200
+
+
+def test_a_new_connection_may_take_its_time_once_it_has_begun(served: Served) -> None:
+    """From then on a request has the time of any other."""
+    connection = served.connect()
+    served.run(FIRST_BYTE - 1.0)
+    connection.send(post()[:-1])
+    served.run(9.0)
+    connection.send(post()[-1:])
+    served.run()
+    assert connection.response().status == 200
 
 
 def test_requests_on_one_connection_are_answered_in_their_order(served: Served) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventsvc.settings import (
+    BOUND,
     COUNT,
     DATABASE,
     LEVEL,
@@ -46,6 +47,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     OPTIONAL_PORT: {"0": 0, "65535": 65535},
     DATABASE: {"0": 0, "15": 15},
     COUNT: {"1": 1, "1000000000000000": 10**15},
+    BOUND: {"0": 0, "1": 1, "1000000000000000": 10**15},
     OPTIONAL_COUNT: {"1": 1, "1000000000000000": 10**15},
     SEED: {"0": 0, "7": 7},
     SECONDS: {"0.5": 0.5, "5": 5.0, "0.001": 0.001, "31536000": 31_536_000.0, "010.50": 10.5},
@@ -69,6 +71,7 @@ REFUSED: dict[Kind, list[str]] = {
     OPTIONAL_PORT: [*NO_WHOLE, "65536"],
     DATABASE: [*NO_WHOLE, "100000"],
     COUNT: [*NO_WHOLE, "0", "1000000000000001"],
+    BOUND: [*NO_WHOLE, "1000000000000001"],
     OPTIONAL_COUNT: [*NO_WHOLE, "0", "1000000000000001"],
     SEED: [*NO_WHOLE, "1000000000000001"],
     SECONDS: [*NO_NUMBER, "0", "0.0009", "31536001"],

@@ -18,23 +18,6 @@ from eventsvc.web.health import Health
 from eventsvc.web.limits import GRACE, LINGER
 
 
-def test_a_connection_too_many_is_503_and_closed(served: Served) -> None:
-    """Its events are not stored; when another has gone there is room again."""
-    served.site.max_connections = 2
-    first, _ = served.connect(), served.connect()
-    third = served.connect()
-    third.send(post())
-    response = third.response()
-    assert (response.status, response.headers["Retry-After"], response.headers["Connection"]) == (503, "1", "close")
-    assert response.problem["title"] == "Too many connections"
-    assert response.problem["stored"] == "no"
-    served.run(LINGER + 0.1)
-    assert third.lost
-    assert served.stored() == []
-    first.vanish()
-    assert served.post().status == 200
-
-
 @pytest.mark.parametrize("path", ["/event", "/events"])
 def test_a_fault_of_our_own_is_500_and_its_cause_is_in_the_log(served: Served, path: str) -> None:
     """With its traceback there, and nothing of it told."""

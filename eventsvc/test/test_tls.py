@@ -125,5 +125,5 @@ def test_a_client_under_tls_that_goes_away_is_forgotten(client: Client) -> None:
     client.connection.vanish()
     client.served.world.link.connect()
     client.served.run()
-    assert client.served.site.connections == set()
+    assert not client.served.site.connections
     assert client.served.stored() == []

@@ -22,13 +22,15 @@ from eventsvc.web.limits import (
     LINGER,
     MAX_HEAD_BYTES,
     MAX_HEADERS,
-    TOO_MANY_CONNECTIONS,
+    PERHAPS_REPEATED,
+    PROBES,
     TOO_SLOW,
     bad_request,
     check_begun,
     check_head,
     check_length,
     no_room,
+    origin_form,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ class Channel(HTTPChannel):
     away until the client closes too, or L{LINGER} is over.
 
     @ivar leaving: nothing more is read here.
+    @ivar refusal: if it is a connection too many, the answer to all but a
+        probe: see Note [Spare places] of L{eventsvc.web.admission}.
+    @ivar idle_since: since when there has been no request.
     """
 
     totalHeadersSize = MAX_LENGTH = MAX_HEAD_BYTES
@@ -59,6 +64,9 @@ class Channel(HTTPChannel):
     site: BoundedSite
     _networkProducer: Any
     leaving = False
+    refusal: Answer | None = None
+    idle_since: float | None = None
+    _fresh = True
     _spent = 0.0
     deadline = inf
     _read_lost = False
@@ -70,10 +78,11 @@ class Channel(HTTPChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        if self.site.admit(self):
-            self.look()
-        else:
-            self.refuse(TOO_MANY_CONNECTIONS)
+        self.refusal = self.site.admit(self)
+        if self.refusal is not None:
+            self.site.admission.hold(self)
+            self._start_timer(LINGER, self.expire)
+        self.look()
 
     def take_over(self, transport: Any, data: bytes, spent: float) -> None:
         """
@@ -98,6 +107,7 @@ class Channel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         if not self.leaving:
+            self._fresh = False
             super().dataReceived(data)
             if self.line_mode and self._buffer and not (self.paused or self._busyReceiving):
                 self._check(check_begun(self._buffer, first=not self.requests))
@@ -126,8 +136,17 @@ class Channel(HTTPChannel):
     def allHeadersReceived(self) -> None:
         headers = self.requests[-1].requestHeaders
         names = (b"Host", b"Content-Length", b"Transfer-Encoding")
-        if self._check(check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])):
+        answer = check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])
+        if self._check(answer or self._refuse_all_but_probes(headers)):
             super().allHeadersReceived()
+
+    def _refuse_all_but_probes(self, headers: Headers) -> Answer | None:
+        """If this is a connection too many, say so to all but a probe."""
+        if self.refusal is None:
+            return None
+        if self._command in (b"GET", b"HEAD") and origin_form(self._path).partition(b"?")[0] in PROBES:
+            return None
+        return PERHAPS_REPEATED[self.refusal] if headers.hasHeader(b"Idempotency-Key") else self.refusal
 
     def allContentReceived(self) -> None:
         if not self.leaving:
@@ -147,7 +166,8 @@ class Channel(HTTPChannel):
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         options = b",".join(request.requestHeaders.getRawHeaders(b"Connection", ())).lower().split(b",")
-        return version == b"HTTP/1.1" and b"close" not in [option.strip() for option in options]
+        lasts = version == b"HTTP/1.1" and b"close" not in [option.strip() for option in options]
+        return lasts and self.refusal is None
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         headers.removeHeader(b"Server")
@@ -163,6 +183,7 @@ class Channel(HTTPChannel):
             return
         self.leaving = True
         self.release()
+        self.idle_since = self.site.reactor.seconds()
         self.persistent = False
         self.clearLineBuffer()
         self.transport.write(to_bytes(answer, datetimeToString(), last=True))
@@ -184,6 +205,7 @@ class Channel(HTTPChannel):
         """Close once all is written; a client that does not read is cut off."""
         if not self.leaving:
             self.leaving = True
+            self.idle_since = self.site.reactor.seconds()
             super().loseConnection()
             self._start_timer(LINGER, self.transport.abortConnection)
 
@@ -251,13 +273,14 @@ class Channel(HTTPChannel):
         answering = self._handlingRequest or self.paused
         if (self._read_lost and not answering) or (self.site.closing and not started):
             self.loseConnection()
-        elif started is not self._timed:
+        elif started is not self._timed and self.refusal is None:
             self._timed = started
+            self.idle_since = None if started else self.site.reactor.seconds()
             if started:
                 self._start_timer(self.site.timeout - self._spent, self.expire)
                 self._spent = 0.0
             else:
-                self._start_timer(self.site.idle, self.loseConnection)
+                self._start_timer(self.site.first_byte if self._fresh else self.site.idle, self.loseConnection)
 
     def expire(self) -> None:
         """The time of a request is over."""
@@ -266,7 +289,7 @@ class Channel(HTTPChannel):
         elif self._reservation is not None and not self._reservation.granted:
             self.refuse(no_room(self.requests[-1].requestHeaders.hasHeader(b"Idempotency-Key")))
         else:
-            self.refuse(TOO_SLOW)
+            self.refuse(PERHAPS_REPEATED[self.refusal] if self.refusal else TOO_SLOW)
 
     def _start_timer(self, seconds: float, call: Callable[[], object]) -> None:
         if self._timer is not None and self._timer.active():

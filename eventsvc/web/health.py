@@ -20,6 +20,8 @@ from eventsvc.web.site import BoundedSite, make_site
 
 #: Seconds a request may take.
 TIMEOUT: Final = 10.0
+#: Most connections to a port that serves nothing else.
+MAX_CONNECTIONS: Final = 64
 
 
 @attrs.frozen(eq=False)
@@ -94,4 +96,4 @@ serve_health(AdminApi.app)
 
 def make_admin_site(health: Health, clock: IReactorTime) -> BoundedSite:
     """Serve health and figures on a port of their own."""
-    return make_site(AdminApi(health), TIMEOUT, clock)
+    return make_site(AdminApi(health), TIMEOUT, clock, max_connections=MAX_CONNECTIONS)

@@ -67,6 +67,8 @@ class Lane(Protocol):
     transport: Any
     channel: Channel | None = None
     deadline = inf
+    #: the deadline for the first byte
+    _fresh_until = inf
     #: length of the buffer at which it is worth another look
     _wanted = 0
     #: the client does not read its answers
@@ -95,8 +97,9 @@ class Lane(Protocol):
             self.transport.setTcpNoDelay(True)
         self._write_now = prompt_write(self.transport)
         self.transport.registerProducer(self, True)
-        if self.site.admit(self):
+        if self.site.admit(self) is None:
             self._rest()
+            self.deadline = self._fresh_until = self.site.reactor.seconds() + self.site.first_byte
         else:
             self._hand_over()
 
@@ -354,6 +357,12 @@ class Lane(Protocol):
 
     # Time, and the end
 
+    @property
+    def idle_since(self) -> float | None:
+        if self._owed or self._buffer or self._paused:
+            return None
+        return self.deadline - (self.site.first_byte if self.deadline == self._fresh_until else self.site.idle)
+
     def look(self) -> None:
         """Close a connection on which nothing more will happen."""
         if not (self._owed or self._buffer or self._paused):
@@ -382,7 +391,7 @@ class Lane(Protocol):
         self._let_go()
         left = max(0.0, self.deadline - self.site.reactor.seconds())
         self.transport.unregisterProducer()
-        self.site.connections.discard(self)
+        self.site.admission.remove(self)
         self.channel = channel = self.site.build_channel()
         channel.take_over(self.transport, data, self.site.timeout - left)
         if self._read_lost:

@@ -9,12 +9,14 @@ from typing import Any, Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.http import datetimeToString
 
+from eventsvc.web.admission import Connection
+from eventsvc.web.answers import Answer
 from eventsvc.web.api import Api
 from eventsvc.web.channel import Channel
 from eventsvc.web.heads import Heads
 from eventsvc.web.lane import Lane
-from eventsvc.web.limits import IDLE, MAX_CONNECTIONS
-from eventsvc.web.site import BoundedSite, Connection
+from eventsvc.web.limits import FIRST_BYTE, IDLE, MAX_CONNECTIONS
+from eventsvc.web.site import BoundedSite
 
 #: Seconds between two looks at the deadlines of all connections.
 _SWEEP: Final = 1.0
@@ -30,8 +32,17 @@ class LaneSite(BoundedSite):
     @ivar date: as it stands in answers; at most a second old.
     """
 
-    def __init__(self, api: Api, timeout: float, clock: IReactorTime, max_connections: int, idle: float) -> None:
-        super().__init__(api, timeout, clock, max_connections, idle)
+    def __init__(
+        self,
+        api: Api,
+        timeout: float,
+        clock: IReactorTime,
+        max_connections: int,
+        idle: float,
+        first_byte: float,
+        per_address: int,
+    ) -> None:
+        super().__init__(api, timeout, clock, max_connections, idle, first_byte, per_address)
         self.appender = api.appender
         self.turns = api.turns
         self.heads = Heads()
@@ -46,11 +57,11 @@ class LaneSite(BoundedSite):
         channel: Channel = super().buildProtocol(None)
         return channel
 
-    def admit(self, connection: Connection) -> bool:
-        admitted = super().admit(connection)
+    def admit(self, connection: Connection) -> Answer | None:
+        refusal = super().admit(connection)
         if self._sweeping is None:
             self._sweep()
-        return admitted
+        return refusal
 
     def _sweep(self) -> None:
         self._sweeping = self.reactor.callLater(_SWEEP, self._sweep) if self.connections else None
@@ -66,6 +77,8 @@ def make_lane_site(
     clock: IReactorTime,
     max_connections: int = MAX_CONNECTIONS,
     idle: float = IDLE,
+    first_byte: float = FIRST_BYTE,
+    per_address: int = 0,
 ) -> LaneSite:
     """Serve the routes as L{eventsvc.web.site.make_site}, with the lane in front."""
-    return LaneSite(api, timeout, clock, max_connections, idle)
+    return LaneSite(api, timeout, clock, max_connections, idle, first_byte, per_address)

@@ -17,15 +17,19 @@ MAX_HEAD_BYTES: Final = 16_384
 MAX_HEADERS: Final = 100
 #: Most digits of a Content-Length that are worth reading as a number.
 MAX_LENGTH_DIGITS: Final = 15
-#: Most connections at once, unless set.
+#: Most connections at once, where the system allows as many descriptors.
 MAX_CONNECTIONS: Final = 10_000
 #: Seconds after which a connection without a request is closed.  Common
 #: clients close theirs sooner, so that no request meets the closing.
 IDLE: Final = 300.0
+#: Seconds a new connection has for its first byte.
+FIRST_BYTE: Final = 10.0
 #: Seconds an idle connection lives on when the server is to end.
 GRACE: Final = 0.5
 #: Seconds a client has to take its last answer in.
 LINGER: Final = 2.0
+#: Paths that are answered to a connection too many, too.
+PROBES: Final = frozenset((b"/health/live", b"/health/ready", b"/metrics"))
 
 
 def _refusal(status: HTTPStatus, description: str) -> Answer:
@@ -38,13 +42,27 @@ HEAD_TOO_LARGE: Final = _refusal(
 )
 BODY_TOO_LARGE: Final = body_too_large(f"Expected a body of at most {MAX_BYTES} bytes")
 TOO_SLOW: Final = _refusal(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time")
-TOO_MANY_CONNECTIONS: Final = problem(
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    "Too many connections",
-    "The server holds as many connections as it may",
-    ((b"Retry-After", RETRY_AFTER),),
-    stored="no",
-)
+
+
+def _too_many_connections(description: str, stored: str) -> Answer:
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Too many connections",
+        description,
+        ((b"Retry-After", RETRY_AFTER),),
+        stored=stored,
+    )
+
+
+_OF_ALL: Final = "The server holds as many connections as it may"
+_OF_ADDRESS: Final = "The server holds as many connections of this address as it may"
+TOO_MANY_CONNECTIONS: Final = _too_many_connections(_OF_ALL, "no")
+TOO_MANY_OF_ADDRESS: Final = _too_many_connections(_OF_ADDRESS, "no")
+#: The same for a request that may have a key: an earlier one with it may be stored.
+PERHAPS_REPEATED: Final = {
+    TOO_MANY_CONNECTIONS: _too_many_connections(_OF_ALL, "unknown"),
+    TOO_MANY_OF_ADDRESS: _too_many_connections(_OF_ADDRESS, "unknown"),
+}
 
 
 def no_room(has_key: bool) -> Answer:

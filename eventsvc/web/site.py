@@ -16,10 +16,11 @@ from twisted.web.server import Request, Site
 
 from eventsvc.event import MAX_BYTES
 from eventsvc.interfaces import QueueFull
+from eventsvc.web.admission import Admission, Connection
 from eventsvc.web.answers import Answer, not_found, render, unavailable, unexpected
 from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.channel import Channel
-from eventsvc.web.limits import BODY_TOO_LARGE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
+from eventsvc.web.limits import BODY_TOO_LARGE, FIRST_BYTE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
 from eventsvc.web.turns import SMALL, Turn, Turns
 
 #: The answer to a request that was under way for too long.
@@ -34,23 +35,6 @@ class Routes(Protocol):
 
     @property
     def arrivals(self) -> Arrivals: ...
-
-
-class Connection(Protocol):
-    """
-    One connection of a site.
-
-    @ivar deadline: when L{expire} is to be called; a L{Channel} sees to that
-        itself.
-    """
-
-    deadline: float
-
-    def look(self) -> None:
-        """See whether it is to be closed."""
-
-    def expire(self) -> None:
-        """See to what takes too long."""
 
 
 class BoundedRequest(Request):
@@ -148,7 +132,7 @@ class BoundedSite(Site):
     """
     The routes on a port, without an access log.
 
-    @ivar connections: all there are, but for those that were one too many.
+    @ivar connections: all that were admitted, the oldest first.
     @ivar draining: each answer is the last on its connection.
     @ivar closing: a connection without a request is closed.
     """
@@ -157,7 +141,16 @@ class BoundedSite(Site):
     noisy = False
     protocol: Any = Channel
 
-    def __init__(self, api: Routes, timeout: float, clock: IReactorTime, max_connections: int, idle: float) -> None:
+    def __init__(
+        self,
+        api: Routes,
+        timeout: float,
+        clock: IReactorTime,
+        max_connections: int,
+        idle: float,
+        first_byte: float,
+        per_address: int,
+    ) -> None:
         super().__init__(
             api.app.resource(),
             requestFactory=BoundedRequest,
@@ -169,7 +162,10 @@ class BoundedSite(Site):
         self.timeout = timeout
         self.max_connections = max_connections
         self.idle = idle
-        self.connections: set[Connection] = set()
+        self.first_byte = first_byte
+        self.per_address = per_address
+        self.connections: dict[Connection, None] = {}
+        self.admission = Admission(self)
         self.draining = self.closing = False
         self._drained: list[Deferred[None]] = []
 
@@ -210,16 +206,13 @@ class BoundedSite(Site):
         for connection in list(self.connections):
             connection.look()
 
-    def admit(self, connection: Connection) -> bool:
-        """Take a connection in; say if there was room for it."""
-        if len(self.connections) >= self.max_connections:
-            return False
-        self.connections.add(connection)
-        return True
+    def admit(self, connection: Connection) -> Answer | None:
+        """Take a connection in, or say what it is to be answered: see L{Admission}."""
+        return self.admission.admit(connection)
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
-        self.connections.discard(connection)
+        self.admission.remove(connection)
         self._tell_drained()
 
     def _tell_drained(self) -> None:
@@ -235,14 +228,18 @@ def make_site(
     clock: IReactorTime,
     max_connections: int = MAX_CONNECTIONS,
     idle: float = IDLE,
+    first_byte: float = FIRST_BYTE,
+    per_address: int = 0,
 ) -> BoundedSite:
     """
     Serve the routes.
 
     @param timeout: the longest life of one request in seconds: from its first
         byte until its answer, however slowly it comes.
-    @param max_connections: the most connections at once; one more is told
-        that its events are not stored.
+    @param max_connections: the most connections at once; for one more the
+        longest idle is closed, or it is told that its events are not stored.
     @param idle: seconds after which a connection without a request is closed.
+    @param first_byte: the same for one that is new.
+    @param per_address: the most connections of one address; 0 for no bound.
     """
-    return BoundedSite(api, timeout, clock, max_connections, idle)
+    return BoundedSite(api, timeout, clock, max_connections, idle, first_byte, per_address)
