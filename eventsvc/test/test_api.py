@@ -206,6 +206,26 @@ def test_health_and_figures_are_served_on_the_same_port(served: Served) -> None:
     assert served.exchange(request.replace(b"/event", b"/metrics")).body == b"figures 1\n"
 
 
+@pytest.mark.parametrize(
+    ("path", "form", "where"),
+    [
+        ("/event", b"%b", ""),
+        ("/events", b"%b", "line 1: "),
+        ("/events", b'{"description": "good"}\n%b', "line 2: "),
+        ("/events", b'{"description": "good"}\n%b\n', "line 2: "),
+        ("/events", b"[%b]", ""),
+    ],
+)
+def test_bytes_that_are_not_utf_8_are_400_in_members_that_nobody_reads_too(
+    served: Served, path: str, form: bytes, where: str
+) -> None:
+    """Or what is stored and what was sent could be understood differently."""
+    response = served.post(form.replace(b"%b", b'{"description": "a", "more": ["\xff"]}'), path=path)
+    assert response.status == 400
+    assert response.problem["description"].startswith(f"{where}Body is not UTF-8")
+    assert served.stored() == []
+
+
 @pytest.mark.parametrize("limits", [{"queue_bytes": 150}, {"queue_events": 1}])
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_the_queue_can_never_hold_is_413(make: Any, limits: dict[str, Any]) -> None:

@@ -149,12 +149,12 @@ def test_a_peer_that_closes_ends_the_connection(polled: Polled) -> None:
     assert polled.reactor.getWriters() == []
 
 
-def test_a_peer_that_resets_loses_the_connection(polled: Polled) -> None:
-    """That is another reason."""
+@pytest.mark.parametrize("protocol", [Recorder(), HalfCloser()])
+def test_a_peer_that_resets_loses_the_connection(polled: Polled, protocol: Recorder) -> None:
+    """That is another reason, and nobody waits for an answer any more."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         peer = socket.create_connection(listening.getsockname())
         ours, _ = listening.accept()
-    protocol = Recorder()
     polled.add(protocol, ours)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
