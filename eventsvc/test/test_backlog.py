@@ -27,12 +27,12 @@ class Line:
     answers: dict[int, list[Result]] = attrs.field(factory=dict)
     passed_over: list[Request] = attrs.field(factory=list)
 
-    def put(self, number: int, *sizes: int) -> Request:
+    def put(self, number: int, *sizes: int, since: float | None = None) -> Request:
         """Let a request of events of so many bytes wait."""
         self.answers[number] = []
         ids, entries = (number,) * len(sizes), tuple(b"x" * size for size in sizes)
         request = Request(ids, entries, answer=lambda _, result: self.answers[number].append(result))
-        self.backlog.put(request)
+        self.backlog.put(request, since)
         return request
 
     def told(self, number: int) -> str:
@@ -140,6 +140,37 @@ def test_who_waited_too_long_is_told_that_nothing_is_stored(line: Line) -> None:
     line.clock.advance(3.0)
     assert line.told(2) == "Refused"
     assert line.backlog.take() == []
+
+
+def test_who_began_to_wait_before_is_told_in_its_own_time(line: Line) -> None:
+    """Whoever came into the line before it; and nobody else is told sooner or later."""
+    line.put(1, 1)
+    line.clock.advance(3.0)
+    for number, since in (2, 1.0), (3, -1.0), (4, 2.0), (5, 2.0):
+        line.put(number, 1, since=since)
+    ends: dict[int, int] = {}
+    line.clock.advance(0.5)
+    for second in range(4, 9):
+        line.clock.advance(1.0)
+        ends |= {number: second for number, told in line.answers.items() if told and number not in ends}
+    assert ends == {3: 4, 1: 5, 2: 6, 4: 7, 5: 7}
+
+
+def test_others_are_told_when_there_is_room(line: Line) -> None:
+    """Whether requests go out, are passed over or expire."""
+    told: list[tuple[int, int]] = []
+    line.backlog.on_room.append(lambda: told.append((line.backlog.events, line.backlog.size)))
+    line.backlog.take()
+    assert told == []
+    line.put(1, 2)
+    line.put(2, 1, 1).abandon()
+    line.put(3, 3)
+    line.backlog.take()
+    line.put(4, 1).abandon()
+    line.backlog.take()
+    line.put(5, 7)
+    line.clock.advance(5.0)
+    assert told == [(0, 0)] * 3
 
 
 def test_who_was_sent_is_told_that_it_is_unknown(line: Line) -> None:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from twisted.logger import capturedLogs
 
+from eventsvc.backlog import Request
 from eventsvc.event import decode_event, decode_events
 from eventsvc.interfaces import QueueFull
 from eventsvc.test.appending import make_world
@@ -167,12 +169,13 @@ def test_small_requests_do_not_starve_large_ones(make: Any) -> None:
     with serving(make, make_world(queue_events=10, batch_events=10)) as served:
         served.world.link.disconnect()
         small = [send(served, single(f"small{number}")) for number in range(1_000)]
-        large = send(served, batch("large", 10, size=1_000))
+        large = [send(served, batch(f"large{number}", 10, size=1_000)) for number in range(2)]
         served.run(0.1)
         served.world.link.connect()
         served.run(4.0)
-        assert [statuses(client) for client in [*small, large]] == [[200]] * 1_001
-        assert names(served).index("large") < 50
+        assert [statuses(client) for client in small + large] == [[200]] * 1_002
+        assert names(served).index("large0") < 50
+        assert names(served).index("large1") < 500
 
 
 @both
@@ -264,15 +267,15 @@ def test_the_end_of_the_server_waits_for_those_in_the_line(make: Any) -> None:
     """Their answers are the last on their connections."""
     with serving(make, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
-        clients = [send(served, data) for data in (single("first"), single("second") * 2, batch("third", 1))]
+        clients = [send(served, data) for data in (single("first") * 2, single("second") * 2, batch("third", 1))]
         drained: list[None] = []
         served.site.drain().addCallback(drained.append)
         served.run(2.0)
         assert drained == []
         served.world.link.connect()
         served.run(1.0)
-        both_of_one_read = [200, 200] if make is make_lane_site else [200]
-        assert [statuses(client) for client in clients] == [[200], both_of_one_read, [200]]
+        all_of_one_read = [200, 200] if make is make_lane_site else [200]
+        assert [statuses(client) for client in clients] == [all_of_one_read, all_of_one_read, [200]]
         assert [client.responses()[-1].headers["Connection"] for client in clients] == ["close"] * 3
         assert drained == [None]
 
@@ -296,6 +299,45 @@ def test_a_client_that_does_not_read_takes_no_place(make: Any) -> None:
         served.run(1.0)
         assert statuses(deaf)[-1] == 200
         assert names(served) == ["first", "other", "deaf"]
+
+
+def test_a_connection_has_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else comes from its client, and whatever answers it gets meanwhile; little of that is read."""
+    with serving(make_lane_site, make_world(queue_events=1)) as served:
+        joins: list[Any] = []
+        join = Turns.join
+
+        def joining(turns: Turns, *arguments: Any) -> Turn:
+            joins.append(arguments)
+            return join(turns, *arguments)
+
+        monkeypatch.setattr(Turns, "join", joining)
+        served.world.link.disconnect()
+        first, second = send(served, single("1") + single("2")), send(served, single("3"))
+        for client in first, second:
+            client.send(*[single("more")] * 100)
+            assert client.paused
+        assert len(joins) == 2
+        served.world.link.connect()
+        served.run(4.0)
+        assert [statuses(client) for client in (first, second)] == [[200] * 102, [200] * 101]
+
+
+@both
+def test_what_came_later_has_a_time_of_its_own(make: Any) -> None:
+    """Though it is on the same connection."""
+    with serving(make, make_world(queue_events=1, wait=5.0)) as served:
+        served.world.link.disconnect()
+        served.world.appender.backlog.put(Request((1,), (b"",), answer=lambda *_: None), since=100.0)
+        client = send(served, single("first"))
+        served.run(3.0)
+        client.send(single("second"))
+        served.run(2.1)
+        assert statuses(client) == [503]
+        served.run(1.9)
+        assert statuses(client) == [503]
+        served.run(3.1)
+        assert statuses(client) == [503, 503]
 
 
 def test_a_turn_that_fails_holds_up_nobody() -> None:
@@ -325,6 +367,59 @@ def test_a_place_that_is_given_up_by_another_turn_is_not_called() -> None:
     world.post("first")
     world.run(0.1)
     assert called == ["third"]
+    world.appender.stop()
+
+
+def test_who_has_left_is_forgotten() -> None:
+    """With its timer, and the next may try at once."""
+    world = make_world()
+    calls = world.clock.getDelayedCalls()
+    turns = Turns(world.appender)
+    is_open = [turns.is_open]
+    turn = turns.join(1, lambda _: None)
+    is_open.append(turns.is_open)
+    turn.leave()
+    is_open.append(turns.is_open)
+    assert is_open == [True, False, True]
+    assert world.clock.getDelayedCalls() == calls
+    world.appender.stop()
+
+
+def test_who_does_not_fit_is_not_overtaken() -> None:
+    """It stays at the head of its line, and is not called before there is as much room as it needs."""
+    world = make_world(queue_events=10)
+    turns = Turns(world.appender)
+    called: list[str] = []
+
+    def call(is_over: bool) -> None:
+        called.append("first")
+        if len(called) == 1:
+            turns.again(first, QueueFull("", 100, 1))
+
+    first = turns.join(1, call)
+    turns.join(1, lambda _: called.append("second"))
+    for _ in range(3):
+        world.post("event")
+        world.run(0.1)
+    assert called == ["first"]
+    world.run(5.0)
+    assert called == ["first", "first", "second"]
+    world.appender.stop()
+
+
+def test_each_of_both_lines_is_refused_in_its_time() -> None:
+    world = make_world(wait=5.0)
+    turns = Turns(world.appender)
+    called: list[tuple[float, int]] = []
+
+    def note(size: int, is_over: bool) -> None:
+        called.append((round(world.clock.seconds(), 3), size))
+
+    for size in 1, SMALL + 1, 2, SMALL + 2:
+        turns.join(size, partial(note, size))
+        world.run(1.0)
+    world.run(10.0)
+    assert called == [(5.0, 1), (6.0, SMALL + 1), (7.0, 2), (8.0, SMALL + 2)]
     world.appender.stop()
 
 

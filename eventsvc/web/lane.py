@@ -220,8 +220,6 @@ class Lane(Protocol):
     def _on_turn(self, is_over: bool) -> None:
         """Submit what waits in the buffer, or answer it if its time is over."""
         turn, self._turn = self._turn, None
-        if self._paused:
-            return  # it joins again once its client reads
         self._called, self._is_over = turn, is_over
         try:
             self._read(self._take_buffer())

@@ -144,8 +144,10 @@ class Turns:
             line.popleft()
             if not turn.waits:
                 continue
-            self._credit = turn.size if line is self._large else self._credit - turn.size
             self._call(turn, over=False)
+            if line and line[0] is turn:
+                break  # it takes more room than there is
+            self._credit = turn.size if line is self._large else self._credit - turn.size
             if backlog.clock.seconds() > until:
                 self._on_room()
                 break
