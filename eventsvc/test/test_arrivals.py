@@ -120,6 +120,17 @@ def test_a_client_that_goes_away_leaves_its_bytes_to_others(make: Any, path: str
 
 
 @both
+def test_a_client_that_begins_to_read_again_still_waits_for_its_bytes(make: Any) -> None:
+    with serving(make, make_world(queue_bytes=2 * HALF)) as served:
+        served.site.arrivals.reserve(2 * HALF, lambda: None)
+        client = begin(served, large("x", "/events"))
+        assert client.producer is not None
+        client.producer.pauseProducing()
+        client.producer.resumeProducing()
+        assert client.paused
+
+
+@both
 @paths
 def test_a_body_larger_than_all_that_may_be_held_comes_in_alone(make: Any, path: str) -> None:
     """Nothing else would ever let it in; what the queue cannot hold is told then."""
