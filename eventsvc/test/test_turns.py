@@ -283,6 +283,17 @@ def test_the_end_of_the_server_waits_for_those_in_the_line(make: Any) -> None:
         assert drained == [None]
 
 
+def test_an_answer_is_not_the_last_while_another_request_of_its_read_waits() -> None:
+    """Also at the end of the server."""
+    with serving(make_lane_site, make_world(queue_events=1)) as served:
+        served.world.link.disconnect()
+        client = send(served, single("first") + single("second"))
+        served.site.drain()
+        served.run(6.0)
+        assert [response.headers.get("Connection") for response in client.responses()] == [None, "close"]
+        assert client.lost
+
+
 @both
 def test_a_client_that_does_not_read_takes_no_place(make: Any) -> None:
     """Its requests wait until it reads, and those of others go on."""
