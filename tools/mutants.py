@@ -64,8 +64,8 @@ PACKAGES: Final[Mapping[str, Package]] = {
         ["delivery", "consumer", "retention", "consumer_faults"],
     ),
     "redis": Package(
-        [f"eventsvc/redis/{name}.py" for name in ("session", "connection", "group", "log")],
-        ["session", "connection", "group", "log", "framing", "handshake", "dead", "connection_real"],
+        [f"eventsvc/redis/{name}.py" for name in ("session", "silence", "errors", "connection", "group", "log")],
+        "session silence redis_errors connection handshake group log framing dead connection_real".split(),
     ),
     "history": Package(
         [f"eventsvc/history/{name}.py" for name in ("__init__", "promises", "seen")],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from eventsvc.redis import silence
 from eventsvc.test.fake_redis import FakeRedis, Link, bulk
 
 
@@ -120,3 +121,51 @@ def test_many_calls_have_one_timer(link: Link) -> None:
     link.say(b":1\r\n" * 100)
     link.redis.run(2.0)
     assert link.redis.clock.getDelayedCalls() == []
+
+
+LARGE = b"x" * 100_000
+
+
+@pytest.fixture
+def sending(link: Link, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """What the system says of the bytes that were sent."""
+    told = {"under way": 0, "confirmed": 1_000}
+    monkeypatch.setattr(silence, "bytes_under_way", lambda tcp: told["under way"])
+    monkeypatch.setattr(silence, "bytes_confirmed", lambda tcp: told["confirmed"])
+    return told
+
+
+def test_a_call_may_take_long_to_leave_while_it_is_confirmed(link: Link, sending: dict[str, int]) -> None:
+    """And then the reply has its time."""
+    sending["under way"] = 100_000
+    call(link, argument=LARGE)
+    for _ in range(20):
+        link.redis.run(1.0)
+        sending["confirmed"] += 5_000
+        sending["under way"] -= 5_000
+    assert is_open(link)
+    link.redis.run(2.6)
+    assert not is_open(link)
+
+
+def test_a_call_that_no_longer_leaves_is_given_up_half_a_second_late_at_most(
+    link: Link, sending: dict[str, int]
+) -> None:
+    """What was confirmed long before is no progress, and neither is a question that comes through."""
+    sending["under way"] = 100_000
+    call(link, argument=LARGE)
+    link.redis.run(2.4)
+    call(link)
+    assert is_open(link)
+    link.redis.run(0.2)
+    assert not is_open(link)
+
+
+def test_a_small_call_under_way_is_no_progress(link: Link, sending: dict[str, int]) -> None:
+    """The system of a frozen peer confirms what is small."""
+    sending["under way"] = 100
+    call(link)
+    for _ in range(4):
+        link.redis.run(0.5)
+        sending["confirmed"] += 20
+    assert not is_open(link)
