@@ -76,7 +76,7 @@ class Vitals(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._last = self.clock.seconds() - BEAT
+        self._last = self.clock.seconds()
         self._beat()
 
     def stopService(self) -> None:
