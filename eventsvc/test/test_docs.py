@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from eventsvc import docs
-from eventsvc.embedded import free_port
 from eventsvc.test.processes import Server, Services, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +30,9 @@ def test_the_docs_have_no_problems() -> None:
 
 @pytest.mark.parametrize(("line", "status"), COMMANDS)
 def test_a_command_is_answered_as_it_is_said(line: str, status: str, services: Services, server: Server) -> None:
-    port = free_port()
-    producer = services.start("eventsvc", "producer", "--rest-server-port", f"{port}", "--redis-port", f"{server.port}")
+    producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
     wait_until(lambda: producer.says("connected to Redis"))
+    port = producer.port()
     assert "127.0.0.1:8080" in line
     command = line.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("curl ", "curl --silent --show-error ")
     answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True).stdout

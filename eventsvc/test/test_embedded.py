@@ -16,6 +16,8 @@ import pytest
 import pytest_twisted
 import redis
 from twisted.internet import reactor
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.python.failure import Failure
 
 from eventsvc import embedded
 from eventsvc.embedded import REMEDY, EmbeddedServer, NoServer, find_server, free_port, server_command
@@ -164,6 +166,35 @@ async def test_its_own_end_is_told() -> None:
     assert words == "the embedded server ended by itself: Bad directive or wrong number of arguments"
     await server.stopService()
     assert told == [words]
+
+
+def test_its_end_is_told_with_the_last_of_many_words() -> None:
+    """They say why it ended."""
+    server, told = make_server()
+    server._output = output = embedded._Output()
+    output.ended.addCallback(server._ended, output)
+    output.outReceived(b"at work\n" * 1_000)
+    output.errReceived(b"out of luck\n")
+    output.processEnded(Failure(ProcessDone(0)))
+    assert told == ["the embedded server ended by itself: out of luck"]
+
+
+def test_a_stop_waits_for_a_server_that_has_just_ended_too() -> None:
+    """It cannot be signalled any more, and the news of its end is on its way."""
+
+    class Ended:
+        def signalProcess(self, number: str) -> None:
+            raise ProcessExitedAlready
+
+    server, told = make_server()
+    server._output = output = embedded._Output()
+    output.ended.addCallback(server._ended, output)
+    server._process = Ended()
+    stopped: list[None] = []
+    server.stopService().addCallback(stopped.append)
+    assert stopped == []
+    output.processEnded(Failure(ProcessDone(0)))
+    assert (stopped, told) == ([None], [])
 
 
 @pytest_twisted.ensureDeferred

@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import attrs
 import pytest
@@ -86,6 +88,21 @@ class Reactor(Clock):
 def end_with(code: object) -> Callable[[], object]:
     """Something that ends the process when it is called."""
     return lambda: sys.exit(code)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("finishing", [True, False])
+def test_what_watches_over_the_end_does_not_hold_it_up(monkeypatch: pytest.MonkeyPatch, finishing: bool) -> None:
+    """And services that are stopped by others, in a process that goes on, are not watched."""
+    monkeypatch.setattr("eventsvc.tap.process._PATIENCE", 3_600.0)
+    process = Process(Reactor(), json_log("INFO"))
+    before = set(threading.enumerate())
+    if finishing:
+        process.finish()
+    process.stopService()
+    timers = [thread for thread in threading.enumerate() if thread not in before]
+    for timer in timers:
+        cast(threading.Timer, timer).cancel()
+    assert [timer.daemon for timer in timers] == [True] * finishing
 
 
 @pytest.mark.parametrize(
