@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import requests
 
 from chaos.deployment import Deployment
-from chaos.faults import Frozen, Toxified, holding_up
+from chaos.faults import Down, Frozen, Toxified, holding_up
+from chaos.process import NotInTime, wait_until
 from chaos.toxics import Toxic
 
-#: Two replies to PING pass, of 7 bytes each, but none that tells of a batch.
-_CUT_AFTER_PINGS: Final = Toxic("limit_data", {"bytes": 20})
+_LATE: Final = Toxic("latency", {"latency": 1500})
 
 
 @attrs.frozen
@@ -54,19 +54,22 @@ class Promoted:
 @attrs.frozen
 class RolledBack:
     """
-    Redis goes back to before the last batch of a producer that is idle, and
-    the next reply to it is lost, but for those that only say it is there.
+    Redis goes back to before the last batch of a producer that is idle.
+
+    Replies to it are late from then on.  If it does something that changes
+    Redis, its connection is cut before the reply.
     """
 
     producer: str
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
+        link = f"{self.producer}-"
         with deployment.redis() as client, deployment.causing("anew"):
             kept = {key: client.dump(key) for key in client.scan_iter()}
             body = {"description": "confirmed, and lost"}
             requests.post(f"http://127.0.0.1:{deployment.ports[self.producer]}/event", json=body, timeout=5)
-            with ExitStack() as cutting:
+            with ExitStack() as late:
                 with Frozen(self.producer).breaking(deployment):
                     with client.pipeline() as moment:
                         for key, value in kept.items():
@@ -74,8 +77,18 @@ class RolledBack:
                         moment.execute()
                     deployment.lose_data()
                     deployment.note("redis is back in the state before the last batch")
-                    cutting.enter_context(Toxified(f"{self.producer}-", _CUT_AFTER_PINGS).breaking(deployment))
-                yield
+                    late.enter_context(Toxified(link, _LATE).breaking(deployment))
+                numbers = _numbers(client)
+                with suppress(NotInTime):
+                    wait_until(lambda: _numbers(client) != numbers, "the producer changes something", 3.0)
+                with Down(link).breaking(deployment):
+                    late.close()
+                    yield
+
+
+def _numbers(client: Any) -> Sequence[bytes]:
+    """What Redis knows of the batches of producers."""
+    return [client.get(key) for key in sorted(client.scan_iter("*:lane:*"))]
 
 
 @attrs.frozen

@@ -37,6 +37,8 @@ from parso.python.tree import ExprStmt, Keyword, PythonNode
 ROOT: Final = Path(__file__).parents[1]
 #: Why changes that survive do no harm.
 SURVIVORS: Final = Path(__file__).with_name("survivors.toml")
+#: How a class is declared is no behaviour: whether a constructor takes a member.
+_DECLARATIONS: Final = ("init=False", "@attrs.")
 #: The share of changes that tests must notice.
 FLOOR: Final = 0.9
 _NEVER_COPIED: Final = (".git", ".venv", ".tox", "build", "dist", "__pycache__", "*.egg-info", ".mypy_cache")
@@ -142,7 +144,9 @@ def make_mutants(module: str, code: str) -> Iterator[Mutant]:
             changed = mutate_code(code, operator, occurrence)
             if changed is not None and changed not in seen:
                 seen.add(changed)
-                yield _compare(module, code, changed)
+                mutant = _compare(module, code, changed)
+                if not any(words in mutant.was for words in _DECLARATIONS):
+                    yield mutant
 
 
 def _positions(node: Any, operator: Operator) -> Iterator[Any]:

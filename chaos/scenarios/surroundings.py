@@ -63,9 +63,9 @@ SURROUNDINGS: Final = (
     ),
     Scenario(
         name="rolled-back-idle",
-        what="Redis goes back to before the last batch while nothing is posted, and the next reply is lost.",
+        what="Redis goes back to before the last batch while nothing is posted, and a reply is lost.",
         faults=[All([Frozen("workload"), After(0.5, RolledBack("producer-1"))])],
-        on=4,
+        on=0.5,
         signs=[Said("connected to Redis", "producer")],
         must=Must(alarm=True, least_each=0),
     ),
