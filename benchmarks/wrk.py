@@ -62,5 +62,5 @@ def run_wrk(url: str, body: bytes, connections: int, seconds: float) -> Run:
     total = re.search(r"(\d+) requests in ([\d.]+[a-z]+)", text)
     if problem or total is None or total[1] == "0":
         raise BadRun(f"{url}: {problem[0] if problem else text}")
-    latency = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", text, re.M))
+    latency = dict(re.findall(r"^\s+(50|99)%\s+(\S+)\s*$", text, re.M))
     return Run(int(total[1]), _seconds(total[2]), _seconds(latency["50"]), _seconds(latency["99"]))

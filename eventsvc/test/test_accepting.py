@@ -8,6 +8,7 @@ import errno
 import os
 import resource
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.error import ConnectionDone
+from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
@@ -145,3 +147,20 @@ def test_a_process_takes_the_descriptors_that_it_may_have(soft: int, hard: int, 
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
     ).stdout
     assert output.split() == [f"{limit}"] * 2
+
+
+def test_a_connection_is_read_by_as_much_as_its_protocol_wants(listener: Listener) -> None:
+    """And one that is reset is lost."""
+    with connect(listener) as client:
+        listener.listening.doRead()
+        (protocol,) = listener.factory.protocols
+        received: list[bytes] = []
+        protocol.dataReceived = received.append
+        assert protocol.transport.doRead() is None
+        client.sendall(b"x" * 10_000)
+        for size in 10, 4_096, 65_536:
+            protocol.transport.read_size = size
+            protocol.transport.doRead()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert [len(data) for data in received] == [10, 4_096, 10_000 - 10 - 4_096]
+    assert protocol.transport.doRead() is CONNECTION_LOST
