@@ -14,7 +14,7 @@ STREAM = "NotificationStream"
 DEAD = dead_letters(STREAM)
 GROUP = "demo_consumer_group"
 
-_SET_ASIDE = load_script("set_aside.lua")
+_SET_ASIDE = load_script("rights.lua", "set_aside.lua")
 
 
 def set_aside(
