@@ -59,7 +59,7 @@ class Package:
 PACKAGES: Final[Mapping[str, Package]] = {
     "producer": Package(
         ["eventsvc/appender.py", "eventsvc/backlog.py"],
-        ["appender", "backlog", "appender_machine"],
+        ["appender", "appender_keys", "appender_forgetting", "backlog", "appender_machine"],
     ),
     "consumer": Package(
         [f"eventsvc/{name}.py" for name in ("consumer", "in_hand", "delivery", "page", "recovery", "retention")],

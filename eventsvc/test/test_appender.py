@@ -159,6 +159,12 @@ def test_a_batch_in_doubt_is_resolved_when_nobody_waits_for_it(world: World) -> 
     assert world.stored() == ["lost", "next"]
 
 
+def test_a_producer_has_a_lane_that_none_had_before(world: World) -> None:
+    world.post("one")
+    world.run(1.0)
+    assert list(world.stream.lanes) == [b"lane 1"]
+
+
 def test_an_idle_lane_is_renewed_in_peace(world: World) -> None:
     world.post("one")
     world.run(5 * RENEWAL)

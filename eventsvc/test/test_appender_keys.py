@@ -116,6 +116,7 @@ def test_a_key_too_many_is_told_so_though_the_reply_was_lost() -> None:
 def test_the_keys_that_are_remembered_are_asked_for() -> None:
     """By each renewal, though another producer has brought them."""
     world = make_world()
+    assert world.appender.known_keys == 0
     world.post("one", key=key("k"))
     world.run(10.0)
     assert world.appender.known_keys == 1

@@ -97,6 +97,23 @@ async def test_a_flushed_server_is_noticed_and_alarmed(each_server: Server) -> N
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_server_that_went_back_is_noticed_by_an_idle_producer(each_server: Server) -> None:
+    """The number before the last, as a replica that lagged has it, and a connection that breaks."""
+    with each_server.client() as client:
+        async with running_rig(each_server) as rig:
+            await rig.post("one")
+            [lane] = client.keys("{NotificationStream}:lane:*")
+            before = client.dump(lane)
+            await rig.post("two")
+            client.restore(lane, 1_000_000, before, replace=True)
+            client.xtrim(STREAM, maxlen=2, approximate=False)
+            client.client_kill_filter(_type="normal", skipme=True)
+            await until(lambda: rig.appender.counts.lost)
+            assert (await rig.post("three")).outcome == "ok"
+            assert rig.appender.counts.lost == 1
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Server) -> None:
     with each_server.client() as client:
         async with running_rig(each_server, wait=0.3) as rig:
