@@ -162,8 +162,9 @@ def test_an_answer_may_be_followed_by_the_next_request_from_inside(first: Fate, 
         world = make_world(fates, wait=wait)
         for text in ("a", "b", "c"):
             world.post_again_and_again(text, 3)
-        world.live(20.0)
+        world.live(21.0)
         assert len(world.told) == 9
         verdict = judge(world, fates)
         assert verdict.held, (fates, verdict.describe())
         assert not world.appender.backlog
+        assert len(world.clock.getDelayedCalls()) == 1  # the next renewal
