@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from eventsvc.delivery import Entry
+from eventsvc.event import Notification
 from eventsvc.interfaces import Claimed, Refused, Unknown
 from eventsvc.page import PAGE_BYTES, size_of
 from eventsvc.test.consuming import World
@@ -138,6 +139,55 @@ class TestPhases:
         assert stopping.called
         consuming.consumers.remove(consumer)
         assert (len(consuming.seen), len(consuming.pending)) == (3, waiting)
+
+    def test_a_stop_reads_nothing_while_it_drains(self, consuming: World) -> None:
+        """Others are there for what comes, and would get it only at the end."""
+        consumer = consuming.consumer(consuming.slow(8.0), concurrency=3)
+        consuming.add("a")
+        consuming.run(1.0)
+        stopping = consumer.stopService()
+        consuming.add("b", "c")
+        consuming.run(6.0)
+        assert not stopping.called
+        assert (consuming.stream.groups["group"].last, consuming.pending) == (1, [1])
+        consuming.run(3.0)
+        assert stopping.called
+        consuming.consumers.remove(consumer)
+
+    def test_handlers_are_cancelled_when_the_drain_is_over(self, consuming: World) -> None:
+        """They are told, and what they had is handed over."""
+        cancelled: list[str] = []
+
+        def handle(notification: Notification) -> Deferred[None]:
+            return Deferred(lambda _: cancelled.append(notification.description))
+
+        consumer = consuming.consumer(handle, concurrency=3, drain_timeout=5.0)
+        consuming.add("a", "b", "c")
+        consuming.run(1.0)
+        stopping = consumer.stopService()
+        consuming.run(4.9)
+        assert cancelled == []
+        consuming.run(1.0)
+        assert (sorted(cancelled), stopping.called) == (["a", "b", "c"], True)
+        consuming.consumers.remove(consumer)
+        assert consuming.pending == [1, 2, 3]
+
+    def test_what_ends_is_acknowledged_soon_though_a_read_waits(self, consuming: World) -> None:
+        """There is room for more, so the next read waits beside the handlers."""
+        consuming.consumer(consuming.slow(1.0), concurrency=3)
+        consuming.run(10.0)
+        consuming.add("a")
+        consuming.run(1.15)
+        assert (consuming.seen, consuming.pending) == (["a"], [])
+
+    def test_a_chore_is_done_as_often_as_it_says(self, consuming: World) -> None:
+        """And no more often."""
+        consumer = consuming.consumer(consuming.slow(0.01), concurrency=3)
+        for _ in range(60):
+            consuming.add(*"abc")
+            consuming.run(1.0)
+        assert 20 <= link_of(consumer).operations.count("trim") <= 60
+        assert link_of(consumer).operations.count("remove_stale") == 1
 
     def test_a_stop_gives_up_the_read(self, consuming: World) -> None:
         """It would take an event that nobody handles, and hold up the stop."""
