@@ -148,8 +148,7 @@ class TestPhases:
         stopping = consumer.stopService()
         consuming.add("b", "c")
         consuming.run(6.0)
-        assert not stopping.called
-        assert (consuming.stream.groups["group"].last, consuming.pending) == (1, [1])
+        assert (stopping.called, consuming.stream.groups["group"].last, consuming.pending) == (False, 1, [1])
         consuming.run(3.0)
         assert stopping.called
         consuming.consumers.remove(consumer)
