@@ -161,25 +161,18 @@ class InHand:
 
     async def finish(self) -> None:
         """Begin with no more, and wait for those begun with."""
-        self._stop()
+        self._stopping = True
         while self._working:
             await self.when_changed()
         self.aside.stop()
 
     def cancel(self) -> None:
         """Give up those begun with."""
-        self._stop()
-        self._cancelled = True
+        self._stopping = self._cancelled = True
         self.aside.stop()
         working, self._working = self._working, set()
         for work in working:
             work.cancel()
-
-    def _stop(self) -> None:
-        self._stopping = True
-        if self._next_slice is not None:
-            self._next_slice.cancel()
-            self._next_slice = None
 
     def _begin(self) -> None:
         """
@@ -273,7 +266,6 @@ class InHand:
                 for entry in rest
                 if entry.id in self.entries
             ]
-            self.entries.update({entry.id: entry for entry in behind})
             self._line.extendleft(reversed(behind))
             action = decide(first, self.max_deliveries)
             assert isinstance(action, Handle)
@@ -348,7 +340,7 @@ class InHand:
 
     def _exit(self, entry: Entry, error: HandlerExit) -> None:
         """End the process: the entry stays in hand, and is handed over."""
-        self._stop()
+        self._stopping = True
         self._log.failure("the handler ends the process on {id}", id=entry.id)
         self.exit(f"{error}")
 

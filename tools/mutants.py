@@ -62,8 +62,17 @@ PACKAGES: Final[Mapping[str, Package]] = {
         ["appender", "appender_keys", "appender_forgetting", "backlog", "appender_machine"],
     ),
     "consumer": Package(
-        [f"eventsvc/{name}.py" for name in ("consumer", "in_hand", "delivery", "page", "recovery", "retention")],
-        ["delivery", "consumer", "retention", "consumer_faults"],
+        [
+            f"eventsvc/{name}.py"
+            for name in (
+                *("consumer", "recovery", "in_hand", "handler_call", "setting_aside"),
+                *("log_output", "delivery", "page", "retention"),
+            )
+        ],
+        [
+            *("delivery", "consumer", "in_hand", "handler_call", "log_output"),
+            *("retention", "consumer_faults"),
+        ],
     ),
     "redis": Package(
         [f"eventsvc/redis/{name}.py" for name in ("session", "silence", "errors", "connection", "group", "log")],

@@ -308,6 +308,32 @@ def test_an_event_that_waits_to_be_set_aside_is_not_kept(world: World, memory: M
     memory.error = None
 
 
+def test_an_entry_of_another_waits_beside_the_line_no_more(world: World, memory: Memory) -> None:
+    consumer = eager(world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1))
+    world.add("bad", "bad")
+    world.run(5.0)
+    assert len(consumer.in_hand.aside) == 2
+    del world.stream.groups["group"].pending[1]  # another has handled it
+    consumer.in_hand.drop(["1-0", "9-0"])
+    assert list(consumer.in_hand.entries) == ["2-0"]
+    assert consumer.in_hand.load == 0
+    memory.refused.clear()
+    world.run(14.0)
+    assert {id for _, id in memory.refused} == {"2-0"}
+    memory.error = None
+    world.run(14.0)
+    assert dead(world).keys() == {"2-0"}
+    assert consumer.in_hand.counts.dead == 1
+
+
+def test_a_failed_flush_of_many_that_cannot_be_set_aside_leaves_none_behind(world: World, memory: Memory) -> None:
+    world.add("a", "b", "c")
+    consumer = eager(world.consumer(flush=lambda: _raise(OSError("disk full")), max_deliveries=1))
+    world.run(0.5)
+    assert len(consumer.in_hand.aside) == 3
+    memory.error = None
+
+
 def test_only_so_many_wait_beside_the_line(world: World, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setting_aside, "MOST", 3)
     consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
@@ -441,7 +467,7 @@ def test_order_is_kept_after_a_failed_flush(world: World) -> None:
     """What was flushed together is delivered again one by one, before what came after."""
     kept: list[str] = []
     written: list[str] = []
-    fails = iter([False, True, True, False, True, True, False])
+    fails = iter([True, True, False, False, True, True, False])
 
     def handler(notification: Notification) -> None:
         kept.append(notification.description)
@@ -453,11 +479,12 @@ def test_order_is_kept_after_a_failed_flush(world: World) -> None:
             raise OSError("disk full")
         written.extend(taken)
 
-    world.consumer(handler, flush=flush)
     world.add(*"123456789")
+    consumer = eager(world.consumer(handler, flush=flush))
     world.run(30.0)
     assert written == list("123456789")
     assert world.pending == []
+    assert consumer.in_hand.counts.redelivered == 12  # each once, and three that failed alone
 
 
 def test_order_is_kept_after_an_awaited_flush_failed(world: World) -> None:
@@ -473,12 +500,48 @@ def test_order_is_kept_after_an_awaited_flush_failed(world: World) -> None:
             raise OSError("disk full")
         written.extend(taken)
 
-    world.consumer(lambda event: kept.append(event.description), flush=flush)
+    eager(world.consumer(lambda event: kept.append(event.description), flush=flush))
     for group in ("12", "345", "6789"):
         world.add(*group)
         world.run(0.4)
     world.run(30.0)
     assert written == list("123456789")
+
+
+def test_handlers_that_have_ended_already_take_no_stack(world: World) -> None:
+    """A thousand Deferreds that have fired, one after the other."""
+    world.add(*[f"{number}" for number in range(1_000)])
+
+    def handler(notification: Notification) -> Deferred[None]:
+        world.see(notification)
+        return succeed(None)
+
+    eager(world.consumer(handler))
+    world.run(5.0)
+    assert world.seen == [f"{number}" for number in range(1_000)]
+    assert world.pending == []
+
+
+def test_an_entry_in_hand_is_not_taken_again(world: World) -> None:
+    """Neither while it waits, nor while the handler is at it: it is read again after each reconnection."""
+    ends: list[Deferred[None]] = []
+
+    def handler(notification: Notification) -> Deferred[None]:
+        world.see(notification)
+        ends.append(Deferred())
+        return ends[-1]
+
+    world.add("a", "b", "c")
+    consumer = eager(world.consumer(handler, concurrency=2))
+    world.run(1.0)
+    for _ in range(3):
+        consumer.in_hand.take([Entry(f"{n}-0", world.stream.entries[n], 2, again=True) for n in (1, 2, 3)])
+        world.run(1.0)
+    for number in range(3):
+        ends[number].callback(None)
+        world.run(1.0)
+    assert world.seen == ["a", "b", "c"]
+    assert world.pending == []
 
 
 # What another has taken over
@@ -619,6 +682,44 @@ def test_handlers_that_do_not_end_are_cancelled_after_the_drain_timeout(world: W
     assert [event for event in logs if event["log_level"] >= LogLevel.error] == []
     assert world.pending == [1, 2, 3][: len(world.pending)]
     assert consumer.in_hand.counts.failed == 0
+
+
+def test_a_stop_begins_no_more_and_ends_with_the_last_that_was_begun(world: World) -> None:
+    """Two handlers are at work, and others wait in the line."""
+    ends: dict[str, Deferred[None]] = {}
+
+    def handler(notification: Notification) -> Deferred[None]:
+        world.see(notification)
+        ends[notification.description] = Deferred()
+        return ends[notification.description]
+
+    world.add(*"abcde")
+    consumer = eager(world.consumer(handler, concurrency=2, drain_timeout=100.0))
+    world.run(1.0)
+    world.consumers.remove(consumer)
+    stopped: list[None] = []
+    consumer.stopService().addCallback(stopped.append)
+    world.run(1.0)
+    ends["b"].callback(None)
+    world.run(1.0)
+    assert (world.seen, stopped) == (["a", "b"], [])
+    ends["a"].callback(None)
+    world.run(1.0)
+    assert (world.seen, stopped) == (["a", "b"], [None])
+    assert world.pending == [3, 4, 5]
+
+
+def test_nothing_is_tried_after_a_stop_that_gave_up(world: World, memory: Memory) -> None:
+    consumer = eager(world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1, drain_timeout=1.0))
+    world.add("bad")
+    world.run(5.0)
+    consumer.in_hand.handler = lambda _: Deferred()
+    world.add("a")
+    world.run(1.0)
+    world.stop(consumer)
+    memory.refused.clear()
+    world.run(60.0)
+    assert memory.refused == []
 
 
 def test_a_handler_that_ends_well_although_it_is_cancelled_has_handled_its_event(world: World) -> None:
