@@ -161,7 +161,6 @@ class Consumer(Service):
         created = await self.group.open()
         if created and self._opened:
             self.groups_recreated += 1
-            self.acknowledgements.unconfirmed.clear()
             self._log.critical(
                 "the group was gone and is created anew at 0: events may be lost, others come again",
                 details={"alarm": "group_recreated"},

@@ -76,12 +76,12 @@ class World:
 
     def leave_pending(self, consumer: str, *descriptions: str, idle: float = 0.0) -> None:
         """Have events pending with a consumer that is not there, untouched for so long."""
-        first = max(self.stream.entries, default=0) + 1
-        self.add(*descriptions)
         group = self.stream.groups.setdefault("group", Group())
-        for place in range(first, first + len(descriptions)):
+        first = max(self.stream.entries, default=0) + 1
+        group.last = first + len(descriptions) - 1  # before they are there: a read that waits must not get them
+        self.add(*descriptions)
+        for place in range(first, group.last + 1):
             group.pending[place] = Pending(consumer, self.clock.seconds() - idle)
-            group.last = place
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
