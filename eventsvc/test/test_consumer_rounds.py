@@ -215,6 +215,42 @@ class TestPhases:
         assert consuming.pending == []
 
 
+class TestPagesOfIds:
+    """What goes over in pages of ids goes over whole."""
+
+    @pytest.fixture(autouse=True)
+    def small_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in ("consumer", "recovery", "acknowledgements"):
+            monkeypatch.setattr(f"eventsvc.{module}._PAGE", 2)
+
+    def test_all_that_is_left_is_handed_over(self, consuming: World) -> None:
+        consumer = consuming.consumer(consuming.slow(900.0), concurrency=7, drain_timeout=1.0, name="first")
+        consuming.add(*"abcdefg")
+        consuming.run(5.0)
+        consuming.stop(consumer)
+        consuming.consumer(name="second", claim_idle=3_600.0)
+        consuming.run(2.0)
+        assert consuming.seen == [*"abcdefg"]
+
+    def test_all_that_is_in_hand_is_renewed(self, consuming: World) -> None:
+        consuming.consumer(consuming.slow(100.0), concurrency=7, name="first")
+        consuming.add(*"abcdefg")
+        consuming.run(5.0)
+        consuming.consumer(name="second")
+        consuming.run(120.0)
+        assert sorted(consuming.seen) == [*"abcdefg"]
+
+    def test_all_that_is_done_is_acknowledged_on_a_new_connection(self, consuming: World) -> None:
+        consumer = consuming.consumer(consuming.slow(5.0), concurrency=7)
+        consuming.add(*"abcdefg")
+        consuming.run(4.0)
+        link_of(consumer).disconnect()
+        consuming.run(2.0)
+        link_of(consumer).connect()
+        consuming.run(3.0)
+        assert (sorted(consuming.seen), consuming.pending) == ([*"abcdefg"], [])
+
+
 class TestRestart:
     """A consumer is started once."""
 
