@@ -173,11 +173,12 @@ class TestPhases:
 
     def test_what_ends_is_acknowledged_soon_though_a_read_waits(self, consuming: World) -> None:
         """There is room for more, so the next read waits beside the handlers."""
-        consuming.consumer(consuming.slow(1.0), concurrency=3)
+        consumer = consuming.consumer(consuming.slow(1.0), concurrency=3)
         consuming.run(10.0)
         consuming.add("a")
         consuming.run(1.15)
         assert (consuming.seen, consuming.pending) == (["a"], [])
+        assert not consumer.acknowledgements.unconfirmed
 
     def test_a_chore_is_done_as_often_as_it_says(self, consuming: World) -> None:
         """And no more often."""

@@ -20,7 +20,7 @@ from eventsvc.interfaces import Unknown
 from eventsvc.tap.health import Rounds, Vitals, producer_health
 from eventsvc.test.appending import World, make_world
 from eventsvc.test.consuming import World as ConsumerWorld
-from eventsvc.test.processes import Service, Services, running_server, wait_until
+from eventsvc.test.processes import Server, Service, Services, running_server, wait_until
 from eventsvc.test.test_consumer import crash, link_of
 from eventsvc.web.health import Health
 
@@ -236,6 +236,21 @@ def test_real_services_tell_of_their_health(services: Services) -> None:
         for port in (producer, consumer):
             wait_until(is_ready(port, 200))
         assert figure(producer, 'eventsvc_redis_reconnects_total{role="producer"}') >= 1
+
+
+def test_a_consumer_that_may_not_read_is_live_but_not_ready(services: Services, each_server: Server) -> None:
+    """Its user lacks the right; figures of the stream are there all the same, and it heals by itself."""
+    with each_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-xreadgroup")
+        _, port = start(services, "consumer", "--admin-port", each_server.port)
+        wait_until(lambda: figure(port, 'eventsvc_consumer_refused_total{reason="NOPERM"}') >= 2)
+        problem = json.loads(get(port, "/health/ready")[1])
+        assert (problem["status"], problem["description"]) == (503, "The last round failed: NOPERM")
+        assert get(port, "/health/live")[0] == 200
+        wait_until(lambda: figure(port, "eventsvc_oldest_unread_seconds") >= 0)
+        assert figure(port, "eventsvc_consumer_ready") == 0
+        client.execute_command("ACL", "SETUSER", "default", "+xreadgroup")
+        wait_until(is_ready(port, 200))
 
 
 def post_one(port: int) -> int:
