@@ -286,14 +286,13 @@ class InHand:
         if self.flush is nothing_to_flush:
             return
         async with self._flushing:
-            if self._failed_flushes == flushes:
-                try:
-                    unfinished = call(self.flush)
-                    if unfinished is not None:
-                        await unfinished
-                except Exception:
-                    self._failed_flushes += 1
-                    raise
+            try:
+                unfinished = call(self.flush)
+                if unfinished is not None:
+                    await unfinished
+            except Exception:
+                self._failed_flushes += 1
+                raise
         if self._failed_flushes != flushes:
             raise HandlerMistake("a flush for other events failed, and may have lost this one")
 
