@@ -46,8 +46,8 @@ def test_a_seed_draws_the_same_mutants() -> None:
 
 def test_modules_and_tests_are_there() -> None:
     for package in PACKAGES.values():
-        assert all((ROOT / module).exists() for module in package.modules)
-        assert all((ROOT / f"eventsvc/test/test_{name}.py").exists() for name in package.tests)
+        assert all((ROOT / module).exists() for module in package)
+        assert all((ROOT / f"eventsvc/test/test_{name}.py").exists() for tests in package.values() for name in tests)
 
 
 def test_nine_of_ten_must_be_killed(capsys: pytest.CaptureFixture[str]) -> None:
