@@ -91,13 +91,15 @@ def _trim_by_length() -> None:
 
 
 def _give_up_after_failed_auth() -> None:
-    """A handshake that fails is the last attempt to connect."""
+    """A handshake that fails is the last attempt to connect, once there was a connection."""
     from eventsvc.redis.connection import Connection, Session
 
     async def handshake(self: Connection, session: Session) -> None:
         try:
             await original(self, session)
         except Exception:
+            if not self.connects:
+                raise
             await Deferred()
 
     original = Connection._handshake
