@@ -22,6 +22,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from eventsvc.event import MAX_BYTES
 from eventsvc.test.appending import make_world
 from eventsvc.test.http import post, serving, without_date
 from eventsvc.web.lane_site import make_lane_site
@@ -125,6 +126,7 @@ def test_the_lane_answers_as_the_routes_do() -> None:
     @example(post(GOOD[0], "Idempotency-Key: one") + post(GOOD[1], "Idempotency-Key: one"), [], True, True)
     @example(post(GOOD[0]) + post(GOOD[1], "Expect: 100-continue") + post(GOOD[2]), [120, 185], False, True)
     @example(post(GOOD[0])[:-1], [], False, True)
+    @example(post(b"x" * (MAX_BYTES + 1)), [], False, True)
     @example(post(GOOD[0], "X: " + "x" * MAX_HEAD_BYTES), [], False, True)
     @given(SENT, CUTS, st.booleans(), st.sampled_from([True, True, True, False]))
     def compare(sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> None:

@@ -122,6 +122,15 @@ class gateway:
         self.waiting.remove(answered)
         self.answer = answered.result()
 
+    @keyword
+    def answer_that_says(self, words: str) -> None:
+        """Wait for one that has these words, among the answers to the requests that are still without."""
+        answers = [each.result(_PATIENCE) for each in self.waiting]
+        self.waiting.clear()
+        found = [answer for answer in answers if words in answer.body]
+        assert found, f"no answer says {words!r}: {answers}"
+        self.answer = found[0]
+
     def _ask(self, body: str, path: str, key: str, method: str) -> Answer:
         at = urlsplit(self.access.url)
         connection = HTTPConnection(at.hostname or "", at.port, timeout=_PATIENCE)
