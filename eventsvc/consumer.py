@@ -238,7 +238,7 @@ class Consumer(Service):
         if room <= 0:
             return
         entries = await self._arrive(self.group.read(self._page.count(room), self._block()))
-        if not entries and self.in_hand.has_waiting:
+        if not entries and self.in_hand.is_busy:
             await self._settle()
         while entries:
             may_be_more = len(entries) == self._page.count(most) and self._room() >= 2 * len(entries)
@@ -255,10 +255,10 @@ class Consumer(Service):
 
         Not past the time to claim, nor long while others are in hand, which
         have to be acknowledged.  Not at all until it is known to work, nor
-        while entries wait for plain handlers: nothing new could begin, and
-        what is done could not be acknowledged.
+        while the handler is busy: nothing new could begin, and what is done
+        could not be acknowledged.
         """
-        if self.problem or self.in_hand.has_waiting:
+        if self.problem or self.in_hand.is_busy:
             return 0.0
         longest = _SHORT_BLOCK if self.in_hand.entries else self.block
         return min(longest, self.recovery.claim_in)

@@ -117,9 +117,9 @@ class InHand:
         return len(self.entries) - len(self.aside)
 
     @property
-    def has_waiting(self) -> bool:
-        """Whether an entry waits for its turn with the handler."""
-        return bool(self._line)
+    def is_busy(self) -> bool:
+        """Whether a new entry would have to wait for its turn with the handler."""
+        return bool(self._line) or len(self._working) >= self.concurrency
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Work on entries, but not on one that is in hand already."""

@@ -70,6 +70,17 @@ def test_an_event_is_not_acknowledged_before_its_handler_returned(world: World) 
     assert world.pending == []
 
 
+def test_an_event_is_acknowledged_as_soon_as_its_handler_has_finished(world: World) -> None:
+    """No read that waits for others is in the way."""
+    world.consumer(world.slow(0.01))
+    world.run(1.5)
+    for number in range(3):
+        world.add(f"{number}")
+        world.run(0.05)
+        assert len(world.seen) == number + 1
+        assert world.pending == []
+
+
 def test_the_marker_is_passed_over(world: World) -> None:
     world.stream.add({MARKER_FIELD: b"stream created"})
     world.consumer()
