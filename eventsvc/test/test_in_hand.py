@@ -208,16 +208,25 @@ def test_a_handler_that_asks_for_the_end_is_given_it_and_its_event_handed_over(
     world: World, how: str, error: BaseException, concurrency: int
 ) -> None:
     said: list[str] = []
-    consumer = world.consumer(raiser(world, how, error), concurrency=concurrency, exit=said.append, name="first")
-    world.add("a")
-    world.run(1.0)
-    world.add("bad", "b", "c", "d", "e", "f")
+    begun: list[str] = []
+    begun_before: list[int] = []
+    handle = raiser(world, how, error)
+
+    def handler(notification: Notification) -> Any:
+        begun.append(notification.description)
+        return handle(notification)
+
+    def end(words: str) -> None:
+        said.append(words)
+        begun_before.append(len(begun))
+
+    world.add("a", "bad", "b", "c", "d", "e", "f")
+    consumer = eager(world.consumer(handler, concurrency=concurrency, exit=end, name="first"))
     world.run(10.0)
     assert len(said) == 1
     assert type(error).__name__ in said[0]
     assert 2 in world.pending
-    begun = len(world.seen)
-    assert begun < 7  # nothing is begun after
+    assert begun_before == [len(begun)]  # nothing is begun after
     world.stop(consumer)
     world.consumer(name="second")
     world.run(90.0)
