@@ -363,7 +363,6 @@ class InHand:
         while not await self.aside.attempt(letter):
             if self.aside.put(letter):
                 self.entries[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
-                self._changed()
                 return
             await deferLater(self.clock, _PAUSE)
 

@@ -116,7 +116,6 @@ class SettingAside:
                         self._waiting.append(letter)
                 if not done:
                     break
-                pause = _FIRST_PAUSE
         self._running = None
 
     def _tell(self, letter: Letter, problem: str) -> None:

@@ -306,6 +306,74 @@ def test_an_entry_that_cannot_be_set_aside_holds_up_nothing(
     assert consumer.in_hand.entries == {}
 
 
+def test_memory_that_runs_out_again_is_told_again(world: World, memory: Memory) -> None:
+    consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
+    with capturedLogs() as logs:
+        for _ in range(3):
+            memory.error = Refused("OOM command not allowed")
+            world.add("bad")
+            world.run(5.0)
+            assert len(consumer.in_hand.aside) == 1
+            memory.error = None
+            world.run(20.0)
+            assert len(consumer.in_hand.aside) == 0
+    assert dead(world).keys() == {"1-0", "2-0", "3-0"}
+    assert len([event for event in logs if "cannot be set aside" in event["log_format"]]) == 3
+
+
+def test_an_entry_that_is_dropped_while_it_is_being_set_aside_stops_nothing(
+    world: World, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = eager(world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1))
+    world.add("bad", "bad")
+    world.run(0.2)
+    assert len(consumer.in_hand.aside) == 2
+    replies: list[Deferred[bool]] = []
+
+    def wait(*_: object) -> Deferred[bool]:
+        replies.append(Deferred())
+        return replies[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryEventGroup, "set_aside", wait)
+        world.run(1.0)
+        assert len(replies) == 1
+        del world.stream.groups["group"].pending[1]
+        consumer.in_hand.drop(["1-0"])
+        replies[0].errback(Refused("OOM"))
+        world.run(0.1)
+    memory.error = None
+    world.run(20.0)
+    assert dead(world).keys() == {"2-0"}
+    assert consumer.in_hand.entries == {}
+
+
+@pytest.mark.parametrize("name", ["count_delivery", "set_aside"])
+def test_nothing_begins_after_the_drain_timeout_although_a_call_was_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A call that is given up is no refusal, after which one would go on."""
+    monkeypatch.setattr(MemoryEventGroup, name, lambda *_: Deferred())
+
+    def handler(notification: Notification) -> None:
+        world.see(notification)
+        raise KeyError("x")
+
+    consumer = world.consumer(handler, max_deliveries=1, drain_timeout=1.0)
+    again = name == "count_delivery"
+    world.add("bad")
+    world.run(0.001)
+    consumer.in_hand.take([Entry("1-0", world.stream.entries[1], 1 + again, again)])
+    world.run(0.2)
+    seen = len(world.seen)
+    with capturedLogs() as logs:
+        world.stop(consumer)
+        world.run(10.0)
+    assert len(world.seen) == seen == (0 if again else 1)
+    assert len(consumer.in_hand.aside) == 0
+    assert [event for event in logs if "cannot be" in event.get("log_format", "")] == []
+
+
 def test_an_event_that_waits_to_be_set_aside_is_not_kept(world: World, memory: Memory) -> None:
     """Its id and a short text are enough: a thousand of them may wait."""
     consumer = world.consumer(lambda _: _raise(ValueError("x" * 10_000)), max_deliveries=1)
@@ -467,6 +535,24 @@ def test_a_stop_ends_a_line_of_plain_handlers_after_the_slice(world: World) -> N
     world.run(30.0)
     assert len(world.seen) == 10
     assert world.pending == list(range(11, 101))  # all that was handled is acknowledged
+
+
+def test_a_connection_that_is_lost_during_a_slice_stops_nothing(world: World) -> None:
+    def handler(notification: Notification) -> None:
+        world.see(notification)
+        world.clock.rightNow += 0.02
+        if len(world.seen) % 10 == 0:
+            group = consumer.group
+            assert isinstance(group, MemoryEventGroup)
+            if group.link.connected:
+                group.link.cut()
+
+    world.add(*[f"{number}" for number in range(100)])
+    consumer = eager(world.consumer(handler))
+    world.run(60.0)
+    assert list(dict.fromkeys(world.seen)) == [f"{number}" for number in range(100)]
+    assert len(world.seen) == 100  # an acknowledgement that was lost is sent again
+    assert world.pending == []
 
 
 # Order
@@ -645,7 +731,14 @@ def test_an_event_that_failed_is_not_begun_again_once_it_is_anothers(world: Worl
     ends[1].errback(KeyError("x"))
     world.run(1.0)
     assert world.seen == ["a", "a", "a"]
-    ends[2].callback(None)
+    consumer.in_hand.drop(["1-0"])
+    ends[2].callback(None)  # this was its last time, but it comes back once more
+    consumer.in_hand.take([Entry("1-0", world.stream.entries[1], 2, again=True)])
+    world.run(1.0)
+    ends[3].errback(KeyError("x"))
+    world.run(1.0)
+    assert world.seen == ["a"] * 5
+    ends[4].callback(None)
 
 
 def test_what_a_failed_flush_puts_back_is_not_begun_if_it_is_anothers(world: World) -> None:
