@@ -106,7 +106,7 @@ def add_consumer(
         claim_idle=settings.claim_idle,
         drain_timeout=settings.drain_timeout,
         chores=[
-            Chore(0.25, retention.trim, handled=max(1, retention.headroom // 4)),
+            Chore(0.1, retention.trim, handled=max(1, retention.headroom // 4)),
             Chore(2.0, lag.measure),
             Chore(EVERY, hold.look),
         ],
