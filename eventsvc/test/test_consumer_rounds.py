@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from eventsvc.chore import Chore
 from eventsvc.delivery import Entry
 from eventsvc.event import Notification
 from eventsvc.interfaces import Claimed, Refused, Unknown
@@ -188,6 +189,20 @@ class TestPhases:
             consuming.run(1.0)
         assert 20 <= link_of(consumer).operations.count("trim") <= 60
         assert link_of(consumer).operations.count("remove_stale") == 1
+
+    def test_a_chore_may_be_due_after_so_many_entries(self, consuming: World) -> None:
+        """History must give way before the stream is full, however fast events come."""
+        consumer = consuming.consumer(consuming.slow(0.01), concurrency=3)
+        done: list[int] = []
+
+        async def note() -> None:
+            done.append(consumer.in_hand.counts.handled)
+
+        consumer.chores.append(Chore(3_600.0, note, handled=50))
+        consuming.add(*["x"] * 500)
+        consuming.run(20.0)
+        assert 8 <= len(done) <= 11
+        assert min(later - before for before, later in pairwise(done)) >= 50
 
     def test_a_stop_gives_up_the_read(self, consuming: World) -> None:
         """It would take an event that nobody handles, and hold up the stop."""

@@ -20,7 +20,7 @@ from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import Claimed, IEventGroup, Refused, Unknown
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.redis.silence import REPLY_TIMEOUT
-from eventsvc.test.places import Place
+from eventsvc.test.places import OnServer, Place
 
 MARKER = {MARKER_FIELD: MARKER_VALUE}
 HOUR = 3_600.0
@@ -184,6 +184,20 @@ async def test_the_share_of_memory_in_use_is_told(place: Place) -> None:
     try:
         assert 0.4 < await place.wait(group.memory_used()) < 0.6
     finally:
+        place.use_memory(0.0)
+
+
+@pytest.mark.parametrize("place", ["server"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_without_the_right_to_ask_memory_is_not_short(place: OnServer) -> None:
+    """Trimming by length goes on."""
+    group = await opened(place)
+    place.use_memory(0.5)
+    place.client.execute_command("ACL", "SETUSER", "default", "-info")
+    try:
+        assert await place.wait(group.memory_used()) == 0.0
+    finally:
+        place.client.execute_command("ACL", "SETUSER", "default", "+info")
         place.use_memory(0.0)
 
 
