@@ -20,7 +20,7 @@ from eventsvc.name_hold import NameHold
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.test.clocks import run_clock
 from eventsvc.test.processes import Server, Service, Services, wait_until
-from eventsvc.test.test_consumer_faults import GROUP, add
+from eventsvc.test.test_consumer_faults import add
 from eventsvc.test.test_health import figure
 from eventsvc.testing import Link, MemoryEventGroup, MemoryStream
 
@@ -74,10 +74,10 @@ def test_a_name_that_was_left_behind_is_no_clash(names: Names) -> None:
     assert not logs
 
 
-def names_in(server: Server) -> set[str]:
+def names_in(server: Server, group: str) -> set[str]:
     """The consumers of the group that have something pending."""
     with server.client() as client:
-        return {row["name"].decode() for row in client.xinfo_consumers("NotificationStream", GROUP) if row["pending"]}
+        return {row["name"].decode() for row in client.xinfo_consumers("NotificationStream", group) if row["pending"]}
 
 
 def start(services: Services, server: Server, handler: str, *flags: str) -> Service:
@@ -90,17 +90,19 @@ def start(services: Services, server: Server, handler: str, *flags: str) -> Serv
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
 def test_processes_without_a_name_have_one_each_and_find_it_again(services: Services, server: Server) -> None:
     """However they ended: what was in hand is taken up at once, and not after it was idle for an hour."""
+    group = f"group-{server.port}"  # consumers of other tests have names in the usual one
+    flags = ("--redis-consumer-group", group)
     with server.client() as client:
-        client.xgroup_create("NotificationStream", GROUP, "0", mkstream=True)
+        client.xgroup_create("NotificationStream", group, "0", mkstream=True)
         add(client, 0, 2)
-        first = start(services, server, "hang")
-        wait_until(lambda: names_in(server) == {f"{HOST}-0"})
+        first = start(services, server, "hang", *flags)
+        wait_until(lambda: names_in(server, group) == {f"{HOST}-0"})
         add(client, 2, 2)
-        start(services, server, "hang")
-        wait_until(lambda: names_in(server) == {f"{HOST}-0", f"{HOST}-1"})
+        start(services, server, "hang", *flags)
+        wait_until(lambda: names_in(server, group) == {f"{HOST}-0", f"{HOST}-1"})
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
-        start(services, server, "accept")
-        wait_until(lambda: names_in(server) == {f"{HOST}-1"})
+        start(services, server, "accept", *flags)
+        wait_until(lambda: names_in(server, group) == {f"{HOST}-1"})
 
 
 def test_each_group_of_each_stream_has_names_of_its_own() -> None:
