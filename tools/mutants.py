@@ -50,7 +50,13 @@ _NEVER_COPIED: Final = (".git", ".venv", ".tox", "build", "dist", "__pycache__",
 #: changed in them, the quickest first: names of test modules without C{test_}.
 PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "producer": {
-        "eventsvc/appender.py": ("appender", "appender_keys", "appender_forgetting", "appender_machine"),
+        "eventsvc/appender.py": (
+            "appender",
+            "appender_figures",
+            "appender_keys",
+            "appender_forgetting",
+            "appender_machine",
+        ),
         "eventsvc/backlog.py": ("backlog", "appender", "turns", "appender_machine"),
     },
     "consumer": {

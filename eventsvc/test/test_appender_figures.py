@@ -1,0 +1,63 @@
+"""
+Tests for L{eventsvc.appender}: what it says of itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import fail
+from twisted.logger import capturedLogs
+
+from eventsvc.interfaces import Unknown
+from eventsvc.test.appending import make_world
+from eventsvc.testing import MemoryEventLog
+
+
+def test_it_is_running_from_its_start_to_its_stop() -> None:
+    world = make_world()
+    assert world.appender.is_running
+    world.appender.stop()
+    world.run(1.0)
+    assert not world.appender.is_running
+
+
+def test_the_wait_of_an_event_is_measured_from_its_arrival() -> None:
+    """Also while Redis is away."""
+    world = make_world(wait=5.0)
+    world.post("first")
+    world.run(1.0)
+    assert world.appender.counts.wait_seconds.total == pytest.approx(0.0, abs=0.1)
+    world.link.disconnect()
+    world.post("second")
+    world.run(2.0)
+    world.link.connect()
+    world.run(1.0)
+    assert world.appender.counts.wait_seconds.total == pytest.approx(2.0, abs=0.2)
+    world.appender.stop()
+    world.run(1.0)
+
+
+@pytest.mark.parametrize(("error", "logged"), [(Unknown("cut"), False), (ValueError("a mistake of ours"), True)])
+def test_only_what_is_unexpected_is_logged_with_its_traceback(
+    error: Exception, logged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either way the batch is tried again."""
+    append = MemoryEventLog.append
+    tries: list[int] = []
+
+    def failing(self: MemoryEventLog, *arguments: Any) -> Any:
+        tries.append(1)
+        return fail(error) if len(tries) == 1 else append(self, *arguments)
+
+    monkeypatch.setattr(MemoryEventLog, "append", failing)
+    world = make_world()
+    with capturedLogs() as logs:
+        world.post("one")
+        world.run(1.0)
+    assert world.told == {"one": (1,)}
+    failures = [event["log_failure"].value for event in logs if "log_failure" in event]
+    assert failures == ([error] if logged else [])
+    world.appender.stop()
+    world.run(1.0)
