@@ -5,6 +5,7 @@ The connection on a real server that is broken in every way at hand.
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply, NotConnected
 from eventsvc.redis.session import Script
+from eventsvc.redis.silence import REPLY_TIMEOUT
 from eventsvc.test.connecting import usable
 from eventsvc.test.processes import Server
 from eventsvc.test.reconnecting import logged, options_of, ready, started
@@ -250,3 +252,17 @@ async def test_a_script_whose_first_write_is_refused_is_refused(each_server: Ser
             with pytest.raises(ErrorReply) as caught:
                 await connection.run(script, ["stream"], [])
             assert caught.value.code == code
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_system_is_told_to_send_at_once_and_to_notice_a_dead_peer(server: Server) -> None:
+    """Keep-alive probes begin before a minute is over, and what is not taken in is given up with the reply."""
+    async with started(server.port) as connection:
+        await ready(connection)
+        session: Any = connection._session
+        tcp = session.transport.socket
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * REPLY_TIMEOUT
+            assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 60
