@@ -62,7 +62,7 @@ SERVICES: Final = (
         pulses=3,
         on=0.5,
         off=2,
-        signs=[HandledAgain(), Said("connected to Redis", "consumer", 3)],
+        signs=[Counted("eventsvc_redelivered"), Said("connected to Redis", "consumer", 3)],
         must=Must(all_ok=True),
     ),
     Scenario(
