@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import fail
 from twisted.logger import capturedLogs
 
+from eventsvc.appender import RENEWAL
 from eventsvc.interfaces import Unknown
 from eventsvc.test.appending import make_world
 from eventsvc.testing import MemoryEventLog
@@ -39,24 +40,26 @@ def test_the_wait_of_an_event_is_measured_from_its_arrival() -> None:
     world.run(1.0)
 
 
+@pytest.mark.parametrize("operation", ["append", "renew"])
 @pytest.mark.parametrize(("error", "logged"), [(Unknown("cut"), False), (ValueError("a mistake of ours"), True)])
 def test_only_what_is_unexpected_is_logged_with_its_traceback(
-    error: Exception, logged: bool, monkeypatch: pytest.MonkeyPatch
+    error: Exception, logged: bool, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Either way the batch is tried again."""
-    append = MemoryEventLog.append
+    """Either way it is tried again."""
+    carry_out = getattr(MemoryEventLog, operation)
     tries: list[int] = []
 
     def failing(self: MemoryEventLog, *arguments: Any) -> Any:
         tries.append(1)
-        return fail(error) if len(tries) == 1 else append(self, *arguments)
+        return fail(error) if len(tries) == 1 else carry_out(self, *arguments)
 
-    monkeypatch.setattr(MemoryEventLog, "append", failing)
+    monkeypatch.setattr(MemoryEventLog, operation, failing)
     world = make_world()
     with capturedLogs() as logs:
         world.post("one")
-        world.run(1.0)
+        world.run(1.5 * RENEWAL)
     assert world.told == {"one": (1,)}
+    assert len(tries) == 2
     failures = [event["log_failure"].value for event in logs if "log_failure" in event]
     assert failures == ([error] if logged else [])
     world.appender.stop()

@@ -362,3 +362,15 @@ class Lining(RuleBasedStateMachine):
 
 TestLining = Lining.TestCase
 TestLining.settings = settings(max_examples=50, stateful_step_count=30)
+
+
+def test_what_fits_is_what_may_be_put(line: Line) -> None:
+    """To the last byte and the last event."""
+    line.put(1, 40)
+    assert line.backlog.fits(1, 60)
+    assert not line.backlog.fits(1, 61)
+    assert line.backlog.fits(9, 9)
+    assert not line.backlog.fits(10, 10)
+    line.put(2, 60)
+    with pytest.raises(QueueFull):
+        line.put(3, 1)
