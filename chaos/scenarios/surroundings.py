@@ -83,9 +83,9 @@ SURROUNDINGS: Final = (
     Scenario(
         name="large-events",
         what="Some events have nearly a megabyte, and the link to Redis carries a third of one in a second.",
-        faults=[Toxified("producer-", Toxic("bandwidth", {"rate": 300}, "upstream"))],
+        faults=[Toxified("producer-", Toxic("bandwidth", {"rate": 350}, "upstream"))],
         plan=Plan(settings={"REDIS_WRITE_TIMEOUT": "9"}),
-        load=Load(rate=10, large=0.0, huge=50),
+        load=Load(rate=10, large=0.0, huge=60),
         on=15,
         before=6,
         after=6,
