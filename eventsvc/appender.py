@@ -146,7 +146,18 @@ class Appender:
         self.backlog.close()
 
     def append(self, events: Sequence[Event], key: IdempotencyKey | None = None) -> Deferred[Sequence[int]]:
-        """Store events; as L{IAppender.append}."""
+        """Store events; as L{begin_append}, but whatever goes wrong is what the Deferred fails with."""
+        try:
+            return self.begin_append(events, key)
+        except QueueFull:
+            return fail(self.give_up(events, key))
+        except (TooLarge, KeyConflict, KeyRunning) as error:
+            return fail(error.with_traceback(None))  # whose frames hold the events
+
+    def begin_append(
+        self, events: Sequence[Event], key: IdempotencyKey | None, since: float | None = None
+    ) -> Deferred[Sequence[int]]:
+        """Store events; as L{IAppender.begin_append}."""
         answer: Deferred[Sequence[int]] = Deferred(lambda _: request.abandon())
 
         def tell(_: Request, result: Result) -> None:
@@ -155,12 +166,7 @@ class Appender:
             else:
                 answer.callback(result)
 
-        try:
-            request = self.submit(events, key, tell)
-        except QueueFull:
-            return fail(self.give_up(events, key))
-        except (TooLarge, KeyConflict, KeyRunning) as error:
-            return fail(error.with_traceback(None))  # whose frames hold the events
+        request = self.submit(events, key, tell, since)
         return answer
 
     def give_up(self, events: Sequence[Event], key: IdempotencyKey | None) -> Exception:

@@ -345,7 +345,7 @@ class IAppender(Interface):
         """
         Store all of the events or none, and call C{answer}, later, with what
         is returned here and the result: their ids, or an error as that of
-        L{append}.
+        L{begin_append}.
 
         Raises L{TooLarge}, L{KeyConflict} or L{KeyRunning} if that is known at
         once, and L{QueueFull} if there is no room now: submit them again when
@@ -353,9 +353,12 @@ class IAppender(Interface):
         attempt; or L{give_up}.
         """
 
-    def append(events: Sequence[Event], key: IdempotencyKey | None) -> Deferred[Sequence[int]]:
+    def begin_append(
+        events: Sequence[Event], key: IdempotencyKey | None, since: float | None = None
+    ) -> Deferred[Sequence[int]]:
         """
         Store all of the events or none, and fire with their ids.
 
-        Fails with L{Refused}, L{Unknown}, L{TooLarge}, L{KeyConflict} or L{KeyRunning}.
+        Fails with L{Refused}, L{Unknown}, L{KeyConflict} or L{KeyRunning}, and
+        raises at once what L{submit} raises.
         """

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_twisted
 from hypothesis import HealthCheck, settings
-from twisted.internet.task import Clock
 from twisted.logger import LogPublisher, globalLogBeginner
 
 from eventsvc.embedded import NoServer
 from eventsvc.test.consuming import World as ConsumerWorld
+from eventsvc.test.consuming import running_world
 from eventsvc.test.http import MAKERS, Served, serving
 from eventsvc.test.processes import Server, Services, running_server
 from eventsvc.test.servers import REMEDIES, find_binary
-from eventsvc.testing import MemoryStream
 
 if TYPE_CHECKING:
     from eventsvc.test.places import Place
@@ -104,11 +103,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 @pytest.fixture
 def consuming() -> Iterator[ConsumerWorld]:
     """Consumers on a clock; those that are left end with the test."""
-    clock = Clock()
-    made = ConsumerWorld(clock, MemoryStream(clock))
-    yield made
-    for consumer in list(made.consumers):
-        made.stop(consumer)
+    with running_world() as made:
+        yield made
 
 
 @pytest.fixture(params=MAKERS)

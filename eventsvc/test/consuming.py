@@ -5,7 +5,8 @@ seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -98,3 +99,15 @@ class World:
     def pending(self) -> list[int]:
         """The places of the entries not acknowledged."""
         return sorted(self.stream.groups["group"].pending)
+
+
+@contextmanager
+def running_world() -> Iterator[World]:
+    """Consumers on a clock; those that are left end with the test, and leave no timer behind."""
+    clock = Clock()
+    made = World(clock, MemoryStream(clock))
+    yield made
+    for consumer in list(made.consumers):
+        made.stop(consumer)
+    made.run(60.0)
+    assert clock.getDelayedCalls() == []

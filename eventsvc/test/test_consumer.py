@@ -18,19 +18,14 @@ from eventsvc.chore import Chore
 from eventsvc.consumer import Consumer
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, Notification
 from eventsvc.interfaces import Refused
-from eventsvc.test.consuming import World
+from eventsvc.test.consuming import World, running_world
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    clock = Clock()
-    made = World(clock, MemoryStream(clock))
-    yield made
-    for consumer in list(made.consumers):
-        made.stop(consumer)
-    made.run(60.0)
-    assert clock.getDelayedCalls() == []
+    with running_world() as made:
+        yield made
 
 
 def link_of(consumer: Consumer) -> Link:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, capturedLogs
 
 from eventsvc import setting_aside
@@ -20,19 +20,14 @@ from eventsvc.consumer import Consumer
 from eventsvc.delivery import Entry, shorten
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
 from eventsvc.interfaces import Refused, Unknown
-from eventsvc.test.consuming import World
-from eventsvc.testing import MemoryEventGroup, MemoryStream
+from eventsvc.test.consuming import World, running_world
+from eventsvc.testing import MemoryEventGroup
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    clock = Clock()
-    made = World(clock, MemoryStream(clock))
-    yield made
-    for consumer in list(made.consumers):
-        made.stop(consumer)
-    made.run(60.0)
-    assert clock.getDelayedCalls() == []
+    with running_world() as made:
+        yield made
 
 
 def dead(world: World) -> dict[str, str]:

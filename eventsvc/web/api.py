@@ -13,12 +13,11 @@ from typing import Any, Final
 
 import attrs
 from klein import Klein
-from twisted.internet.defer import Deferred
 from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed
 
 from eventsvc.event import Event, decode_event, decode_events
-from eventsvc.interfaces import IAppender, IdempotencyKey, QueueFull, Result, Waiting
+from eventsvc.interfaces import IAppender, IdempotencyKey, QueueFull
 from eventsvc.web.answers import Answer, InvalidKey, all_stored, render, stored
 from eventsvc.web.arrivals import Arrivals, bounded_by_queue
 from eventsvc.web.health import Health, serve_health
@@ -74,7 +73,7 @@ class Api:
             if is_over:
                 raise self.appender.give_up(*parse(body, keys))
             try:
-                stored = self._submit(*parse(body, keys), request.waiting_since)
+                stored = self.appender.begin_append(*parse(body, keys), request.waiting_since)
             except QueueFull as error:
                 full = error.with_traceback(None)  # whose frames hold the events
             else:
@@ -82,20 +81,6 @@ class Api:
         del body  # it is not kept while its events wait
         request.leave_arrivals()
         return await stored
-
-    def _submit(
-        self, events: Sequence[Event], key: IdempotencyKey | None, since: float | None
-    ) -> Deferred[Sequence[int]]:
-        answer: Deferred[Sequence[int]] = Deferred(lambda _: waiting.abandon())
-
-        def tell(_: Waiting, result: Result) -> None:
-            if isinstance(result, Exception):
-                answer.errback(result)
-            else:
-                answer.callback(result)
-
-        waiting = self.appender.submit(events, key, tell, since)
-        return answer
 
     @app.route("/openapi.json", methods=["GET"])
     def get_openapi(self, request: Request) -> bytes:
