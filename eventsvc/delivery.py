@@ -18,7 +18,7 @@ from eventsvc.event import (
 )
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """
     An entry of the stream, as a consumer is given it.
 
@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True):
     again: bool = False
 
 
-class Handle(msgspec.Struct, frozen=True):
+class Handle(msgspec.Struct, frozen=True, gc=False):
     """Give the notification to the handler."""
 
     notification: Notification

@@ -30,13 +30,13 @@ class TooManyEvents(ValueError):
     """A batch of more than L{MAX_EVENTS} events."""
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """An Event Message (EM): what a client asks to be stored."""
 
     description: str
 
 
-class Notification(msgspec.Struct, frozen=True):
+class Notification(msgspec.Struct, frozen=True, gc=False):
     """
     A Notification Message (NM): an event as it stands in the stream.
 
@@ -51,7 +51,7 @@ class Notification(msgspec.Struct, frozen=True):
     stream_id: str = ""
 
 
-class _Wire(msgspec.Struct, frozen=True):
+class _Wire(msgspec.Struct, frozen=True, gc=False):
     id: int
     description: str
     timestamp: str

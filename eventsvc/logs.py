@@ -33,7 +33,8 @@ _LEVELS: Final = {
 #: Seconds that what waits may take to be written at the end.
 FAREWELL: Final = 1.0
 
-_encode: Final = msgspec.json.Encoder(enc_hook=safe_repr).encode
+_encoder: Final = msgspec.json.Encoder(enc_hook=safe_repr)
+_encode: Final = _encoder.encode
 
 
 def _plain(value: object) -> str:
@@ -80,7 +81,7 @@ class JsonLog:
         self.output.put(encoded + b"\n")
 
 
-class _EventLine(msgspec.Struct):
+class _EventLine(msgspec.Struct, gc=False):
     time: str
     id: int
     stream_id: str
@@ -107,21 +108,22 @@ class LogHandler:
     output: LogOutput
     wall_clock: Callable[[], int]
     call_from_thread: Callable[..., object]
-    _lines: list[bytes] = attrs.field(factory=list, init=False)
+    _lines: list[_EventLine] = attrs.field(factory=list, init=False)
 
     def __call__(self, notification: Notification) -> None:
-        line = _EventLine(
-            format_timestamp(self.wall_clock()),
-            notification.id,
-            notification.stream_id,
-            notification.description,
-            notification.timestamp,
+        self._lines.append(
+            _EventLine(
+                format_timestamp(self.wall_clock()),
+                notification.id,
+                notification.stream_id,
+                notification.description,
+                notification.timestamp,
+            )
         )
-        self._lines.append(_encode(line))
 
     def flush(self) -> Deferred[None]:
         """Fire once the lines are written."""
-        lines = b"\n".join([*self._lines, b""])
+        lines = _encoder.encode_lines(self._lines)
         self._lines.clear()
         written: Deferred[None] = Deferred()
         self.output.write(lines, partial(self.call_from_thread, written.callback, None))
