@@ -15,6 +15,7 @@ from eventsvc.web.limits import (
     HEAD_TOO_LARGE,
     TOO_MANY_CONNECTIONS,
     TOO_SLOW,
+    check_begun,
     check_head,
     check_length,
 )
@@ -42,6 +43,17 @@ def test_a_length_that_is_no_number_is_400(value: bytes) -> None:
 def test_a_length_beyond_the_limit_is_413(value: bytes) -> None:
     """One of very many digits is not even read as a number."""
     assert check_length(value) is BODY_TOO_LARGE
+
+
+@pytest.mark.parametrize("begin", [b":", b"\x16", b'"a": b'])
+def test_only_the_first_line_must_begin_as_a_request(begin: bytes) -> None:
+    """What is wrong with a header is told by whoever reads it."""
+    assert told(check_begun(begin, first=True))[0] == 400
+    assert check_begun(begin, first=False) is None
+
+
+def test_a_head_of_which_nothing_has_come_is_not_wrong() -> None:
+    assert check_begun(b"", first=True) is None
 
 
 def test_a_head_of_one_meaning_is_taken() -> None:

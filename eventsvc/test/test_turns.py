@@ -364,6 +364,20 @@ def test_little_is_read_behind_a_request_that_waits(make: Any) -> None:
             assert client.paused
 
 
+def test_what_came_later_takes_its_place_behind_others() -> None:
+    """Also if the turn of what came before it ends with the queue full again."""
+    with serving(make_lane_site, make_world(queue_events=1, batch_events=1)) as served:
+        served.world.link.disconnect()
+        send(served, single("first"))
+        client = send(served, single("a") + single("b"))
+        other = send(served, single("other"))
+        client.send(single("c"))
+        served.world.link.connect()
+        served.run(1.0)
+        assert [statuses(each) for each in (client, other)] == [[200] * 3, [200]]
+        assert names(served) == ["first", "a", "b", "other", "c"]
+
+
 @both
 def test_what_came_later_has_a_time_of_its_own(make: Any) -> None:
     """Though it is on the same connection."""
