@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from eventsvc.appender import RENEWAL
 from eventsvc.event import Event
-from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, Unknown
+from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, TooLarge, Unknown
 from eventsvc.test.appending import World, judge, key, make_world
 from eventsvc.testing import Fate
 
@@ -99,6 +99,14 @@ def test_a_full_line_refuses_at_once_and_takes_again_when_there_is_room(limits: 
     assert "fourth" not in world.stored()
 
 
+def test_events_that_could_never_wait_are_told_so() -> None:
+    """At once, and in the Deferred as all else."""
+    world = make_world(queue_events=2)
+    world.post("one", "two", "three")
+    assert isinstance(world.told["one"], TooLarge)
+    world.appender.stop()
+
+
 def test_events_wait_through_a_short_outage(world: World) -> None:
     world.link.disconnect()
     world.post("patient")
@@ -107,6 +115,25 @@ def test_events_wait_through_a_short_outage(world: World) -> None:
     world.link.connect()
     world.run(0.01)
     assert world.told == {"patient": (1,)}
+
+
+def test_events_stay_in_the_line_while_there_is_no_connection(world: World) -> None:
+    """They count against its bounds, and go out together."""
+    world.link.disconnect()
+    for text in ("first", "second"):
+        world.post(text)
+        world.run(0.5)
+    assert world.appender.backlog.events == 2
+    world.link.connect()
+    world.run(0.1)
+    assert world.link.operations == ["append"]
+
+
+def test_a_refusal_says_what_was_wrong_last(world: World) -> None:
+    world.link.expect(*[Fate.REFUSED] * 100)
+    world.post("refused")
+    world.run(5.0)
+    assert str(world.told["refused"]) == "told to refuse"
 
 
 def test_an_event_that_was_never_sent_is_refused_when_its_time_is_over(world: World) -> None:
@@ -170,6 +197,25 @@ def test_an_idle_lane_is_renewed_in_peace(world: World) -> None:
     world.run(5 * RENEWAL)
     assert world.link.operations == ["append", *["renew"] * 5]
     assert world.appender.counts.lost == 0
+
+
+def test_an_idle_lane_is_renewed_every_two_seconds(world: World) -> None:
+    world.run(20.5)
+    assert world.link.operations == ["renew"] * 10
+
+
+@pytest.mark.parametrize("operation", ["append", "renew"])
+def test_what_was_lost_is_tried_again_as_soon_as_there_is_a_connection(operation: str) -> None:
+    """However long there was none: no pause is waited for then."""
+    world = make_world([Fate.CUT_BEFORE])
+    world.link.repair = 3.0
+    if operation == "append":
+        world.post("one")
+    else:
+        world.run(RENEWAL)
+    world.run(3.005)
+    assert world.link.operations.count(operation) == 2
+    world.appender.stop()
 
 
 def test_a_late_first_attempt_finds_its_number_spent(world: World) -> None:

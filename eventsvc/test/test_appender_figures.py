@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 from eventsvc.appender import RENEWAL
 from eventsvc.interfaces import Unknown
 from eventsvc.test.appending import make_world
-from eventsvc.testing import MemoryEventLog
+from eventsvc.testing import Fate, MemoryEventLog
 
 
 def test_it_is_running_from_its_start_to_its_stop() -> None:
@@ -38,6 +38,23 @@ def test_the_wait_of_an_event_is_measured_from_its_arrival() -> None:
     assert world.appender.counts.wait_seconds.total == pytest.approx(2.0, abs=0.2)
     world.appender.stop()
     world.run(1.0)
+
+
+def test_a_batch_is_measured_by_its_oldest_event_and_from_its_first_attempt() -> None:
+    """What came into it later waited less."""
+    world = make_world()
+    world.link.disconnect()
+    for text in ("first", "second"):
+        world.post(text)
+        world.run(0.5)
+    world.link.expect(Fate.REFUSED)
+    world.link.connect()
+    world.run(0.1)
+    counts = world.appender.counts
+    assert counts.batch_events.total == 2
+    assert counts.append_seconds.total == pytest.approx(0.012)  # two operations, and a pause between them
+    assert counts.wait_seconds.total == pytest.approx(1.012)
+    world.appender.stop()
 
 
 @pytest.mark.parametrize("operation", ["append", "renew"])

@@ -109,6 +109,23 @@ def test_what_never_fits_is_told_so(line: Line, sizes: list[int]) -> None:
         line.backlog.take()
 
 
+@pytest.mark.parametrize("sizes", [[1] * 10, [100], [60, 40]])
+def test_what_fits_an_empty_line_may_come_again(line: Line, sizes: list[int]) -> None:
+    """It is refused for now while anything else is in the line."""
+    line.put(1, 1)
+    with pytest.raises(QueueFull):
+        line.put(2, *sizes)
+
+
+def test_a_line_of_no_events_says_that_it_is_full() -> None:
+    """To single events: more than one of them are too many for any line of its kind."""
+    line = make_line(queue_events=0)
+    with pytest.raises(QueueFull):
+        line.put(1, 1)
+    with pytest.raises(TooLarge):
+        line.put(1, 1, 1)
+
+
 def test_what_just_fits_is_taken(line: Line) -> None:
     line.put(1, 100)
     line.backlog.take()
@@ -118,13 +135,13 @@ def test_what_just_fits_is_taken(line: Line) -> None:
 def test_it_says_when_it_is_nearly_full(line: Line) -> None:
     """Of events or of bytes, so that others are sent elsewhere in time."""
     said = [line.backlog.is_full]
-    for number, sizes in enumerate(([1] * 9, [1], [50], [41])):
+    for number, sizes in enumerate(([1] * 9, [1], [50], [40], [1])):
         line.put(number, *sizes)
         said.append(line.backlog.is_full)
         if number == 1:
             line.backlog.take()
             line.backlog.take()
-    assert said == [False, False, True, False, True]
+    assert said == [False, False, True, False, False, True]
 
 
 def test_who_waited_too_long_is_told_that_nothing_is_stored(line: Line) -> None:
@@ -146,14 +163,38 @@ def test_who_began_to_wait_before_is_told_in_its_own_time(line: Line) -> None:
     """Whoever came into the line before it; and nobody else is told sooner or later."""
     line.put(1, 1)
     line.clock.advance(3.0)
-    for number, since in (2, 1.0), (3, -1.0), (4, 2.0), (5, 2.0):
+    for number, since in (2, 1.0), (3, -1.0), (4, 2.0), (5, 2.0), (6, 0.5):
         line.put(number, 1, since=since)
     ends: dict[int, int] = {}
     line.clock.advance(0.5)
     for second in range(4, 9):
         line.clock.advance(1.0)
         ends |= {number: second for number, told in line.answers.items() if told and number not in ends}
-    assert ends == {3: 4, 1: 5, 2: 6, 4: 7, 5: 7}
+    assert ends == {3: 4, 1: 5, 6: 5, 2: 6, 4: 7, 5: 7}
+
+
+@pytest.mark.parametrize("others", [[], [-1.0]])
+@pytest.mark.parametrize(("since", "end"), [(-4.5, 3.5), (-8.0, 3.0)])
+def test_the_timer_is_set_for_the_first_end_and_never_in_the_past(
+    line: Line, others: list[float], since: float, end: float
+) -> None:
+    """A reactor takes no negative delay."""
+    line.clock.advance(3.0)
+    for number, other in enumerate(others):
+        line.put(number, 1, since=other)
+    line.put(9, 1, since=since + 3.0)
+    assert [call.getTime() for call in line.clock.getDelayedCalls()] == [end]
+    line.clock.advance(end - 3.0)
+    assert line.told(9) == "Refused"
+
+
+def test_nobody_is_told_too_early_because_one_behind_it_went_away(line: Line) -> None:
+    line.put(1, 1)
+    line.clock.advance(1.0)
+    line.put(2, 1)
+    line.put(3, 1).abandon()
+    line.clock.advance(4.0)
+    assert (line.told(1), line.answers[2]) == ("Refused", [])
 
 
 def test_others_are_told_when_there_is_room(line: Line) -> None:
@@ -245,6 +286,15 @@ def test_a_close_answers_everybody(line: Line) -> None:
     line.backlog.close()
     assert (line.told(1), line.told(2)) == ("Unknown", "Refused")
     assert settled.called
+
+
+def test_a_close_empties_the_line_of_those_who_went_away(line: Line) -> None:
+    """Though nobody's time is left to be ended."""
+    line.put(1, 1).abandon()
+    assert line.backlog.when_settled().called
+    line.backlog.close()
+    assert numbers(line.passed_over) == [1]
+    assert line.backlog.events == 0
 
 
 def keep_asking(line: Line) -> Request:
