@@ -84,7 +84,7 @@ class TestPhases:
         consuming.run(99.0)
         operations = link_of(consumer).operations
         assert consuming.seen == []
-        assert operations.count("renew") >= 9
+        assert 9 <= operations.count("renew") <= 10
         assert operations.count("trim") >= 50
 
     def test_a_page_is_no_larger_than_there_is_room(self, consuming: World) -> None:
@@ -122,7 +122,7 @@ class TestPhases:
         consuming.run(1.0)
         stopping = consumer.stopService()
         consuming.run(6.0)
-        assert (consuming.seen, consuming.pending) == (["quick"], [2])
+        assert (consuming.seen, consuming.pending, consumer.problem) == (["quick"], [2], "")
         consuming.run(60.0)
         assert stopping.called
         consuming.consumers.remove(consumer)
@@ -190,6 +190,20 @@ class TestPhases:
         assert 20 <= link_of(consumer).operations.count("trim") <= 60
         assert link_of(consumer).operations.count("remove_stale") == 1
 
+    def test_a_chore_is_done_in_time_while_the_handler_is_busy(self, consuming: World) -> None:
+        """The wait for the handler ends when it is due."""
+        consumer = consuming.consumer(consuming.slow(100.0))
+        consuming.add("a")
+        consuming.run(1.0)
+        times: list[float] = []
+
+        async def note() -> None:
+            times.append(consuming.clock.seconds())
+
+        consumer.chores.append(Chore(0.3, note))
+        consuming.run(10.0)
+        assert {round(later - before, 1) for before, later in pairwise(times)} == {0.3}
+
     def test_a_chore_may_be_due_after_so_many_entries(self, consuming: World) -> None:
         """History must give way before the stream is full, however fast events come."""
         consumer = consuming.consumer(consuming.slow(0.01), concurrency=3)
@@ -215,6 +229,60 @@ class TestPhases:
         consuming.add("late")
         consuming.run(10.0)
         assert consuming.stream.groups["group"].last == -1
+
+    def test_a_stop_waits_two_seconds_for_redis(self, consuming: World) -> None:
+        """What is left is claimed by others when it is idle."""
+        consumer = consuming.consumer()
+        consuming.run(1.0)
+        link_of(consumer).fates = iter(lambda: Fate.SILENT, None)
+        stopped: list[None] = []
+        with capturedLogs() as logs:
+            consumer.stopService().addCallback(stopped.append)
+            consuming.run(1.9)
+            assert (stopped, logs) == ([], [])
+            consuming.run(0.2)
+        consuming.consumers.remove(consumer)
+        assert stopped == [None]
+        assert [(event["log_level"].name, event["seconds"]) for event in logs] == [("warn", 2.0)]
+
+    @pytest.mark.parametrize(("fate", "error"), [(Fate.REFUSED, Refused), (Fate.CUT_BEFORE, Unknown)])
+    def test_a_stop_ends_well_though_it_cannot_hand_over(
+        self, consuming: World, fate: Fate, error: type[Exception]
+    ) -> None:
+        """It says why."""
+        consumer = consuming.consumer()
+        consuming.run(1.0)
+        link_of(consumer).fates = iter(lambda: fate, None)
+        stopped: list[None] = []
+        with capturedLogs() as logs:
+            consumer.stopService().addCallback(stopped.append)
+            consuming.run(1.0)
+        consuming.consumers.remove(consumer)
+        assert stopped == [None]
+        assert [(event["log_level"].name, type(event["error"])) for event in logs] == [("warn", error)]
+
+    def test_a_stop_says_how_many_events_are_not_finished(self, consuming: World) -> None:
+        """And logs no error: it was asked for."""
+        consumer = consuming.consumer(consuming.slow(100.0), concurrency=3, drain_timeout=1.0)
+        consuming.add("a", "b")
+        consuming.run(1.0)
+        with capturedLogs() as logs:
+            consuming.stop(consumer)
+        assert [(event["log_level"].name, event["count"]) for event in logs] == [("warn", 2)]
+
+    @pytest.mark.parametrize(("claim_idle", "unseen"), [(30.0, 3_600.0), (1_000.0, 10_000.0)])
+    def test_a_consumer_that_is_gone_is_removed(self, consuming: World, claim_idle: float, unseen: float) -> None:
+        """Once it was not seen for long, and has nothing pending; it is named in the log."""
+        consuming.consumer(claim_idle=claim_idle)
+        consuming.run(1.0)
+        consumers = consuming.stream.groups["group"].consumers
+        consumers["gone"] = consuming.clock.seconds()
+        with capturedLogs() as logs:
+            consuming.run(unseen - 60.0)
+            assert (sorted(consumers), logs) == (["consumer", "gone"], [])
+            consuming.run(180.0)
+        assert list(consumers) == ["consumer"]
+        assert [(event["log_level"].name, event["names"]) for event in logs] == [("info", "gone")]
 
     def test_what_is_not_confirmed_is_not_handed_over(self, consuming: World) -> None:
         """The next one would handle it again."""
@@ -278,7 +346,7 @@ class TestRestart:
             consumer.startService()
         consuming.add("a")
         consuming.run(1.0)
-        assert (consuming.seen, len(consumer.chores)) == (["a"], chores)
+        assert (consuming.seen, len(consumer.chores), consumer.running) == (["a"], chores, True)
         consuming.stop(consumer)
         with pytest.raises(RuntimeError, match="make a new one"):
             consumer.startService()
@@ -337,16 +405,38 @@ class TestReadiness:
         assert consumer.problem
         assert Counter(consuming.pending) == Counter(set(consuming.pending))
 
+    def test_it_is_fit_while_own_entries_are_taken_up(self, consuming: World) -> None:
+        """Which may take hours: nothing new is read before."""
+        consuming.leave_pending("consumer", *"abc")
+        consumer = consuming.consumer(consuming.slow(100.0))
+        consuming.run(0.1)
+        assert consumer.problem == ""
+
     def test_a_refused_chore_is_logged_once_and_counted_each_time(self, consuming: World) -> None:
         """It goes on being tried, and the loop goes on without it."""
         consumer = consuming.consumer()
         consuming.run(1.0)
-        consumer.chores[0].work = lambda: fail(Refused("NOPERM no permissions to run the 'xtrim' command"))
+        chore, attempts = consumer.chores[0], 0
+        trim = chore.work
+
+        def refuse() -> Deferred[None]:
+            nonlocal attempts
+            attempts += 1
+            return fail(Refused("NOPERM no permissions to run the 'xtrim' command"))
+
         with capturedLogs() as logs:
+            chore.work = refuse
             consuming.run(60.0)
-        assert consumer.problem == ""
-        assert sum(consumer.refused.values()) >= 10
-        assert [event["log_level"].name for event in logs] == ["warn"]
+            assert consumer.problem == ""
+            assert consumer.refused == {"redis_away": attempts}
+            assert attempts >= 10
+            assert [event["log_level"].name for event in logs] == ["warn"]
+            chore.work = trim
+            consuming.run(10.0)
+            assert chore.problem == ""
+            chore.work = refuse
+            consuming.run(10.0)
+        assert [event["log_level"].name for event in logs] == ["warn", "warn"]
 
 
 class TestRecovery:

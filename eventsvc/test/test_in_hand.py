@@ -367,6 +367,7 @@ def test_nothing_begins_after_the_drain_timeout_although_a_call_was_under_way(
     assert len(world.seen) == seen == (0 if again else 1)
     assert len(consumer.in_hand.aside) == 0
     assert [event for event in logs if "cannot be" in event.get("log_format", "")] == []
+    assert [event for event in logs if event["log_level"] >= LogLevel.error] == []
 
 
 def test_an_event_that_waits_to_be_set_aside_is_not_kept(world: World, memory: Memory) -> None:
@@ -601,6 +602,16 @@ def test_order_is_kept_after_an_awaited_flush_failed(world: World) -> None:
         world.run(0.4)
     world.run(30.0)
     assert written == list("123456789")
+
+
+def test_each_event_of_a_failed_flush_has_all_its_deliveries(world: World) -> None:
+    """The one that failed together with others is counted for each of them."""
+    world.add("a", "b", "c")
+    consumer = eager(world.consumer(flush=lambda: _raise(OSError("disk full")), max_deliveries=3))
+    world.run(10.0)
+    assert world.seen == [*"abc", *"aa", *"bb", *"cc"]
+    assert [letter["deliveries"] for letter in world.stream.dead] == ["3", "3", "3"]
+    assert (consumer.in_hand.counts.failed, consumer.in_hand.counts.redelivered) == (7, 6)
 
 
 def test_handlers_that_have_ended_already_take_no_stack(world: World) -> None:

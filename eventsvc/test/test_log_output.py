@@ -8,10 +8,12 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import attrs
 import pytest
 
+from eventsvc import log_output
 from eventsvc.log_output import MOST_LINES, LogOutput
 from eventsvc.test.processes import wait_until
 
@@ -103,6 +105,79 @@ def test_what_cannot_be_written_is_tried_again_from_where_it_stopped() -> None:
     assert output.finish(30.0)
     assert bytes(written) == b"one line\nanother\n"
     assert output.dropped == 0
+
+
+def test_pauses_grow_while_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a moment to a second; what is written makes them short again."""
+    pauses: list[float] = []
+    monkeypatch.setattr(log_output, "time", SimpleNamespace(sleep=pauses.append))
+    results = iter([*[None] * 9, 1, None, None])
+
+    def write(data: memoryview) -> int:
+        written = next(results, len(data))
+        if written is None:
+            raise OSError(errno.ENOSPC, "full")
+        return written
+
+    output = LogOutput(write)
+    output.put(b"line\n")
+    assert output.finish(30.0)
+    assert pauses == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 0.01, 0.02]
+
+
+@attrs.define
+class Gate:
+    """An output that takes nothing until it is opened."""
+
+    sizes: list[int] = attrs.field(factory=list)
+    reached: threading.Event = attrs.field(factory=threading.Event)
+    opened: threading.Event = attrs.field(factory=threading.Event)
+
+    def write(self, data: memoryview) -> int:
+        self.reached.set()
+        assert self.opened.wait(30.0)
+        self.sizes.append(len(data))
+        return len(data)
+
+    def close_on_first(self) -> LogOutput:
+        """An output whose thread waits with a first line of one byte."""
+        output = LogOutput(self.write)
+        output.put(b"\n")
+        assert self.reached.wait(30.0)
+        return output
+
+
+def test_as_many_lines_wait_as_are_allowed() -> None:
+    gate = Gate()
+    output = gate.close_on_first()
+    for _ in range(MOST_LINES):
+        output.put(b"x\n")
+    assert output.dropped == 0
+    output.put(b"too many\n")
+    assert output.dropped == 1
+    gate.opened.set()
+    assert output.finish(30.0)
+    assert sum(gate.sizes) == 1 + 2 * MOST_LINES
+
+
+def test_lines_that_wait_are_written_together_up_to_64_kib() -> None:
+    gate = Gate()
+    output = gate.close_on_first()
+    for size in (10, 65_526, 65_535, 20, 30_000, 5):
+        output.put(b"x" * size)
+    gate.opened.set()
+    assert output.finish(30.0)
+    assert gate.sizes == [1, 65_536, 65_555, 30_005]
+
+
+def test_a_process_may_end_although_its_log_cannot_be_written() -> None:
+    """Python waits for each thread that is no daemon."""
+    gate = Gate()
+    output = gate.close_on_first()
+    assert output._thread is not None
+    assert output._thread.daemon
+    gate.opened.set()
+    assert output.finish(30.0)
 
 
 def test_an_output_with_nothing_to_write_is_finished() -> None:
