@@ -79,8 +79,8 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "eventsvc/redis/connection.py": ("connection", "handshake", "redis_errors", "connection_real"),
         "eventsvc/redis/errors.py": ("redis_errors", "session", "connection"),
         "eventsvc/redis/group.py": ("group_calls", "group", "trim"),
-        "eventsvc/redis/log.py": ("log", "rights"),
-        "eventsvc/redis/session.py": ("session", "silence", "connection", "framing", "connection_real"),
+        "eventsvc/redis/log.py": ("log_calls", "log", "rights"),
+        "eventsvc/redis/session.py": ("session", "silence", "handshake", "connection", "connection_real"),
         "eventsvc/redis/silence.py": ("silence", "session"),
     },
     "history": {

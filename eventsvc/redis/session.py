@@ -89,7 +89,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         address = self.transport.getPeer()
         return f"{address.host}:{address.port}" if hasattr(address, "port") else str(address)
 
-    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+    def dataReceived(self, data: bytes) -> None:
         """Take replies in; see the Note [Unsolicited reply]."""
         if self.reason:
             return
@@ -99,7 +99,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
             self.abort(f"a reply to nothing: {data[:200]!r}", "a reply to nothing")
             return
         try:
-            super().dataReceived(data, unpause)
+            super().dataReceived(data)
         except txredisapi.RedisError as error:
             self.abort(f"not the Redis protocol: {error}", "not the Redis protocol")
 

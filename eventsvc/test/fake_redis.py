@@ -12,7 +12,7 @@ import hiredis
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,6 +23,14 @@ from eventsvc.redis.session import Session
 def bulk(text: bytes) -> bytes:
     """A string, as Redis writes it."""
     return b"$%d\r\n%s\r\n" % (len(text), text)
+
+
+class StrictClock(Clock):
+    """A clock that refuses a call in the past, as a reactor does."""
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> IDelayedCall:
+        assert delay >= 0
+        return super().callLater(delay, callable, *args, **kw)
 
 
 #: Answers that are none.
@@ -102,7 +110,7 @@ class FakeRedis:
     @ivar attempts: when connections were attempted.
     """
 
-    clock: Clock = attrs.field(factory=Clock)
+    clock: Clock = attrs.field(factory=StrictClock)
     answers: dict[str, bytes] = attrs.field(factory=lambda: dict(GOOD))
     state: str = "up"
     attempts: list[float] = attrs.field(factory=list)
@@ -116,6 +124,7 @@ class FakeRedis:
 
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         self.attempts.append(self.clock.seconds())
+        factory.doStart()
         attempt: Deferred[Any] = Deferred()
         self.wire.append(lambda: self._accept(factory, attempt))
         return attempt

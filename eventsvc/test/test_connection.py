@@ -14,6 +14,7 @@ from twisted.logger import capturedLogs
 from eventsvc.interfaces import Unknown
 from eventsvc.redis.connection import Connection, backoff
 from eventsvc.redis.errors import NotConnected
+from eventsvc.redis.session import Script
 from eventsvc.test.connecting import STAGES, error_of, fired, make_connection, messages, prepare_something, stop, usable
 from eventsvc.test.fake_redis import GOOD, SILENCE, FakeRedis
 
@@ -71,6 +72,32 @@ def test_a_command_without_a_connection_is_refused_at_once(redis: FakeRedis) -> 
     redis.run(1.0)
     assert usable(connection)
     assert "XADD" not in redis.link.names()
+    stop(redis, connection)
+
+
+def test_a_script_needs_a_connection_too(redis: FakeRedis) -> None:
+    """It is refused at once, and runs once there is one."""
+    redis.state = "down"
+    redis.answers["EVAL"] = b":1\r\n"
+    connection = make_connection(redis)
+    with pytest.raises(NotConnected, match="Redis is not connected"):
+        raise error_of(connection.run(Script("return 1"), [], []))
+    redis.state = "up"
+    redis.run(1.0)
+    answer = connection.run(Script("return 1"), ["key"], ["a"])
+    redis.run()
+    assert fired(answer)
+    assert redis.link.commands[-1] == [b"EVAL", b"return 1", b"1", b"key", b"a"]
+    stop(redis, connection)
+
+
+def test_without_options_a_pause_is_two_seconds_at_most(redis: FakeRedis) -> None:
+    """With its tenth of jitter."""
+    redis.state = "down"
+    connection = Connection(redis, redis.clock, lambda: 1.0)
+    connection.startService()
+    redis.run(120.0)
+    assert redis.attempts[-1] - redis.attempts[-2] == pytest.approx(2.0)
     stop(redis, connection)
 
 
@@ -161,6 +188,17 @@ def test_an_error_reply_is_logged_whole_but_not_each_time(redis: FakeRedis) -> N
     stop(redis, connection)
 
 
+def test_an_error_reply_is_logged_again_after_exactly_a_minute(redis: FakeRedis) -> None:
+    redis.answers["EVAL"] = b"-OOM no\r\n"
+    connection = make_connection(redis)
+    with capturedLogs() as events:
+        for _ in range(121):
+            ask(redis, connection, "EVAL")
+            redis.run(0.5)
+    assert messages(events) == ["Redis answered with an error: OOM no"] * 2
+    stop(redis, connection)
+
+
 @pytest.mark.parametrize("reply", ["BUSYGROUP there is", "NOGROUP none", "NOSCRIPT none", "UNBLOCKED by a new role"])
 def test_an_error_that_is_part_of_the_work_is_not_logged(redis: FakeRedis, reply: str) -> None:
     redis.answers["XGROUP"] = f"-{reply}\r\n".encode()
@@ -234,7 +272,9 @@ def test_a_stop_makes_commands_under_way_unknown(redis: FakeRedis) -> None:
     assert not fired(stopped)
     redis.run()
     assert fired(stopped)
-    assert isinstance(error_of(answer), Unknown)
+    error = error_of(answer)
+    assert isinstance(error, Unknown)
+    assert str(error) == "connection to Redis lost: stopped"
     assert redis.clock.getDelayedCalls() == []
 
 

@@ -53,6 +53,14 @@ def test_who_has_no_name_or_password_gives_none(
     stop(redis, connection)
 
 
+def test_without_options_nobody_logs_in_and_no_database_is_selected(redis: FakeRedis) -> None:
+    connection = Connection(redis, redis.clock, lambda: 0.0)
+    connection.startService()
+    redis.run()
+    assert redis.link.names() == ["PING", "COMMAND", "ROLE", "INFO"]
+    stop(redis, connection)
+
+
 FAULTS = {
     "error": (b"-ERR no\r\n", "ERR no"),
     "refusal": (b"-WRONGPASS invalid username-password pair\r\n", "WRONGPASS invalid username-password pair"),

@@ -52,6 +52,7 @@ def test_an_error_in_a_script_has_the_code_of_its_command(reply: str, code: str)
         "ERR Error running script",
         "ERR user_script:1: OOM in the middle of words",
         "ERR value holds @user_script: 1: -OOM somewhere behind",
+        "@user_script: 1: -OO@user_script: 1: -M is put together",
         "OOMPH",
         "",
     ],

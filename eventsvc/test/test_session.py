@@ -5,8 +5,10 @@ or an error that says truly whether it may have been carried out.
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
+import attrs
 import hiredis
 import pytest
 import txredisapi
@@ -14,10 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
+from zope.interface import directlyProvides
 
 from eventsvc.interfaces import Refused, Unknown
+from eventsvc.redis import silence
 from eventsvc.redis.errors import ErrorReply, NotConnected, UnclearReply
-from eventsvc.redis.session import Script
+from eventsvc.redis.session import Script, Session
 from eventsvc.test.fake_redis import FakeRedis, Link, bulk
 
 
@@ -282,6 +287,12 @@ def test_an_error_of_the_server_as_a_whole_ends_the_connection(link: Link, code:
     assert not link.open
 
 
+def test_a_reply_that_no_bytes_have_brought_ends_the_connection(link: Link) -> None:
+    """A new session expects no reply."""
+    link.session.replyReceived(b"OK")
+    assert link.session.reason == "a reply to nothing: b'OK'"
+
+
 def test_an_error_inside_a_list_hurts_nobody(link: Link) -> None:
     """It would break the connection if values were looked into for numbers."""
     [one, two] = ask(link, "A", "B")
@@ -352,3 +363,91 @@ def test_the_end_of_a_connection_is_told_to_all_who_want_to_know(link: Link) -> 
     link.close()
     late = link.session.when_lost()
     assert [outcome(each) for each in (told[0], told[2], late)] == ["Redis closed the connection"] * 3
+
+
+def test_the_end_of_a_connection_is_told_in_the_order_of_asking(link: Link) -> None:
+    told: list[int] = []
+
+    def note(reason: str, number: int) -> None:
+        told.append(number)
+
+    for number in range(3):
+        link.session.when_lost().addCallback(note, number)
+    link.close()
+    assert told == [0, 1, 2]
+
+
+@attrs.define(slots=False)
+class Tcp:
+    """A TCP transport, and its socket, that record their options."""
+
+    options: list[tuple[Any, ...]] = attrs.field(factory=list)
+
+    @property
+    def socket(self) -> Tcp:
+        return self
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.options.append(("no delay", enabled))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.options.append(("keep alive", enabled))
+
+    def setsockopt(self, *option: int) -> None:
+        self.options.append(option)
+
+    def write(self, data: bytes) -> None:
+        """Data goes nowhere."""
+
+    def abortConnection(self) -> None:
+        """There is nothing to close."""
+
+
+@attrs.define
+class Tls:
+    """A transport on top of another one."""
+
+    transport: Tcp
+
+    def write(self, data: bytes) -> None:
+        """Data goes nowhere."""
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_the_system_sends_at_once_and_notices_a_dead_peer(monkeypatch: pytest.MonkeyPatch, over_tls: bool) -> None:
+    """In two seconds if it does not confirm data, and after five seconds of silence; under TLS too."""
+    tcp, clock = Tcp(), FakeRedis().clock
+    directlyProvides(tcp, ITCPTransport)
+    session = Session(clock)
+    session.makeConnection(Tls(tcp) if over_tls else tcp)
+    assert tcp.options == [
+        ("no delay", True),
+        ("keep alive", True),
+        *(
+            (socket.IPPROTO_TCP, getattr(socket, name), value)
+            for name, value in (("TCP_USER_TIMEOUT", 2_000), ("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 1))
+            if hasattr(socket, name)
+        ),
+    ]
+    asked: list[Any] = []
+
+    def count(transport: Any) -> int:
+        asked.append(transport)
+        return 0
+
+    monkeypatch.setattr(silence, "bytes_under_way", count)
+    session.call("SET", b"x" * 100_000)
+    clock.advance(0.5)
+    assert asked == [tcp]
+
+
+def test_options_that_the_system_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
+    tcp = Tcp()
+    directlyProvides(tcp, ITCPTransport)
+    Session(FakeRedis().clock).makeConnection(tcp)
+    assert 2_000 not in [option[-1] for option in tcp.options]
+
+
+def test_a_session_names_its_peer(link: Link) -> None:
+    assert link.session.peer == "10.0.0.1:6379"

@@ -1,0 +1,61 @@
+"""
+A connection that records what it is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+
+from eventsvc.redis.silence import REPLY_TIMEOUT
+
+#: No answer.
+NOTHING: Final = object()
+
+
+@attrs.define
+class Recorder:
+    """
+    Gives one answer to every command and script.
+
+    @ivar answer: the reply, or the error; L{NOTHING} leaves the caller waiting.
+    @ivar session: fires once there is a session.
+    """
+
+    answer: Any = NOTHING
+    session: Deferred[None] = attrs.field(factory=lambda: succeed(None))
+    calls: list[tuple[Any, ...]] = attrs.field(factory=list)
+    keys: list[list[Any]] = attrs.field(factory=list)
+    timeouts: list[float] = attrs.field(factory=list)
+    aborted: list[str] = attrs.field(factory=list)
+
+    def when_ready(self) -> Deferred[None]:
+        return self.session
+
+    def call(self, *arguments: Any, timeout: float = REPLY_TIMEOUT) -> Deferred[Any]:
+        self.calls.append(arguments)
+        self.timeouts.append(timeout)
+        return self._answer()
+
+    def run(self, script: Any, keys: Any, arguments: Any, timeout: float = REPLY_TIMEOUT) -> Deferred[Any]:
+        self.keys.append(list(keys))
+        self.calls.append(tuple(arguments))
+        return self._answer()
+
+    def abort(self, why: str) -> None:
+        self.aborted.append(why)
+
+    def _answer(self) -> Deferred[Any]:
+        if isinstance(self.answer, Exception):
+            return fail(self.answer)
+        return Deferred() if self.answer is NOTHING else succeed(self.answer)
+
+
+def result_of(answer: Deferred[Any]) -> Any:
+    """The result of a call that has succeeded."""
+    found: list[Any] = []
+    answer.addCallback(found.append)
+    [result] = found
+    return result
