@@ -89,21 +89,40 @@ class LeadingNowhere:
 
 @attrs.frozen
 class Frozen:
-    """A process that does nothing, and keeps its connections."""
+    """
+    A process that does nothing, and keeps its connections.
+
+    @ivar at_work: a consumer is frozen with entries that it has not
+        acknowledged for sure, however quick it is.
+    """
 
     process: str
+    at_work: bool = False
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
         process = deployment.processes[self.process]
         with holding_up(deployment, self.process):
-            process.send(signal.SIGSTOP)
+            wait_until(lambda: self._freeze(deployment), f"{self.process} is frozen with entries in flight")
             deployment.note(f"{self.process} is frozen")
             try:
                 yield
             finally:
                 process.send(signal.SIGCONT)
                 deployment.note(f"{self.process} goes on")
+
+    def _freeze(self, deployment: Deployment) -> bool:
+        """Freeze the process; if it should be at work and is not, let it go on and say so."""
+        process = deployment.processes[self.process]
+        process.send(signal.SIGSTOP)
+        if not self.at_work:
+            return True
+        deployment.wait(0.05)  # an acknowledgement may be on its way
+        with deployment.redis() as client:
+            if client.xpending_range(STREAM, GROUP, "-", "+", 1, self.process):
+                return True
+        process.send(signal.SIGCONT)
+        return False
 
 
 @attrs.frozen

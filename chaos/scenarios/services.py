@@ -98,7 +98,7 @@ SERVICES: Final = (
     Scenario(
         name="consumer-stuck",
         what="A consumer stands still with events in hand, and a second one claims them.",
-        faults=[Frozen("consumer-1")],
+        faults=[Frozen("consumer-1", at_work=True)],
         plan=Plan(handlers=["chaos.handlers.slow", "chaos.handlers.slow"], settings={"REDIS_CLAIM_IDLE": "1"}),
         on=4,
         signs=[HandledAgain(), Counted("eventsvc_claimed")],
