@@ -49,7 +49,7 @@ class PageSize:
 
     def count(self, most: int) -> int:
         """How many entries to read: at least 1, at most C{most}."""
-        return max(1, min(most, int(self.limit / max(1.0, self._largest))))
+        return max(1, min(most, int(self.limit / self._largest)))
 
     def arrived(self, entries: Iterable[Entry]) -> None:
         """Learn from a page that arrived."""

@@ -4,7 +4,18 @@ Lets a clock run.
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
+
+
+class StrictClock(Clock):
+    """A clock that refuses a timer in the past, as reactors do."""
+
+    def callLater(self, delay: float, *args: Any, **kw: Any) -> IDelayedCall:
+        assert delay >= 0.0, delay
+        return super().callLater(delay, *args, **kw)
 
 
 def run_clock(clock: Clock, seconds: float) -> None:

@@ -17,7 +17,7 @@ from eventsvc.consumer import Consumer
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
 from eventsvc.in_hand import InHand
 from eventsvc.retention import Retention
-from eventsvc.test.clocks import run_clock
+from eventsvc.test.clocks import StrictClock, run_clock
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 from eventsvc.testing.log import Group, Pending
 
@@ -104,7 +104,7 @@ class World:
 @contextmanager
 def running_world() -> Iterator[World]:
     """Consumers on a clock; those that are left end with the test, and leave no timer behind."""
-    clock = Clock()
+    clock = StrictClock()
     made = World(clock, MemoryStream(clock))
     yield made
     for consumer in list(made.consumers):

@@ -78,11 +78,12 @@ def test_an_event_is_acknowledged_as_soon_as_its_handler_has_finished(world: Wor
 
 def test_the_marker_is_passed_over(world: World) -> None:
     world.stream.add({MARKER_FIELD: b"stream created"})
-    world.consumer()
+    consumer = world.consumer()
     world.add("a")
     world.run(6.0)
     assert world.seen == ["a"]
     assert world.pending == []
+    assert consumer.in_hand.counts.passed_over == 1
 
 
 def test_coroutines_and_deferreds_are_awaited(world: World) -> None:

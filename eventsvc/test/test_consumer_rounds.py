@@ -312,6 +312,7 @@ class TestPagesOfIds:
         consuming.add(*"abcdefg")
         consuming.run(5.0)
         consuming.stop(consumer)
+        assert link_of(consumer).operations.count("release") == 4
         consuming.consumer(name="second", claim_idle=3_600.0)
         consuming.run(2.0)
         assert consuming.seen == [*"abcdefg"]

@@ -48,6 +48,11 @@ def test_an_entry_without_an_event_is_set_aside(fields: dict[bytes, bytes]) -> N
     assert action.error.startswith("no field 'EventStream' among ")
 
 
+def test_the_fields_there_are_are_named() -> None:
+    action = decide(Entry("5-0", {b"other": b"1", b"x\xff": b"2"}), 5)
+    assert action == SetAside("malformed", r"no field 'EventStream' among 'other', 'x\xff'")
+
+
 @given(st.binary())
 def test_what_cannot_be_decoded_is_set_aside(data: bytes) -> None:
     """No handler could make anything of it, now or later: it is not tried again."""
@@ -113,6 +118,10 @@ def test_a_slow_handler_gets_no_more_than_it_can_do() -> None:
         pace.observe(pace.size, 0.001)
     pace.observe(1_000, 3_000.0)
     assert pace.size == 5
+    for _ in range(10):
+        pace.observe(1_000, 0.001)
+    pace.observe(10, 0.5)
+    assert pace.size == 300
     pace.observe(1, 60.0)
     assert pace.size == 1
 

@@ -233,11 +233,36 @@ def test_a_flush_that_asks_for_the_end_is_given_it(world: World) -> None:
     said: list[str] = []
     consumer = world.consumer(flush=lambda: _raise(SystemExit(3)), exit=said.append, name="first")
     world.add("a", "b", "c")
-    world.run(5.0)
+    with capturedLogs() as logs:
+        world.run(5.0)
     assert said == ["the handler raised SystemExit: 3"]
+    assert [event["id"] for event in logs if "log_failure" in event] == ["1-0"]
     assert world.pending == [1]
     world.stop(consumer)
     assert dead(world) == {}
+
+
+def test_an_event_that_always_fails_is_delivered_five_times_unless_told_otherwise(world: World) -> None:
+    """Each failure is in the log, with the event and its delivery."""
+    world.consumer(raiser(world, "now", KeyError("x")))
+    world.add("bad")
+    with capturedLogs() as logs:
+        world.run(10.0)
+    failures = [(event["id"], event["count"]) for event in logs if "log_failure" in event]
+    assert failures == [("1-0", delivery) for delivery in range(1, 6)]
+    assert dead(world) == {"1-0": "failed: KeyError: 'x'"}
+
+
+def test_a_delivery_that_cannot_be_counted_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler is not kept waiting for a number."""
+    monkeypatch.setattr(MemoryEventGroup, "count_delivery", lambda *_: fail(Refused("OOM")))
+    world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=3)
+    world.add("bad", "a")
+    with capturedLogs() as logs:
+        world.run(5.0)
+    assert world.seen == ["a"]
+    assert dead(world).keys() == {"1-0"}
+    assert [event["id"] for event in logs if event["log_level"] is LogLevel.debug] == ["1-0", "1-0"]
 
 
 # Setting aside
@@ -299,6 +324,17 @@ def test_an_entry_that_cannot_be_set_aside_holds_up_nothing(
     assert world.pending == []
     assert consumer.in_hand.counts.dead == 2
     assert consumer.in_hand.entries == {}
+
+
+def test_pauses_between_attempts_to_set_aside_grow(world: World, memory: Memory) -> None:
+    """From half a second to a quarter of a minute, less what chance takes off: a quarter here."""
+    world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
+    world.add("bad")
+    world.run(60.0)
+    times = [time for time, _ in memory.refused]
+    pauses = [after - before for before, after in pairwise(times)]
+    assert pauses == pytest.approx([0.375, 0.75, 1.5, 3.0, 6.0, 11.25, 11.25, 11.25, 11.25])
+    memory.error = None
 
 
 def test_memory_that_runs_out_again_is_told_again(world: World, memory: Memory) -> None:
@@ -490,10 +526,19 @@ def test_plain_handlers_have_the_reactor_for_a_slice_at_a_time(world: World) -> 
         if len(world.seen) < 1_000:
             world.clock.callLater(0.02, turn)
 
-    world.consumer(handler)
+    consumer = world.consumer(handler)
+    slices: list[int] = []
+    acknowledge = consumer.in_hand.after_slice
+
+    def after_slice() -> None:
+        slices.append(len(world.seen))
+        acknowledge()
+
+    consumer.in_hand.after_slice = after_slice
     world.add(*[f"{number}" for number in range(1_000)])
     turn()
     world.run(60.0)
+    assert 150 <= len(slices) <= 250
     assert world.seen == [f"{number}" for number in range(1_000)]
     assert max(after - before for before, after in pairwise(turns)) < 0.08
     # The slice itself, and the one before, whose acknowledgement may be on its way.
