@@ -90,6 +90,8 @@ SERVICES: Final = (
         name="acknowledgement-cut",
         what="The connection is cut when the consumer acknowledges.",
         faults=[Toxified("consumer-", Toxic("limit_data", {"bytes": 50}, "upstream"))],
+        plan=_SLOW,
+        load=Load(rate=70),
         pulses=8,
         on=0.3,
         signs=[Counted("eventsvc_redis_reconnects", 5)],
