@@ -12,25 +12,18 @@ import hiredis
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eventsvc.redis.session import Session
+from eventsvc.test.clocks import StrictClock
 
 
 def bulk(text: bytes) -> bytes:
     """A string, as Redis writes it."""
     return b"$%d\r\n%s\r\n" % (len(text), text)
-
-
-class StrictClock(Clock):
-    """A clock that refuses a call in the past, as a reactor does."""
-
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> IDelayedCall:
-        assert delay >= 0
-        return super().callLater(delay, callable, *args, **kw)
 
 
 #: Answers that are none.
