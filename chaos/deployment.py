@@ -35,7 +35,7 @@ from eventsvc.history import Cause
 #: Seconds that all entries may take to be acknowledged at the end.
 DRAIN: Final = 30.0
 #: Seconds in which a consumer handles what it has claimed, and one that was
-#: held up finishes what it had in hand.
+#: held up finishes what it had in flight.
 TAKEN_UP: Final = 4.0
 #: What the load writes of an attempt that was answered 200.
 OK: Final = '"outcome":"ok"'

@@ -41,7 +41,7 @@ def _resend_with_new_number() -> None:
     """A batch whose reply was lost is sent again as if it were another."""
     from eventsvc.redis.log import RedisEventLog
 
-    def append(self: RedisEventLog, lane: bytes, number: int, submissions: Any) -> Any:
+    def append(self: RedisEventLog, producer_id: bytes, sequence: int, submissions: Any) -> Any:
         return original(self, secrets.token_hex(8).encode(), 1, submissions)
 
     original = RedisEventLog.append
@@ -107,12 +107,12 @@ def _give_up_after_failed_auth() -> None:
 
 
 def _renew_by_writing() -> None:
-    """An idle producer asks by an empty batch with its last number, which may be applied."""
+    """An idle producer asks by an empty batch with its last sequence, which may be applied."""
     from eventsvc.interfaces import Outcome, Renewal
     from eventsvc.redis.log import RedisEventLog
 
-    def renew(self: RedisEventLog, lane: bytes, number: int) -> Any:
-        return self.append(lane, number, []).addCallback(
+    def renew(self: RedisEventLog, producer_id: bytes, sequence: int) -> Any:
+        return self.append(producer_id, sequence, []).addCallback(
             lambda reply: Renewal(known=reply.outcome is Outcome.DUPLICATE, keys=0)
         )
 

@@ -36,7 +36,7 @@ _NOTHING: Final = History(ops=(), stream=())
 
 
 @attrs.frozen(kw_only=True)
-class Must(history.Must):
+class Expectations(history.Expectations):
     """What must hold of a scenario, for the usual load."""
 
     least_ok: int = 200
@@ -73,7 +73,7 @@ class Scenario:
     before: float = 1.5
     after: float = 2.0
     signs: Sequence[Sign] = ()
-    must: Must = attrs.field(factory=Must)
+    expect: Expectations = attrs.field(factory=Expectations)
     direct: bool = False
 
     @property
@@ -155,7 +155,7 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
         began=began,
         seconds=time.monotonic() - began[1],
         verdict=check(
-            attrs.evolve(seen, ended=[*ended, *deployment.complaints], doubts=[*failed, *unfelt]), scenario.must
+            attrs.evolve(seen, ended=[*ended, *deployment.complaints], doubts=[*failed, *unfelt]), scenario.expect
         ),
         evidence=evidence,
         journal=deployment.journal,
@@ -172,7 +172,7 @@ def _break(scenario: Scenario, seed: int, deployment: Deployment) -> Evidence:
     deployment.toxics.check_healed()
     end = time.monotonic()
     deployment.note("all is mended")
-    unfit = _recover(scenario.must.recover_within, workload, deployment)
+    unfit = _recover(scenario.expect.recover_within, workload, deployment)
     deployment.wait(end + scenario.after - time.monotonic())
     workload.end(signal.SIGTERM)
     deployment.note("the load has ended")

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 from twisted.python.failure import Failure
 
-from eventsvc.in_hand import InHand
+from eventsvc.in_flight import InFlight
 from eventsvc.interfaces import IEventGroup, Refused, Unknown
 
 #: Ids in one call.
@@ -38,7 +38,7 @@ class Acknowledgements:
     """
 
     group: IEventGroup
-    in_hand: InHand
+    in_flight: InFlight
     unconfirmed: set[str] = attrs.field(factory=set, init=False)
     _problem: BaseException | None = attrs.field(default=None, init=False)
 
@@ -50,7 +50,7 @@ class Acknowledgements:
         """
         if self._problem is not None:
             raise self._problem
-        done = self.in_hand.take_done()
+        done = self.in_flight.take_done()
         if not done:
             return
         self.unconfirmed.update(done)
@@ -67,7 +67,7 @@ class Acknowledgements:
     async def confirm(self) -> None:
         """Acknowledge all that is done and not confirmed, and wait for the replies."""
         self._problem = None
-        self.unconfirmed.update(self.in_hand.take_done())
+        self.unconfirmed.update(self.in_flight.take_done())
         ids = sorted(self.unconfirmed)
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]

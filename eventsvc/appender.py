@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from eventsvc.background import run_in_background
-from eventsvc.backlog import Backlog, Limits, Request, not_looked_up
-from eventsvc.counts import Counts
+from eventsvc.backlog import Backlog, Limits, PendingRequest, not_looked_up
+from eventsvc.counts import ProducerCounts
 from eventsvc.event import Event, format_timestamp, write_notification
 from eventsvc.interfaces import (
     AppendReply,
@@ -40,7 +40,7 @@ from eventsvc.interfaces import (
 #: Seconds between attempts of one batch, first and longest.
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
-#: Seconds between two questions whether the log knows the last number.
+#: Seconds between two questions whether the log knows the last sequence.
 RENEWAL: Final = 2.0
 
 
@@ -59,10 +59,10 @@ class Appender:
         Redis:            append, reply ->                      append again
         link:                          cut here
 
-    So each batch has a number, kept by the same script call that appends it,
-    and is sent again with the same number until an answer says what became of
-    it.  A delayed first attempt that arrives after the second finds the number
-    spent.  That is also why no number is used for anything else while an
+    So each batch has a sequence, kept by the same script call that appends it,
+    and is sent again with the same sequence until an answer says what became of
+    it.  A delayed first attempt that arrives after the second finds the sequence
+    spent.  That is also why no sequence is used for anything else while an
     attempt with it is in doubt, and why the answer FULL spends it: it could
     not promise "not stored" while the first attempt may yet find room.
 
@@ -70,19 +70,19 @@ class Appender:
     and the next attempt is made without it.  Whichever attempt was the one
     applied, the requests that still wait were part of it.
 
-    # Note [Lost lane]
+    # Note [Lost producer id]
 
     LOST says that the log does not know the numbers it confirmed to us.  If
     the batch was sent once, and this is its answer, it is surely not stored
-    and goes out again on a new lane.  If an earlier attempt is in doubt, the
-    lane may have been dropped alone, after that attempt was applied: only
+    and goes out again on a new producer id.  If an earlier attempt is in doubt, the
+    producer id may have been dropped alone, after that attempt was applied: only
     "unknown" is true then.
 
     # Note [Renewal]
 
     A producer that has nothing to append asks every L{RENEWAL} seconds
-    whether the log still knows its last number.  That must be a question.  An
-    empty batch with the last number would ask as well, and keep the number if
+    whether the log still knows its last sequence.  That must be a question.  An
+    empty batch with the last sequence would ask as well, and keep the sequence if
     the log has gone back to the one before:
 
         us:     batch 7 ->            empty batch 7 ->             batch 8 ->
@@ -91,27 +91,27 @@ class Appender:
 
     Batch 7 was confirmed and is gone, and nothing tells.  A question that is
     lost is asked again, with short pauses; so is one that is refused.  A batch
-    that waits goes first then: its number asks the same.
+    that waits goes first then: its sequence asks the same.
 
     @ivar new_id: makes a random 63-bit integer.
-    @ivar new_lane: makes a name that no lane had before.
+    @ivar new_producer_id: makes a name that no producer had before.
     @ivar wall_clock: nanoseconds since the epoch.
     @ivar known_keys: idempotency keys that the log remembered lately.
     """
 
-    log: IEventLog
+    event_log: IEventLog
     clock: IReactorTime
     new_id: Callable[[], int]
-    new_lane: Callable[[], bytes]
+    new_producer_id: Callable[[], bytes]
     wall_clock: Callable[[], int]
     limits: Limits = attrs.field(factory=Limits)
-    counts: Counts = attrs.field(factory=Counts)
+    counts: ProducerCounts = attrs.field(factory=ProducerCounts)
     backlog: Backlog = attrs.field(init=False)
     known_keys: int = attrs.field(default=0, init=False)
 
     _keys: dict[bytes, IdempotencyKey] = attrs.field(factory=dict, init=False)
-    _lane: bytes = attrs.field(default=b"", init=False)
-    _number: int = attrs.field(default=0, init=False)
+    _producer_id: bytes = attrs.field(default=b"", init=False)
+    _sequence: int = attrs.field(default=0, init=False)
     _work: Deferred[None] | None = attrs.field(default=None, init=False)
     _renewal: IDelayedCall | None = attrs.field(default=None, init=False)
     _renewal_due: bool = attrs.field(default=False, init=False)
@@ -124,7 +124,7 @@ class Appender:
 
     def start(self) -> None:
         """Begin to append what was and will be submitted."""
-        self._lane = self.new_lane()
+        self._producer_id = self.new_producer_id()
         self._running = run_in_background(self._run(), self._log)
         self._schedule_renewal()
 
@@ -160,7 +160,7 @@ class Appender:
         """Store events; as L{IAppender.begin_append}."""
         answer: Deferred[Sequence[int]] = Deferred(lambda _: request.abandon())
 
-        def tell(_: Request, result: Result) -> None:
+        def tell(_: PendingRequest, result: Result) -> None:
             if isinstance(result, Exception):
                 answer.errback(result)
             else:
@@ -180,9 +180,9 @@ class Appender:
         self,
         events: Sequence[Event],
         key: IdempotencyKey | None,
-        answer: Callable[[Request, Result], None],
+        answer: Callable[[PendingRequest, Result], None],
         since: float | None = None,
-    ) -> Request:
+    ) -> PendingRequest:
         """
         Store events and call C{answer}, later; as L{IAppender.submit}.
 
@@ -202,18 +202,18 @@ class Appender:
             id = self.new_id()
             ids.append(id)
             entries.append(write_notification(id, event.description, stamp))
-        request = Request(tuple(ids), tuple(entries), key, answer=answer)
+        request = PendingRequest(tuple(ids), tuple(entries), key, answer=answer)
         self.backlog.put(request, since)
         if key is not None:
             self._keys[key.digest] = key
         self._wake()
         return request
 
-    def _tell(self, request: Request, result: Result) -> None:
+    def _tell(self, request: PendingRequest, result: Result) -> None:
         self.counts.count(request, result)
         request.settle(result)
 
-    def _release(self, request: Request) -> None:
+    def _release(self, request: PendingRequest) -> None:
         """The request runs no longer: its key may be used again."""
         if request.key is not None:
             del self._keys[request.key.digest]
@@ -238,7 +238,7 @@ class Appender:
                 await self._work
                 # What arrives in the same turn of the reactor goes out together.
                 await deferLater(self.clock, 0)
-            await self.log.when_ready()
+            await self.event_log.when_ready()
             if self._renewal_due:
                 await self._renew()
             batch = self.backlog.take()
@@ -246,11 +246,11 @@ class Appender:
                 await self._commit(batch)
 
     async def _renew(self) -> None:
-        """Ask whether the log knows the last number; see the Note [Renewal]."""
+        """Ask whether the log knows the last sequence; see the Note [Renewal]."""
         pause = _FIRST_PAUSE
         while True:
             try:
-                renewal = await self.log.renew(self._lane, self._number)
+                renewal = await self.event_log.renew(self._producer_id, self._sequence)
             except CancelledError:
                 raise
             except Exception as error:
@@ -260,17 +260,17 @@ class Appender:
                 self._renewal_due = False
                 self.known_keys = renewal.keys
                 if not renewal.known:
-                    self._begin_new_lane()
+                    self._begin_new_producer_id()
                 return
             if self.backlog:
                 return
             await deferLater(self.clock, pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-            await self.log.when_ready()
+            await self.event_log.when_ready()
 
-    async def _commit(self, batch: Sequence[Request]) -> None:
+    async def _commit(self, batch: Sequence[PendingRequest]) -> None:
         """See a batch through, until it is known what became of it."""
-        number = self._number + 1
+        sequence = self._sequence + 1
         in_doubt = False
         pause = _FIRST_PAUSE
         begun = self.clock.seconds()
@@ -283,7 +283,7 @@ class Appender:
             for request in waiting:
                 request.sent = True
             try:
-                reply = await self.log.append(self._lane, number, waiting)
+                reply = await self.event_log.append(self._producer_id, sequence, waiting)
             except CancelledError:
                 raise
             except Refused as refused:
@@ -294,8 +294,8 @@ class Appender:
                     self._log.failure("appending failed in an unexpected way")
             else:
                 if reply.outcome is Outcome.LOST:
-                    self._begin_new_lane()
-                    number = 1
+                    self._begin_new_producer_id()
+                    sequence = 1
                     if not in_doubt:
                         continue
                 now = self.clock.seconds()
@@ -305,29 +305,29 @@ class Appender:
                 return
             await deferLater(self.clock, pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-            await self.log.when_ready()
+            await self.event_log.when_ready()
 
-    def _not_yet(self, waiting: Sequence[Request], in_doubt: bool, problem: str) -> None:
+    def _not_yet(self, waiting: Sequence[PendingRequest], in_doubt: bool, problem: str) -> None:
         """An attempt surely had no effect; an earlier one may have had."""
         for request in waiting:
             request.sent = in_doubt
             request.problem = problem
 
-    def _begin_new_lane(self) -> None:
+    def _begin_new_producer_id(self) -> None:
         self.counts.lost += 1
         self._log.critical(
-            "LOST: Redis no longer knows batch {number} of this producer; acknowledged events may be gone",
-            number=self._number,
+            "LOST: Redis no longer knows batch {sequence} of this producer; acknowledged events may be gone",
+            sequence=self._sequence,
             details={"alarm": "lost"},
         )
-        self._lane = self.new_lane()
-        self._number = 0
+        self._producer_id = self.new_producer_id()
+        self._sequence = 0
 
-    def _settle(self, batch: Sequence[Request], reply: AppendReply) -> None:
+    def _settle(self, batch: Sequence[PendingRequest], reply: AppendReply) -> None:
         """Answer those of a batch who still wait."""
         self.counts.batches += 1
         if reply.outcome is not Outcome.LOST:
-            self._number += 1
+            self._sequence += 1
         if reply.outcome is Outcome.DUPLICATE:
             self.counts.duplicates_resolved += 1
         if self._keys:  # first all keys: whoever has an answer may ask again

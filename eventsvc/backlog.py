@@ -28,7 +28,7 @@ class Limits:
 
 
 @attrs.define(eq=False)
-class Request(Submission):
+class PendingRequest(Submission):
     """
     A submission that somebody waits for.
 
@@ -38,7 +38,7 @@ class Request(Submission):
     @ivar problem: why it was not stored so far.
     """
 
-    answer: Callable[[Request, Result], None] = attrs.field(kw_only=True)
+    answer: Callable[[PendingRequest, Result], None] = attrs.field(kw_only=True)
     deadline: float = inf
     size: int = 0
     sent: bool = False
@@ -95,15 +95,15 @@ class Backlog:
 
     clock: IReactorTime
     limits: Limits
-    passed_over: Callable[[Request], None]
-    settle: Callable[[Request, Exception], None]
+    passed_over: Callable[[PendingRequest], None]
+    settle: Callable[[PendingRequest, Exception], None]
     #: events and bytes in the line
     events: int = attrs.field(default=0, init=False)
     size: int = attrs.field(default=0, init=False)
     #: called when there may be room for more
     on_room: list[Callable[[], object]] = attrs.field(factory=list, init=False)
-    _line: deque[Request] = attrs.field(factory=deque, init=False)
-    _by_deadline: deque[Request] = attrs.field(factory=deque, init=False)
+    _line: deque[PendingRequest] = attrs.field(factory=deque, init=False)
+    _by_deadline: deque[PendingRequest] = attrs.field(factory=deque, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
     _settled: list[Deferred[None]] = attrs.field(factory=list, init=False)
 
@@ -119,7 +119,7 @@ class Backlog:
         """Whether there is room for so many events of so many bytes."""
         return self.events + events <= self.limits.queue_events and self.size + size <= self.limits.queue_bytes
 
-    def put(self, request: Request, since: float | None = None) -> None:
+    def put(self, request: PendingRequest, since: float | None = None) -> None:
         """
         Let a request wait.
 
@@ -150,10 +150,10 @@ class Backlog:
         if self._timer is None:
             self._timer = self.clock.callLater(max(0.0, request.deadline - now), self._expire)
 
-    def _insert(self, request: Request) -> None:
+    def _insert(self, request: PendingRequest) -> None:
         """Put a request whose wait began before among the others, by its deadline."""
         line = self._by_deadline
-        later: list[Request] = []
+        later: list[PendingRequest] = []
         while line and line[-1].deadline > request.deadline:
             later.append(line.pop())
         line.append(request)
@@ -161,9 +161,9 @@ class Backlog:
         if line[0] is request and self._timer is not None and self._timer.active():
             self._timer.reset(max(0.0, request.deadline - self.clock.seconds()))
 
-    def take(self) -> list[Request]:
+    def take(self) -> list[PendingRequest]:
         """The next batch: as many requests as one call may carry, at least one."""
-        batch: list[Request] = []
+        batch: list[PendingRequest] = []
         line, limits = self._line, self.limits
         events = size = 0
         while line:
@@ -226,7 +226,7 @@ class Backlog:
             self.passed_over(request)
         self._tell_room()
 
-    def _end_wait(self, request: Request) -> None:
+    def _end_wait(self, request: PendingRequest) -> None:
         if not request.settled:
             self.settle(request, request.expired())
 

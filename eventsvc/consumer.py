@@ -21,12 +21,12 @@ from eventsvc.acknowledgements import Acknowledgements
 from eventsvc.background import run_in_background
 from eventsvc.chore import Chore
 from eventsvc.delivery import Entry, Pace
-from eventsvc.in_hand import InHand
+from eventsvc.in_flight import InFlight
 from eventsvc.interfaces import IEventGroup, Refused, Unknown
 from eventsvc.page import PageSize
 from eventsvc.recovery import Recovery
 
-#: Seconds a read waits for new entries while others are in hand: so long the
+#: Seconds a read waits for new entries while others are in flight: so long the
 #: acknowledgement of those may be held up.
 _SHORT_BLOCK: Final = 0.1
 #: Seconds after a round that failed, first and longest.
@@ -44,17 +44,17 @@ class Consumer(Service):
     Gives each event of a group to a handler, and acknowledges it after.
 
     It goes round and round: acknowledge, do the chores that are due, and take
-    in hand a page of entries: own ones from before first, then those that
+    in flight a page of entries: own ones from before first, then those that
     others left idle and new ones in turns.  With a full hand it waits.
 
     @ivar block: longest wait for new events, in seconds.
     @ivar claim_idle: seconds after which an entry that nobody touches is
-        claimed; entries in hand are renewed well before.
+        claimed; entries in flight are renewed well before.
     @ivar chores: done between two rounds, beside those of the consumer itself.
     """
 
     group: IEventGroup
-    in_hand: InHand
+    in_flight: InFlight
     clock: IReactorTime
     block: float = 5.0
     claim_idle: float = 30.0
@@ -80,34 +80,34 @@ class Consumer(Service):
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self._pace = Pace(self.claim_idle / 2, self.in_hand.concurrency)
-        self.acknowledgements = Acknowledgements(self.group, self.in_hand)
-        self.recovery = Recovery(self.group, self.in_hand, self.acknowledgements, self.clock, self.claim_idle)
+        self._pace = Pace(self.claim_idle / 2, self.in_flight.concurrency)
+        self.acknowledgements = Acknowledgements(self.group, self.in_flight)
+        self.recovery = Recovery(self.group, self.in_flight, self.acknowledgements, self.clock, self.claim_idle)
         self.chores = [*self.chores, Chore(self.claim_idle / 3, self._renew), Chore(60.0, self._remove_stale)]
 
     def startService(self) -> None:
         """
         Begin to read, once and for all.
 
-        @raise RuntimeError: it was started before; what it has in hand belongs
+        @raise RuntimeError: it was started before; what it has in flight belongs
             to that run.
         """
         if self._running is not None:
             raise RuntimeError("a consumer is started once: make a new one to start again")
         super().startService()
         self.last_round = self.clock.seconds()
-        self.in_hand.after_slice = self._acknowledge_early
+        self.in_flight.after_slice = self._acknowledge_early
         self._running = run_in_background(self._run(), self._log)
 
     def stopService(self) -> Deferred[None]:
-        """Read no more, let the handlers in hand finish, hand over the rest."""
+        """Read no more, let the handlers in flight finish, hand over the rest."""
         super().stopService()
         return ensureDeferred(self._leave())
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while True:
-            handled = self.in_hand.counts.handled
+            handled = self.in_flight.counts.handled
             try:
                 await self._consume()
             except CancelledError:
@@ -119,7 +119,7 @@ class Consumer(Service):
                 self._log.failure("the reader loop failed in an unexpected way")
             self.last_round = self.clock.seconds()
             await deferLater(self.clock, pause)
-            pause = _FIRST_PAUSE if self.in_hand.counts.handled > handled else min(pause * 2, _LONGEST_PAUSE)
+            pause = _FIRST_PAUSE if self.in_flight.counts.handled > handled else min(pause * 2, _LONGEST_PAUSE)
 
     def _note_failure(self, error: Exception) -> None:
         """Count and log why a round failed, and ask for less if it may have been too much."""
@@ -168,7 +168,7 @@ class Consumer(Service):
         self._opened = True
 
     def _due_chores(self) -> Sequence[Chore]:
-        now, handled = self.clock.seconds(), self.in_hand.counts.handled
+        now, handled = self.clock.seconds(), self.in_flight.counts.handled
         return [chore for chore in self.chores if chore.is_due(now, handled)]
 
     async def _do_chores(self) -> None:
@@ -183,19 +183,19 @@ class Consumer(Service):
                     chore.problem = f"{error}"
                     self._log.warn("a chore is refused: {error}", error=error)
             finally:
-                chore.end(self.clock.seconds(), self.in_hand.counts.handled)
+                chore.end(self.clock.seconds(), self.in_flight.counts.handled)
 
     def _room(self) -> int:
-        """How many more entries to take in hand."""
-        if self._page.is_filled_by(self.in_hand.entries):
+        """How many more entries to take in flight."""
+        if self._page.is_filled_by(self.in_flight.entries):
             return 0
-        return self._pace.size - self.in_hand.load
+        return self._pace.size - self.in_flight.load
 
     async def _settle(self) -> None:
-        """Wait until something in hand is done with, or a chore is due."""
+        """Wait until something in flight is done with, or a chore is due."""
         wait = min(chore.due for chore in self.chores) - self.clock.seconds()
         try:
-            await self.in_hand.when_changed().addTimeout(max(0.001, wait), self.clock)
+            await self.in_flight.when_changed().addTimeout(max(0.001, wait), self.clock)
         except TimeoutError:
             pass
         else:
@@ -210,7 +210,7 @@ class Consumer(Service):
     async def _arrive(self, asking: Awaitable[Sequence[Entry]]) -> Sequence[Entry]:
         """Wait for a page, and learn from it and from what was handled before."""
         self._observe_pace()
-        idle = not self.in_hand.entries
+        idle = not self.in_flight.entries
         page = await asking
         if idle:
             self._busy_since = self.clock.seconds()
@@ -219,7 +219,7 @@ class Consumer(Service):
 
     async def _read(self) -> None:
         """
-        Read new entries and take them in hand.
+        Read new entries and take them in flight.
 
         # Note [Reading ahead]
 
@@ -238,12 +238,12 @@ class Consumer(Service):
         if room <= 0:
             return
         entries = await self._arrive(self.group.read(self._page.count(room), self._block()))
-        if not entries and self.in_hand.is_busy:
+        if not entries and self.in_flight.is_busy:
             await self._settle()
         while entries:
             may_be_more = len(entries) == self._page.count(most) and self._room() >= 2 * len(entries)
             ahead = self.group.read(len(entries), 0.0) if may_be_more and not self._due_chores() else None
-            self.in_hand.take(entries)
+            self.in_flight.take(entries)
             if ahead is None:
                 return
             self.acknowledgements.send()
@@ -253,31 +253,31 @@ class Consumer(Service):
         """
         How long a read may wait.
 
-        Not past the time to claim, nor long while others are in hand, which
+        Not past the time to claim, nor long while others are in flight, which
         have to be acknowledged.  Not at all until it is known to work, nor
         while the handler is busy: nothing new could begin, and what is done
         could not be acknowledged.
         """
-        if self.problem or self.in_hand.is_busy:
+        if self.problem or self.in_flight.is_busy:
             return 0.0
-        longest = _SHORT_BLOCK if self.in_hand.entries else self.block
+        longest = _SHORT_BLOCK if self.in_flight.entries else self.block
         return min(longest, self.recovery.claim_in)
 
     def _observe_pace(self) -> None:
         """Learn how long it took to handle what was handled since the last page."""
-        now, handled = self.clock.seconds(), self.in_hand.counts.handled
+        now, handled = self.clock.seconds(), self.in_flight.counts.handled
         if handled > self._handled_before:
             self._pace.observe(handled - self._handled_before, now - self._busy_since)
         self._busy_since, self._handled_before = now, handled
 
     async def _renew(self) -> None:
-        """Keep others from claiming what is in hand here."""
-        ids = list(self.in_hand.entries)
+        """Keep others from claiming what is in flight here."""
+        ids = list(self.in_flight.entries)
         for start in range(0, len(ids), _PAGE):
             others = await self.group.renew(ids[start : start + _PAGE])
             if others:
-                self.in_hand.drop(others)
-                self._log.warn("{count} entries in hand were claimed by another consumer", count=len(others))
+                self.in_flight.drop(others)
+                self._log.warn("{count} entries in flight were claimed by another consumer", count=len(others))
 
     async def _remove_stale(self) -> None:
         """Remove consumers that left nothing behind and will not come back."""
@@ -287,20 +287,20 @@ class Consumer(Service):
 
     async def _leave(self) -> None:
         """
-        Finish what is in hand, within bounds, and hand over the rest.
+        Finish what is in flight, within bounds, and hand over the rest.
 
         The read under way is given up with its connection.  Its reply may
         carry entries: they are among the pending ones by then, and handed
         over with them.  The loop goes on meanwhile, to acknowledge and renew.
         """
         self._draining = True
-        finishing = ensureDeferred(self.in_hand.finish())
+        finishing = ensureDeferred(self.in_flight.finish())
         self.group.interrupt()
         try:
             await finishing.addTimeout(self.drain_timeout, self.clock)
         except TimeoutError:
-            self._log.warn("{count} events are not finished, and handed over", count=len(self.in_hand.entries))
-            self.in_hand.cancel()
+            self._log.warn("{count} events are not finished, and handed over", count=len(self.in_flight.entries))
+            self.in_flight.cancel()
         if self._running is not None:
             self._running.cancel()
         try:

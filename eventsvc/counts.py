@@ -20,11 +20,11 @@ _EVENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @attrs.define(kw_only=True)
-class Counts:
+class ProducerCounts:
     """What an appender has seen, in events unless said otherwise; it only grows."""
 
     accepted: int = 0
-    replayed: int = 0
+    repeated: int = 0
     refused: Counter[str] = attrs.field(factory=Counter)
     unknown: int = 0
     #: confirmed to be in the stream
@@ -51,7 +51,7 @@ class Counts:
             case Unknown():
                 self.unknown += events
             case tuple():
-                self.replayed += events
+                self.repeated += events
 
     def observe(self, sent: Sequence[Submission], reply: AppendReply, took: float, waited: float) -> None:
         """

@@ -97,11 +97,11 @@ class Outcome(enum.Enum):
     """What became of a numbered batch."""
 
     APPENDED = "appended"
-    #: an earlier attempt of the same number had been applied
+    #: an earlier attempt of the same sequence had been applied
     DUPLICATE = "duplicate"
-    #: the log no longer knows the numbers this lane has used
+    #: the log no longer knows the numbers this producer id has used
     LOST = "lost"
-    #: the stream is at its hard limit; the number is spent
+    #: the stream is at its hard limit; the sequence is spent
     FULL = "full"
 
 
@@ -142,7 +142,7 @@ class AppendReply:
 @attrs.frozen
 class Renewal:
     """
-    @ivar known: whether the number is the last of its lane.
+    @ivar known: whether the sequence is the last of its producer id.
     @ivar keys: idempotency keys that are remembered.
     """
 
@@ -160,21 +160,21 @@ class IEventLog(Interface):
     def when_ready() -> Deferred[None]:
         """Fire when an operation can be tried: at once, or once connected."""
 
-    def append(lane: bytes, number: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
+    def append(producer_id: bytes, sequence: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
         """
         Append a batch at most once.
 
-        @param lane: names the one writer of these numbers.
-        @param number: 1 for a lane's first batch, and one more for each
-            after.  The same number again asks what became of it.
+        @param producer_id: names the one writer of these numbers.
+        @param sequence: 1 for a producer id's first batch, and one more for each
+            after.  The same sequence again asks what became of it.
         """
 
-    def renew(lane: bytes, number: int) -> Deferred[Renewal]:
+    def renew(producer_id: bytes, sequence: int) -> Deferred[Renewal]:
         """
-        Keep a lane alive, and ask whether its last number is this one; 0
+        Keep a producer id alive, and ask whether its last sequence is this one; 0
         before the first.
 
-        It is a question: whatever becomes of its reply, no number changes.
+        It is a question: whatever becomes of its reply, no sequence changes.
         """
 
 

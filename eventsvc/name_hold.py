@@ -26,7 +26,7 @@ class NameHold:
     another process says so.
 
     Two processes of one name share one list of pending entries: each takes up
-    what the other has in hand, and events are handled twice.
+    what the other has in flight, and events are handled twice.
 
     # Note [A name that is left behind]
 
@@ -55,7 +55,7 @@ class NameHold:
     _renewals: int = attrs.field(default=0, init=False)
     _log = Logger()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Hold the name, or see who does."""
         left = await self.group.hold_name(self.token, self.lifetime)
         if not left:

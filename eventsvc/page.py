@@ -15,8 +15,8 @@ from eventsvc.delivery import Entry
 PAGE_BYTES: Final = 4 * 2**20
 _LEAST: Final = 16 * 2**10
 
-#: Bytes of entries in hand past which no more are asked for.
-_MOST_IN_HAND: Final = 16 * 2**20
+#: Bytes of entries in flight past which no more are asked for.
+_MOST_IN_FLIGHT: Final = 16 * 2**20
 
 #: What an entry is taken to weigh before any was seen.
 _UNSEEN: Final = 256 * 2**10
@@ -45,7 +45,7 @@ class PageSize:
 
     limit: int = PAGE_BYTES
     _largest: float = attrs.field(default=_UNSEEN, init=False)
-    _largest_in_hand: int = attrs.field(default=0, init=False)
+    _largest_in_flight: int = attrs.field(default=0, init=False)
 
     def count(self, most: int) -> int:
         """How many entries to read: at least 1, at most C{most}."""
@@ -57,16 +57,16 @@ class PageSize:
         largest = max([len(value) for entry in entries if entry.fields for value in entry.fields.values()], default=0)
         if largest:
             self._largest = max(largest, self._largest * _FORGETTING)
-            self._largest_in_hand = max(largest, self._largest_in_hand)
+            self._largest_in_flight = max(largest, self._largest_in_flight)
 
     def failed(self) -> None:
         """A page may have been too large to arrive in time."""
         self.limit = max(self.limit // 2, _LEAST)
 
     def is_filled_by(self, entries: dict[str, Entry]) -> bool:
-        """Whether the entries in hand weigh so much that no more should be read."""
+        """Whether the entries in flight weigh so much that no more should be read."""
         if not entries:
-            self._largest_in_hand = 0
-        if len(entries) * self._largest_in_hand < _MOST_IN_HAND:
+            self._largest_in_flight = 0
+        if len(entries) * self._largest_in_flight < _MOST_IN_FLIGHT:
             return False
-        return sum(map(size_of, entries.values())) >= _MOST_IN_HAND
+        return sum(map(size_of, entries.values())) >= _MOST_IN_FLIGHT

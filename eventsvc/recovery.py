@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from eventsvc.acknowledgements import Acknowledgements
 from eventsvc.delivery import Entry
-from eventsvc.in_hand import InHand
+from eventsvc.in_flight import InFlight
 from eventsvc.interfaces import IEventGroup
 
 #: Ids in one call.
@@ -34,7 +34,7 @@ class Recovery:
     """
 
     group: IEventGroup
-    in_hand: InHand
+    in_flight: InFlight
     acknowledgements: Acknowledgements
     clock: IReactorTime
     claim_idle: float
@@ -88,11 +88,11 @@ class Recovery:
         return page.entries
 
     def _take(self, page: Sequence[Entry]) -> None:
-        """Take in hand what is not done with meanwhile."""
-        known = self.acknowledgements.unconfirmed.union(self.in_hand.done, self.in_hand.entries)
+        """Take in flight what is not done with meanwhile."""
+        known = self.acknowledgements.unconfirmed.union(self.in_flight.done, self.in_flight.entries)
         new = [entry for entry in page if entry.id not in known]
         self._note_trimmed(sum(entry.fields is None for entry in new))
-        self.in_hand.take(new)
+        self.in_flight.take(new)
 
     def _note_trimmed(self, count: int) -> None:
         if count:

@@ -230,7 +230,7 @@ class ConsumerSettings:
         "CONSUMER_HANDLER", NAME, "log", "What handles an event: log, or the dotted name of a callable.", flag="handler"
     )
     concurrency: int = setting(
-        "CONSUMER_CONCURRENCY", COUNT, 1, "Events in hand at once; 1 keeps their order.", flag="concurrency"
+        "CONSUMER_CONCURRENCY", COUNT, 1, "Events handled at once; 1 keeps their order.", flag="concurrency"
     )
     max_deliveries: int = setting(
         "CONSUMER_MAX_DELIVERIES",
@@ -240,7 +240,7 @@ class ConsumerSettings:
         flag="max-deliveries",
     )
     drain_timeout: float = setting(
-        "CONSUMER_DRAIN_TIMEOUT", SECONDS, 10.0, "How long a stop waits for the events in hand.", flag="drain-timeout"
+        "CONSUMER_DRAIN_TIMEOUT", SECONDS, 10.0, "How long a stop waits for the events in flight.", flag="drain-timeout"
     )
 
 

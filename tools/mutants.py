@@ -65,15 +65,15 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     },
     "consumer": {
         "eventsvc/acknowledgements.py": ("consumer_reads", "consumer_rounds", "consumer"),
-        "eventsvc/consumer.py": ("consumer_reads", "in_hand", "consumer_rounds", "consumer", "consumer_faults"),
-        "eventsvc/delivery.py": ("delivery", "in_hand", "consumer"),
-        "eventsvc/handler_call.py": ("handler_call", "in_hand"),
-        "eventsvc/in_hand.py": ("in_hand", "consumer_reads", "consumer_rounds", "consumer"),
+        "eventsvc/consumer.py": ("consumer_reads", "in_flight", "consumer_rounds", "consumer", "consumer_faults"),
+        "eventsvc/delivery.py": ("delivery", "in_flight", "consumer"),
+        "eventsvc/handler_call.py": ("handler_call", "in_flight"),
+        "eventsvc/in_flight.py": ("in_flight", "consumer_reads", "consumer_rounds", "consumer"),
         "eventsvc/log_output.py": ("log_output",),
         "eventsvc/page.py": ("page", "consumer_rounds"),
         "eventsvc/recovery.py": ("consumer_reads", "consumer_rounds", "consumer"),
         "eventsvc/retention.py": ("retention",),
-        "eventsvc/setting_aside.py": ("in_hand", "consumer"),
+        "eventsvc/setting_aside.py": ("in_flight", "consumer"),
     },
     "redis": {
         "eventsvc/redis/connection.py": ("connection", "handshake", "redis_errors", "connection_real"),
@@ -85,8 +85,8 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     },
     "history": {
         "eventsvc/history/__init__.py": ("history", "history_handling"),
-        "eventsvc/history/promises.py": ("history", "history_handling"),
-        "eventsvc/history/seen.py": ("history", "history_handling"),
+        "eventsvc/history/checks.py": ("history", "history_handling"),
+        "eventsvc/history/records.py": ("history", "history_handling"),
     },
 }
 

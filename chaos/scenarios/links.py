@@ -19,7 +19,7 @@ from chaos.faults import (
     Toxified,
     everywhere,
 )
-from chaos.scenario import Must, Scenario
+from chaos.scenario import Expectations, Scenario
 from chaos.toxics import Toxic
 from chaos.workload import Load
 
@@ -48,7 +48,7 @@ LINKS: Final = (
         pulses=10,
         on=0.2,
         signs=[Said("connected to Redis", "producer", 8), Said("connected to Redis", "consumer", 8)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="accept-then-eof",
@@ -75,7 +75,7 @@ LINKS: Final = (
         pulses=8,
         on=0.3,
         signs=[Suffered(0.2), Counted("eventsvc_duplicates_resolved", 3)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="late-bytes",
@@ -96,7 +96,7 @@ LINKS: Final = (
         pulses=8,
         on=0.3,
         signs=[Counted("eventsvc_redis_reconnects", 6), Counted("eventsvc_duplicates_resolved")],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="freeze",
@@ -106,7 +106,7 @@ LINKS: Final = (
         on=1.2,
         off=1,
         signs=[Suffered(0.8, 50)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="freeze-long",
@@ -143,7 +143,7 @@ LINKS: Final = (
         ],
         on=5,
         signs=[Suffered(0.1, 50)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="one-byte-slices",

@@ -14,7 +14,7 @@ from chaos.faults import (
     Told,
 )
 from chaos.plan import Plan
-from chaos.scenario import Must, Scenario
+from chaos.scenario import Expectations, Scenario
 
 SERVER: Final = (
     # Redis itself
@@ -33,7 +33,7 @@ SERVER: Final = (
         on=1,
         off=2,
         signs=[Said("connected to Redis", "producer", 3), Said("connected to Redis", "consumer", 3)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="redis-flushed",
@@ -41,7 +41,7 @@ SERVER: Final = (
         faults=[Told(["FLUSHALL"], wipes=True)],
         on=0.5,
         signs=[Said("LOST", "producer"), Said("the group was gone", "consumer")],
-        must=Must(all_ok=True, alarm=True, least_each=20),
+        expect=Expectations(all_ok=True, alarm=True, least_each=20),
     ),
     Scenario(
         name="redis-emptied",
@@ -49,7 +49,7 @@ SERVER: Final = (
         faults=[Killed("redis", wiped=True)],
         on=1,
         signs=[Said("LOST", "producer"), Said("the group was gone", "consumer")],
-        must=Must(all_ok=True, alarm=True),
+        expect=Expectations(all_ok=True, alarm=True),
     ),
     Scenario(
         name="out-of-memory",
@@ -67,7 +67,7 @@ SERVER: Final = (
         on=0.01,
         off=0.03,
         signs=[Counted("redis_eval", 50)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="clients-killed",
@@ -77,7 +77,7 @@ SERVER: Final = (
         on=0.01,
         off=0.1,
         signs=[Said("connected to Redis", "producer", 20), Said("connected to Redis", "consumer", 20)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="no-more-clients",

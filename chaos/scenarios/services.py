@@ -22,7 +22,7 @@ from chaos.faults import (
     everywhere,
 )
 from chaos.plan import Plan
-from chaos.scenario import Must, Scenario
+from chaos.scenario import Expectations, Scenario
 from chaos.toxics import Toxic
 from chaos.workload import Load
 
@@ -33,7 +33,7 @@ SERVICES: Final = (
     # Producers
     Scenario(
         name="producer-killed",
-        what="A producer is killed with requests in hand.",
+        what="A producer is killed with requests in flight.",
         faults=[Killed("producer-1")],
         load=Load(rate=200),
         pulses=2,
@@ -50,7 +50,7 @@ SERVICES: Final = (
         on=0.5,
         direct=True,
         signs=[Said("connected to Redis", "producer-1"), Said("connected to Redis", "producer-2")],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     # Consumers
     Scenario(
@@ -63,7 +63,7 @@ SERVICES: Final = (
         on=0.5,
         off=2,
         signs=[Counted("eventsvc_redelivered"), Said("connected to Redis", "consumer", 3)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="consumer-restarted",
@@ -75,7 +75,7 @@ SERVICES: Final = (
         on=0.5,
         off=2,
         signs=[Said("connected to Redis", "consumer", 2)],
-        must=Must(all_ok=True, least_each=40),
+        expect=Expectations(all_ok=True, least_each=40),
     ),
     Scenario(
         name="read-reply-cut",
@@ -84,7 +84,7 @@ SERVICES: Final = (
         pulses=8,
         on=0.3,
         signs=[Counted("eventsvc_redis_reconnects", 5), Counted("eventsvc_redelivered", 3)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="acknowledgement-cut",
@@ -95,16 +95,16 @@ SERVICES: Final = (
         pulses=8,
         on=0.3,
         signs=[Counted("eventsvc_redis_reconnects", 5)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="consumer-stuck",
-        what="A consumer stands still with events in hand, and a second one claims them.",
+        what="A consumer stands still with events in flight, and a second one claims them.",
         faults=[Frozen("consumer-1", at_work=True)],
         plan=Plan(handlers=["chaos.handlers.slow", "chaos.handlers.slow"], settings={"REDIS_CLAIM_IDLE": "1"}),
         on=4,
         signs=[HandledAgain(), Counted("eventsvc_claimed")],
-        must=Must(all_ok=True, in_order=False),
+        expect=Expectations(all_ok=True, in_order=False),
     ),
     Scenario(
         name="group-destroyed",
@@ -113,7 +113,7 @@ SERVICES: Final = (
         pulses=2,
         on=1,
         signs=[HandledAgain(), Said("the group was gone", "consumer", 2)],
-        must=Must(all_ok=True, alarm=True),
+        expect=Expectations(all_ok=True, alarm=True),
     ),
     Scenario(
         name="poison",
@@ -124,7 +124,7 @@ SERVICES: Final = (
         pulses=3,
         on=1,
         signs=[SetAside(15), Said("is set aside, failed", "consumer"), Said("is set aside, malformed", "consumer", 12)],
-        must=Must(all_ok=True, least_ok=100, set_aside=True),
+        expect=Expectations(all_ok=True, least_ok=100, set_aside=True),
     ),
     Scenario(
         name="trimmed",
@@ -133,7 +133,7 @@ SERVICES: Final = (
         plan=Plan(handlers=["chaos.handlers.slow"], settings={"REDIS_STREAM_MAX_LEN": "100"}, recorded=True),
         load=Load(rate=150, large=0.0),
         signs=[Counted("eventsvc_trimmed", 300)],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     # Clients
     Scenario(
@@ -191,6 +191,6 @@ SERVICES: Final = (
         drawn=True,
         after=3,
         signs=[Suffered(0.3, 20), Said("connected to Redis", "producer", 3)],
-        must=Must(in_order=False, least_ok=1000),
+        expect=Expectations(in_order=False, least_ok=1000),
     ),
 )

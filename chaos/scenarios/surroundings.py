@@ -23,7 +23,7 @@ from chaos.faults import (
     Toxified,
 )
 from chaos.plan import Plan
-from chaos.scenario import Must, Scenario
+from chaos.scenario import Expectations, Scenario
 from chaos.toxics import Toxic
 from chaos.workload import Load
 
@@ -40,7 +40,7 @@ SURROUNDINGS: Final = (
         load=Load(large=0.0, huge=2, huge_bytes=20_000),
         on=8,
         signs=[Counted("eventsvc_trimmed", 50)],
-        must=Must(silence_at_most=4.0, work_on=300),
+        expect=Expectations(silence_at_most=4.0, work_on=300),
     ),
     Scenario(
         name="redis-full-and-reconnected",
@@ -49,7 +49,7 @@ SURROUNDINGS: Final = (
         plan=Plan(handlers=["chaos.handlers.plain"], recorded=True),
         on=4,
         signs=[Suffered(1.0, 50), *_RECONNECTED],
-        must=Must(work_on=40),
+        expect=Expectations(work_on=40),
     ),
     # Failover
     Scenario(
@@ -59,7 +59,7 @@ SURROUNDINGS: Final = (
         plan=Plan(standby=True),
         on=1,
         signs=[*_RECONNECTED],
-        must=Must(alarm=True, all_ok=True),
+        expect=Expectations(alarm=True, all_ok=True),
     ),
     Scenario(
         name="rolled-back-idle",
@@ -67,7 +67,7 @@ SURROUNDINGS: Final = (
         faults=[All([Frozen("workload"), After(0.5, RolledBack("producer-1"))])],
         on=0.5,
         signs=[Said("connected to Redis", "producer")],
-        must=Must(alarm=True, least_each=0),
+        expect=Expectations(alarm=True, least_each=0),
     ),
     # Clocks
     Scenario(
@@ -90,7 +90,7 @@ SURROUNDINGS: Final = (
         before=6,
         after=6,
         signs=[Suffered(2.0, 3)],
-        must=Must(least_ok=100, least_each=20, all_ok=True),
+        expect=Expectations(least_ok=100, least_each=20, all_ok=True),
     ),
     Scenario(
         name="large-pending",
@@ -107,7 +107,7 @@ SURROUNDINGS: Final = (
         on=8,
         before=3,
         signs=[Said("connected to Redis", "consumer")],
-        must=Must(work_on=40, all_ok=True),
+        expect=Expectations(work_on=40, all_ok=True),
     ),
     # Handlers and logs
     Scenario(
@@ -120,7 +120,7 @@ SURROUNDINGS: Final = (
         on=0.5,
         off=2,
         signs=[HandledAgain(), Said("connected to Redis", "consumer", 3)],
-        must=Must(all_ok=True, least_each=40, repeat_within=0.5),
+        expect=Expectations(all_ok=True, least_each=40, repeat_within=0.5),
     ),
     Scenario(
         name="log-unread",
@@ -130,7 +130,7 @@ SURROUNDINGS: Final = (
         load=Load(rate=300),
         on=1,
         signs=[Said("connected to Redis", "consumer")],
-        must=Must(all_ok=True),
+        expect=Expectations(all_ok=True),
     ),
     # Strangers
     Scenario(
@@ -140,6 +140,6 @@ SURROUNDINGS: Final = (
         plan=Plan(files=300),
         on=4,
         signs=[Suffered(0.0, 3), Said("connected to Redis", "producer")],
-        must=Must(silence_at_most=3.0),
+        expect=Expectations(silence_at_most=3.0),
     ),
 )

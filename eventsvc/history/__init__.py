@@ -11,15 +11,15 @@ from typing import Final, Literal
 
 import attrs
 
-from eventsvc.history.promises import Finding, Must, find_broken
-from eventsvc.history.seen import Cause, Handling, History, Op, Outcome
+from eventsvc.history.checks import Expectations, Finding, find_broken
+from eventsvc.history.records import Cause, Handling, History, Op, Outcome
 
-__all__ = ["Cause", "Handling", "History", "Must", "Op", "Outcome", "State", "Verdict", "check"]
+__all__ = ["Cause", "Expectations", "Handling", "History", "Op", "Outcome", "State", "Verdict", "check"]
 
 State = Literal["held", "broke", "no evidence"]
 
 #: What holds of any run.
-_ALWAYS: Final = Must()
+_ALWAYS: Final = Expectations()
 #: How many of the same findings a verdict spells out.
 _SPELL_OUT: Final = 3
 
@@ -56,27 +56,27 @@ class Verdict:
         return "\n".join([self.state, *self.broken, *self.missing, figures])
 
 
-def check(history: History, must: Must = _ALWAYS) -> Verdict:
+def check(history: History, expect: Expectations = _ALWAYS) -> Verdict:
     """Judge a run."""
     ledger = _count(history)
     return Verdict(
-        broken=tuple(_spell_out(find_broken(history, must))),
-        missing=tuple(_find_missing(history, ledger, must)),
+        broken=tuple(_spell_out(find_broken(history, expect))),
+        missing=tuple(_find_missing(history, ledger, expect)),
         ledger=ledger,
         silence=history.silence,
         recovery=history.recovery,
     )
 
 
-def _find_missing(history: History, ledger: Mapping[str, int], must: Must) -> Iterator[str]:
+def _find_missing(history: History, ledger: Mapping[str, int], expect: Expectations) -> Iterator[str]:
     yield from history.doubts
     if not history.drained:
         yield "the run was not drained"
-    if ledger["ok"] < must.least_ok:
-        yield f"{ledger['ok']} events were answered 200, fewer than {must.least_ok}"
+    if ledger["ok"] < expect.least_ok:
+        yield f"{ledger['ok']} events were answered 200, fewer than {expect.least_ok}"
     if any(op.ended is None and op.outcome != "unknown" for op in history.ops):
         yield "an attempt has an outcome, but no end"
-    if history.fault is None or not must.least_each:
+    if history.fault is None or not expect.least_each:
         return
     begin, end = history.fault
     for name, count in (
@@ -84,8 +84,8 @@ def _find_missing(history: History, ledger: Mapping[str, int], must: Must) -> It
         ("during", sum(begin <= op.invoked <= end for op in history.ops)),
         ("after", sum(op.invoked > end for op in history.ops)),
     ):
-        if count < must.least_each:
-            yield f"{count} attempts began {name} the fault, fewer than {must.least_each}"
+        if count < expect.least_each:
+            yield f"{count} attempts began {name} the fault, fewer than {expect.least_each}"
     if history.recovery is None:
         yield "no event was answered 200 after the fault"
 

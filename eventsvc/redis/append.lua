@@ -1,8 +1,8 @@
--- Append a numbered batch at most once.
+-- Append a batch with a sequence at most once.
 --
--- KEYS: stream, lane; if there are idempotency keys in the batch, the hashes
+-- KEYS: stream, producer id; if there are idempotency keys in the batch, the hashes
 --   that keep them.
--- ARGV: number, seconds a lane is kept, hard limit of the stream, field name,
+-- ARGV: sequence, seconds a producer id is kept, hard limit of the stream, field name,
 --   milliseconds a key is remembered, most keys remembered; then for each
 --   submission: how many entries, digest of its key ('': none), what to
 --   remember under it, its entries.
@@ -10,26 +10,26 @@
 -- digest and what was remembered, or its digest alone if there was no room.
 --
 -- All checks come before the first write: see the Note [Refused half way].
-local number = tonumber(ARGV[1])
-local lane = redis.call('GET', KEYS[2])
+local sequence = tonumber(ARGV[1])
+local kept = redis.call('GET', KEYS[2])
 local last, outcome, passed = 0, nil, {}
-if lane then
-  local mark, text = string.match(lane, '^(%d+) (%u+)')
+if kept then
+  local mark, text = string.match(kept, '^(%d+) (%u+)')
   last, outcome = tonumber(mark), text
 end
 
-if last == number then
+if last == sequence then
   redis.call('EXPIRE', KEYS[2], ARGV[2])
-  local packed = lane and string.sub(lane, #ARGV[1] + #outcome + 3) or ''
+  local packed = kept and string.sub(kept, #ARGV[1] + #outcome + 3) or ''
   if packed ~= '' then passed = cmsgpack.unpack(packed) end
   return {outcome == 'FULL' and 'FULL' or 'DUPLICATE', passed}
 end
-if last ~= number - 1 then
+if last ~= sequence - 1 then
   return {'LOST', passed}
 end
 
 local full = redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3])
-local refused = refusal('SET', KEYS[2], '', lane and 'NX' or 'XX')
+local refused = refusal('SET', KEYS[2], '', kept and 'NX' or 'XX')
   or refusal('XADD', KEYS[1], 'NOMKSTREAM', '0-0', ARGV[4], '')
 if refused then return refused end
 

@@ -16,13 +16,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from eventsvc.background import run_in_background
+from eventsvc.redis.describe_error import describe_error
 from eventsvc.redis.endpoint import CONNECT_TIMEOUT
 from eventsvc.redis.errors import ErrorReply as ErrorReply
 from eventsvc.redis.errors import NotConnected, UnclearReply, code_of
 from eventsvc.redis.session import Argument, Script
 from eventsvc.redis.session import Session as Session
 from eventsvc.redis.silence import REPLY_TIMEOUT
-from eventsvc.redis.words import in_words
 
 #: Seconds a handshake may take, from the TCP connection to the first use.
 HANDSHAKE_TIMEOUT: Final = 2.0
@@ -184,13 +184,13 @@ class Connection(Service):
         except CancelledError:
             raise
         except Exception as error:
-            return in_words(error)
+            return describe_error(error)
         try:
             await self._get_ready(session)
             self._begin(session)
             await session.when_lost()
         except Exception as error:
-            session.abort(in_words(error))
+            session.abort(describe_error(error))
             await session.when_lost()
             if isinstance(error, CancelledError):
                 raise

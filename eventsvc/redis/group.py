@@ -23,7 +23,7 @@ from eventsvc.redis.silence import REPLY_TIMEOUT
 _CREATE_GROUP: Final = load_script("create_group.lua")
 _PENDING: Final = load_script("pending.lua")
 _CLAIM: Final = load_script("rights.lua", "claim.lua")
-_TOUCH: Final = load_script("touch.lua")
+_UPDATE_PENDING: Final = load_script("update_pending.lua")
 _SET_ASIDE: Final = load_script("rights.lua", "set_aside.lua")
 _REMOVE_STALE: Final = load_script("remove_stale.lua")
 _TRIM: Final = load_script("trim.lua")
@@ -85,10 +85,10 @@ class RedisEventGroup:
         )
 
     def count_delivery(self, id: str, deliveries: int) -> Deferred[None]:
-        return self._touch([id], "RETRYCOUNT", deliveries).addCallback(lambda _: None)
+        return self._update_pending([id], "RETRYCOUNT", deliveries).addCallback(lambda _: None)
 
     def renew(self, ids: Sequence[str]) -> Deferred[Sequence[str]]:
-        return self._touch(ids, "IDLE", 0)
+        return self._update_pending(ids, "IDLE", 0)
 
     def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
         reply = self.connection.call("XACK", self.stream, self.group, *ids)
@@ -102,10 +102,10 @@ class RedisEventGroup:
         self.connection.abort("interrupted")
 
     def release(self, ids: Sequence[str]) -> Deferred[None]:
-        return self._touch(ids, "IDLE", _A_YEAR).addCallback(lambda _: None)
+        return self._update_pending(ids, "IDLE", _A_YEAR).addCallback(lambda _: None)
 
-    def _touch(self, ids: Sequence[str], option: str, value: int) -> Deferred[Sequence[str]]:
-        reply = self._run(_TOUCH, option, value, *ids)
+    def _update_pending(self, ids: Sequence[str], option: str, value: int) -> Deferred[Sequence[str]]:
+        reply = self._run(_UPDATE_PENDING, option, value, *ids)
         return reply.addCallback(lambda others: [id.decode() for id in others])
 
     def remove_stale(self, idle: float) -> Deferred[Sequence[str]]:

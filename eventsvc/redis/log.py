@@ -18,8 +18,8 @@ from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
 
-#: Seconds a lane is remembered after its last use.
-LANE_TTL: Final = 7 * 86_400
+#: Seconds a producer id is remembered after its last use.
+PRODUCER_ID_TTL: Final = 7 * 86_400
 #: The window of idempotency keys is divided into so many stretches.  Each has a
 #: hash in its turn; of two more, one is being filled and one forgotten.
 _STRETCHES: Final = 4
@@ -69,10 +69,10 @@ class RedisEventLog:
     def when_ready(self) -> Deferred[None]:
         return self.connection.when_ready()
 
-    def append(self, lane: bytes, number: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
-        keys: list[Argument] = [self.stream, companion(self.stream, "lane", lane)]
+    def append(self, producer_id: bytes, sequence: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
+        keys: list[Argument] = [self.stream, companion(self.stream, "lane", producer_id)]
         window = max(1, round(self.window * 1000))
-        arguments: list[Argument] = [number, LANE_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys]
+        arguments: list[Argument] = [sequence, PRODUCER_ID_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys]
         keyed = False
         for submission in submissions:
             digest = record = b""
@@ -84,9 +84,9 @@ class RedisEventLog:
             keys += self._hashes
         return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
 
-    def renew(self, lane: bytes, number: int) -> Deferred[Renewal]:
-        keys = [companion(self.stream, "lane", lane), *self._hashes]
-        return self.connection.run(_RENEW, keys, [number, LANE_TTL]).addCallback(
+    def renew(self, producer_id: bytes, sequence: int) -> Deferred[Renewal]:
+        keys = [companion(self.stream, "lane", producer_id), *self._hashes]
+        return self.connection.run(_RENEW, keys, [sequence, PRODUCER_ID_TTL]).addCallback(
             lambda reply: Renewal(known=bool(reply[0]), keys=reply[1])
         )
 

@@ -21,11 +21,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.python.failure import Failure
 
+from eventsvc.immediate_write import immediate_write
 from eventsvc.interfaces import Unknown
-from eventsvc.prompt import prompt_write
+from eventsvc.redis.describe_error import describe_error
 from eventsvc.redis.errors import CHANGE_CONNECTION, ErrorReply, NotConnected, sort_reply
 from eventsvc.redis.silence import REPLY_TIMEOUT, Silence
-from eventsvc.redis.words import in_words
 
 assert txredisapi.hiredis is hiredis  # without it a fragile parser is used silently
 
@@ -73,7 +73,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:
         """Make a dead peer noticed; the handshake is not done here."""
-        self._write = prompt_write(self.transport)
+        self._write = immediate_write(self.transport)
         tcp = getattr(self.transport, "transport", self.transport)  # the one under TLS
         if ITCPTransport.providedBy(tcp):
             self._silence.tcp = tcp
@@ -133,7 +133,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
             self.abort(f"a reply to nothing: {reply!r:.200}", "a reply to nothing")
 
     def connectionLost(self, reason: Failure) -> None:
-        self.reason = self.reason or in_words(reason)
+        self.reason = self.reason or describe_error(reason)
         self._gone = True
         self._silence.stop()
         while self.replyQueue.waiting:

@@ -14,7 +14,7 @@ from twisted.python.reflect import namedAny
 from eventsvc.chore import Chore
 from eventsvc.consumer import Consumer
 from eventsvc.handler_call import find_fault
-from eventsvc.in_hand import InHand, nothing_to_flush
+from eventsvc.in_flight import InFlight, nothing_to_flush
 from eventsvc.lag import Lag
 from eventsvc.logs import JsonLog, LogHandler, json_log
 from eventsvc.name_hold import EVERY, NameHold
@@ -91,7 +91,7 @@ def add_consumer(
     lag = Lag(group, reactor, lifetime=30.0 + settings.claim_idle)
     consumer = Consumer(
         group=group,
-        in_hand=InHand(
+        in_flight=InFlight(
             group=group,
             handler=handler,
             flush=getattr(handler, "flush", nothing_to_flush),
@@ -108,7 +108,7 @@ def add_consumer(
         chores=[
             Chore(0.1, retention.trim, handled=max(1, retention.headroom // 4)),
             Chore(2.0, lag.measure),
-            Chore(EVERY, hold.look),
+            Chore(EVERY, hold.check),
         ],
     )
     for part in (connection, consumer):

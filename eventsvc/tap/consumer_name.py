@@ -16,7 +16,7 @@ def take_name(stream: str, group: str) -> str:
 
     It is the name of the host and the first free number.  A process that is
     started again gets the number it had, if it is the only one missing, and
-    so finds the entries it had in hand.  A number is free once its process has
+    so finds the entries it had in flight.  A number is free once its process has
     ended, in whatever way.
 
     # Note [Names on one machine]

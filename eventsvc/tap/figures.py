@@ -53,7 +53,7 @@ def producer_figures(appender: Appender) -> list[Figure]:
             "counter",
             "eventsvc_events_repeated",
             "Events answered 200 with the ids of an earlier request of the same Idempotency-Key.",
-            lambda: counts.replayed,
+            lambda: counts.repeated,
         ),
         Figure(
             "counter",
@@ -118,8 +118,8 @@ def producer_figures(appender: Appender) -> list[Figure]:
 
 def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: NameHold) -> list[Figure]:
     """The figures of a consumer."""
-    in_hand = consumer.in_hand
-    counts = in_hand.counts
+    in_flight = consumer.in_flight
+    counts = in_flight.counts
 
     def measured(read: Callable[[Measures], float]) -> Callable[[], float | None]:
         def latest() -> float | None:
@@ -148,13 +148,13 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
             "counter",
             "eventsvc_set_aside_refused",
             "Attempts to set an entry aside that did not succeed.",
-            lambda: in_hand.aside.refused,
+            lambda: in_flight.aside.refused,
         ),
         Figure(
             "gauge",
             "eventsvc_waiting_to_be_set_aside",
             "Entries that could not be set aside yet, and wait beside the line.",
-            lambda: len(in_hand.aside),
+            lambda: len(in_flight.aside),
         ),
         Figure(
             "counter", "eventsvc_claimed", "Entries taken over from other consumers.", lambda: consumer.recovery.claimed
@@ -196,7 +196,7 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
             "1 if another process uses the name of this consumer, so that events are handled twice, else 0.",
             lambda: float(hold.in_use),
         ),
-        Figure("gauge", "eventsvc_in_hand", "Entries read and not yet done with.", lambda: len(in_hand.entries)),
+        Figure("gauge", "eventsvc_in_flight", "Entries read and not yet done with.", lambda: len(in_flight.entries)),
         Figure(
             "gauge", "eventsvc_stream_entries", "Entries in the stream.", measured(lambda measures: measures.length)
         ),

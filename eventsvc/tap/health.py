@@ -70,7 +70,7 @@ class Vitals(Service):
         )
 
     @property
-    def are_there(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether there was a beat lately."""
         return self.clock.seconds() - self._last < _DEAD
 
@@ -106,7 +106,7 @@ def producer_health(vitals: Vitals, appender: Appender, connection: Connection) 
 
     vitals.on_beat.append(lambda: probe(connection))
     return Health(
-        is_live=lambda: vitals.are_there and appender.is_running, not_ready=not_ready, metrics=vitals.metrics.text
+        is_live=lambda: vitals.is_alive and appender.is_running, not_ready=not_ready, metrics=vitals.metrics.text
     )
 
 
@@ -140,14 +140,14 @@ class Rounds:
     within: float
     _excused: float = attrs.field(default=0.0, init=False)
 
-    def look(self) -> None:
+    def observe(self) -> None:
         """See whether there is an excuse; to be called at each beat."""
         if not self.connection.ready:
             self._excused = self.clock.seconds()
 
     @property
-    def are_made(self) -> bool:
-        self.look()
+    def is_alive(self) -> bool:
+        self.observe()
         return self.clock.seconds() - max(self.consumer.last_round, self._excused) < self.within
 
 
@@ -155,9 +155,9 @@ def consumer_health(vitals: Vitals, consumer: Consumer, connection: Connection) 
     """The health of a consumer."""
     # A round is a blocking read, then as much as is handled in half of the idle time.
     rounds = Rounds(consumer, connection, vitals.clock, consumer.block + consumer.claim_idle + _DEAD)
-    vitals.on_beat.append(rounds.look)
+    vitals.on_beat.append(rounds.observe)
     return Health(
-        is_live=lambda: vitals.are_there and rounds.are_made,
+        is_live=lambda: vitals.is_alive and rounds.is_alive,
         not_ready=lambda: consumer.problem if connection.ready else "Redis cannot be reached",
         metrics=vitals.metrics.text,
     )
@@ -165,7 +165,7 @@ def consumer_health(vitals: Vitals, consumer: Consumer, connection: Connection) 
 
 def simulator_health(vitals: Vitals) -> Health:
     """The health of a simulator: it has no work to be fit for."""
-    return Health(is_live=lambda: vitals.are_there, not_ready=lambda: "", metrics=vitals.metrics.text)
+    return Health(is_live=lambda: vitals.is_alive, not_ready=lambda: "", metrics=vitals.metrics.text)
 
 
 def add_admin(process: MultiService, reactor: Any, settings: AdminSettings, health: Health) -> None:

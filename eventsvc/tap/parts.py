@@ -38,8 +38,8 @@ def make_connection(reactor: Any, settings: RedisSettings, **more: Any) -> Conne
     )
 
 
-def new_lane() -> bytes:
-    """A name for a lane that no other has."""
+def new_producer_id() -> bytes:
+    """A producer id that no other producer has."""
     return secrets.token_hex(8).encode()
 
 

@@ -18,10 +18,10 @@ from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures
 from eventsvc.tap.health import Vitals, producer_health
 from eventsvc.tap.options import RoleOptions
-from eventsvc.tap.parts import AppenderService, make_connection, new_lane
+from eventsvc.tap.parts import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
 from eventsvc.web.api import Api
-from eventsvc.web.lane_site import make_lane_site
+from eventsvc.web.fast_path_site import make_fast_path_site
 
 
 class Options(RoleOptions):
@@ -41,12 +41,12 @@ def add_producer(
     """Put the parts of a producer into a process."""
     connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream))
     appender = Appender(
-        log=RedisEventLog(
+        event_log=RedisEventLog(
             connection, redis.stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys
         ),
         clock=reactor,
         new_id=partial(random.getrandbits, 63),
-        new_lane=new_lane,
+        new_producer_id=new_producer_id,
         wall_clock=time.time_ns,
         limits=Limits(
             batch_events=settings.batch_events,
@@ -58,7 +58,7 @@ def add_producer(
     )
     vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
     health = producer_health(vitals, appender, connection)
-    site = make_lane_site(
+    site = make_fast_path_site(
         Api(appender, health),
         settings.request_timeout,
         reactor,

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from eventsvc.appender import Appender
 from eventsvc.backlog import Limits
 from eventsvc.event import Event, decode_notification
-from eventsvc.history import History, Must, Op, Outcome, Verdict, check
+from eventsvc.history import Expectations, History, Op, Outcome, Verdict, check
 from eventsvc.interfaces import IdempotencyKey, Refused
 from eventsvc.test.clocks import run_clock
 from eventsvc.testing import Fate, Link, MemoryEventLog, MemoryStream
@@ -29,7 +29,7 @@ def key(name: str, body: str = "body") -> IdempotencyKey:
 
 
 @attrs.define
-class World:
+class ProducerWorld:
     """An appender, its log, and what its clients were told."""
 
     clock: Clock
@@ -79,25 +79,25 @@ def make_world(
     fates: Iterable[Fate] = (),
     hard_max: int = 1_000_000,
     **limits: Any,
-) -> World:
+) -> ProducerWorld:
     """A started appender on a clock."""
     clock = Clock()
     stream = MemoryStream(clock, hard_max)
     link = Link(clock, iter(fates), backend=stream)
-    ids, lanes = count(1), count(1)
+    ids, producer_ids = count(1), count(1)
     appender = Appender(
-        log=MemoryEventLog(stream, link),
+        event_log=MemoryEventLog(stream, link),
         clock=clock,
         new_id=lambda: next(ids),
-        new_lane=lambda: b"lane %d" % next(lanes),
+        new_producer_id=lambda: b"producer %d" % next(producer_ids),
         wall_clock=lambda: 1_700_000_000_000_000_000,
         limits=Limits(**limits),
     )
     appender.start()
-    return World(clock, stream, link, appender)
+    return ProducerWorld(clock, stream, link, appender)
 
 
-def judge(world: World, fates: Iterable[Fate] = ()) -> Verdict:
+def judge(world: ProducerWorld, fates: Iterable[Fate] = ()) -> Verdict:
     """
     What the judge says of all that was told.
 
@@ -114,4 +114,4 @@ def judge(world: World, fates: Iterable[Fate] = ()) -> Verdict:
     stream = [decode_notification(data) for data in world.stream.payloads()]
     wiped = 1.0 if {Fate.ROLLED_BACK, Fate.ROLLED_BACK_CUT} & set(fates) else None
     history = History(ops=ops, stream=stream, wiped=wiped, alarms=world.appender.counts.lost)
-    return check(history, Must(least_ok=0))
+    return check(history, Expectations(least_ok=0))

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, settings
 from twisted.logger import LogPublisher, globalLogBeginner
 
 from eventsvc.embedded import NoServer
-from eventsvc.test.consuming import World as ConsumerWorld
+from eventsvc.test.consuming import ConsumerWorld as ConsumerWorld
 from eventsvc.test.consuming import running_world
 from eventsvc.test.http import MAKERS, Served, serving
 from eventsvc.test.processes import Server, Services, running_server
 from eventsvc.test.servers import REMEDIES, find_binary
 
 if TYPE_CHECKING:
-    from eventsvc.test.places import Place
+    from eventsvc.test.backends import Backend
 
 
 def pytest_configure() -> None:
@@ -88,14 +88,14 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 
 @pytest.fixture(params=["memory", "server"])
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """Each of the places where a stream may be."""
-    from eventsvc.test import places  # which takes the reactor
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each of the backends where a stream may be."""
+    from eventsvc.test import backends  # which takes the reactor
 
     if request.param == "memory":
-        yield places.InMemory()
+        yield backends.InMemory()
     else:
-        made = places.OnServer(request.getfixturevalue("server"))
+        made = backends.OnServer(request.getfixturevalue("server"))
         yield made
         pytest_twisted.blockon(made.leave())
 
@@ -109,6 +109,6 @@ def consuming() -> Iterator[ConsumerWorld]:
 
 @pytest.fixture(params=MAKERS)
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    """A producer's HTTP interface: with the routes alone, and with the lane in front."""
+    """A producer's HTTP interface: with the routes alone, and with the fast path in front."""
     with serving(request.param) as made:
         yield made

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock, deferLater
 from eventsvc.chore import Chore
 from eventsvc.consumer import Consumer
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
-from eventsvc.in_hand import InHand
+from eventsvc.in_flight import InFlight
 from eventsvc.retention import Retention
 from eventsvc.test.clocks import StrictClock, run_clock
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
@@ -23,7 +23,7 @@ from eventsvc.testing.log import Group, Pending
 
 
 @attrs.define
-class World:
+class ConsumerWorld:
     """A stream, and what handlers have seen of it."""
 
     clock: Clock
@@ -49,10 +49,10 @@ class World:
         group = group_type(self.stream, Link(self.clock, iter(fates)), consumer=name)
         chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
         drain_timeout = options.pop("drain_timeout", 10.0)
-        in_hand = InHand(group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options)
+        in_flight = InFlight(group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options)
         consumer = Consumer(
             group=group,
-            in_hand=in_hand,
+            in_flight=in_flight,
             clock=self.clock,
             claim_idle=claim_idle,
             drain_timeout=drain_timeout,
@@ -102,10 +102,10 @@ class World:
 
 
 @contextmanager
-def running_world() -> Iterator[World]:
+def running_world() -> Iterator[ConsumerWorld]:
     """Consumers on a clock; those that are left end with the test, and leave no timer behind."""
     clock = StrictClock()
-    made = World(clock, MemoryStream(clock))
+    made = ConsumerWorld(clock, MemoryStream(clock))
     yield made
     for consumer in list(made.consumers):
         made.stop(consumer)

@@ -18,10 +18,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eventsvc.test.appending import World, make_world
+from eventsvc.test.appending import ProducerWorld, make_world
 from eventsvc.web.api import Api
+from eventsvc.web.fast_path_site import make_fast_path_site
 from eventsvc.web.health import Health
-from eventsvc.web.lane_site import make_lane_site
 from eventsvc.web.site import BoundedSite, make_site
 
 EVENT = b'{"description": "hello"}'
@@ -232,7 +232,7 @@ class Connection:
 class Served:
     """A producer's HTTP interface, in front of an appender in memory."""
 
-    world: World
+    world: ProducerWorld
     site: BoundedSite
     connections: list[Connection] = attrs.field(factory=list)
 
@@ -293,8 +293,8 @@ def refusal(connection: Connection) -> Response:
     return response
 
 
-#: What makes a site: with the routes alone, and with the lane in front.
-MAKERS = [make_site, make_lane_site]
+#: What makes a site: with the routes alone, and with the fast path in front.
+MAKERS = [make_site, make_fast_path_site]
 
 #: A producer that is well.
 WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figures 1\n")
@@ -302,7 +302,7 @@ WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figu
 
 @contextmanager
 def serving(
-    make: Any = make_site, world: World | None = None, health: Health = WELL, timeout: float = 10.0
+    make: Any = make_site, world: ProducerWorld | None = None, health: Health = WELL, timeout: float = 10.0
 ) -> Iterator[Served]:
     """Serve, and in the end see that nothing is left behind."""
     world = world or make_world()

@@ -1,6 +1,6 @@
 """
 Tests for L{eventsvc.web.admission}: who is let in when there are too many, with
-the lane in front and without.
+the fast path in front and without.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ from twisted.python.failure import Failure
 from eventsvc.appender import RENEWAL
 from eventsvc.event import Event
 from eventsvc.interfaces import KeyConflict, KeyRunning, QueueFull, Refused, StreamFull, TooLarge, Unknown
-from eventsvc.test.appending import World, judge, key, make_world
+from eventsvc.test.appending import ProducerWorld, judge, key, make_world
 from eventsvc.testing import Fate
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world() -> Iterator[ProducerWorld]:
     made = make_world()
     yield made
     made.appender.stop()
@@ -30,7 +30,7 @@ def world() -> Iterator[World]:
     assert made.clock.getDelayedCalls() == []
 
 
-def test_an_event_is_answered_once_it_is_stored(world: World) -> None:
+def test_an_event_is_answered_once_it_is_stored(world: ProducerWorld) -> None:
     world.post("one")
     assert world.told == {}
     world.run(0.01)
@@ -38,7 +38,7 @@ def test_an_event_is_answered_once_it_is_stored(world: World) -> None:
     assert world.stored() == ["one"]
 
 
-def test_requests_that_arrive_during_a_batch_go_out_together_as_the_next(world: World) -> None:
+def test_requests_that_arrive_during_a_batch_go_out_together_as_the_next(world: ProducerWorld) -> None:
     world.post("first")
     world.turn()
     for text in ("second", "third", "fourth"):
@@ -48,7 +48,7 @@ def test_requests_that_arrive_during_a_batch_go_out_together_as_the_next(world: 
     assert world.stored() == ["first", "second", "third", "fourth"]
 
 
-def test_requests_that_arrive_in_one_turn_of_the_reactor_go_out_together(world: World) -> None:
+def test_requests_that_arrive_in_one_turn_of_the_reactor_go_out_together(world: ProducerWorld) -> None:
     for text in ("one", "two", "three"):
         world.post(text)
     world.run(1.0)
@@ -107,7 +107,7 @@ def test_events_that_could_never_wait_are_told_so() -> None:
     world.appender.stop()
 
 
-def test_events_wait_through_a_short_outage(world: World) -> None:
+def test_events_wait_through_a_short_outage(world: ProducerWorld) -> None:
     world.link.disconnect()
     world.post("patient")
     world.run(4.0)
@@ -117,7 +117,7 @@ def test_events_wait_through_a_short_outage(world: World) -> None:
     assert world.told == {"patient": (1,)}
 
 
-def test_events_stay_in_the_line_while_there_is_no_connection(world: World) -> None:
+def test_events_stay_in_the_line_while_there_is_no_connection(world: ProducerWorld) -> None:
     """They count against its bounds, and go out together."""
     world.link.disconnect()
     for text in ("first", "second"):
@@ -129,14 +129,14 @@ def test_events_stay_in_the_line_while_there_is_no_connection(world: World) -> N
     assert world.link.operations == ["append"]
 
 
-def test_a_refusal_says_what_was_wrong_last(world: World) -> None:
+def test_a_refusal_says_what_was_wrong_last(world: ProducerWorld) -> None:
     world.link.expect(*[Fate.REFUSED] * 100)
     world.post("refused")
     world.run(5.0)
     assert str(world.told["refused"]) == "told to refuse"
 
 
-def test_an_event_that_was_never_sent_is_refused_when_its_time_is_over(world: World) -> None:
+def test_an_event_that_was_never_sent_is_refused_when_its_time_is_over(world: ProducerWorld) -> None:
     world.link.disconnect()
     world.post("patient")
     world.run(5.0)
@@ -146,7 +146,7 @@ def test_an_event_that_was_never_sent_is_refused_when_its_time_is_over(world: Wo
     assert world.stored() == []
 
 
-def test_an_event_whose_batch_is_in_doubt_is_unknown_when_its_time_is_over(world: World) -> None:
+def test_an_event_whose_batch_is_in_doubt_is_unknown_when_its_time_is_over(world: ProducerWorld) -> None:
     world.link.expect(Fate.SILENT)
     world.post("lost")
     world.run(5.0)
@@ -156,7 +156,7 @@ def test_an_event_whose_batch_is_in_doubt_is_unknown_when_its_time_is_over(world
     assert world.stored() == []  # it is asked about without those who gave up
 
 
-def test_a_lost_reply_is_found_out_and_nothing_is_stored_twice(world: World) -> None:
+def test_a_lost_reply_is_found_out_and_nothing_is_stored_twice(world: ProducerWorld) -> None:
     world.link.expect(Fate.CUT_AFTER)
     world.post("once")
     world.run(1.0)
@@ -165,7 +165,7 @@ def test_a_lost_reply_is_found_out_and_nothing_is_stored_twice(world: World) -> 
     assert world.appender.counts.duplicates_resolved == 1
 
 
-def test_an_event_in_doubt_stays_so_when_later_attempts_are_refused(world: World) -> None:
+def test_an_event_in_doubt_stays_so_when_later_attempts_are_refused(world: ProducerWorld) -> None:
     world.link.expect(Fate.CUT_AFTER, *[Fate.REFUSED] * 20)
     world.post("lost")
     world.run(5.0)
@@ -173,7 +173,7 @@ def test_an_event_in_doubt_stays_so_when_later_attempts_are_refused(world: World
     assert world.stored() == ["lost"]
 
 
-def test_a_batch_in_doubt_is_resolved_when_nobody_waits_for_it(world: World) -> None:
+def test_a_batch_in_doubt_is_resolved_when_nobody_waits_for_it(world: ProducerWorld) -> None:
     """Its number would else be taken for that of the next batch."""
     world.link.repair = 6.0
     world.link.expect(Fate.CUT_AFTER)
@@ -186,20 +186,20 @@ def test_a_batch_in_doubt_is_resolved_when_nobody_waits_for_it(world: World) -> 
     assert world.stored() == ["lost", "next"]
 
 
-def test_a_producer_has_a_lane_that_none_had_before(world: World) -> None:
+def test_a_producer_has_a_producer_id_that_none_had_before(world: ProducerWorld) -> None:
     world.post("one")
     world.run(1.0)
-    assert list(world.stream.lanes) == [b"lane 1"]
+    assert list(world.stream.producer_ids) == [b"producer 1"]
 
 
-def test_an_idle_lane_is_renewed_in_peace(world: World) -> None:
+def test_an_idle_producer_id_is_renewed_in_peace(world: ProducerWorld) -> None:
     world.post("one")
     world.run(5 * RENEWAL)
     assert world.link.operations == ["append", *["renew"] * 5]
     assert world.appender.counts.lost == 0
 
 
-def test_an_idle_lane_is_renewed_every_two_seconds(world: World) -> None:
+def test_an_idle_producer_id_is_renewed_every_two_seconds(world: ProducerWorld) -> None:
     world.run(20.5)
     assert world.link.operations == ["renew"] * 10
 
@@ -218,7 +218,7 @@ def test_what_was_lost_is_tried_again_as_soon_as_there_is_a_connection(operation
     world.appender.stop()
 
 
-def test_a_late_first_attempt_finds_its_number_spent(world: World) -> None:
+def test_a_late_first_attempt_finds_its_number_spent(world: ProducerWorld) -> None:
     world.link.expect(Fate.LATE)
     world.post("once")
     world.run(3.0)
@@ -240,7 +240,7 @@ def test_a_full_stream_refuses_and_a_late_attempt_does_not_slip_in() -> None:
     assert world.stored() == ["next"]
 
 
-def test_a_wiped_log_is_noticed_by_the_next_batch_which_is_stored_all_the_same(world: World) -> None:
+def test_a_wiped_log_is_noticed_by_the_next_batch_which_is_stored_all_the_same(world: ProducerWorld) -> None:
     for text in ("one", "two"):
         world.post(text)
         world.run(1.0)
@@ -254,7 +254,7 @@ def test_a_wiped_log_is_noticed_by_the_next_batch_which_is_stored_all_the_same(w
     assert [event["log_level"].name for event in logs] == ["critical"]
 
 
-def test_a_wiped_log_is_noticed_when_no_event_comes(world: World) -> None:
+def test_a_wiped_log_is_noticed_when_no_event_comes(world: ProducerWorld) -> None:
     world.post("one")
     world.run(1.0)
     world.stream.wipe()
@@ -264,20 +264,20 @@ def test_a_wiped_log_is_noticed_when_no_event_comes(world: World) -> None:
     assert world.appender.counts.lost == 1
 
 
-def test_a_batch_in_doubt_when_its_lane_is_gone_is_unknown(world: World) -> None:
-    """The lane may have been dropped alone, after the batch was applied."""
+def test_a_batch_in_doubt_when_its_producer_id_is_gone_is_unknown(world: ProducerWorld) -> None:
+    """The producer id may have been dropped alone, after the batch was applied."""
     world.post("one")
     world.run(1.0)
     world.link.expect(Fate.CUT_AFTER)
     world.post("two")
     world.run(0.002)
-    world.stream.lanes.clear()
+    world.stream.producer_ids.clear()
     world.run(1.0)
     assert isinstance(world.told["two"], Unknown)
     assert world.stored() == ["one", "two"]
 
 
-def test_a_client_that_leaves_while_its_event_waits_takes_it_along(world: World) -> None:
+def test_a_client_that_leaves_while_its_event_waits_takes_it_along(world: ProducerWorld) -> None:
     world.link.disconnect()
     answering = world.post("gone", key=key("k"))
     answering.cancel()
@@ -292,16 +292,16 @@ def test_a_client_that_leaves_while_its_event_waits_takes_it_along(world: World)
 class TestIdempotencyKey:
     """A request is stored once under its key, and answered alike each time."""
 
-    def test_the_same_request_gets_the_first_answer(self, world: World) -> None:
+    def test_the_same_request_gets_the_first_answer(self, world: ProducerWorld) -> None:
         world.post("one", key=key("k"))
         world.run(1.0)
         world.post("again", key=key("k"))
         world.run(1.0)
         assert world.told == {"one": (1,), "again": (1,)}
         assert world.stored() == ["one"]
-        assert world.appender.counts.replayed == 1
+        assert world.appender.counts.repeated == 1
 
-    def test_another_body_is_a_conflict(self, world: World) -> None:
+    def test_another_body_is_a_conflict(self, world: ProducerWorld) -> None:
         world.post("one", key=key("k"))
         world.run(1.0)
         world.post("other", key=key("k", "other"))
@@ -309,14 +309,14 @@ class TestIdempotencyKey:
         assert isinstance(world.told["other"], KeyConflict)
         assert world.stored() == ["one"]
 
-    def test_a_request_still_running_is_told_so(self, world: World) -> None:
+    def test_a_request_still_running_is_told_so(self, world: ProducerWorld) -> None:
         world.post("one", key=key("k"))
         world.post("again", key=key("k"))
         world.post("other", key=key("k", "other"))
         assert isinstance(world.told["again"], KeyRunning)
         assert isinstance(world.told["other"], KeyConflict)
 
-    def test_a_request_in_doubt_holds_its_key_until_it_is_resolved(self, world: World) -> None:
+    def test_a_request_in_doubt_holds_its_key_until_it_is_resolved(self, world: ProducerWorld) -> None:
         world.link.expect(Fate.SILENT)
         world.post("one", key=key("k"))
         world.run(5.0)
@@ -328,7 +328,7 @@ class TestIdempotencyKey:
         world.run(1.0)
         assert world.stored() == ["late"]
 
-    def test_a_refused_request_leaves_its_key_free(self, world: World) -> None:
+    def test_a_refused_request_leaves_its_key_free(self, world: ProducerWorld) -> None:
         world.link.disconnect()
         world.post("one", key=key("k"))
         world.run(5.0)
@@ -409,7 +409,7 @@ def test_a_wipe_at_any_moment_makes_no_answer_untrue_for_what_comes_after(first:
         assert world.stored().count("after") == 1
 
 
-def test_a_drain_ends_when_every_request_is_answered(world: World) -> None:
+def test_a_drain_ends_when_every_request_is_answered(world: ProducerWorld) -> None:
     world.link.disconnect()
     world.post("one")
     drained = world.appender.drain()
@@ -419,7 +419,7 @@ def test_a_drain_ends_when_every_request_is_answered(world: World) -> None:
     assert drained.called
 
 
-def test_a_drain_ends_with_the_batch_that_answers_the_last_request(world: World) -> None:
+def test_a_drain_ends_with_the_batch_that_answers_the_last_request(world: ProducerWorld) -> None:
     world.post("one")
     drained = world.appender.drain()
     world.run(0.01)

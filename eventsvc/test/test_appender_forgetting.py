@@ -12,7 +12,7 @@ import pytest
 
 from eventsvc.appender import RENEWAL
 from eventsvc.interfaces import Unknown
-from eventsvc.test.appending import World, judge, make_world
+from eventsvc.test.appending import ProducerWorld, judge, make_world
 from eventsvc.testing import Fate, MemoryStream
 
 
@@ -79,7 +79,7 @@ def test_a_question_is_never_applied_as_a_batch() -> None:
 def test_a_right_that_is_missing_for_a_while_stores_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """And if the log found it out half way through a batch, the judge would have seen it."""
 
-    def post() -> World:
+    def post() -> ProducerWorld:
         world = make_world([Fate.FORBIDDEN] * 2)
         world.post("one")
         world.run(1.0)
@@ -90,15 +90,15 @@ def test_a_right_that_is_missing_for_a_while_stores_nothing_twice(monkeypatch: p
     assert not judge(post()).held
 
 
-def test_a_batch_in_doubt_on_a_lane_that_is_gone_is_alarmed_once() -> None:
-    """It spends no number of the new lane, so the next batch is its first."""
+def test_a_batch_in_doubt_on_a_producer_id_that_is_gone_is_alarmed_once() -> None:
+    """It spends no number of the new producer id, so the next batch is its first."""
     world = make_world([Fate.FINE, Fate.FINE, Fate.CUT_AFTER])
     for text in ("one", "two"):
         world.post(text)
         world.run(0.01)
     world.post("in doubt")
     world.run(0.002)
-    world.stream.lanes.clear()
+    world.stream.producer_ids.clear()
     world.run(0.2)
     assert isinstance(world.told["in doubt"], Unknown)
     for text in ("next", "last"):

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from eventsvc.interfaces import KeyRunning, KeysFull, QueueFull, Refused, StreamFull, Unknown
-from eventsvc.test.appending import World, key, make_world
+from eventsvc.test.appending import ProducerWorld, key, make_world
 from eventsvc.testing import Fate
 
 
-def store_unknown(world: World) -> None:
+def store_unknown(world: ProducerWorld) -> None:
     """Have a request stored under a key, and its client told that it may be."""
     world.link.expect(Fate.CUT_AFTER, *[Fate.REFUSED] * 20)
     world.post("one", key=key("k"))
@@ -26,27 +26,27 @@ def store_unknown(world: World) -> None:
     world.run(1.0)
 
 
-def lose_redis(world: World) -> None:
+def lose_redis(world: ProducerWorld) -> None:
     world.link.disconnect()
 
 
-def refuse_all(world: World) -> None:
+def refuse_all(world: ProducerWorld) -> None:
     world.link.expect(*[Fate.REFUSED] * 100)
 
 
-def fill_queue(world: World) -> None:
+def fill_queue(world: ProducerWorld) -> None:
     world.link.disconnect()
     for number in range(3):
         world.post(f"{number}")
 
 
-def stop(world: World) -> None:
+def stop(world: ProducerWorld) -> None:
     world.link.disconnect()
     world.clock.callLater(1.0, world.appender.stop)
 
 
 @pytest.mark.parametrize("trouble", [lose_redis, refuse_all, fill_queue, stop])
-def test_a_key_that_was_not_looked_up_is_unknown(trouble: Callable[[World], Any]) -> None:
+def test_a_key_that_was_not_looked_up_is_unknown(trouble: Callable[[ProducerWorld], Any]) -> None:
     """It may have been stored before: here it was.  Without a key it surely was not."""
     world = make_world(queue_events=2)
     store_unknown(world)
@@ -94,7 +94,7 @@ def test_a_key_too_many_is_refused_alone() -> None:
     assert world.stored() == ["one", "plain"]
     counts = world.appender.counts
     assert counts.refused == {"keys_full": 1}
-    assert (counts.appended, counts.accepted, counts.replayed) == (2, 2, 1)
+    assert (counts.appended, counts.accepted, counts.repeated) == (2, 2, 1)
     world.stream.max_keys = 2
     world.post("new", key=key("n"))
     world.run(1.0)

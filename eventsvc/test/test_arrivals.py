@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.arrivals}: large requests come in as far as there is room for them, with the lane in front
+Tests for L{eventsvc.web.arrivals}: large requests come in as far as there is room for them, with the fast path in front
 and without.
 """
 

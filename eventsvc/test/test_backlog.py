@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.task import Clock
 
-from eventsvc.backlog import Backlog, Limits, Request
+from eventsvc.backlog import Backlog, Limits, PendingRequest
 from eventsvc.interfaces import QueueFull, Refused, Result, TooLarge, Unknown
 
 
@@ -25,13 +25,13 @@ class Line:
     clock: Clock
     backlog: Backlog
     answers: dict[int, list[Result]] = attrs.field(factory=dict)
-    passed_over: list[Request] = attrs.field(factory=list)
+    passed_over: list[PendingRequest] = attrs.field(factory=list)
 
-    def put(self, number: int, *sizes: int, since: float | None = None) -> Request:
+    def put(self, number: int, *sizes: int, since: float | None = None) -> PendingRequest:
         """Let a request of events of so many bytes wait."""
         self.answers[number] = []
         ids, entries = (number,) * len(sizes), tuple(b"x" * size for size in sizes)
-        request = Request(ids, entries, answer=lambda _, result: self.answers[number].append(result))
+        request = PendingRequest(ids, entries, answer=lambda _, result: self.answers[number].append(result))
         self.backlog.put(request, since)
         return request
 
@@ -43,8 +43,10 @@ class Line:
 
 def make_line(**limits: Any) -> Line:
     clock = Clock()
-    passed_over: list[Request] = []
-    return Line(clock, Backlog(clock, Limits(**limits), passed_over.append, Request.settle), passed_over=passed_over)
+    passed_over: list[PendingRequest] = []
+    return Line(
+        clock, Backlog(clock, Limits(**limits), passed_over.append, PendingRequest.settle), passed_over=passed_over
+    )
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def line() -> Iterator[Line]:
     assert (made.backlog.events, made.backlog.size, bool(made.backlog)) == (0, 0, False)
 
 
-def numbers(batch: list[Request]) -> list[int]:
+def numbers(batch: list[PendingRequest]) -> list[int]:
     return [request.ids[0] for request in batch]
 
 
@@ -297,15 +299,15 @@ def test_a_close_empties_the_line_of_those_who_went_away(line: Line) -> None:
     assert line.backlog.events == 0
 
 
-def keep_asking(line: Line) -> Request:
+def keep_asking(line: Line) -> PendingRequest:
     """A request whose client has the next one ready whenever it is answered."""
 
-    def ask_again(_: Request, result: Result) -> None:
+    def ask_again(_: PendingRequest, result: Result) -> None:
         if len(line.answers[0]) < 50:
             line.answers[0].append(result)
             keep_asking(line)
 
-    request = Request((0,), (b"x",), answer=ask_again)
+    request = PendingRequest((0,), (b"x",), answer=ask_again)
     line.backlog.put(request)
     return request
 
@@ -344,8 +346,8 @@ class Lining(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.line = make_line(queue_events=10, queue_bytes=100, batch_events=4, batch_bytes=50, wait=5.0)
-        self.requests: list[Request] = []
-        self.out: list[Request] = []
+        self.requests: list[PendingRequest] = []
+        self.out: list[PendingRequest] = []
         self.gone: set[int] = set()
 
     @rule(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=5))

@@ -1,6 +1,6 @@
 """
 Tests for L{eventsvc.web.channel}: the life of a connection, its time and its
-end, with the lane in front and without.
+end, with the fast path in front and without.
 """
 
 from __future__ import annotations

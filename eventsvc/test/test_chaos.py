@@ -24,7 +24,7 @@ from chaos.evidence import Said
 from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until, watchdog
 from chaos.programs import NotFound
-from chaos.scenario import Must, Scenario, run
+from chaos.scenario import Expectations, Scenario, run
 from chaos.scenarios import BY_NAME
 from chaos.toxics import TOXIPROXY, VERSION, NotChanged, Toxic, Toxics
 
@@ -46,7 +46,7 @@ def short(name: str, pulses: int) -> Scenario:
         before=1.0,
         after=1.0,
         signs=[Said("connected to Redis")],
-        must=Must(least_ok=100, least_each=20, all_ok=True),
+        expect=Expectations(least_ok=100, least_each=20, all_ok=True),
     )
 
 

@@ -37,7 +37,7 @@ from chaos.plan import Plan
 from chaos.planted import BUGS
 from chaos.process import Process
 from chaos.report import junit, ledger, page, record, write
-from chaos.scenario import Must, Run
+from chaos.scenario import Expectations, Run
 from chaos.scenarios import BY_NAME, SCENARIOS
 from eventsvc.client import Ok, Refused, Unknown
 from eventsvc.event import Notification
@@ -86,7 +86,7 @@ def test_an_attempt_that_failed_in_the_fault_shows_that_it_was_felt() -> None:
     assert not felt({**GOOD, 6.0: "unknown"}, Suffered(least=1))
 
 
-def test_words_count_only_since_the_fault_began_and_by_whom_they_must_be_said() -> None:
+def test_describe_error_count_only_since_the_fault_began_and_by_whom_they_must_be_said() -> None:
     sign = Said("connected", "producer")
     for at, by, told in ((15.0, "producer-1", True), (5.0, "producer-1", False), (15.0, "consumer-1", False)):
         assert felt(GOOD, sign, (Line(at, by, "info", "connected to Redis"),)) is told
@@ -252,8 +252,10 @@ def test_ci_is_told_of_every_run_that_did_not_hold(tmp_path: Path) -> None:
 def test_a_planted_bug_is_caught_only_by_the_broken_promise_it_must_show(tmp_path: Path) -> None:
     bugged = attrs.evolve(a_run(GOOD, tmp_path), planted="read-only-new")
     left = attrs.evolve(history(GOOD), pending={1: 20.0}, drained=False)
-    caught = attrs.evolve(bugged, verdict=check(left, Must(least_ok=1, least_each=1)))
-    missed = attrs.evolve(bugged, verdict=check(attrs.evolve(left, pending={1: 10.0}), Must(least_ok=1, least_each=1)))
+    caught = attrs.evolve(bugged, verdict=check(left, Expectations(least_ok=1, least_each=1)))
+    missed = attrs.evolve(
+        bugged, verdict=check(attrs.evolve(left, pending={1: 10.0}), Expectations(least_ok=1, least_each=1))
+    )
     assert (caught.passed, missed.passed, missed.verdict.state) == (True, False, "no evidence")
     assert "1 of 2 planted bugs were caught" in Page(page([caught, missed])).words
     assert ElementTree.fromstring(junit([caught, missed])).attrib["failures"] == "1"

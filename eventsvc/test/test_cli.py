@@ -21,7 +21,7 @@ from eventsvc.cli import parse, run
 from eventsvc.embedded import free_port
 from eventsvc.letter_text import make_table
 from eventsvc.redis.dead import DeadLetter
-from eventsvc.test.letters import dead_ids, set_aside, set_events_aside, stream_fields
+from eventsvc.test.dead_letters import dead_ids, set_aside, set_events_aside, stream_fields
 from eventsvc.test.processes import PATIENCE, Server, wait_until
 
 EVENTSVC = [sys.executable, "-c", "from eventsvc.cli import main; main()"]

@@ -23,8 +23,8 @@ from eventsvc.redis.session import Script
 from eventsvc.redis.silence import REPLY_TIMEOUT
 from eventsvc.test.connecting import usable
 from eventsvc.test.processes import Server
+from eventsvc.test.producer_harness import in_thread, until
 from eventsvc.test.reconnecting import logged, options_of, ready, started
-from eventsvc.test.rig import in_thread, until
 
 
 @pytest_twisted.ensureDeferred

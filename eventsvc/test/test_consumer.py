@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.consumer} and L{eventsvc.in_hand}: on a clock, against a
+Tests for L{eventsvc.consumer} and L{eventsvc.in_flight}: on a clock, against a
 group in memory whose link is told what to lose.
 """
 
@@ -18,12 +18,12 @@ from eventsvc.chore import Chore
 from eventsvc.consumer import Consumer
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, Notification
 from eventsvc.interfaces import Refused
-from eventsvc.test.consuming import World, running_world
+from eventsvc.test.consuming import ConsumerWorld, running_world
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world() -> Iterator[ConsumerWorld]:
     with running_world() as made:
         yield made
 
@@ -35,17 +35,17 @@ def link_of(consumer: Consumer) -> Link:
     return group.link
 
 
-def crash(consumer: Consumer, world: World) -> None:
+def crash(consumer: Consumer, world: ConsumerWorld) -> None:
     """End a consumer as kill -9 would: nothing of it is heard any more."""
     world.consumers.remove(consumer)
     link_of(consumer).disconnect()
     link_of(consumer).fates = iter(lambda: Fate.REFUSED, None)
     assert consumer._running is not None
     consumer._running.cancel()
-    consumer.in_hand.cancel()
+    consumer.in_flight.cancel()
 
 
-def test_events_are_handled_in_order_and_acknowledged(world: World) -> None:
+def test_events_are_handled_in_order_and_acknowledged(world: ConsumerWorld) -> None:
     world.consumer()
     world.add("a", "b", "c")
     world.run(1.0)
@@ -54,7 +54,7 @@ def test_events_are_handled_in_order_and_acknowledged(world: World) -> None:
     assert world.pending == []
 
 
-def test_an_event_is_not_acknowledged_before_its_handler_returned(world: World) -> None:
+def test_an_event_is_not_acknowledged_before_its_handler_returned(world: ConsumerWorld) -> None:
     handling: Deferred[None] = Deferred()
     world.consumer(lambda _: handling)
     world.add("a")
@@ -65,7 +65,7 @@ def test_an_event_is_not_acknowledged_before_its_handler_returned(world: World) 
     assert world.pending == []
 
 
-def test_an_event_is_acknowledged_as_soon_as_its_handler_has_finished(world: World) -> None:
+def test_an_event_is_acknowledged_as_soon_as_its_handler_has_finished(world: ConsumerWorld) -> None:
     """No read that waits for others is in the way."""
     world.consumer(world.slow(0.01))
     world.run(1.5)
@@ -76,17 +76,17 @@ def test_an_event_is_acknowledged_as_soon_as_its_handler_has_finished(world: Wor
         assert world.pending == []
 
 
-def test_the_marker_is_passed_over(world: World) -> None:
+def test_the_marker_is_passed_over(world: ConsumerWorld) -> None:
     world.stream.add({MARKER_FIELD: b"stream created"})
     consumer = world.consumer()
     world.add("a")
     world.run(6.0)
     assert world.seen == ["a"]
     assert world.pending == []
-    assert consumer.in_hand.counts.passed_over == 1
+    assert consumer.in_flight.counts.passed_over == 1
 
 
-def test_coroutines_and_deferreds_are_awaited(world: World) -> None:
+def test_coroutines_and_deferreds_are_awaited(world: ConsumerWorld) -> None:
     async def handler(notification: Notification) -> None:
         await deferLater(world.clock, 1.0)
         world.see(notification)
@@ -99,7 +99,7 @@ def test_coroutines_and_deferreds_are_awaited(world: World) -> None:
     assert world.seen == ["a", "b"]
 
 
-def test_no_more_than_the_concurrency_is_in_work_at_once(world: World) -> None:
+def test_no_more_than_the_concurrency_is_in_work_at_once(world: ConsumerWorld) -> None:
     working: list[Deferred[None]] = []
 
     def handler(_: Notification) -> Deferred[None]:
@@ -120,7 +120,7 @@ def test_no_more_than_the_concurrency_is_in_work_at_once(world: World) -> None:
         work.callback(None)
 
 
-def test_a_long_backlog_keeps_no_chore_waiting(world: World) -> None:
+def test_a_long_backlog_keeps_no_chore_waiting(world: ConsumerWorld) -> None:
     """Nor the watch over the loop, which would take it for dead."""
     consumer = world.consumer()
     turns: list[tuple[int, float]] = []
@@ -137,7 +137,7 @@ def test_a_long_backlog_keeps_no_chore_waiting(world: World) -> None:
 
 
 class TestFailures:
-    def test_a_chore_that_is_always_refused_keeps_no_event_from_being_read(self, world: World) -> None:
+    def test_a_chore_that_is_always_refused_keeps_no_event_from_being_read(self, world: ConsumerWorld) -> None:
         """Redis may let its user read, but not trim."""
         consumer = world.consumer()
         consumer.chores.append(Chore(1.0, lambda: fail(Refused("NOPERM"))))
@@ -146,7 +146,7 @@ class TestFailures:
             world.run(5.0)
         assert world.seen == ["a", "b", "c"]
 
-    def test_what_cannot_be_flushed_is_delivered_again_one_by_one(self, world: World) -> None:
+    def test_what_cannot_be_flushed_is_delivered_again_one_by_one(self, world: ConsumerWorld) -> None:
         """A handler may keep things back, but nothing is acknowledged before they are done."""
         kept: list[str] = []
         written: list[str] = []
@@ -164,12 +164,12 @@ class TestFailures:
         consumer = world.consumer(lambda event: kept.append(event.description), flush=flush)
         world.run(5.0)
         assert sorted(written) == ["a", "b"]
-        assert consumer.in_hand.counts.failed >= 2
+        assert consumer.in_flight.counts.failed >= 2
         assert world.pending == []
 
     """A failing handler loses nothing, and holds nothing up for ever."""
 
-    def test_a_failed_event_is_tried_again_before_the_next(self, world: World) -> None:
+    def test_a_failed_event_is_tried_again_before_the_next(self, world: ConsumerWorld) -> None:
         def handler(notification: Notification) -> None:
             world.see(notification)
             if world.seen == ["a"] or len(world.seen) == 2:
@@ -182,7 +182,7 @@ class TestFailures:
         world.run(6.0)
         assert world.pending == []
 
-    def test_it_is_set_aside_after_the_last_delivery(self, world: World) -> None:
+    def test_it_is_set_aside_after_the_last_delivery(self, world: ConsumerWorld) -> None:
         def handler(notification: Notification) -> Deferred[None] | None:
             world.see(notification)
             return fail(ValueError("never")) if notification.description == "a" else None
@@ -193,10 +193,10 @@ class TestFailures:
         assert world.seen == ["a", "a", "a", "b"]
         assert world.stream.dead == [{"id": "1-0", "reason": "failed", "error": "ValueError: never", "deliveries": "3"}]
         assert world.pending == []
-        assert consumer.in_hand.counts.dead == 1
+        assert consumer.in_flight.counts.dead == 1
 
     @pytest.mark.parametrize("fields", [{EVENT_FIELD: b"{"}, {b"other": b"x"}, {EVENT_FIELD: b'{"id":"x"}'}])
-    def test_a_malformed_entry_is_set_aside_at_once(self, world: World, fields: dict[bytes, bytes]) -> None:
+    def test_a_malformed_entry_is_set_aside_at_once(self, world: ConsumerWorld, fields: dict[bytes, bytes]) -> None:
         world.consumer()
         world.stream.add(fields)
         world.add("b")
@@ -205,7 +205,7 @@ class TestFailures:
         assert [letter["reason"] for letter in world.stream.dead] == ["malformed"]
 
     @pytest.mark.parametrize("fates", list(product(Fate, repeat=2)))
-    def test_setting_aside_is_tried_until_it_is_done_and_done_once(self, world: World, fates: Any) -> None:
+    def test_setting_aside_is_tried_until_it_is_done_and_done_once(self, world: ConsumerWorld, fates: Any) -> None:
         consumer = world.consumer()
         world.run(1.0)
         link_of(consumer).expect(Fate.FINE, *(fate for fate in fates if fate is not Fate.SILENT))
@@ -214,7 +214,7 @@ class TestFailures:
         assert [letter["id"] for letter in world.stream.dead] == ["1-0"]
         assert world.pending == []
 
-    def test_an_event_that_ends_the_process_is_given_up_at_last(self, world: World) -> None:
+    def test_an_event_that_ends_the_process_is_given_up_at_last(self, world: ConsumerWorld) -> None:
         """Each new process notes the delivery before its handler begins."""
 
         def handler(notification: Notification) -> Deferred[None] | None:
@@ -235,7 +235,7 @@ class TestFailures:
 class TestRecovery:
     """What was read and not acknowledged is taken up again."""
 
-    def test_own_pending_entries_come_before_new_ones(self, world: World) -> None:
+    def test_own_pending_entries_come_before_new_ones(self, world: ConsumerWorld) -> None:
         first = world.consumer(lambda _: Deferred())
         world.add("a", "b")
         world.run(1.0)
@@ -245,7 +245,9 @@ class TestRecovery:
         world.run(2.0)
         assert world.seen == ["a", "b", "c"]
 
-    def test_an_acknowledgement_that_was_lost_is_sent_again_and_the_event_not_handled_again(self, world: World) -> None:
+    def test_an_acknowledgement_that_was_lost_is_sent_again_and_the_event_not_handled_again(
+        self, world: ConsumerWorld
+    ) -> None:
         consumer = world.consumer()
         world.run(1.0)
         link = link_of(consumer)
@@ -255,7 +257,7 @@ class TestRecovery:
         assert world.seen == ["a"]
         assert world.pending == []
 
-    def test_entries_left_idle_by_another_are_claimed(self, world: World) -> None:
+    def test_entries_left_idle_by_another_are_claimed(self, world: ConsumerWorld) -> None:
         first = world.consumer(lambda _: Deferred(), name="first")
         world.add("a")
         world.run(1.0)
@@ -267,7 +269,7 @@ class TestRecovery:
         assert world.seen == ["a"]
         assert world.pending == []
 
-    def test_a_slow_handler_keeps_what_it_has_in_hand(self, world: World) -> None:
+    def test_a_slow_handler_keeps_what_it_has_in_flight(self, world: ConsumerWorld) -> None:
         def slow(notification: Notification) -> Any:
             world.see(notification)
             return deferLater(world.clock, 100.0)
@@ -281,7 +283,7 @@ class TestRecovery:
         world.run(150.0)
         assert sorted(world.seen) == ["a", "b", "c"]
 
-    def test_a_group_that_is_gone_is_created_at_0_with_an_alarm(self, world: World) -> None:
+    def test_a_group_that_is_gone_is_created_at_0_with_an_alarm(self, world: ConsumerWorld) -> None:
         consumer = world.consumer()
         world.add("a")
         world.run(1.0)
@@ -292,7 +294,7 @@ class TestRecovery:
         assert consumer.groups_recreated == 1
         assert "critical" in {event["log_level"].name for event in logs}
 
-    def test_an_entry_trimmed_while_pending_is_recorded_as_lost(self, world: World) -> None:
+    def test_an_entry_trimmed_while_pending_is_recorded_as_lost(self, world: ConsumerWorld) -> None:
         first = world.consumer(lambda _: Deferred(), name="first")
         world.add("a")
         world.run(1.0)
@@ -307,7 +309,7 @@ class TestRecovery:
 class TestStopping:
     """A stop is clean, bounded, and hands over what is left."""
 
-    def test_handlers_in_hand_finish_and_are_acknowledged(self, world: World) -> None:
+    def test_handlers_in_flight_finish_and_are_acknowledged(self, world: ConsumerWorld) -> None:
         def handler(notification: Notification) -> Any:
             world.see(notification)
             return deferLater(world.clock, 2.0)
@@ -320,7 +322,7 @@ class TestStopping:
         assert world.pending == []
         assert world.stream.groups["group"].last == 1  # a slow handler: nothing was read ahead
 
-    def test_what_is_left_is_claimed_by_another_at_once(self, world: World) -> None:
+    def test_what_is_left_is_claimed_by_another_at_once(self, world: ConsumerWorld) -> None:
         consumer = world.consumer(lambda _: Deferred(), name="first", drain_timeout=1.0)
         world.add("a", "b")
         world.run(1.0)
@@ -329,7 +331,7 @@ class TestStopping:
         world.run(2.0)
         assert world.seen == ["a", "b"]
 
-    def test_a_stop_while_the_log_is_away_ends_all_the_same(self, world: World) -> None:
+    def test_a_stop_while_the_log_is_away_ends_all_the_same(self, world: ConsumerWorld) -> None:
         consumer = world.consumer(lambda _: Deferred(), drain_timeout=1.0)
         world.add("a")
         world.run(1.0)
@@ -337,7 +339,7 @@ class TestStopping:
         world.stop(consumer)
 
 
-def test_the_stream_is_trimmed_to_its_length_but_never_past_the_unacknowledged(world: World) -> None:
+def test_the_stream_is_trimmed_to_its_length_but_never_past_the_unacknowledged(world: ConsumerWorld) -> None:
     handling: list[Deferred[None]] = []
 
     def handler(_: Notification) -> Deferred[None]:
@@ -363,7 +365,7 @@ def test_whatever_is_lost_at_whichever_step_every_event_is_handled(first: Fate) 
     """
     for rest, place in product(product(Fate, repeat=2), range(5)):
         clock = Clock()
-        world = World(clock, MemoryStream(clock))
+        world = ConsumerWorld(clock, MemoryStream(clock))
         world.add("a", "b")
         fates = [Fate.FINE] * place + [first, *rest]
         consumer = world.consumer(fates=fates)

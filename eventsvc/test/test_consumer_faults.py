@@ -22,13 +22,13 @@ from twisted.logger import capturedLogs
 from eventsvc.chore import Chore
 from eventsvc.consumer import Consumer
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
-from eventsvc.in_hand import InHand
+from eventsvc.in_flight import InFlight
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.retention import Retention
 from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts import make_connection
 from eventsvc.test.processes import Server
-from eventsvc.test.rig import STREAM, in_thread, until
+from eventsvc.test.producer_harness import STREAM, in_thread, until
 
 GROUP = "demo_consumer_group"
 
@@ -61,10 +61,10 @@ async def running_reader(
 
     connection = make_connection(reactor, RedisSettings(port=server.port))
     group = RedisEventGroup(connection, STREAM, GROUP, name)
-    in_hand = InHand(group=group, handler=handle, clock=reactor, jitter=lambda: 0.5)
+    in_flight = InFlight(group=group, handler=handle, clock=reactor, jitter=lambda: 0.5)
     consumer = Consumer(
         group=group,
-        in_hand=in_hand,
+        in_flight=in_flight,
         clock=reactor,
         claim_idle=claim_idle,
         drain_timeout=1.0,

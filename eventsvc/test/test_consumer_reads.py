@@ -18,7 +18,7 @@ from eventsvc.consumer import Consumer
 from eventsvc.delivery import Entry
 from eventsvc.event import Notification
 from eventsvc.interfaces import Refused, Unknown
-from eventsvc.test.consuming import World
+from eventsvc.test.consuming import ConsumerWorld
 from eventsvc.test.test_consumer import link_of
 from eventsvc.testing import Fate, MemoryEventGroup
 
@@ -47,7 +47,7 @@ class Reads:
 
 
 @pytest.fixture
-def reads(consuming: World, monkeypatch: pytest.MonkeyPatch) -> Reads:
+def reads(consuming: ConsumerWorld, monkeypatch: pytest.MonkeyPatch) -> Reads:
     """Records what is read; refuses it on demand."""
     made = Reads()
     read = MemoryEventGroup.read
@@ -60,7 +60,7 @@ def reads(consuming: World, monkeypatch: pytest.MonkeyPatch) -> Reads:
     return made
 
 
-def practise(consuming: World, consumer: Consumer) -> None:
+def practise(consuming: ConsumerWorld, consumer: Consumer) -> None:
     """Have a consumer handle small events until it reads as much as it may, and a read waits."""
     for _ in range(20):
         consuming.add("small")
@@ -71,7 +71,7 @@ def practise(consuming: World, consumer: Consumer) -> None:
 class TestAhead:
     """The next read is sent before a batch is handled, if there will be as much again."""
 
-    def test_a_quick_handler_has_its_next_batch_read_meanwhile(self, consuming: World, reads: Reads) -> None:
+    def test_a_quick_handler_has_its_next_batch_read_meanwhile(self, consuming: ConsumerWorld, reads: Reads) -> None:
         """And what is handled is acknowledged between two batches."""
         consumer = consuming.consumer()
         practise(consuming, consumer)
@@ -85,8 +85,8 @@ class TestAhead:
         calls = [name for name in operations if name in ("read", "acknowledge")]
         assert calls == ["acknowledge", "read", "read", "acknowledge", "read", "acknowledge", "acknowledge", "read"]
 
-    def test_no_more_is_read_ahead_than_there_is_room_for(self, consuming: World, reads: Reads) -> None:
-        """Beside an entry in hand one whole batch fits, but not two."""
+    def test_no_more_is_read_ahead_than_there_is_room_for(self, consuming: ConsumerWorld, reads: Reads) -> None:
+        """Beside an entry in flight one whole batch fits, but not two."""
 
         def handle(event: Notification) -> Deferred[None] | None:
             consuming.see(event)
@@ -102,7 +102,7 @@ class TestAhead:
         first, second = reads.sent[before : before + 2]
         assert (first.handled, first.count, second.handled) == (2, 500, 502)
 
-    def test_nothing_is_read_ahead_while_a_chore_is_due(self, consuming: World, reads: Reads) -> None:
+    def test_nothing_is_read_ahead_while_a_chore_is_due(self, consuming: ConsumerWorld, reads: Reads) -> None:
         """The chore would wait for as long as the backlog lasts."""
         consumer = consuming.consumer()
         practise(consuming, consumer)
@@ -116,7 +116,7 @@ class TestAhead:
 class TestBlock:
     """How long a read waits."""
 
-    def test_a_read_on_an_idle_stream_waits_for_seconds(self, consuming: World, reads: Reads) -> None:
+    def test_a_read_on_an_idle_stream_waits_for_seconds(self, consuming: ConsumerWorld, reads: Reads) -> None:
         """Once it is known to work, and not past the time to claim."""
         consuming.consumer(claim_idle=70.0)
         consuming.run(60.0)
@@ -124,7 +124,7 @@ class TestBlock:
         assert max(read.block for read in reads.sent[1:]) == 5.0
         assert [read.block for read in reads.sent[2:4]] == pytest.approx([2.0, 5.0], abs=0.01)
 
-    def test_a_read_beside_a_handler_waits_for_a_moment(self, consuming: World, reads: Reads) -> None:
+    def test_a_read_beside_a_handler_waits_for_a_moment(self, consuming: ConsumerWorld, reads: Reads) -> None:
         """Its acknowledgement must not wait longer; nor must Redis be asked all the time."""
         consuming.consumer(consuming.slow(9.0), concurrency=3)
         consuming.add("a")
@@ -134,7 +134,7 @@ class TestBlock:
         assert all(0.0 < read.block <= 0.1 for read in reads.sent)
         assert len(reads.sent) <= 60
 
-    def test_a_read_while_the_handler_is_busy_does_not_wait(self, consuming: World, reads: Reads) -> None:
+    def test_a_read_while_the_handler_is_busy_does_not_wait(self, consuming: ConsumerWorld, reads: Reads) -> None:
         """It is sent again only when something ends, or a chore is due."""
         consumer = consuming.consumer(consuming.slow(9.0))
         consumer._pace.size = 10
@@ -145,42 +145,44 @@ class TestBlock:
         assert {read.block for read in reads.sent} == {0.0}
         assert 3 <= len(reads.sent) <= 8
 
-    def test_nothing_is_read_once_the_hand_is_full_of_claimed_entries(self, consuming: World, reads: Reads) -> None:
+    def test_nothing_is_read_once_the_hand_is_full_of_claimed_entries(
+        self, consuming: ConsumerWorld, reads: Reads
+    ) -> None:
         """The room is counted again after a claim."""
         consuming.leave_pending("dead", *"abc", idle=100.0)
         consumer = consuming.consumer(consuming.slow(9.0), concurrency=3)
         consuming.add("new")
         consuming.run(5.0)
-        assert (len(consumer.in_hand.entries), reads.sent) == (3, [])
+        assert (len(consumer.in_flight.entries), reads.sent) == (3, [])
 
 
 class TestPace:
     """As much waits for the handler as it handles in half of the time to be claimed."""
 
-    def test_handlers_that_take_their_time_have_half_of_the_idle_time_in_hand(self, consuming: World) -> None:
+    def test_handlers_that_take_their_time_have_half_of_the_idle_time_in_flight(self, consuming: ConsumerWorld) -> None:
         """Three of them, each a second: what they handle in 15 seconds."""
         consuming.add(*["x"] * 300)
         consumer = consuming.consumer(consuming.slow(1.0), concurrency=3)
         held = []
         for _ in range(60):
             consuming.run(1.0)
-            held.append(len(consumer.in_hand.entries))
+            held.append(len(consumer.in_flight.entries))
         assert 45 <= max(held) <= 60
 
-    def test_waiting_for_events_is_not_taken_for_a_slow_handler(self, consuming: World) -> None:
+    def test_waiting_for_events_is_not_taken_for_a_slow_handler(self, consuming: ConsumerWorld) -> None:
         """An event each four seconds, each handled at once; then many at once."""
         consumer = consuming.consumer()
         practise(consuming, consumer)
-        consumer.in_hand.handler = lambda _: Deferred()
+        consumer.in_flight.handler = lambda _: Deferred()
         consuming.add(*["x"] * 100)
         consuming.run(0.1)
-        assert len(consumer.in_hand.entries) >= 99
+        assert len(consumer.in_flight.entries) >= 99
 
 
 class TestPauses:
     """A round that failed is followed by a pause."""
 
-    def test_pauses_grow_while_nothing_is_handled(self, consuming: World, reads: Reads) -> None:
+    def test_pauses_grow_while_nothing_is_handled(self, consuming: ConsumerWorld, reads: Reads) -> None:
         """From a moment to two seconds; what is handled makes them short again."""
         consumer = consuming.consumer()
         consuming.run(1.0)
@@ -199,7 +201,7 @@ class TestPauses:
         assert (consuming.seen, consumer.refused) == (["a"], {"redis_away": 10, "unknown": 10})
         reads.error = None
 
-    def test_an_unexpected_failure_is_logged_and_the_loop_goes_on(self, consuming: World, reads: Reads) -> None:
+    def test_an_unexpected_failure_is_logged_and_the_loop_goes_on(self, consuming: ConsumerWorld, reads: Reads) -> None:
         """It is counted like any other."""
         consumer = consuming.consumer()
         reads.error = ValueError("a mistake of ours")
@@ -212,7 +214,7 @@ class TestPauses:
         consuming.run(1.0)
         assert (consuming.seen, consumer.problem) == (["a"], "")
 
-    def test_a_failure_is_logged_once(self, consuming: World, reads: Reads) -> None:
+    def test_a_failure_is_logged_once(self, consuming: ConsumerWorld, reads: Reads) -> None:
         """Not at each attempt."""
         consumer = consuming.consumer()
         reads.error = Refused("NOPERM")
@@ -221,7 +223,7 @@ class TestPauses:
         assert consumer.refused["redis_away"] > 5
         assert [event["log_level"].name for event in logs] == ["warn"]
 
-    def test_the_loop_is_seen_to_go_round_without_a_connection(self, consuming: World) -> None:
+    def test_the_loop_is_seen_to_go_round_without_a_connection(self, consuming: ConsumerWorld) -> None:
         """From its start on: who watches over it must not take it for dead."""
         consuming.run(100.0)
         consumer = consuming.consumer(fates=[Fate.SILENT])

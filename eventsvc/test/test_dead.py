@@ -24,9 +24,9 @@ from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import PAGE_BYTES, DeadLetters
 from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts import make_connection
-from eventsvc.test.letters import DEAD, GROUP, STREAM, dead_ids, set_aside, set_events_aside, stream_fields
+from eventsvc.test.dead_letters import DEAD, GROUP, STREAM, dead_ids, set_aside, set_events_aside, stream_fields
 from eventsvc.test.processes import Server
-from eventsvc.test.rig import until
+from eventsvc.test.producer_harness import until
 
 
 @asynccontextmanager

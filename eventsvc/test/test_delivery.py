@@ -112,7 +112,7 @@ def test_a_pace_begins_small_and_doubles() -> None:
 
 
 def test_a_slow_handler_gets_no_more_than_it_can_do() -> None:
-    """No entry waits in hand so long that another consumer would claim it."""
+    """No entry waits in flight so long that another consumer would claim it."""
     pace = Pace(15.0)
     for _ in range(10):
         pace.observe(pace.size, 0.001)

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from eventsvc import embedded
 from eventsvc.embedded import REMEDY, EmbeddedServer, NoServer, find_server, free_port, server_command
 from eventsvc.test.processes import wait_until
-from eventsvc.test.rig import until
+from eventsvc.test.producer_harness import until
 from eventsvc.test.servers import REMEDIES, find_binary
 
 

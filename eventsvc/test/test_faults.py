@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 
 from eventsvc.embedded import free_port
 from eventsvc.test.processes import Server, Services, post, wait_until
-from eventsvc.test.rig import STREAM, in_thread, pause, read_stream, running_rig, until
+from eventsvc.test.producer_harness import STREAM, in_thread, pause, read_stream, running_producer, until
 
 
 @pytest_twisted.ensureDeferred
@@ -23,75 +23,75 @@ async def test_connections_killed_hundreds_of_times_under_load_lose_and_double_n
     kills = 0
     chance = random.Random(1)
     with each_server.client() as client:
-        async with running_rig(each_server, wait=60.0) as rig:
-            loading = rig.load(100, lambda: kills >= 200 and len(rig.ops) >= 20_000)
-            while rig.working:
-                await rig.connection.when_ready()
+        async with running_producer(each_server, wait=60.0) as producer:
+            loading = producer.load(100, lambda: kills >= 200 and len(producer.ops) >= 20_000)
+            while producer.working:
+                await producer.connection.when_ready()
                 kills += await in_thread(lambda: client.client_kill_filter(_type="normal", skipme=True))
-                await rig.answered(1)
+                await producer.answered(1)
                 await pause(chance.uniform(0.0, 0.003))
             await loading
-            verdict = rig.judge(least_ok=20_000)
+            verdict = producer.judge(least_ok=20_000)
     assert verdict.held, verdict.describe()
-    assert rig.appender.counts.duplicates_resolved > 0  # the kills did hit
+    assert producer.appender.counts.duplicates_resolved > 0  # the kills did hit
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_killed_and_started_again_fails_nobody_who_could_wait(each_server: Server) -> None:
-    async with running_rig(each_server, wait=30.0) as rig:
-        loading = rig.load(20, lambda: len(rig.ops) >= 1_200, rest=0.01)
+    async with running_producer(each_server, wait=30.0) as producer:
+        loading = producer.load(20, lambda: len(producer.ops) >= 1_200, rest=0.01)
         for _ in range(3):
-            await rig.answered(200)
+            await producer.answered(200)
             each_server.end(signal.SIGKILL)
             await pause(0.2)
             await in_thread(each_server.start)
         await loading
-        verdict = rig.judge(least_ok=1_200)
+        verdict = producer.judge(least_ok=1_200)
         assert verdict.held, verdict.describe()
-        assert rig.connection.connects == 4
+        assert producer.connection.connects == 4
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_frozen_server_makes_outcomes_unknown_not_untrue(each_server: Server) -> None:
-    async with running_rig(each_server, wait=0.5) as rig:
-        loading = rig.load(20, lambda: len(rig.ops) >= 800, rest=0.05)
-        await rig.answered(100)
+    async with running_producer(each_server, wait=0.5) as producer:
+        loading = producer.load(20, lambda: len(producer.ops) >= 800, rest=0.05)
+        await producer.answered(100)
         each_server.send(signal.SIGSTOP)
-        await until(lambda: not rig.connection.ready)  # no reply in time
+        await until(lambda: not producer.connection.ready)  # no reply in time
         each_server.send(signal.SIGCONT)
         await loading
-        verdict = rig.judge()
+        verdict = producer.judge()
         assert verdict.held, verdict.describe()
-        assert rig.appender.counts.unknown > 0
+        assert producer.appender.counts.unknown > 0
 
 
 @pytest_twisted.ensureDeferred
 async def test_flushed_scripts_are_sent_again(each_server: Server) -> None:
     with each_server.client() as client:
-        async with running_rig(each_server) as rig:
-            loading = rig.load(10, lambda: len(rig.ops) >= 1_000)
-            while rig.working:
+        async with running_producer(each_server) as producer:
+            loading = producer.load(10, lambda: len(producer.ops) >= 1_000)
+            while producer.working:
                 await in_thread(client.script_flush)
-                await rig.answered(50)
+                await producer.answered(50)
             await loading
-            verdict = rig.judge(least_ok=1_000)
+            verdict = producer.judge(least_ok=1_000)
             assert verdict.held, verdict.describe()
-            assert rig.connection.connects == 1
+            assert producer.connection.connects == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_flushed_server_is_noticed_and_alarmed(each_server: Server) -> None:
     with each_server.client() as client, capturedLogs() as logs:
-        async with running_rig(each_server) as rig:
+        async with running_producer(each_server) as producer:
             for number in range(10):
-                await rig.post(f"before {number}")
-            wiped = rig.ops[-1].ended
+                await producer.post(f"before {number}")
+            wiped = producer.ops[-1].ended
             await in_thread(client.flushall)
             for number in range(10):
-                await rig.post(f"after {number}")
-            verdict = rig.judge(wiped=wiped, alarms=rig.appender.counts.lost, least_ok=20)
+                await producer.post(f"after {number}")
+            verdict = producer.judge(wiped=wiped, alarms=producer.appender.counts.lost, least_ok=20)
             assert verdict.held, verdict.describe()
-            assert rig.appender.counts.lost == 1
+            assert producer.appender.counts.lost == 1
             assert len(read_stream(each_server)) == 10
     assert any("LOST" in (event["log_format"] or "") for event in logs)
 
@@ -100,29 +100,29 @@ async def test_a_flushed_server_is_noticed_and_alarmed(each_server: Server) -> N
 async def test_a_server_that_went_back_is_noticed_by_an_idle_producer(each_server: Server) -> None:
     """The number before the last, as a replica that lagged has it, and a connection that breaks."""
     with each_server.client() as client:
-        async with running_rig(each_server) as rig:
-            await rig.post("one")
-            [lane] = client.keys("{NotificationStream}:lane:*")
-            before = client.dump(lane)
-            await rig.post("two")
-            client.restore(lane, 1_000_000, before, replace=True)
+        async with running_producer(each_server) as producer:
+            await producer.post("one")
+            [producer_id] = client.keys("{NotificationStream}:lane:*")
+            before = client.dump(producer_id)
+            await producer.post("two")
+            client.restore(producer_id, 1_000_000, before, replace=True)
             client.xtrim(STREAM, maxlen=2, approximate=False)
             client.client_kill_filter(_type="normal", skipme=True)
-            await until(lambda: rig.appender.counts.lost)
-            assert (await rig.post("three")).outcome == "ok"
-            assert rig.appender.counts.lost == 1
+            await until(lambda: producer.appender.counts.lost)
+            assert (await producer.post("three")).outcome == "ok"
+            assert producer.appender.counts.lost == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Server) -> None:
     with each_server.client() as client:
-        async with running_rig(each_server, wait=0.3) as rig:
-            assert (await rig.post("before")).outcome == "ok"
+        async with running_producer(each_server, wait=0.3) as producer:
+            assert (await producer.post("before")).outcome == "ok"
             client.config_set("maxmemory", 1)
-            assert (await rig.post("during")).outcome == "refused"
+            assert (await producer.post("during")).outcome == "refused"
             client.config_set("maxmemory", 0)
-            assert (await rig.post("after")).outcome == "ok"
-            verdict = rig.judge(least_ok=2)
+            assert (await producer.post("after")).outcome == "ok"
+            verdict = producer.judge(least_ok=2)
             assert verdict.held, verdict.describe()
 
 
@@ -130,15 +130,15 @@ async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Se
 async def test_a_demoted_primary_is_left_and_used_again_once_it_is_promoted(each_server: Server) -> None:
     """Nothing is stored meanwhile, and nobody is told that it may have been."""
     with each_server.client() as client:
-        async with running_rig(each_server, wait=0.5) as rig:
-            assert (await rig.post("before")).outcome == "ok"
+        async with running_producer(each_server, wait=0.5) as producer:
+            assert (await producer.post("before")).outcome == "ok"
             client.execute_command("REPLICAOF", "127.0.0.1", free_port())
-            assert (await rig.post("during")).outcome == "refused"
-            assert not rig.connection.ready
+            assert (await producer.post("during")).outcome == "refused"
+            assert not producer.connection.ready
             client.execute_command("REPLICAOF", "NO", "ONE")
-            await rig.connection.when_ready()
-            assert (await rig.post("after")).outcome == "ok"
-            verdict = rig.judge(least_ok=2)
+            await producer.connection.when_ready()
+            assert (await producer.post("after")).outcome == "ok"
+            verdict = producer.judge(least_ok=2)
             assert verdict.held, verdict.describe()
 
 
@@ -182,32 +182,32 @@ def test_clients_are_told_in_our_words_and_the_log_in_those_of_redis(
 @pytest_twisted.ensureDeferred
 async def test_another_type_under_the_key_refuses_truly_and_recovers(each_server: Server) -> None:
     with each_server.client() as client:
-        async with running_rig(each_server, wait=0.3) as rig:
+        async with running_producer(each_server, wait=0.3) as producer:
             client.delete(STREAM)
             client.set(STREAM, "not a stream")
-            assert (await rig.post("during")).outcome == "refused"
+            assert (await producer.post("during")).outcome == "refused"
             client.delete(STREAM)
-            assert (await rig.post("after")).outcome == "ok"
-            verdict = rig.judge()
+            assert (await producer.post("after")).outcome == "ok"
+            verdict = producer.judge()
             assert verdict.held, verdict.describe()
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_full_stream_refuses_and_takes_again_when_there_is_room(each_server: Server) -> None:
     with each_server.client() as client:
-        async with running_rig(each_server, hard_max=3) as rig:
-            outcomes = [(await rig.post(f"{number}")).outcome for number in range(4)]
+        async with running_producer(each_server, hard_max=3) as producer:
+            outcomes = [(await producer.post(f"{number}")).outcome for number in range(4)]
             assert outcomes == ["ok", "ok", "refused", "refused"]  # the marker is one of three
             client.xtrim(STREAM, maxlen=1, approximate=False)
-            assert (await rig.post("after")).outcome == "ok"
+            assert (await producer.post("after")).outcome == "ok"
             assert [each.description for each in read_stream(each_server)] == ["1", "after"]
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_stream_that_was_deleted_is_created_with_its_marker_on_the_next_connection(each_server: Server) -> None:
     with each_server.client() as client:
-        async with running_rig(each_server) as rig:
+        async with running_producer(each_server) as producer:
             client.delete(STREAM)
             client.client_kill_filter(_type="normal", skipme=True)
-            await until(lambda: rig.connection.connects == 2)
+            await until(lambda: producer.connection.connects == 2)
             assert [fields for _, fields in client.xrange(STREAM)] == [{b"CreateStream": b"stream created"}]

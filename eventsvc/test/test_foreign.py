@@ -15,123 +15,123 @@ import pytest_twisted
 from eventsvc.delivery import Entry, Handle, decide
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE, Notification, encode_notification
 from eventsvc.interfaces import IEventGroup, Refused, Submission, Unknown
-from eventsvc.test.places import STREAM, OnServer
+from eventsvc.test.backends import STREAM, OnServer
 from eventsvc.test.processes import Server
-from eventsvc.test.rig import until
+from eventsvc.test.producer_harness import until
 
 DEAD = "{NotificationStream}:dead"
 STAMP = "2025-02-25T22:06:25.478310425Z"
 
 
 @pytest.fixture
-def place(server: Server) -> Iterator[OnServer]:
+def backend(server: Server) -> Iterator[OnServer]:
     """A stream on a real server."""
     made = OnServer(server)
     yield made
     pytest_twisted.blockon(made.leave())
 
 
-async def opened(place: OnServer, consumer: str = "consumer") -> IEventGroup:
+async def opened(backend: OnServer, consumer: str = "consumer") -> IEventGroup:
     """A group's consumer, ready to read."""
-    group = await place.group(consumer=consumer)
+    group = await backend.group(consumer=consumer)
     await group.open()
     return group
 
 
-async def append(place: OnServer, *notifications: Notification) -> None:
+async def append(backend: OnServer, *notifications: Notification) -> None:
     """What our producer does."""
-    log = await place.log()
+    log = await backend.log()
     requests = [Submission((each.id,), (encode_notification(each),)) for each in notifications]
-    await log.append(b"lane", 1, requests)
+    await log.append(b"producer", 1, requests)
 
 
-def foreign_read(place: OnServer, count: int = 100, start: str = ">") -> list[tuple[bytes, Any]]:
+def foreign_read(backend: OnServer, count: int = 100, start: str = ">") -> list[tuple[bytes, Any]]:
     """What a consumer of another make gets from the same group."""
-    found = place.client.xreadgroup("group", "foreign", {STREAM: start}, count)
+    found = backend.client.xreadgroup("group", "foreign", {STREAM: start}, count)
     return found[0][1] if found else []
 
 
 @pytest_twisted.ensureDeferred
-async def test_events_of_a_foreign_producer_are_handled(place: OnServer) -> None:
+async def test_events_of_a_foreign_producer_are_handled(backend: OnServer) -> None:
     """A plain XADD is enough, whatever more the message and the entry say."""
-    group = await opened(place)
+    group = await opened(backend)
     message = {"source": "elsewhere", "id": 7, "timestamp": STAMP, "description": "hello", "more": [1]}
-    id = place.client.xadd(STREAM, {"trace": "x", "EventStream": json.dumps(message, indent=1)}).decode()
+    id = backend.client.xadd(STREAM, {"trace": "x", "EventStream": json.dumps(message, indent=1)}).decode()
     (entry,) = await group.read(9, 0.0)
     assert decide(entry, 5) == Handle(Notification(7, "hello", STAMP, id))
 
 
 @pytest_twisted.ensureDeferred
-async def test_our_events_are_read_by_a_foreign_consumer(place: OnServer) -> None:
+async def test_our_events_are_read_by_a_foreign_consumer(backend: OnServer) -> None:
     """It sees the marker and one field per event, and its XACK is one of ours."""
-    group = await opened(place)
-    await append(place, Notification(7, "hello", STAMP), Notification(8, "again", STAMP))
-    entries = foreign_read(place)
+    group = await opened(backend)
+    await append(backend, Notification(7, "hello", STAMP), Notification(8, "again", STAMP))
+    entries = foreign_read(backend)
     assert [fields for _, fields in entries] == [
         {MARKER_FIELD: MARKER_VALUE},
         {b"EventStream": b'{"id":7,"description":"hello","timestamp":"%s"}' % STAMP.encode()},
         {b"EventStream": b'{"id":8,"description":"again","timestamp":"%s"}' % STAMP.encode()},
     ]
     assert not await group.read(9, 0.0)
-    assert place.client.xack(STREAM, "group", *(id for id, _ in entries)) == 3
+    assert backend.client.xack(STREAM, "group", *(id for id, _ in entries)) == 3
     assert (await group.measure()).pending == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_each_event_comes_to_one_of_both(place: OnServer) -> None:
+async def test_each_event_comes_to_one_of_both(backend: OnServer) -> None:
     """Side by side in one group they share the events, and nothing is left pending."""
-    group = await opened(place)
-    ids = [place.add({EVENT_FIELD: b"%d" % number}) for number in range(100)]
+    group = await opened(backend)
+    ids = [backend.add({EVENT_FIELD: b"%d" % number}) for number in range(100)]
     seen: list[str] = []
     while True:
-        theirs = [id.decode() for id, _ in foreign_read(place, 7)]
+        theirs = [id.decode() for id, _ in foreign_read(backend, 7)]
         ours = [entry.id for entry in await group.read(5, 0.0)]
         seen += theirs + ours
         if not theirs and not ours:
             break
         if theirs:
-            place.client.xack(STREAM, "group", *theirs)
+            backend.client.xack(STREAM, "group", *theirs)
         if ours:
             await group.acknowledge(ours)
     assert seen == ids
-    assert place.pending() == {}
+    assert backend.pending() == {}
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_a_foreign_consumer_left_is_claimed(place: OnServer) -> None:
+async def test_what_a_foreign_consumer_left_is_claimed(backend: OnServer) -> None:
     """Its reads are counted as Redis counts them; and what we leave it may claim."""
-    group = await opened(place)
-    a, b = [place.add({EVENT_FIELD: text}) for text in (b"a", b"b")]
-    foreign_read(place)
-    foreign_read(place, start="0")
+    group = await opened(backend)
+    a, b = [backend.add({EVENT_FIELD: text}) for text in (b"a", b"b")]
+    foreign_read(backend)
+    foreign_read(backend, start="0")
     page = await group.claim(0.0, "0-0", 1)
     assert page.entries == [Entry(a, {EVENT_FIELD: b"a"}, 3, again=True)]
     await group.claim(0.0, "0-0", 9)
     await group.release([a, b])
-    _, entries, _ = place.client.xautoclaim(STREAM, "group", "foreign", 3_600_000)
+    _, entries, _ = backend.client.xautoclaim(STREAM, "group", "foreign", 3_600_000)
     assert [id.decode() for id, _ in entries] == [a, b]
     assert await group.renew([a, b]) == [a, b]
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_a_foreign_consumer_has_done_is_done(place: OnServer) -> None:
+async def test_what_a_foreign_consumer_has_done_is_done(backend: OnServer) -> None:
     """An entry of ours that it acknowledges is neither given again nor set aside."""
-    group = await opened(place)
-    a, b = [place.add({EVENT_FIELD: text}) for text in (b"a", b"b")]
+    group = await opened(backend)
+    a, b = [backend.add({EVENT_FIELD: text}) for text in (b"a", b"b")]
     await group.read(9, 0.0)
-    place.client.xack(STREAM, "group", a)
+    backend.client.xack(STREAM, "group", a)
     assert [entry.id for entry in await group.read_pending("", 9)] == [b]
     assert await group.set_aside(a, "failed", "", 1) is False
-    assert not place.client.exists(DEAD)
+    assert not backend.client.exists(DEAD)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_foreign_trim_is_noticed(place: OnServer) -> None:
+async def test_a_foreign_trim_is_noticed(backend: OnServer) -> None:
     """An entry that was trimmed while it was ours comes again without its fields."""
-    group = await opened(place)
-    a, b = [place.add({EVENT_FIELD: text}) for text in (b"a", b"b")]
+    group = await opened(backend)
+    a, b = [backend.add({EVENT_FIELD: text}) for text in (b"a", b"b")]
     await group.read(9, 0.0)
-    place.client.xtrim(STREAM, 1, approximate=False)
+    backend.client.xtrim(STREAM, 1, approximate=False)
     assert await group.read_pending("", 9) == [
         Entry(a, None, 2, again=True),
         Entry(b, {EVENT_FIELD: b"b"}, 2, again=True),
@@ -139,42 +139,42 @@ async def test_a_foreign_trim_is_noticed(place: OnServer) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_dead_letter_holds_the_entry(place: OnServer) -> None:
+async def test_a_dead_letter_holds_the_entry(backend: OnServer) -> None:
     """With who gave it up and why, and every field it had, byte for byte."""
-    group = await opened(place)
+    group = await opened(backend)
     odd = {EVENT_FIELD: b"\xff\x00", b"": b"", b"reason": b"mine", b"\xfe": b"x" * 1_000_000}
-    id = place.add(odd)
+    id = backend.add(odd)
     await group.read(9, 0.0)
     assert await group.set_aside(id, "malformed", "half \ud800", 1)
-    ((_, letter),) = place.client.xrange(DEAD)
+    ((_, letter),) = backend.client.xrange(DEAD)
     about = {b"reason": b"malformed", b"error": b"half ?", b"deliveries": b"1", b"id": id.encode()}
     ours = {b"group": b"group", b"consumer": b"consumer"}
     assert letter == {**about, **ours, **{b"field:" + name: value for name, value in odd.items()}}
-    assert set(place.client.keys()) == {STREAM.encode(), DEAD.encode()}
+    assert set(backend.client.keys()) == {STREAM.encode(), DEAD.encode()}
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_entry_of_many_fields_can_be_set_aside(place: OnServer) -> None:
+async def test_an_entry_of_many_fields_can_be_set_aside(backend: OnServer) -> None:
     """More than one call of a script may carry: it is kept all the same."""
-    group = await opened(place)
-    id = place.add({b"%d" % number: b"x" for number in range(20_000)})
+    group = await opened(backend)
+    id = backend.add({b"%d" % number: b"x" for number in range(20_000)})
     await group.read(9, 0.0)
     assert await group.set_aside(id, "malformed", "too much", 1)
-    ((_, letter),) = place.client.xrange(DEAD)
+    ((_, letter),) = backend.client.xrange(DEAD)
     assert len(letter[b"packed"]) > 20_000 * 2
-    assert place.pending() == {}
+    assert backend.pending() == {}
 
 
 @pytest_twisted.ensureDeferred
-async def test_another_kind_of_key_is_left_alone(place: OnServer) -> None:
+async def test_another_kind_of_key_is_left_alone(backend: OnServer) -> None:
     """Where the stream should be is something else: it is told, until it is gone."""
-    group = await place.group()
-    place.client.set(STREAM, "mine")
+    group = await backend.group()
+    backend.client.set(STREAM, "mine")
     for ask in (group.open, lambda: group.read(1, 0.0), lambda: group.trim(1)):
         with pytest.raises(Refused, match="something else in the place of the stream"):
             await ask()
-    assert place.client.get(STREAM) == b"mine"
-    place.wipe()
+    assert backend.client.get(STREAM) == b"mine"
+    backend.wipe()
     assert await group.open() is True
 
 
@@ -190,13 +190,13 @@ async def test_another_kind_of_key_is_left_alone(place: OnServer) -> None:
     ids=["group destroyed", "wiped", "deleted", "another kind of key", "killed"],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_waiting_read_is_told_of_trouble(place: OnServer, trouble: Callable[[Any], object]) -> None:
+async def test_a_waiting_read_is_told_of_trouble(backend: OnServer, trouble: Callable[[Any], object]) -> None:
     """It does not wait to the end of its time for what cannot come."""
-    group = await opened(place)
+    group = await opened(backend)
     reading = group.read(9, 20.0)
-    await until(lambda: place.client.info("clients")["blocked_clients"])
-    trouble(place.client)
+    await until(lambda: backend.client.info("clients")["blocked_clients"])
+    trouble(backend.client)
     with pytest.raises((Refused, Unknown)):
         await reading
-    place.wipe()
+    backend.wipe()
     assert await group.open() is True

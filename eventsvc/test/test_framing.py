@@ -1,6 +1,6 @@
 """
 Tests for L{eventsvc.web.channel}: what bytes are a request, and which are
-refused, by the lane and by the routes alone.
+refused, by the fast path and by the routes alone.
 """
 
 from __future__ import annotations

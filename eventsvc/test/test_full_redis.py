@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 
 from eventsvc.embedded import free_port
 from eventsvc.test.processes import Server, Services, post, wait_until
-from eventsvc.test.rig import STREAM, until
+from eventsvc.test.producer_harness import STREAM, until
 from eventsvc.test.test_consumer_faults import GROUP, add, running_reader
 
 #: Set by a server that needs no more memory than it has now.

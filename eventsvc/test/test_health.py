@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred, fail
 from eventsvc.embedded import free_port
 from eventsvc.interfaces import Unknown
 from eventsvc.tap.health import Rounds, Vitals, producer_health
-from eventsvc.test.appending import World, make_world
-from eventsvc.test.consuming import World as ConsumerWorld
+from eventsvc.test.appending import ProducerWorld, make_world
+from eventsvc.test.consuming import ConsumerWorld
 from eventsvc.test.processes import Server, Service, Services, running_server, wait_until
 from eventsvc.test.test_consumer import crash, link_of
 from eventsvc.web.health import Health
@@ -38,14 +38,14 @@ class Connection:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world() -> Iterator[ProducerWorld]:
     made = make_world(queue_events=10)
     yield made
     made.appender.stop()
     made.run(10.0)
 
 
-def make_health(world: World, connection: Connection) -> tuple[Vitals, Health]:
+def make_health(world: ProducerWorld, connection: Connection) -> tuple[Vitals, Health]:
     """The health of a producer whose heart beats."""
     vitals = Vitals(world.clock)
     health = producer_health(vitals, world.appender, cast(Any, connection))
@@ -59,7 +59,7 @@ def told(health: Health) -> tuple[int, int, dict[str, Any]]:
     return live.status, ready.status, json.loads(ready.body)
 
 
-def test_a_producer_is_live_without_redis_but_not_ready(world: World) -> None:
+def test_a_producer_is_live_without_redis_but_not_ready(world: ProducerWorld) -> None:
     """A restart would not bring Redis back; there is no point in sending it events."""
     connection = Connection()
     vitals, health = make_health(world, connection)
@@ -71,7 +71,7 @@ def test_a_producer_is_live_without_redis_but_not_ready(world: World) -> None:
     vitals.stopService()
 
 
-def test_a_producer_is_not_ready_while_its_queue_is_nearly_full(world: World) -> None:
+def test_a_producer_is_not_ready_while_its_queue_is_nearly_full(world: ProducerWorld) -> None:
     """Others may have room: it gets no more until some of it has gone."""
     vitals, health = make_health(world, Connection())
     world.link.disconnect()
@@ -86,7 +86,7 @@ def test_a_producer_is_not_ready_while_its_queue_is_nearly_full(world: World) ->
     vitals.stopService()
 
 
-def test_a_producer_whose_appender_has_ended_is_dead(world: World) -> None:
+def test_a_producer_whose_appender_has_ended_is_dead(world: ProducerWorld) -> None:
     """It would take events in and see none of them stored."""
     vitals, health = make_health(world, Connection())
     world.appender.stop()
@@ -96,7 +96,7 @@ def test_a_producer_whose_appender_has_ended_is_dead(world: World) -> None:
     world.appender.start()
 
 
-def test_a_process_whose_heart_stopped_is_dead(world: World) -> None:
+def test_a_process_whose_heart_stopped_is_dead(world: ProducerWorld) -> None:
     """Ten seconds without a beat."""
     vitals, health = make_health(world, Connection())
     vitals.stopService()
@@ -106,7 +106,7 @@ def test_a_process_whose_heart_stopped_is_dead(world: World) -> None:
     assert told(health)[0] == 503
 
 
-def test_an_idle_connection_is_probed_each_second(world: World) -> None:
+def test_an_idle_connection_is_probed_each_second(world: ProducerWorld) -> None:
     """A dead one is found out though no event comes; what goes wrong with it is its own affair."""
     connection = Connection()
     vitals, _ = make_health(world, connection)
@@ -125,11 +125,11 @@ def test_a_consumer_is_live_as_long_as_its_loop_comes_round(consuming: ConsumerW
     rounds = Rounds(consumer, cast(Any, Connection()), consuming.clock, within=20.0)
     for _ in range(10):
         consuming.run(10.0)
-        assert rounds.are_made
+        assert rounds.is_alive
     consuming.add("a", "b", "c")
     for _ in range(10):
         consuming.run(10.0)
-        assert rounds.are_made
+        assert rounds.is_alive
     hanging.callback(None)
 
 
@@ -145,8 +145,8 @@ def test_a_consumer_that_takes_up_slowly_what_was_left_is_live(consuming: Consum
     rounds = Rounds(after, cast(Any, Connection()), consuming.clock, within=20.0)
     for _ in range(10):
         consuming.run(10.0)
-        assert rounds.are_made
-    assert len(after.in_hand.entries) == 1
+        assert rounds.is_alive
+    assert len(after.in_flight.entries) == 1
     hanging.callback(None)
 
 
@@ -158,9 +158,9 @@ def test_a_consumer_whose_loop_stands_still_is_dead(consuming: ConsumerWorld) ->
     assert consumer._running is not None
     consumer._running.cancel()
     consuming.run(15.0)
-    assert rounds.are_made
+    assert rounds.is_alive
     consuming.run(10.0)
-    assert not rounds.are_made
+    assert not rounds.is_alive
 
 
 def test_a_consumer_that_waits_for_redis_is_live(consuming: ConsumerWorld) -> None:
@@ -168,19 +168,19 @@ def test_a_consumer_that_waits_for_redis_is_live(consuming: ConsumerWorld) -> No
     connection = Connection()
     consumer = consuming.consumer()
     rounds = Rounds(consumer, cast(Any, connection), consuming.clock, within=20.0)
-    vitals = Vitals(consuming.clock, on_beat=[rounds.look])
+    vitals = Vitals(consuming.clock, on_beat=[rounds.observe])
     vitals.startService()
     consuming.run(1.0)
     link_of(consumer).disconnect()
     connection.ready = False
     consuming.run(300.0)
-    assert rounds.are_made
+    assert rounds.is_alive
     connection.ready = True
     consuming.run(5.0)
-    assert rounds.are_made
+    assert rounds.is_alive
     link_of(consumer).connect()
     consuming.run(30.0)
-    assert rounds.are_made
+    assert rounds.is_alive
     vitals.stopService()
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.history import Cause, Handling, History, Must, Op, Outcome, check
+from eventsvc.history import Cause, Expectations, Handling, History, Op, Outcome, check
 from eventsvc.test.histories import GOOD, B, E, handle, note, notes, op
 
 
@@ -25,7 +25,7 @@ class TestHeld:
 
     def test_an_event_may_be_set_aside_or_still_pending(self) -> None:
         history = attrs.evolve(GOOD, handled=handle("a"), dead=[B], pending={E: 99.0})
-        assert check(history, Must(set_aside=True)).held
+        assert check(history, Expectations(set_aside=True)).held
         assert check(history).broken == ("set aside, and no handler fails here: 'b'",)
 
     def test_a_later_attempt_may_store_what_was_refused(self) -> None:
@@ -95,14 +95,14 @@ def test_a_broken_promise_is_named_with_its_event(history: History, words: str) 
 def test_the_order_of_handling_is_judged_where_it_is_promised() -> None:
     ahead = attrs.evolve(GOOD, handled=handle("bae"))
     assert check(ahead).held
-    assert check(ahead, Must(in_order=True)).broken == ("handled out of order: 'b'",)
+    assert check(ahead, Expectations(in_order=True)).broken == ("handled out of order: 'b'",)
     again = attrs.evolve(GOOD, handled=handle("abae"), causes=[Cause("anew", 10.0, 12.0)])
-    assert check(again, Must(in_order=True)).held  # again is not out of order
+    assert check(again, Expectations(in_order=True)).held  # again is not out of order
 
 
 class TestNoEvidence:
     def test_too_few_events(self) -> None:
-        assert check(GOOD, Must(least_ok=4)).state == "no evidence"
+        assert check(GOOD, Expectations(least_ok=4)).state == "no evidence"
         assert check(History(ops=[], stream=[])).state == "no evidence"
 
     def test_a_run_that_was_not_drained(self) -> None:
@@ -112,13 +112,13 @@ class TestNoEvidence:
         ("fault", "words"), [((0.0, 1.0), "before"), ((2.5, 3.5), "during"), ((9.0, 9.5), "after")]
     )
     def test_too_few_attempts_around_the_fault(self, fault: tuple[float, float], words: str) -> None:
-        verdict = check(attrs.evolve(GOOD, fault=fault), Must(least_each=1))
+        verdict = check(attrs.evolve(GOOD, fault=fault), Expectations(least_each=1))
         assert verdict.state == "no evidence"
         assert f"0 attempts began {words} the fault" in verdict.describe()
 
     def test_no_recovery(self) -> None:
         ops = [op("a", at=0.0), op("b", "refused", at=2.0), op("c", "refused", at=4.0)]
-        verdict = check(History(ops=ops, stream=notes("a"), fault=(1.5, 3.0)), Must(least_each=1))
+        verdict = check(History(ops=ops, stream=notes("a"), fault=(1.5, 3.0)), Expectations(least_each=1))
         assert verdict.missing == ("no event was answered 200 after the fault",)
 
     def test_an_attempt_with_an_outcome_and_no_end(self) -> None:
@@ -136,7 +136,7 @@ class TestNoEvidence:
     def test_an_attempt_at_the_edge_of_the_fault_began_during_it(
         self, fault: tuple[float, float], missing: Sequence[str]
     ) -> None:
-        assert check(attrs.evolve(GOOD, fault=fault), Must(least_each=1)).missing == missing
+        assert check(attrs.evolve(GOOD, fault=fault), Expectations(least_each=1)).missing == missing
 
     def test_a_doubt_about_the_evidence(self) -> None:
         verdict = check(attrs.evolve(GOOD, doubts=["the fault was not felt"]))
@@ -148,15 +148,15 @@ class TestNoEvidence:
 
 #: Something was broken from 3 to 7; what began at 8 was answered 200 at 9.
 FAULT = attrs.evolve(GOOD, fault=(3.0, 7.0))
-STRICT = Must(recover_within=8.0, rest_at_most=15.0)
+STRICT = Expectations(recover_within=8.0, rest_at_most=15.0)
 
 
 class TestRecovery:
     """It is late only if somebody asked late enough, and in vain."""
 
     def test_the_first_200_must_come_in_time(self) -> None:
-        assert check(FAULT, Must(recover_within=2.0)).held
-        verdict = check(FAULT, Must(recover_within=1.9))
+        assert check(FAULT, Expectations(recover_within=2.0)).held
+        verdict = check(FAULT, Expectations(recover_within=1.9))
         assert verdict.broken == ("the first 200 came 2.0 s after the fault, later than 1.9",)
 
     @pytest.mark.parametrize(("last", "state"), [(15.0, "no evidence"), (15.1, "broke")])
@@ -203,30 +203,30 @@ class TestLeftLying:
 
 class TestWhatElseMustHold:
     def test_an_alarm_that_is_missing_and_one_without_a_loss_are_both_wrong(self) -> None:
-        assert check(GOOD, Must(alarm=True)).broken == ("no alarm was raised, and one had to be",)
-        assert check(attrs.evolve(GOOD, alarms=1), Must(alarm=True)).held
+        assert check(GOOD, Expectations(alarm=True)).broken == ("no alarm was raised, and one had to be",)
+        assert check(attrs.evolve(GOOD, alarms=1), Expectations(alarm=True)).held
         assert check(attrs.evolve(GOOD, alarms=1)).broken == ("an alarm of lost data was raised, and none were lost",)
 
     def test_where_all_could_be_served_one_that_was_not_is_wrong(self) -> None:
         ops = [*GOOD.ops[:2], op("c", "refused", at=4.0), op("c", "unknown", at=6.0)]
         history = attrs.evolve(GOOD, ops=ops, stream=notes("ab"), handled=handle("ab"))
         assert check(history).held
-        assert check(history, Must(all_ok=True)).broken == ("not answered 200, though it could have been: 'c'",)
+        assert check(history, Expectations(all_ok=True)).broken == ("not answered 200, though it could have been: 'c'",)
         later = attrs.evolve(history, ops=[*ops, op("c", at=8.0)], stream=notes("abc"), handled=handle("abc"))
-        assert check(later, Must(all_ok=True)).held
+        assert check(later, Expectations(all_ok=True)).held
 
     @pytest.mark.parametrize(("wiped", "held"), [(5.9, False), (6.0, True), (6.5, True), (7.0, True), (7.1, False)])
     def test_one_that_was_under_way_when_redis_was_wiped_may_stay_in_doubt(self, wiped: float, held: bool) -> None:
         ops = [*GOOD.ops[:2], op("d", "unknown", at=6.0)]
         history = attrs.evolve(GOOD, ops=ops, stream=(), handled=handle("ab"), wiped=wiped, alarms=1)
-        assert check(history, Must(all_ok=True)).held is held
+        assert check(history, Expectations(all_ok=True)).held is held
 
     def test_a_process_that_ended_by_itself_is_wrong(self) -> None:
         assert check(attrs.evolve(GOOD, ended=["redis ended by itself"])).broken == ("redis ended by itself",)
 
 
 def test_times_are_measured() -> None:
-    verdict = check(attrs.evolve(GOOD, fault=(3.5, 7.0)), Must(least_each=1))
+    verdict = check(attrs.evolve(GOOD, fault=(3.5, 7.0)), Expectations(least_each=1))
     assert verdict.held
     assert verdict.silence == 6.0  # from the end of "b" to the end of "e"
     assert verdict.recovery == 2.0
@@ -282,7 +282,7 @@ def test_any_single_wrong_entry_is_found(outcomes: list[Outcome], data: st.DataO
     ]
     stored = [n for n, kind in enumerate(outcomes) if kind == "ok" or (kind == "unknown" and data.draw(st.booleans()))]
     stream = [note(f"{n}", n) for n in stored]
-    assert check(History(ops=ops, stream=stream), Must(least_ok=0)).held
+    assert check(History(ops=ops, stream=stream), Expectations(least_ok=0)).held
     n = data.draw(st.integers(0, len(ops) - 1))
     if outcomes[n] == "ok":
         spoiled = [each for each in stream if each.id != n]
@@ -290,4 +290,4 @@ def test_any_single_wrong_entry_is_found(outcomes: list[Outcome], data: st.DataO
         spoiled = [*stream, note(f"{n}", n)]
     else:
         spoiled = [*stream, note(f"{n}", n), note(f"{n}", n)]
-    assert check(History(ops=ops, stream=spoiled), Must(least_ok=0)).state == "broke"
+    assert check(History(ops=ops, stream=spoiled), Expectations(least_ok=0)).state == "broke"

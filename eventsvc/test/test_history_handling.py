@@ -7,17 +7,17 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from eventsvc.history import Cause, Handling, Must, check
+from eventsvc.history import Cause, Expectations, Handling, check
 from eventsvc.test.histories import GOOD, A, B, handle
 
 #: What must hold if nothing else is said.
-USUAL = Must()
+USUAL = Expectations()
 
 
-def repeated(first: str, second: str, *causes: Cause, must: Must = USUAL) -> bool:
+def repeated(first: str, second: str, *causes: Cause, expect: Expectations = USUAL) -> bool:
     """Whether it is wrong that "b" is handled at 11 by one consumer, and at 13 by another."""
     handled = handle("abeb", "one", first, "one", second)
-    verdict = check(attrs.evolve(GOOD, handled=handled, causes=causes), must)
+    verdict = check(attrs.evolve(GOOD, handled=handled, causes=causes), expect)
     if verdict.held:
         return False
     assert verdict.broken == ("handled again without a cause: 'b'",)
@@ -71,8 +71,8 @@ class TestRepeats:
 
     def test_how_much_an_end_repeats_has_a_bound(self) -> None:
         kill = Cause("ended", 11.5, 11.5, "one")
-        assert not repeated("one", "one", kill, must=Must(repeat_within=0.5))
-        assert repeated("one", "one", kill, must=Must(repeat_within=0.4))
+        assert not repeated("one", "one", kill, expect=Expectations(repeat_within=0.5))
+        assert repeated("one", "one", kill, expect=Expectations(repeat_within=0.4))
 
     @pytest.mark.parametrize(
         ("first", "second", "consumer", "wrong"),
@@ -104,8 +104,8 @@ class TestNotAtWork:
     """What must go on while something is broken."""
 
     def test_a_silence_that_is_too_long_is_wrong(self) -> None:
-        assert check(GOOD, Must(silence_at_most=6.0)).held
-        verdict = check(GOOD, Must(silence_at_most=5.9))
+        assert check(GOOD, Expectations(silence_at_most=6.0)).held
+        verdict = check(GOOD, Expectations(silence_at_most=5.9))
         assert verdict.broken == ("no event was answered 200 for 6.0 s, longer than 5.9",)
 
     @pytest.mark.parametrize(
@@ -117,15 +117,15 @@ class TestNotAtWork:
     ) -> None:
         failed = [Handling(A, "one", 9.0, failed=True), Handling(99, "one", 11.0, failed=True)]
         history = attrs.evolve(GOOD, fault=fault, handled=[*failed, *handle("abe")])
-        assert check(history, Must(work_on=count)).held
-        verdict = check(history, Must(work_on=count + 1))
+        assert check(history, Expectations(work_on=count)).held
+        verdict = check(history, Expectations(work_on=count + 1))
         assert verdict.broken == (f"{count} events were handled while it was broken, fewer than {count + 1}",)
 
     def test_an_event_handled_again_is_counted_once(self) -> None:
         history = attrs.evolve(GOOD, fault=(0.0, 99.0), handled=handle("abeb"), causes=[Cause("anew", 0.0, 99.0)])
-        assert check(history, Must(work_on=3)).held
-        assert not check(history, Must(work_on=4)).held
+        assert check(history, Expectations(work_on=3)).held
+        assert not check(history, Expectations(work_on=4)).held
 
     def test_where_nobody_looked_nothing_is_missed(self) -> None:
-        assert check(attrs.evolve(GOOD, handled=None, fault=(0.0, 99.0)), Must(work_on=1)).held
-        assert check(GOOD, Must(work_on=1)).held
+        assert check(attrs.evolve(GOOD, handled=None, fault=(0.0, 99.0)), Expectations(work_on=1)).held
+        assert check(GOOD, Expectations(work_on=1)).held

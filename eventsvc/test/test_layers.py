@@ -20,12 +20,12 @@ LAYERS = {
     # pure values and decisions
     **dict.fromkeys(("", "event", "settings", "delivery", "page", "traffic", "history", "histogram"), 0),
     # contracts
-    **dict.fromkeys(("interfaces", "background", "prompt", "handler_call"), 1),
+    **dict.fromkeys(("interfaces", "background", "immediate_write", "handler_call"), 1),
     # edges, of one foreign library each
     **dict.fromkeys(("redis", "web", "client", "log_output", "logs", "metrics", "embedded", "testing"), 2),
     # behaviour over time
     **dict.fromkeys(
-        ("backlog", "counts", "appender", "setting_aside", "in_hand", "acknowledgements", "recovery", "chore"), 3
+        ("backlog", "counts", "appender", "setting_aside", "in_flight", "acknowledgements", "recovery", "chore"), 3
     ),
     **dict.fromkeys(("name_hold", "consumer", "retention", "lag", "simulator"), 3),
     # composition
@@ -40,12 +40,12 @@ WITHIN = {
     ("appender", "backlog"),
     ("appender", "counts"),
     ("page", "delivery"),
-    ("acknowledgements", "in_hand"),
-    ("recovery", "in_hand"),
+    ("acknowledgements", "in_flight"),
+    ("recovery", "in_flight"),
     ("recovery", "acknowledgements"),
     ("logs", "log_output"),
-    ("in_hand", "setting_aside"),
-    ("consumer", "in_hand"),
+    ("in_flight", "setting_aside"),
+    ("consumer", "in_flight"),
     ("consumer", "acknowledgements"),
     ("consumer", "recovery"),
     ("consumer", "chore"),

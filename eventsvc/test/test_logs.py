@@ -149,7 +149,7 @@ def test_a_failure_is_told_with_its_traceback(error: Exception) -> None:
     assert "test_a_failure_is_told_with_its_traceback" in line["traceback"]
 
 
-def test_words_of_the_old_kind_are_lines_too() -> None:
+def test_describe_error_of_the_old_kind_are_lines_too() -> None:
     """What parts of Twisted say through C{log.msg} and C{log.err} comes out as well."""
     lines = Lines()
     publisher = legacy.LogPublisher(observerPublisher=LogPublisher(lines.log), publishPublisher=LogPublisher(lines.log))

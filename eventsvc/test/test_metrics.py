@@ -29,8 +29,8 @@ from eventsvc.retention import Retention
 from eventsvc.simulator import Simulator
 from eventsvc.tap.figures import connection_figures, consumer_figures, producer_figures, simulator_figures
 from eventsvc.tap.health import Vitals
-from eventsvc.test.appending import World, key, make_world
-from eventsvc.test.consuming import World as ConsumerWorld
+from eventsvc.test.appending import ProducerWorld, key, make_world
+from eventsvc.test.consuming import ConsumerWorld
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 
 #: An endpoint that nobody connects to.
@@ -63,14 +63,14 @@ def publish(*figures: Figure) -> Metrics:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world() -> Iterator[ProducerWorld]:
     made = make_world(wait=2.0, queue_events=3)
     yield made
     made.appender.stop()
     made.run(10.0)
 
 
-def producer(world: World) -> dict[str, float]:
+def producer(world: ProducerWorld) -> dict[str, float]:
     """What a producer publishes."""
     return read(publish(*producer_figures(world.appender)))
 
@@ -111,7 +111,7 @@ def test_each_process_has_figures_of_its_own() -> None:
     assert b"process_resident_memory_bytes" in other.text()
 
 
-def test_a_producer_counts_what_clients_are_told(world: World) -> None:
+def test_a_producer_counts_what_clients_are_told(world: ProducerWorld) -> None:
     """Accepted, repeated, refused by reason and unknown, in events."""
     world.post("a", "b")
     world.run(0.1)
@@ -137,7 +137,7 @@ def test_a_producer_counts_what_clients_are_told(world: World) -> None:
     assert figures["events_unknown_total"] == 1
 
 
-def test_a_producer_counts_its_batches(world: World) -> None:
+def test_a_producer_counts_its_batches(world: ProducerWorld) -> None:
     """How many, how large, how long they took, and what was already in the stream."""
     world.post("a")
     world.run(0.1)
@@ -157,7 +157,7 @@ def test_a_producer_counts_its_batches(world: World) -> None:
     assert figures["events_appended_total"] == 4
 
 
-def test_a_lost_reply_is_part_of_what_a_batch_took(world: World) -> None:
+def test_a_lost_reply_is_part_of_what_a_batch_took(world: ProducerWorld) -> None:
     """An outage shows in the latency, and the duplicate that was resolved is counted."""
     world.link.expect(Fate.CUT_AFTER)
     world.post("a")
@@ -169,7 +169,7 @@ def test_a_lost_reply_is_part_of_what_a_batch_took(world: World) -> None:
     assert figures["wait_seconds_sum"] == pytest.approx(figures["append_seconds_sum"])
 
 
-def test_the_oldest_request_of_a_batch_says_how_long_clients_wait(world: World) -> None:
+def test_the_oldest_request_of_a_batch_says_how_long_clients_wait(world: ProducerWorld) -> None:
     """It includes the time before the batch was sent."""
     world.link.disconnect()
     world.post("a")
@@ -182,7 +182,7 @@ def test_the_oldest_request_of_a_batch_says_how_long_clients_wait(world: World) 
     assert figures["queue_events"] == 0
 
 
-def test_the_queue_shows_what_waits(world: World) -> None:
+def test_the_queue_shows_what_waits(world: ProducerWorld) -> None:
     """In events and bytes, and as full before it refuses."""
     world.link.disconnect()
     world.run(0.1)
@@ -195,7 +195,7 @@ def test_the_queue_shows_what_waits(world: World) -> None:
     assert world.appender.backlog.is_full
 
 
-def test_a_lost_lane_is_an_alarm(world: World) -> None:
+def test_a_lost_producer_id_is_an_alarm(world: ProducerWorld) -> None:
     """It is counted, and logged as critical in a form a machine can find."""
     world.post("a")
     world.run(0.1)
@@ -237,7 +237,7 @@ def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> N
     assert figures["redelivered_total"] == 2
     assert figures["dead_lettered_total"] == figures["dead_letters"] == 1
     assert figures["stream_entries"] == 4
-    assert figures["pending_entries"] == figures["in_hand"] == 0
+    assert figures["pending_entries"] == figures["in_flight"] == 0
     assert {"alarm": "dead_letter"} in [event.get("details") for event in logs]
 
 

@@ -39,8 +39,8 @@ def test_a_seed_draws_the_same_mutants() -> None:
     package = PACKAGES["history"]
     first = draw(package, "", 10, seed=1)
     assert first == draw(package, "", 10, seed=1) != draw(package, "", 10, seed=2)
-    assert {mutant.module for mutant in draw(package, "eventsvc/history/seen", 10, seed=1)} == {
-        "eventsvc/history/seen.py"
+    assert {mutant.module for mutant in draw(package, "eventsvc/history/records", 10, seed=1)} == {
+        "eventsvc/history/records.py"
     }
 
 
@@ -60,7 +60,7 @@ def test_nine_of_ten_must_be_killed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "p: 9 killed, 1 survived (90% killed)\n" in said
     assert "no reason is given" in said
     known = attrs.evolve(
-        mutants[0], module="eventsvc/history/promises.py", was="if place < furthest:", becomes="if place <= furthest:"
+        mutants[0], module="eventsvc/history/checks.py", was="if place < furthest:", becomes="if place <= furthest:"
     )
     judge("p", [known], [True])
     assert "no two events have one place" in capsys.readouterr().out

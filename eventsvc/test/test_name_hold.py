@@ -41,7 +41,7 @@ class Names:
         """Let them look every two seconds; who says then that the name is in use."""
         for _ in range(looks):
             for hold in holds:
-                ensureDeferred(hold.look())
+                ensureDeferred(hold.check())
             run_clock(self.clock, 2.0)
         return [hold.in_use for hold in holds]
 
@@ -89,7 +89,7 @@ def start(services: Services, server: Server, handler: str, *flags: str) -> Serv
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
 def test_processes_without_a_name_have_one_each_and_find_it_again(services: Services, server: Server) -> None:
-    """However they ended: what was in hand is taken up at once, and not after it was idle for an hour."""
+    """However they ended: what was in flight is taken up at once, and not after it was idle for an hour."""
     group = f"group-{server.port}"  # consumers of other tests have names in the usual one
     flags = ("--redis-consumer-group", group)
     with server.client() as client:

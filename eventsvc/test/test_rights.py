@@ -21,10 +21,10 @@ from twisted.internet.threads import deferToThread
 from eventsvc.interfaces import IdempotencyKey
 from eventsvc.redis.scripts import load_script
 from eventsvc.test.processes import Server
-from eventsvc.test.rig import Rig, pause, running_rig
+from eventsvc.test.producer_harness import ProducerHarness, pause, running_producer
 
 STREAM: Final = "S"
-LANE: Final = "{S}:lane:x"
+PRODUCER_ID: Final = "{S}:lane:x"
 DEAD: Final = "{S}:dead"
 HASHES: Final = [f"{{S}}:keys:{place}" for place in range(6)]
 
@@ -40,7 +40,7 @@ def fill(client: Any) -> str:
     client.xdel(STREAM, ids[1])
     client.xadd(DEAD, {"reason": "failed", "field:EventStream": "1"}, id="1-0")
     client.xgroup_create(DEAD, "readers", "$")
-    client.set(LANE, "7 APPENDED ", ex=1000)
+    client.set(PRODUCER_ID, "7 APPENDED ", ex=1000)
     client.hset(HASHES[0], KNOWN, b"f" * 16 + b"\0" * 8)
     client.pexpire(HASHES[0], 10_000_000)
     return str(ids[0].decode())
@@ -70,16 +70,16 @@ BOTH = (2, b"", b"", "a", "b"), (1, NEW, b"r" * 24, "c")
 APPEND = ("rights.lua", "append.lua")
 
 CASES: Final = {
-    "append without a key": Case(APPEND, [STREAM, LANE], append(8, BOTH[0])),
-    "append with keys": Case(APPEND, [STREAM, LANE, *HASHES], append(8, *BOTH, (1, KNOWN, b"r" * 24, "d"))),
-    "append for the first time": Case(APPEND, [STREAM, LANE, *HASHES], append(1, *BOTH), filled=False),
-    "append again": Case(APPEND, [STREAM, LANE], append(7)),
-    "renew": Case(("renew.lua",), [LANE, *HASHES], [7, 1000]),
+    "append without a key": Case(APPEND, [STREAM, PRODUCER_ID], append(8, BOTH[0])),
+    "append with keys": Case(APPEND, [STREAM, PRODUCER_ID, *HASHES], append(8, *BOTH, (1, KNOWN, b"r" * 24, "d"))),
+    "append for the first time": Case(APPEND, [STREAM, PRODUCER_ID, *HASHES], append(1, *BOTH), filled=False),
+    "append again": Case(APPEND, [STREAM, PRODUCER_ID], append(7)),
+    "renew": Case(("renew.lua",), [PRODUCER_ID, *HASHES], [7, 1000]),
     "set aside": Case(
         ("rights.lua", "set_aside.lua"), [STREAM, DEAD], ["group", "gone", "pending", "failed", "error", 5]
     ),
     "claim": Case(("rights.lua", "claim.lua"), [STREAM, DEAD], ["group", "other", 0, "0-0", 10, 1_000_000]),
-    "touch": Case(("touch.lua",), [STREAM, DEAD], ["group", "gone", "RETRYCOUNT", 5, "pending"]),
+    "touch": Case(("update_pending.lua",), [STREAM, DEAD], ["group", "gone", "RETRYCOUNT", 5, "pending"]),
     "take up": Case(("pending.lua",), [STREAM, DEAD], ["group", "gone", "-", 10, 1_000_000]),
     "remove stale consumers": Case(("remove_stale.lua",), [STREAM, DEAD], ["group", "other", 0]),
     "create a group": Case(("create_group.lua",), [STREAM], ["other"]),
@@ -163,29 +163,29 @@ async def test_rights_that_come_and_go_under_load_store_everything_once(each_ser
     """One right after another is missing for a while: whatever was answered 200 is there once."""
     names = commands(load_script("rights.lua", "append.lua").text)
     with each_server.client() as client:
-        async with running_rig(each_server, wait=0.2) as rig:
+        async with running_producer(each_server, wait=0.2) as producer:
             done = False
-            loading = rig.load(10, lambda: done, rest=0.001)
-            keyed = [ensureDeferred(insist(rig, f"keyed {each}", lambda: done)) for each in range(5)]
+            loading = producer.load(10, lambda: done, rest=0.001)
+            keyed = [ensureDeferred(insist(producer, f"keyed {each}", lambda: done)) for each in range(5)]
             for name in names:
                 for change in ("-", "+"):
-                    await rig.answered(20)
+                    await producer.answered(20)
                     await deferToThread(client.execute_command, "ACL", "SETUSER", "default", change + name.lower())
-            await rig.answered(100)
+            await producer.answered(100)
             done = True
             await gatherResults([loading, *keyed])
-            verdict = rig.judge(least_ok=100)
+            verdict = producer.judge(least_ok=100)
             assert verdict.held, verdict.describe()
-            assert any(op.outcome != "ok" for op in rig.ops)
+            assert any(op.outcome != "ok" for op in producer.ops)
 
 
-async def insist(rig: Rig, name: str, enough: Callable[[], bool]) -> None:
+async def insist(producer: ProducerHarness, name: str, enough: Callable[[], bool]) -> None:
     """Post one event after another under a key, each again and again until it is stored."""
     for number in count():
         if enough():
             break
         description = f"{name}-{number}"
         key = IdempotencyKey(sha256(description.encode()).digest()[:16], b"f" * 16)
-        while (await rig.post(description, name, key)).outcome != "ok":
+        while (await producer.post(description, name, key)).outcome != "ok":
             await pause(0.001)
         await pause(0.001)

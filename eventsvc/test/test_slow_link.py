@@ -20,8 +20,8 @@ from eventsvc.redis.silence import bytes_under_way
 from eventsvc.test.certificates import Authority
 from eventsvc.test.connecting import usable
 from eventsvc.test.processes import Server
+from eventsvc.test.producer_harness import pause, read_stream, running_producer, until
 from eventsvc.test.reconnecting import ready, started
-from eventsvc.test.rig import pause, read_stream, running_rig, until
 from eventsvc.test.slow_link import slow_link
 
 MEGABYTE = [Event("x" * 1_000) for _ in range(1_000)]
@@ -31,12 +31,12 @@ MEGABYTE = [Event("x" * 1_000) for _ in range(1_000)]
 async def test_a_megabyte_over_a_slow_link_is_stored_and_so_is_what_stands_behind_it(server: Server) -> None:
     """It takes longer than a reply may; aborted, it would begin again and never arrive."""
     with slow_link(server.port, rate=400_000) as link:
-        async with running_rig(attrs.evolve(server, port=link.port), wait=30.0) as rig:
-            large = rig.appender.append(MEGABYTE)
-            small = rig.appender.append([Event("innocent")])
+        async with running_producer(attrs.evolve(server, port=link.port), wait=30.0) as producer:
+            large = producer.appender.append(MEGABYTE)
+            small = producer.appender.append([Event("innocent")])
             assert len(await large) == 1_000
             assert len(await small) == 1
-            assert rig.connection.connects == 1
+            assert producer.connection.connects == 1
     assert len(read_stream(server)) == 1_001
 
 

@@ -1,5 +1,5 @@
 """
-HTTP under TLS, in memory: with the lane in front, and without.
+HTTP under TLS, in memory: with the fast path in front, and without.
 """
 
 from __future__ import annotations

@@ -12,161 +12,161 @@ import pytest_twisted
 
 from eventsvc.event import EVENT_FIELD
 from eventsvc.interfaces import IEventGroup
-from eventsvc.test.places import STREAM, InMemory, OnServer, Place
+from eventsvc.test.backends import STREAM, Backend, InMemory, OnServer
 
 #: The most that one step may remove.
 STEP = 1_000
 
 
-def add(place: Place, count: int) -> list[str]:
+def add(backend: Backend, count: int) -> list[str]:
     """Add events, named by their numbers."""
-    return [place.add({EVENT_FIELD: b"%d" % number}) for number in range(count)]
+    return [backend.add({EVENT_FIELD: b"%d" % number}) for number in range(count)]
 
 
-def left(place: Place) -> list[int]:
+def left(backend: Backend) -> list[int]:
     """The numbers of the entries that are left."""
-    return [int(fields[EVENT_FIELD]) for fields in place.entries()]
+    return [int(fields[EVENT_FIELD]) for fields in backend.entries()]
 
 
-async def opened(place: Place, name: str = "group") -> IEventGroup:
+async def opened(backend: Backend, name: str = "group") -> IEventGroup:
     """A group's consumer, ready to read."""
-    group = await place.group(name)
-    await place.wait(group.open())
+    group = await backend.group(name)
+    await backend.wait(group.open())
     return group
 
 
-async def handle(place: Place, group: IEventGroup, count: int, *forgotten: int) -> None:
+async def handle(backend: Backend, group: IEventGroup, count: int, *forgotten: int) -> None:
     """Read entries and acknowledge them, but for those at some places."""
-    ids = [entry.id for entry in await place.wait(group.read(count, 0.0))]
+    ids = [entry.id for entry in await backend.wait(group.read(count, 0.0))]
     done = [id for number, id in enumerate(ids) if number not in forgotten]
     if done:
-        await place.wait(group.acknowledge(done))
+        await backend.wait(group.acknowledge(done))
 
 
-async def trim(place: Place, group: IEventGroup, max_len: int) -> list[int]:
+async def trim(backend: Backend, group: IEventGroup, max_len: int) -> list[int]:
     """Trim until there is nothing to remove; what is left."""
-    while removed := await place.wait(group.trim(max_len)):
+    while removed := await backend.wait(group.trim(max_len)):
         assert 0 < removed <= STEP
-    return left(place)
+    return left(backend)
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_all_have_acknowledged_is_removed(place: Place) -> None:
+async def test_what_all_have_acknowledged_is_removed(backend: Backend) -> None:
     """The oldest go, and as many are left as are to be kept."""
-    group = await opened(place)
-    add(place, 9)
-    await handle(place, group, 7)
+    group = await opened(backend)
+    add(backend, 9)
+    await handle(backend, group, 7)
     for max_len in (20, 9):
-        assert await trim(place, group, max_len) == [*range(9)]
-    assert await trim(place, group, 8) == [*range(1, 9)]
-    assert await trim(place, group, 5) == [4, 5, 6, 7, 8]
+        assert await trim(backend, group, max_len) == [*range(9)]
+    assert await trim(backend, group, 8) == [*range(1, 9)]
+    assert await trim(backend, group, 5) == [4, 5, 6, 7, 8]
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_unread_is_kept(place: Place) -> None:
+async def test_what_is_unread_is_kept(backend: Backend) -> None:
     """However long the stream gets."""
-    group = await opened(place)
-    add(place, 9)
-    assert await trim(place, group, 1) == [*range(9)]
-    await handle(place, group, 4)
-    assert await trim(place, group, 1) == [3, 4, 5, 6, 7, 8]
+    group = await opened(backend)
+    add(backend, 9)
+    assert await trim(backend, group, 1) == [*range(9)]
+    await handle(backend, group, 4)
+    assert await trim(backend, group, 1) == [3, 4, 5, 6, 7, 8]
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_pending_is_kept(place: Place) -> None:
+async def test_what_is_pending_is_kept(backend: Backend) -> None:
     """And all that came after it."""
-    group = await opened(place)
-    add(place, 9)
-    await handle(place, group, 9, 2, 5)
-    assert await trim(place, group, 1) == [2, 3, 4, 5, 6, 7, 8]
+    group = await opened(backend)
+    add(backend, 9)
+    await handle(backend, group, 9, 2, 5)
+    assert await trim(backend, group, 1) == [2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_group_counts(place: Place) -> None:
+async def test_every_group_counts(backend: Backend) -> None:
     """The one that is furthest behind decides, whoever trims."""
-    quick, slow = await opened(place, "quick"), await opened(place, "slow")
-    add(place, 9)
-    await handle(place, quick, 9)
-    await handle(place, slow, 4)
-    assert await trim(place, quick, 1) == [3, 4, 5, 6, 7, 8]
-    await handle(place, slow, 9)
-    assert await trim(place, quick, 1) == [8]
+    quick, slow = await opened(backend, "quick"), await opened(backend, "slow")
+    add(backend, 9)
+    await handle(backend, quick, 9)
+    await handle(backend, slow, 4)
+    assert await trim(backend, quick, 1) == [3, 4, 5, 6, 7, 8]
+    await handle(backend, slow, 9)
+    assert await trim(backend, quick, 1) == [8]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_group_that_never_acknowledges_keeps_all(place: Place) -> None:
+async def test_a_group_that_never_acknowledges_keeps_all(backend: Backend) -> None:
     """Its consumers may be dead: its events are not."""
-    quick, dead = await opened(place, "quick"), await opened(place, "dead")
-    add(place, 9)
-    await handle(place, quick, 9)
-    await handle(place, dead, 9, *range(9))
-    assert await trim(place, quick, 1) == [*range(9)]
+    quick, dead = await opened(backend, "quick"), await opened(backend, "dead")
+    add(backend, 9)
+    await handle(backend, quick, 9)
+    await handle(backend, dead, 9, *range(9))
+    assert await trim(backend, quick, 1) == [*range(9)]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_group_that_never_reads_keeps_all(place: Place) -> None:
+async def test_a_group_that_never_reads_keeps_all(backend: Backend) -> None:
     """It may yet begin."""
-    quick, _ = await opened(place, "quick"), await opened(place, "empty")
-    add(place, 9)
-    await handle(place, quick, 9)
-    assert await trim(place, quick, 1) == [*range(9)]
+    quick, _ = await opened(backend, "quick"), await opened(backend, "empty")
+    add(backend, 9)
+    await handle(backend, quick, 9)
+    assert await trim(backend, quick, 1) == [*range(9)]
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_group_all_is_kept(place: Place) -> None:
+async def test_without_a_group_all_is_kept(backend: Backend) -> None:
     """Nobody has acknowledged anything."""
-    group = await place.group()
-    assert await place.wait(group.trim(1)) == 0
-    add(place, 9)
-    assert await trim(place, group, 1) == [*range(9)]
+    group = await backend.group()
+    assert await backend.wait(group.trim(1)) == 0
+    add(backend, 9)
+    assert await trim(backend, group, 1) == [*range(9)]
 
 
 @pytest_twisted.ensureDeferred
-async def test_much_is_removed_in_small_steps(place: Place) -> None:
+async def test_much_is_removed_in_small_steps(backend: Backend) -> None:
     """No one step holds up the server, and none takes more than may go."""
-    group = await opened(place)
-    add(place, 2_345)
-    await handle(place, group, 2_345)
+    group = await opened(backend)
+    add(backend, 2_345)
+    await handle(backend, group, 2_345)
     before = 2_345
-    while removed := await place.wait(group.trim(100)):
+    while removed := await backend.wait(group.trim(100)):
         assert removed <= STEP
-        assert len(left(place)) == before - removed
+        assert len(left(backend)) == before - removed
         before -= removed
-    assert left(place) == [*range(2_245, 2_345)]
+    assert left(backend) == [*range(2_245, 2_345)]
 
 
-@pytest.mark.parametrize("place", ["server"], indirect=True)
+@pytest.mark.parametrize("backend", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_both_places_trim_alike(place: OnServer) -> None:
+async def test_both_backends_trim_alike(backend: OnServer) -> None:
     """Whatever groups have read and acknowledged, memory and server keep the same."""
     for seed in range(12):
         random, other = Random(seed), InMemory()
-        place.wipe()
+        backend.wipe()
         names = ("a", "b", "c")[: random.randint(1, 3)]
-        groups = [(await opened(place, name), await opened(other, name)) for name in names]
+        groups = [(await opened(backend, name), await opened(other, name)) for name in names]
         for _ in range(4):
-            add(place, count := random.randint(0, 150))
+            add(backend, count := random.randint(0, 150))
             add(other, count)
             for here, there in groups:
                 count = random.randint(1, 200)
                 forgotten = [number for number in range(count) if random.random() < 0.005]
-                await handle(place, here, count, *forgotten)
+                await handle(backend, here, count, *forgotten)
                 await handle(other, there, count, *forgotten)
             max_len = random.randint(1, 300)
-            assert await trim(place, groups[0][0], max_len) == await trim(other, groups[0][1], max_len)
+            assert await trim(backend, groups[0][0], max_len) == await trim(other, groups[0][1], max_len)
 
 
-@pytest.mark.parametrize("place", ["server"], indirect=True)
+@pytest.mark.parametrize("backend", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_ids_are_compared_as_numbers(place: OnServer) -> None:
+async def test_ids_are_compared_as_numbers(backend: OnServer) -> None:
     """An id with more digits is later, in either part, up to the greatest there is."""
     most = 2**64 - 1
     ids = ["9-0", "10-9", "10-10", "99-1", "100-0", f"{10**17}-2", f"{10**17 + 1}-1", f"{most}-{most - 1}"]
     for name, forgotten in (("early", 2), ("late", 6)):
-        place.wipe()
-        ahead, behind = await opened(place, "ahead"), await opened(place, name)
+        backend.wipe()
+        ahead, behind = await opened(backend, "ahead"), await opened(backend, name)
         for number, id in enumerate(ids):
-            place.client.xadd(STREAM, {EVENT_FIELD: b"%d" % number}, id)
-        await handle(place, ahead, 9)
-        await handle(place, behind, 9, forgotten)
-        assert await trim(place, ahead, 1) == [*range(forgotten, len(ids))]
+            backend.client.xadd(STREAM, {EVENT_FIELD: b"%d" % number}, id)
+        await handle(backend, ahead, 9)
+        await handle(backend, behind, 9, forgotten)
+        assert await trim(backend, ahead, 1) == [*range(forgotten, len(ids))]

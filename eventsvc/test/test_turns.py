@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.turns}: what becomes of requests that find the queue full, with the lane in front and without.
+Tests for L{eventsvc.web.turns}: requests that find the queue full, with the fast path in front and without.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs
 
-from eventsvc.backlog import Request
+from eventsvc.backlog import PendingRequest
 from eventsvc.event import decode_event, decode_events
 from eventsvc.interfaces import QueueFull
 from eventsvc.test.appending import make_world
 from eventsvc.test.http import MAKERS, Connection, Served, post, serving
 from eventsvc.web import api
 from eventsvc.web.arrivals import READ
-from eventsvc.web.lane_site import make_lane_site
+from eventsvc.web.fast_path_site import make_fast_path_site
 from eventsvc.web.turns import SMALL, Turn, Turns
 
 both = pytest.mark.parametrize("make", MAKERS)
@@ -275,7 +275,7 @@ def test_the_end_of_the_server_waits_for_those_in_the_line(make: Any) -> None:
         assert drained == []
         served.world.link.connect()
         served.run(1.0)
-        all_of_one_read = [200, 200] if make is make_lane_site else [200]
+        all_of_one_read = [200, 200] if make is make_fast_path_site else [200]
         assert [statuses(client) for client in clients] == [all_of_one_read, all_of_one_read, [200]]
         for client in clients:
             closes = [response.headers.get("Connection") for response in client.responses()]
@@ -285,7 +285,7 @@ def test_the_end_of_the_server_waits_for_those_in_the_line(make: Any) -> None:
 
 def test_an_answer_is_not_the_last_while_another_request_of_its_read_waits() -> None:
     """Also at the end of the server."""
-    with serving(make_lane_site, make_world(queue_events=1)) as served:
+    with serving(make_fast_path_site, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         client = send(served, single("first") + single("second"))
         served.site.drain()
@@ -317,7 +317,7 @@ def test_a_client_that_does_not_read_takes_no_place(make: Any) -> None:
 
 def test_a_connection_has_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else comes from its client, and whatever answers it gets meanwhile; little of that is read."""
-    with serving(make_lane_site, make_world(queue_events=1)) as served:
+    with serving(make_fast_path_site, make_world(queue_events=1)) as served:
         joins: list[int] = []
         join = Turns.join
 
@@ -342,7 +342,7 @@ def test_a_connection_has_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("path", ["/event", "/events"])
 def test_who_goes_away_is_forgotten(path: str) -> None:
     """At once: the next one need not wait."""
-    with serving(make_lane_site, make_world(queue_events=1)) as served:
+    with serving(make_fast_path_site, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         send(served, single("first"))
         gone = send(served, post(event("gone"), path=path))
@@ -366,7 +366,7 @@ def test_little_is_read_behind_a_request_that_waits(make: Any) -> None:
 
 def test_what_came_later_takes_its_place_behind_others() -> None:
     """Also if the turn of what came before it ends with the queue full again."""
-    with serving(make_lane_site, make_world(queue_events=1, batch_events=1)) as served:
+    with serving(make_fast_path_site, make_world(queue_events=1, batch_events=1)) as served:
         served.world.link.disconnect()
         send(served, single("first"))
         client = send(served, single("a") + single("b"))
@@ -383,7 +383,7 @@ def test_what_came_later_has_a_time_of_its_own(make: Any) -> None:
     """Though it is on the same connection."""
     with serving(make, make_world(queue_events=1, wait=5.0)) as served:
         served.world.link.disconnect()
-        served.world.appender.backlog.put(Request((1,), (b"",), answer=lambda *_: None), since=100.0)
+        served.world.appender.backlog.put(PendingRequest((1,), (b"",), answer=lambda *_: None), since=100.0)
         client = send(served, single("first"))
         served.run(3.0)
         client.send(single("second"))

@@ -21,7 +21,7 @@ from eventsvc.interfaces import Refused, Unknown
 from eventsvc.settings import AdminSettings
 from eventsvc.tap.health import BEAT, Vitals, add_admin, consumer_health, probe, simulator_health
 from eventsvc.test.clocks import run_clock
-from eventsvc.test.consuming import World as ConsumerWorld
+from eventsvc.test.consuming import ConsumerWorld as ConsumerWorld
 from eventsvc.web.health import Health
 
 
@@ -80,7 +80,7 @@ def test_what_is_done_at_a_beat_does_not_stop_the_heart(clock: Clock) -> None:
         with pytest.raises(RuntimeError):
             clock.advance(BEAT)
         assert len(beats) == expected
-    assert vitals.are_there
+    assert vitals.is_alive
     vitals.stopService()
 
 

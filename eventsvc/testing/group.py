@@ -136,18 +136,18 @@ class MemoryEventGroup:
 
     def count_delivery(self, id: str, deliveries: int) -> Deferred[None]:
         def apply() -> None:
-            if not self._touch([id], self.stream.clock.seconds()):
+            if not self._update_pending([id], self.stream.clock.seconds()):
                 self._group.pending[place_of(id)].deliveries = deliveries
 
         return self._carry("count_delivery", apply)
 
     def renew(self, ids: Sequence[str]) -> Deferred[Sequence[str]]:
-        return self._carry("renew", lambda: self._touch(ids, self.stream.clock.seconds()))
+        return self._carry("renew", lambda: self._update_pending(ids, self.stream.clock.seconds()))
 
     def release(self, ids: Sequence[str]) -> Deferred[None]:
-        return self._carry("release", lambda: self._touch(ids, float("-inf"))).addCallback(lambda _: None)
+        return self._carry("release", lambda: self._update_pending(ids, float("-inf"))).addCallback(lambda _: None)
 
-    def _touch(self, ids: Sequence[str], since: float) -> Sequence[str]:
+    def _update_pending(self, ids: Sequence[str], since: float) -> Sequence[str]:
         others = []
         for id in ids:
             pending = self._group.pending.get(place_of(id))

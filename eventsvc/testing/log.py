@@ -41,12 +41,12 @@ class _Applied:
     One append, and what it replaced.
 
     @ivar first: place of its first entry.
-    @ivar kept: what was kept of the lane before it.
+    @ivar kept: what was kept of the producer id before it.
     @ivar digests: the keys it stored.
     """
 
     first: int
-    lane: bytes
+    producer_id: bytes
     kept: tuple[int, AppendReply] | None
     digests: Sequence[bytes]
 
@@ -54,7 +54,7 @@ class _Applied:
 @attrs.define(eq=False)
 class MemoryStream:
     """
-    What Redis holds: entries, groups, lanes, keys and dead letters.
+    What Redis holds: entries, groups, producer ids, keys and dead letters.
 
     An entry's id is its place, counted from 1: C{7-0}.
 
@@ -76,7 +76,7 @@ class MemoryStream:
     entries: dict[int, dict[bytes, bytes]] = attrs.field(factory=dict)
     times: dict[int, float] = attrs.field(factory=dict)
     groups: dict[str, Group] = attrs.field(factory=dict)
-    lanes: dict[bytes, tuple[int, AppendReply]] = attrs.field(factory=dict)
+    producer_ids: dict[bytes, tuple[int, AppendReply]] = attrs.field(factory=dict)
     keys: dict[bytes, tuple[float, Earlier]] = attrs.field(factory=dict)
     dead: list[dict[str, str]] = attrs.field(factory=list)
     has_rights: bool = True
@@ -101,7 +101,7 @@ class MemoryStream:
         """Lose everything, as FLUSHALL does."""
         self.entries.clear()
         self.groups.clear()
-        self.lanes.clear()
+        self.producer_ids.clear()
         self.keys.clear()
         self.dead.clear()
         self._applied.clear()
@@ -117,9 +117,9 @@ class MemoryStream:
             for digest in last.digests:
                 self.keys.pop(digest, None)
             if last.kept is None:
-                self.lanes.pop(last.lane, None)
+                self.producer_ids.pop(last.producer_id, None)
             else:
-                self.lanes[last.lane] = last.kept
+                self.producer_ids[last.producer_id] = last.kept
 
     def payloads(self) -> list[bytes]:
         """The events in the stream, in their order."""
@@ -130,12 +130,12 @@ class MemoryStream:
         self._watchers.append(watcher)
         return watcher
 
-    def append(self, lane: bytes, number: int, submissions: Iterable[Submission]) -> AppendReply:
+    def append(self, producer_id: bytes, sequence: int, submissions: Iterable[Submission]) -> AppendReply:
         """What append.lua does."""
-        last, reply = self.lanes.get(lane, (0, AppendReply(Outcome.APPENDED)))
-        if last == number:
+        last, reply = self.producer_ids.get(producer_id, (0, AppendReply(Outcome.APPENDED)))
+        if last == sequence:
             return reply if reply.outcome is Outcome.FULL else attrs.evolve(reply, outcome=Outcome.DUPLICATE)
-        if last != number - 1:
+        if last != sequence - 1:
             return AppendReply(Outcome.LOST)
         full = len(self.entries) >= self.hard_max
         batch = list(submissions)
@@ -146,7 +146,7 @@ class MemoryStream:
         room = max(0, self.max_keys - len(self.keys))
         new, no_room = new[:room], frozenset(new[room:])
         self.check_rights()
-        self._applied.append(_Applied(self._next, lane, self.lanes.get(lane), new))
+        self._applied.append(_Applied(self._next, producer_id, self.producer_ids.get(producer_id), new))
         for submission in batch:
             if full or (submission.key is not None and submission.key.digest not in new):
                 continue
@@ -156,14 +156,14 @@ class MemoryStream:
                 known = Earlier(submission.key.fingerprint, submission.ids)
                 self.keys[submission.key.digest] = (self.clock.seconds() + self.window, known)
         reply = AppendReply(Outcome.FULL if full else Outcome.APPENDED, earlier, no_room)
-        self._keep(lane, number, reply)
+        self._keep(producer_id, sequence, reply)
         return reply
 
-    def renew(self, lane: bytes, number: int) -> Renewal:
+    def renew(self, producer_id: bytes, sequence: int) -> Renewal:
         """What renew.lua does."""
         self._forget_keys()
-        last, _ = self.lanes.get(lane, (0, None))
-        return Renewal(last == number, len(self.keys))
+        last, _ = self.producer_ids.get(producer_id, (0, None))
+        return Renewal(last == sequence, len(self.keys))
 
     def _forget_keys(self) -> None:
         now = self.clock.seconds()
@@ -174,10 +174,10 @@ class MemoryStream:
         if not self.has_rights:
             raise Refused("the user may not run this")
 
-    def _keep(self, lane: bytes, number: int, reply: AppendReply) -> None:
+    def _keep(self, producer_id: bytes, sequence: int, reply: AppendReply) -> None:
         if not self.has_rights:
-            raise Refused("the user may not keep a number")
-        self.lanes[lane] = (number, reply)
+            raise Refused("the user may not keep a sequence")
+        self.producer_ids[producer_id] = (sequence, reply)
 
 
 @implementer(IEventLog)
@@ -191,12 +191,12 @@ class MemoryEventLog:
     def when_ready(self) -> Deferred[None]:
         return self.link.when_ready()
 
-    def append(self, lane: bytes, number: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
+    def append(self, producer_id: bytes, sequence: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
         batch = list(submissions)
-        return self.link.carry("append", lambda: self.stream.append(lane, number, batch))
+        return self.link.carry("append", lambda: self.stream.append(producer_id, sequence, batch))
 
-    def renew(self, lane: bytes, number: int) -> Deferred[Renewal]:
-        return self.link.carry("renew", lambda: self.stream.renew(lane, number))
+    def renew(self, producer_id: bytes, sequence: int) -> Deferred[Renewal]:
+        return self.link.carry("renew", lambda: self.stream.renew(producer_id, sequence))
 
 
 def create_stream(stream: MemoryStream) -> None:

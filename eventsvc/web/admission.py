@@ -43,7 +43,7 @@ class Connection(Protocol):
     def idle_since(self) -> float | None:
         """Since when there has been no request on it; C{None} if there is one."""
 
-    def look(self) -> None:
+    def close_if_idle(self) -> None:
         """See whether it is to be closed."""
 
     def expire(self) -> None:

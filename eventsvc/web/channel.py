@@ -82,7 +82,7 @@ class Channel(HTTPChannel):
         if self.refusal is not None:
             self.site.admission.hold(self)
             self._start_timer(LINGER, self.expire)
-        self.look()
+        self.close_if_idle()
 
     def take_over(self, transport: Any, data: bytes, spent: float) -> None:
         """
@@ -111,7 +111,7 @@ class Channel(HTTPChannel):
             super().dataReceived(data)
             if self.line_mode and self._buffer and not (self.paused or self._busyReceiving):
                 self._check(check_begun(self._buffer, first=not self.requests))
-            self.look()
+            self.close_if_idle()
 
     def _check(self, answer: Answer | None) -> bool:
         """Refuse the request if there is an answer to it already."""
@@ -157,7 +157,7 @@ class Channel(HTTPChannel):
         self._read_lost = True
         if self.leaving:
             self.transport.loseConnection()
-        self.look()
+        self.close_if_idle()
 
     def writeConnectionLost(self) -> None:
         """All that was written is on its way."""
@@ -213,7 +213,7 @@ class Channel(HTTPChannel):
         self.release()
         self._timed = None  # whatever comes next has its own time
         super().requestDone(request)
-        self.look()
+        self.close_if_idle()
 
     def pauseProducing(self) -> None:
         """
@@ -262,7 +262,7 @@ class Channel(HTTPChannel):
 
     # Time
 
-    def look(self) -> None:
+    def close_if_idle(self) -> None:
         """
         Close a connection on which nothing more will happen; on any other a
         request, or the pause before one, has a time to end.

@@ -204,7 +204,7 @@ class BoundedSite(Site):
     def _close(self) -> None:
         self.closing = True
         for connection in list(self.connections):
-            connection.look()
+            connection.close_if_idle()
 
     def admit(self, connection: Connection) -> Answer | None:
         """Take a connection in, or say what it is to be answered: see L{Admission}."""

@@ -113,7 +113,7 @@ class Turns:
         return self._small if turn.size <= SMALL else self._large
 
     def prune(self) -> None:
-        """Forget those at the heads that have left."""
+        """Forget those at the head of each line that have left."""
         for line in self._small, self._large:
             while line and not line[0].waits:
                 line.popleft()

@@ -25,7 +25,7 @@ from chaos.scenarios import BY_NAME
 from chaos.workload import Load
 from cluster.commands import Namespace
 from cluster.release import Release
-from eventsvc.history import Must, Verdict, check
+from eventsvc.history import Expectations, Verdict, check
 
 #: Seconds of load before and after what happens.
 _BEFORE: Final = 2.0
@@ -34,7 +34,7 @@ _AFTER: Final = 2.0
 _RATE: Final = 75.0
 #: Every part that comes back, or loses Redis, says this.
 _FELT: Final = Said("connected to Redis")
-_MUST: Final = Must(least_ok=200, least_each=30, recover_within=8.0)
+_MUST: Final = Expectations(least_ok=200, least_each=30, recover_within=8.0)
 
 
 class System(Protocol):

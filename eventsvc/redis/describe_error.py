@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from eventsvc.redis.errors import ErrorReply, UnclearReply
 
 
-def in_words(problem: BaseException | Failure) -> str:
+def describe_error(problem: BaseException | Failure) -> str:
     """Say why there is no connection, without Python or OpenSSL in it."""
     error = problem.value if isinstance(problem, Failure) else problem
     match error:

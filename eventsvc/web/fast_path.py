@@ -1,5 +1,5 @@
 """
-The express lane: answers plain C{POST /event} in front of the routes, without
+The fast path: answers plain C{POST /event} in front of the routes, without
 an object for the request, a timer or a Deferred.
 """
 
@@ -15,27 +15,27 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eventsvc.immediate_write import immediate_write
 from eventsvc.interfaces import QueueFull, Result, Waiting
-from eventsvc.prompt import prompt_write
 from eventsvc.web.answers import Answer
 from eventsvc.web.api import parse_event
 from eventsvc.web.arrivals import READ, READ_LARGE, Reservation
 from eventsvc.web.channel import Channel
-from eventsvc.web.heads import END, could_begin
 from eventsvc.web.limits import MAX_HEAD_BYTES, TOO_SLOW, no_room
-from eventsvc.web.owed import Known, response
+from eventsvc.web.request_heads import END, could_begin
+from eventsvc.web.responses import Completed, response
 from eventsvc.web.site import TIME_IS_UP
 from eventsvc.web.turns import SMALL, Turn
 
 if TYPE_CHECKING:
-    from eventsvc.web.lane_site import LaneSite
+    from eventsvc.web.fast_path_site import FastPathSite
 
-#: Bytes that are kept while answers are owed, before the client must wait.
+#: Bytes that are kept while requests wait for their answers; past them the socket waits.
 READ_AHEAD: Final = READ
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Lane(Protocol):
+class FastPath(Protocol):
     """
     A connection, for as long as nothing but plain C{POST /event} comes.
 
@@ -43,8 +43,8 @@ class Lane(Protocol):
 
     Whatever else comes, right or wrong, is a matter for a L{Channel}: the
     connection is its own from then on, with all bytes that were not used, once
-    the answers still owed are on their way.  So is any connection that is to
-    be refused or closed.  The lane itself has but one kind of request.
+    the answers to those before it are on their way.  So is any connection that is to
+    be refused or closed.  The fast path itself has but one kind of request.
 
     # Note [Requests of one read]
 
@@ -54,7 +54,7 @@ class Lane(Protocol):
     bounded by what one read gives.  A request with a key waits for those
     before it: one of them may have the same key.
 
-    # Note [Turn of a lane]
+    # Note [Turn of a connection]
 
     A request for which the queue has no room stays in the buffer, and those
     after it too.  When its turn comes, all that were in the buffer then are
@@ -87,15 +87,15 @@ class Lane(Protocol):
     _last_sent = False
     _log = Logger()
 
-    def __init__(self, site: LaneSite) -> None:
+    def __init__(self, site: FastPathSite) -> None:
         self.site = site
-        self._owed: list[Waiting | Known] = []
+        self._responses: list[Waiting | Completed] = []
         self._buffer = bytearray()
 
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
-        self._write_now = prompt_write(self.transport)
+        self._write_now = immediate_write(self.transport)
         self.transport.registerProducer(self, True)
         if self.site.admit(self) is None:
             self._rest()
@@ -109,7 +109,7 @@ class Lane(Protocol):
             return
         for waiting in self._waiting():
             waiting.abandon()
-        self._owed.clear()
+        self._responses.clear()
         self._give_up_places()
         self.site.forget(self)
 
@@ -118,12 +118,12 @@ class Lane(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self.channel is not None:
             self.channel.dataReceived(data)
-        elif not (self._buffer or self._owed or self._paused):
+        elif not (self._buffer or self._responses or self._paused):
             self.deadline = self.site.reactor.seconds() + self.site.timeout
             self._read(data)
         else:
             self._buffer += data
-            if self._owed or self._paused or self._turn is not None:
+            if self._responses or self._paused or self._turn is not None:
                 if len(self._buffer) > READ_AHEAD:
                     self._hold()
             elif len(self._buffer) >= self._wanted:
@@ -148,8 +148,8 @@ class Lane(Protocol):
             self._buffer = bytearray(data[used:])
             if used:
                 self.deadline = self.site.reactor.seconds() + self.site.timeout
-        self._write_known()
-        if not self._owed:
+        self._write_completed()
+        if not self._responses:
             self._rest()
 
     def _submit_requests(self, data: bytes) -> int:
@@ -164,7 +164,7 @@ class Lane(Protocol):
                 break
             body += len(END)
             bytes_of_head = data[begin:body]
-            head = heads.known.get(bytes_of_head) or heads.learn(bytes_of_head)
+            head = heads.cache.get(bytes_of_head) or heads.learn(bytes_of_head)
             if head is None:
                 self._leaving = True
                 break
@@ -174,18 +174,20 @@ class Lane(Protocol):
                 if self._wanted > SMALL:
                     self._reserve(head.length, bool(head.keys))
                 break
-            if head.keys and self._owed:
-                self._write_known()
-                if self._owed or self._last_sent:
+            if head.keys and self._responses:
+                self._write_completed()
+                if self._responses or self._last_sent:
                     break
             if turns.is_open and self._called is None:
                 try:
-                    self._owed.append(self.site.appender.submit(*parse_event(data[body:end], head.keys), self.tell))
+                    self._responses.append(
+                        self.site.appender.submit(*parse_event(data[body:end], head.keys), self.tell)
+                    )
                 except QueueFull as full:
                     self._turn = turns.join(size - begin, self._on_turn, full)
                     break
                 except Exception as error:
-                    self._owed.append(Known(error))
+                    self._responses.append(Completed(error))
             elif not self._submit_in_turn(data[body:end], head.keys, begin, size):
                 break
             begin = end
@@ -205,16 +207,16 @@ class Lane(Protocol):
         try:
             events, key = parse_event(body, keys)
             if self._is_over:
-                self._owed.append(Known(appender.give_up(events, key)))
+                self._responses.append(Completed(appender.give_up(events, key)))
             else:
-                self._owed.append(appender.submit(events, key, self.tell, turn.since))
+                self._responses.append(appender.submit(events, key, self.tell, turn.since))
         except QueueFull as full:
             turn.size -= begin
             self._turn = turn
             self.site.turns.again(turn, full)
             return False
         except Exception as error:
-            self._owed.append(Known(error))
+            self._responses.append(Completed(error))
         return True
 
     def _on_turn(self, is_over: bool) -> None:
@@ -225,7 +227,7 @@ class Lane(Protocol):
             self._read(self._take_buffer())
         finally:
             self._called, self._is_over = None, False
-        if self.channel is None and not self._owed and self._turn is None:
+        if self.channel is None and not self._responses and self._turn is None:
             self._read_on()
 
     def _reserve(self, size: int, has_key: bool) -> None:
@@ -240,7 +242,7 @@ class Lane(Protocol):
 
     def _on_grant(self) -> None:
         self.transport.read_size = READ_LARGE
-        if not (self._owed or self._paused):
+        if not (self._responses or self._paused):
             self._let_go()
 
     def _release(self, reservation: Reservation) -> None:
@@ -261,7 +263,7 @@ class Lane(Protocol):
         self._read_lost = True
         if self.channel is not None:
             self.channel.readConnectionLost()
-        elif not self._owed:
+        elif not self._responses:
             self._rest()
 
     def writeConnectionLost(self) -> None:
@@ -275,34 +277,34 @@ class Lane(Protocol):
 
         The caller is the appender, which is not to suffer from what fails here.
         """
-        owed = self._owed
+        responses = self._responses
         try:
-            if owed[0] is waiting:
-                del owed[0]
+            if responses[0] is waiting:
+                del responses[0]
                 self._write(result)
-                if owed:
-                    self._write_known()
-                if not owed:
+                if responses:
+                    self._write_completed()
+                if not responses:
                     self._read_on()
             else:
-                owed[owed.index(waiting)] = Known(result)
+                responses[responses.index(waiting)] = Completed(result)
         except Exception:
             self._log.failure("a connection failed in an unexpected way")
             self.transport.abortConnection()
 
     def _waiting(self) -> Sequence[Waiting]:
         """Those requests whose answers are not known."""
-        return [each for each in self._owed if not isinstance(each, Known)]
+        return [each for each in self._responses if not isinstance(each, Completed)]
 
-    def _write_known(self) -> None:
-        owed = self._owed
-        while owed and isinstance(first := owed[0], Known):
-            del owed[0]
+    def _write_completed(self) -> None:
+        responses = self._responses
+        while responses and isinstance(first := responses[0], Completed):
+            del responses[0]
             self._write(first.result)
 
     def _write(self, result: Result | Answer) -> None:
-        """Write an answer; those that are owed come after it."""
-        more = bool(self._owed)
+        """Write an answer; others come after it."""
+        more = bool(self._responses)
         self._last_sent = self.site.draining and not more and self._turn is None
         data = response(result, self.site.date, self._last_sent)
         if more:
@@ -311,7 +313,7 @@ class Lane(Protocol):
             self._write_now(data)
 
     def _read_on(self) -> None:
-        """Nothing is owed any more: see to what came meanwhile."""
+        """Every request is answered: read what came meanwhile."""
         if self._turn is not None:
             return
         if self._reservation is None or self._reservation.granted:
@@ -328,7 +330,7 @@ class Lane(Protocol):
             self.transport.resumeProducing()
 
     def _rest(self) -> None:
-        """Nothing is owed, and nothing can be read."""
+        """Every request is answered, and nothing can be read."""
         site = self.site
         if self._turn is not None:
             return
@@ -347,7 +349,7 @@ class Lane(Protocol):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        if not self._owed:
+        if not self._responses:
             self._read_on()
 
     def stopProducing(self) -> None:
@@ -357,18 +359,18 @@ class Lane(Protocol):
 
     @property
     def idle_since(self) -> float | None:
-        if self._owed or self._buffer or self._paused:
+        if self._responses or self._buffer or self._paused:
             return None
         return self.deadline - (self.site.first_byte if self.deadline == self._fresh_until else self.site.idle)
 
-    def look(self) -> None:
+    def close_if_idle(self) -> None:
         """Close a connection on which nothing more will happen."""
-        if not (self._owed or self._buffer or self._paused):
+        if not (self._responses or self._buffer or self._paused):
             self._rest()
 
     def expire(self) -> None:
         """See to what takes too long."""
-        if self._owed:
+        if self._responses:
             for waiting in self._waiting():
                 waiting.abandon()
                 self.tell(waiting, TIME_IS_UP)

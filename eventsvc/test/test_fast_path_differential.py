@@ -1,11 +1,11 @@
 """
-The lane and the routes get the same bytes, cut at the same random places, in
+The fast path and the routes get the same bytes, cut at the same random places, in
 front of the same appender and log: they answer with the same bytes, store the
 same events and end the connection alike.
 
 They differ on purpose in this alone, which is kept out of what is generated:
 
-  - The lane's deadlines are seen to once a second, so up to a second later.
+  - Its deadlines are seen to once a second, so up to a second later.
   - Requests of one read are under way together there, and one after another
     here.  So when the line or the stream is nearly full, or Redis fails among
     them, each is told the truth, but perhaps another one.
@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from eventsvc.event import MAX_BYTES
 from eventsvc.test.appending import make_world
 from eventsvc.test.http import post, serving, without_date
-from eventsvc.web.lane_site import make_lane_site
+from eventsvc.web.fast_path_site import make_fast_path_site
 from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS
 from eventsvc.web.site import make_site
 
@@ -117,7 +117,7 @@ def outcome(make: Any, sent: bytes, cuts: Sequence[int], ends: bool, connected: 
         )
 
 
-def test_the_lane_answers_as_the_routes_do() -> None:
+def test_the_fast_path_answers_as_the_routes_do() -> None:
     """To each request, well-formed or not; and the examples are of all kinds."""
     statuses: Counter[bytes] = Counter()
     taken = Counter[bool]()
@@ -130,10 +130,10 @@ def test_the_lane_answers_as_the_routes_do() -> None:
     @example(post(GOOD[0], "X: " + "x" * MAX_HEAD_BYTES), [], False, True)
     @given(SENT, CUTS, st.booleans(), st.sampled_from([True, True, True, False]))
     def compare(sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> None:
-        by_lane = outcome(make_lane_site, sent, cuts, ends, connected)
-        assert by_lane == outcome(make_site, sent, cuts, ends, connected)
-        statuses.update(line[9:12] for line in by_lane[0].split(b"\r\n") if line.startswith(b"HTTP/1."))
-        taken[bool(by_lane[1])] += 1
+        by_fast_path = outcome(make_fast_path_site, sent, cuts, ends, connected)
+        assert by_fast_path == outcome(make_site, sent, cuts, ends, connected)
+        statuses.update(line[9:12] for line in by_fast_path[0].split(b"\r\n") if line.startswith(b"HTTP/1."))
+        taken[bool(by_fast_path[1])] += 1
 
     compare()
     assert {b"100", b"200", b"400", b"404", b"405", b"408", b"413", b"422", b"431", b"503"} <= set(statuses)

@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.lane} and L{eventsvc.web.lane_site}: what is their own,
+Tests for L{eventsvc.web.fast_path} and L{eventsvc.web.fast_path_site}: what is their own,
 beside the tests of the channel, the routes and the site, which they pass too.
 """
 
@@ -13,23 +13,23 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs
 
-from eventsvc.backlog import Request
+from eventsvc.backlog import PendingRequest
 from eventsvc.interfaces import Result
 from eventsvc.test.http import EVENT, Connection, Served, post, serving
 from eventsvc.web.channel import Channel
-from eventsvc.web.lane import READ_AHEAD
-from eventsvc.web.lane_site import make_lane_site
+from eventsvc.web.fast_path import READ_AHEAD
+from eventsvc.web.fast_path_site import make_fast_path_site
 from eventsvc.web.limits import LINGER
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    with serving(make_lane_site) as made:
+    with serving(make_fast_path_site) as made:
         yield made
 
 
 def channel_of(connection: Connection) -> Channel | None:
-    """Whose a connection is, if the lane has given it away."""
+    """Whose a connection is, if the fast path has given it away."""
     channel: Channel | None = connection.protocol.channel
     return channel
 
@@ -47,7 +47,7 @@ def numbered(number: int, *headers: str) -> bytes:
 # Its own requests
 
 
-def test_good_and_bad_events_stay_in_the_lane(served: Served) -> None:
+def test_good_and_bad_events_stay_on_the_fast_path(served: Served) -> None:
     """It answers them itself."""
     connection = served.connect()
     connection.send(post(), post(b"{}") + post(EVENT, "Idempotency-Key: a"), post(EVENT, "Idempotency-Key: a b"))
@@ -90,16 +90,16 @@ def test_a_large_body_in_many_pieces_is_looked_at_once(served: Served) -> None:
     connection = served.connect()
     data = post(EVENT.ljust(1_000_000))
     connection.send(data[:100])
-    lane = connection.protocol
+    fast_path = connection.protocol
     looks = []
-    look = lane._submit_requests
+    look = fast_path._submit_requests
 
     def count(data: bytes) -> int:
         looks.append(len(data))
         submitted: int = look(data)
         return submitted
 
-    lane._submit_requests = count
+    fast_path._submit_requests = count
     connection.send(*[data[at : at + 1000] for at in range(100, len(data), 1000)])
     served.run()
     assert looks == [len(data)]
@@ -119,10 +119,10 @@ def test_requests_of_one_read_go_out_in_one_batch_and_are_answered_in_order(serv
 
 def test_an_answer_that_is_known_too_early_waits_for_those_before_it(served: Served) -> None:
     """In whatever order they become known, they go out in that of the requests."""
-    waiting: list[Request] = []
+    waiting: list[PendingRequest] = []
 
-    def submit(events: object, key: object, answer: Callable[[Request, Result], None]) -> Request:
-        waiting.append(Request((), (), answer=answer))
+    def submit(events: object, key: object, answer: Callable[[PendingRequest, Result], None]) -> PendingRequest:
+        waiting.append(PendingRequest((), (), answer=answer))
         return waiting[-1]
 
     site: Any = served.site
@@ -220,7 +220,7 @@ def test_a_client_that_never_reads_is_cut_off_with_what_it_still_asked_for(serve
         b"\r\n" + post(),
     ],
 )
-def test_anything_else_is_handed_over_after_the_answers_still_owed(served: Served, other: bytes) -> None:
+def test_anything_else_is_handed_over_after_the_earlier_answers(served: Served, other: bytes) -> None:
     """And from then on the connection is the channel's."""
     connection = served.connect()
     connection.send(numbered(0) + numbered(1) + other[:10], other[10:])
@@ -241,7 +241,7 @@ def test_what_cannot_become_its_own_is_handed_over_at_once(served: Served, begin
 
 
 def test_the_time_of_a_request_does_not_begin_again_when_it_is_handed_over(served: Served) -> None:
-    """Nobody gets twice as much by changing lanes."""
+    """Nobody gets twice as much by changing producer_ids."""
     connection = served.connect()
     connection.send(b"POST /event")
     served.run(6.0)

@@ -11,11 +11,11 @@ from math import inf
 
 import attrs
 
-from eventsvc.history.seen import Handling, History, Op
+from eventsvc.history.records import Handling, History, Op
 
 
 @attrs.frozen(kw_only=True)
-class Must:
+class Expectations:
     """
     What must hold, beyond what always must.
 
@@ -55,25 +55,25 @@ class Must:
 Finding = tuple[str, str]
 
 
-def find_broken(history: History, must: Must) -> Iterator[Finding]:
+def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
     """All promises that were broken."""
     yield from _badly_stored(history)
     yield from _out_of_order(history)
     if history.handled is not None:
-        yield from _badly_handled(history, must.in_order)
-        yield from _needlessly_repeated(history, history.handled, must.repeat_within)
-    yield from _left_lying(history, must.rest_at_most)
-    yield from _not_recovered(history, must.recover_within)
-    yield from _not_at_work(history, must)
-    if not must.set_aside:
+        yield from _badly_handled(history, expect.in_order)
+        yield from _needlessly_repeated(history, history.handled, expect.repeat_within)
+    yield from _left_lying(history, expect.rest_at_most)
+    yield from _not_recovered(history, expect.recover_within)
+    yield from _not_at_work(history, expect)
+    if not expect.set_aside:
         known = _descriptions(history)
         for id in history.dead:
             yield "set aside, and no handler fails here", known.get(id, str(id))
-    if must.all_ok:
+    if expect.all_ok:
         yield from _not_served(history)
-    if must.alarm and not history.alarms:
+    if expect.alarm and not history.alarms:
         yield "no alarm was raised, and one had to be", ""
-    if history.alarms and not must.alarm and history.wiped is None:
+    if history.alarms and not expect.alarm and history.wiped is None:
         yield "an alarm of lost data was raised, and none were lost", ""
     for words in history.ended:
         yield words, ""
@@ -213,15 +213,15 @@ def _not_recovered(history: History, within: float) -> Iterator[Finding]:
             yield f"not ready again {within:g} s after the fault, while Redis answered on its link", name
 
 
-def _not_at_work(history: History, must: Must) -> Iterator[Finding]:
+def _not_at_work(history: History, expect: Expectations) -> Iterator[Finding]:
     """Not only after the fault, but all the time."""
-    if history.silence > must.silence_at_most:
-        yield f"no event was answered 200 for {history.silence:.1f} s, longer than {must.silence_at_most:g}", ""
+    if history.silence > expect.silence_at_most:
+        yield f"no event was answered 200 for {history.silence:.1f} s, longer than {expect.silence_at_most:g}", ""
     if history.fault is not None and history.handled is not None:
         begin, end = history.fault
         handled = len({each.id for each in history.handled if begin <= each.at <= end and not each.failed})
-        if handled < must.work_on:
-            yield f"{handled} events were handled while it was broken, fewer than {must.work_on}", ""
+        if handled < expect.work_on:
+            yield f"{handled} events were handled while it was broken, fewer than {expect.work_on}", ""
 
 
 def _descriptions(history: History) -> Mapping[int, str]:

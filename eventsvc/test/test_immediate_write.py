@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.prompt}: on a pair of sockets, without a reactor that
+Tests for L{eventsvc.immediate_write}: on a pair of sockets, without a reactor that
 runs.
 """
 
@@ -17,7 +17,7 @@ from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.python.failure import Failure
 
-from eventsvc.prompt import prompt_write
+from eventsvc.immediate_write import immediate_write
 
 
 @attrs.define
@@ -54,7 +54,7 @@ def pair() -> Iterator[Pair]:
 
 def test_an_answer_is_sent_at_once(pair: Pair) -> None:
     """The reactor has no part in it."""
-    write = prompt_write(pair.transport)
+    write = immediate_write(pair.transport)
     write(b"one ")
     write(b"two")
     assert pair.received() == b"one two"
@@ -63,7 +63,7 @@ def test_an_answer_is_sent_at_once(pair: Pair) -> None:
 
 def test_what_the_kernel_does_not_take_waits_and_all_else_behind_it(pair: Pair) -> None:
     """Nothing overtakes."""
-    write = prompt_write(pair.transport)
+    write = immediate_write(pair.transport)
     sent = bytes(range(256)) * 10_000
     write(sent)
     write(b"behind")
@@ -82,7 +82,7 @@ def test_what_the_kernel_does_not_take_waits_and_all_else_behind_it(pair: Pair) 
 def test_nothing_is_sent_before_what_waits_already(pair: Pair) -> None:
     """It was written in the usual way."""
     pair.transport.write(b"one ")
-    prompt_write(pair.transport)(b"two")
+    immediate_write(pair.transport)(b"two")
     assert pair.received() == b""
     pair.transport.doWrite()
     assert pair.received() == b"one two"
@@ -90,7 +90,7 @@ def test_nothing_is_sent_before_what_waits_already(pair: Pair) -> None:
 
 def test_a_peer_that_is_gone_is_found_out_by_the_reactor(pair: Pair) -> None:
     """Writing does not fail."""
-    write = prompt_write(pair.transport)
+    write = immediate_write(pair.transport)
     pair.peer.close()
     write(b"lost")
     assert pair.waits
@@ -99,7 +99,7 @@ def test_a_peer_that_is_gone_is_found_out_by_the_reactor(pair: Pair) -> None:
 
 def test_writing_after_the_end_does_nothing(pair: Pair) -> None:
     """As with the usual way."""
-    write = prompt_write(pair.transport)
+    write = immediate_write(pair.transport)
     pair.transport.connectionLost(Failure(ConnectionDone()))
     write(b"late")
     assert pair.received() == b""
@@ -108,7 +108,7 @@ def test_writing_after_the_end_does_nothing(pair: Pair) -> None:
 def test_other_transports_write_in_their_usual_way(pair: Pair) -> None:
     """TLS would send its secrets in the clear."""
     transport = StringTransport()
-    prompt_write(transport)(b"data")
+    immediate_write(transport)(b"data")
     assert transport.value() == b"data"
     pair.transport.TLS = True
-    assert prompt_write(pair.transport) == pair.transport.write
+    assert immediate_write(pair.transport) == pair.transport.write

@@ -67,22 +67,22 @@ def read_head(data: bytes) -> Head | None:
 
 
 @attrs.define(eq=False)
-class Heads:
+class RequestHeads:
     """
-    Knows heads again: a client sends the same one with each request.
+    Caches what heads mean: a client sends the same one with each request.
 
     # Note [Heads that come once]
 
     A head with a value of its own, a C{traceparent} say, never comes again.
     If each were remembered, they would drive out those that do.  So a head is
     remembered when it comes the second time; of one that came once there is
-    only its hash.  Whoever sends many heads twice can make this forget, but
+    only its hash.  A client that sends many distinct heads twice can evict the cache, but
     that costs no more than reading them again.
 
-    @ivar known: what heads mean, by all their bytes.
+    @ivar cache: what heads mean, by all their bytes.
     """
 
-    known: dict[bytes, Head] = attrs.field(factory=dict)
+    cache: dict[bytes, Head] = attrs.field(factory=dict)
     _seen: set[int] = attrs.field(factory=set)
 
     def learn(self, data: bytes) -> Head | None:
@@ -99,6 +99,6 @@ class Heads:
                 self._seen.clear()
             self._seen.add(mark)
         else:
-            if len(self.known) >= _MOST:
-                self.known.clear()
-            self.known[data] = head
+            if len(self.cache) >= _MOST:
+                self.cache.clear()
+            self.cache[data] = head

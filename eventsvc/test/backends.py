@@ -23,7 +23,7 @@ from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts import make_connection
 from eventsvc.test.clocks import run_clock
 from eventsvc.test.processes import Server, wait_until
-from eventsvc.test.rig import until
+from eventsvc.test.producer_harness import until
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryEventLog, MemoryStream
 from eventsvc.testing.group import place_of
 from eventsvc.testing.log import create_stream
@@ -95,9 +95,9 @@ class InMemory:
         """Remove all entries, and nothing else."""
         self.stream.entries.clear()
 
-    def forget(self, lane: bytes) -> None:
-        """Lose a lane, and nothing else."""
-        del self.stream.lanes[lane]
+    def forget(self, producer_id: bytes) -> None:
+        """Lose a producer id, and nothing else."""
+        del self.stream.producer_ids[producer_id]
 
     def add(self, fields: dict[bytes, bytes], age: float = 0.0) -> str:
         """Add an entry that is as old as that, in seconds; its id."""
@@ -121,7 +121,7 @@ class InMemory:
     def pending(self, group: str = "group") -> dict[str, tuple[str, int]]:
         """The owner and deliveries of each pending entry."""
         pending = self.stream.groups[group].pending
-        return {f"{place}-0": (entry.consumer, entry.deliveries) for place, entry in sorted(pending.items())}
+        return {f"{id}-0": (entry.consumer, entry.deliveries) for id, entry in sorted(pending.items())}
 
     def leave_idle(self, id: str, seconds: float) -> None:
         """Let a pending entry look as if nobody had touched it for that long."""
@@ -205,9 +205,9 @@ class OnServer:
         """Remove all entries, and nothing else."""
         self.client.xtrim(STREAM, 0)
 
-    def forget(self, lane: bytes) -> None:
-        """Lose a lane, and nothing else."""
-        assert self.client.delete(b"{NotificationStream}:lane:" + lane) == 1
+    def forget(self, producer_id: bytes) -> None:
+        """Lose a producer id, and nothing else."""
+        assert self.client.delete(b"{NotificationStream}:lane:" + producer_id) == 1
 
     def add(self, fields: dict[bytes, bytes], age: float = 0.0) -> str:
         """Add an entry that is as old as that, in seconds; its id."""
@@ -254,4 +254,4 @@ class OnServer:
         self.client.delete(*self.client.keys("{NotificationStream}:keys:*"))
 
 
-Place = InMemory | OnServer
+Backend = InMemory | OnServer

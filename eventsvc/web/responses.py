@@ -17,7 +17,7 @@ _log: Final = Logger()
 
 
 @attrs.define(eq=False)
-class Known:
+class Completed:
     """An answer that only waits for those before it."""
 
     result: Result | Answer

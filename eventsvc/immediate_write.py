@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.tcp import Connection
 
 
-def prompt_write(transport: Any) -> Callable[[bytes], None]:
+def immediate_write(transport: Any) -> Callable[[bytes], None]:
     """
     A C{write} that gives the kernel at once what it takes.
 

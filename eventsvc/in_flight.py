@@ -1,5 +1,5 @@
 """
-The entries a consumer has in hand: each goes to the handler, and is done with
+The entries a consumer has in flight: each goes to the handler, and is done with
 once that has finished.
 """
 
@@ -48,7 +48,7 @@ _PAUSE: Final = 0.5
 
 
 @attrs.define(kw_only=True)
-class Counts:
+class ConsumerCounts:
     """What a consumer has done, in entries; it only grows."""
 
     handled: int = 0
@@ -59,7 +59,7 @@ class Counts:
 
 
 @attrs.define(eq=False)
-class InHand:
+class InFlight:
     """
     Works on entries, C{concurrency} at a time and in their order.
 
@@ -89,7 +89,7 @@ class InHand:
     max_deliveries: int = 5
     flush: Callable[[], object] = nothing_to_flush
     exit: Callable[[str], object] = nothing_to_exit
-    counts: Counts = attrs.field(factory=Counts)
+    counts: ConsumerCounts = attrs.field(factory=ConsumerCounts)
     after_slice: Callable[[], None] = attrs.field(default=nobody_to_tell, init=False)
     aside: SettingAside = attrs.field(init=False)
     entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
@@ -122,7 +122,7 @@ class InHand:
         return bool(self._line) or len(self._working) >= self.concurrency
 
     def take(self, entries: Iterable[Entry]) -> None:
-        """Work on entries, but not on one that is in hand already."""
+        """Work on entries, but not on one that is in flight already."""
         new: dict[str, Entry] = {}
         for entry in entries:
             if entry.id in self.entries:
@@ -338,7 +338,7 @@ class InHand:
         return after_failure(deliveries, self.max_deliveries, words, self.jitter())
 
     def _exit(self, entry: Entry, error: HandlerExit) -> None:
-        """End the process: the entry stays in hand, and is handed over."""
+        """End the process: the entry stays in flight, and is handed over."""
         self._stopping = True
         self._log.failure("the handler ends the process on {id}", id=entry.id)
         self.exit(f"{error}")
@@ -389,7 +389,7 @@ class InHand:
         self._forget(ids)
 
     def _forget(self, ids: Sequence[str]) -> None:
-        """Entries are in hand no more."""
+        """Entries are in flight no more."""
         for id in ids:
             self.entries.pop(id, None)
         self._lost.difference_update(ids)

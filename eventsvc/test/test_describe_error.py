@@ -10,7 +10,7 @@ from service_identity import VerificationError
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError, TimeoutError
 
 from eventsvc.interfaces import Unknown
-from eventsvc.redis.words import in_words
+from eventsvc.redis.describe_error import describe_error
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ from eventsvc.redis.words import in_words
 )
 def test_problems_are_told_in_words(error: Exception, words: str) -> None:
     """Not as a tuple of numbers and class names."""
-    assert in_words(error) == words
+    assert describe_error(error) == words

@@ -20,12 +20,12 @@ from twisted.internet.threads import deferToThread
 from eventsvc.appender import Appender
 from eventsvc.backlog import Limits
 from eventsvc.event import EVENT_FIELD, Event, Notification, decode_notification
-from eventsvc.history import History, Must, Op, Outcome, Verdict, check
+from eventsvc.history import Expectations, History, Op, Outcome, Verdict, check
 from eventsvc.interfaces import IdempotencyKey, KeyRunning, Refused, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import RedisSettings
-from eventsvc.tap.parts import make_connection, new_lane
+from eventsvc.tap.parts import make_connection, new_producer_id
 from eventsvc.test.processes import Server
 
 STREAM = "NotificationStream"
@@ -52,7 +52,7 @@ def read_stream(server: Server) -> list[Notification]:
 
 
 @attrs.define(eq=False)
-class Rig:
+class ProducerHarness:
     """
     An appender on a real server, and what its clients were told.
 
@@ -103,20 +103,20 @@ class Rig:
 
     def judge(self, **more: Any) -> Verdict:
         """Hold what clients were told against the stream."""
-        must = Must(least_ok=more.pop("least_ok", 1))
-        return check(History(ops=self.ops, stream=read_stream(self.server), **more), must)
+        expect = Expectations(least_ok=more.pop("least_ok", 1))
+        return check(History(ops=self.ops, stream=read_stream(self.server), **more), expect)
 
 
 @asynccontextmanager
-async def running_rig(server: Server, hard_max: int = 1_000_000, **limits: Any) -> AsyncIterator[Rig]:
+async def running_producer(server: Server, hard_max: int = 1_000_000, **limits: Any) -> AsyncIterator[ProducerHarness]:
     """The parts of a producer, started and stopped."""
     settings = RedisSettings(port=server.port)
     connection = make_connection(reactor, settings, prepare=stream_opener(STREAM))
     appender = Appender(
-        log=RedisEventLog(connection, STREAM, hard_max),
+        event_log=RedisEventLog(connection, STREAM, hard_max),
         clock=reactor,
         new_id=lambda: random.getrandbits(63),
-        new_lane=new_lane,
+        new_producer_id=new_producer_id,
         wall_clock=time.time_ns,
         limits=Limits(**limits),
     )
@@ -124,7 +124,7 @@ async def running_rig(server: Server, hard_max: int = 1_000_000, **limits: Any) 
     appender.start()
     try:
         await connection.when_ready()
-        yield Rig(server, connection, appender)
+        yield ProducerHarness(server, connection, appender)
     finally:
         appender.stop()
         await connection.stopService()

@@ -1,5 +1,5 @@
 """
-The HTTP server with the express lane in front.
+The HTTP server with the fast path in front.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from eventsvc.web.admission import Connection
 from eventsvc.web.answers import Answer
 from eventsvc.web.api import Api
 from eventsvc.web.channel import Channel
-from eventsvc.web.heads import Heads
-from eventsvc.web.lane import Lane
+from eventsvc.web.fast_path import FastPath
 from eventsvc.web.limits import FIRST_BYTE, IDLE, MAX_CONNECTIONS
+from eventsvc.web.request_heads import RequestHeads
 from eventsvc.web.site import BoundedSite
 
 #: Seconds between two looks at the deadlines of all connections.
 _SWEEP: Final = 1.0
 
 
-class LaneSite(BoundedSite):
+class FastPathSite(BoundedSite):
     """
-    Begins each connection with a L{Lane}.
+    Begins each connection with a L{FastPath}.
 
     Deadlines are seen to once a second: so a request that takes too long may
     take a second more.
@@ -45,15 +45,15 @@ class LaneSite(BoundedSite):
         super().__init__(api, timeout, clock, max_connections, idle, first_byte, per_address)
         self.appender = api.appender
         self.turns = api.turns
-        self.heads = Heads()
+        self.heads = RequestHeads()
         self.date = b""
         self._sweeping: IDelayedCall | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
-        return Lane(self)
+        return FastPath(self)
 
     def build_channel(self) -> Channel:
-        """What takes a connection over from a lane."""
+        """What takes a connection over from the fast path."""
         channel: Channel = super().buildProtocol(None)
         return channel
 
@@ -71,7 +71,7 @@ class LaneSite(BoundedSite):
             connection.expire()
 
 
-def make_lane_site(
+def make_fast_path_site(
     api: Api,
     timeout: float,
     clock: IReactorTime,
@@ -79,6 +79,6 @@ def make_lane_site(
     idle: float = IDLE,
     first_byte: float = FIRST_BYTE,
     per_address: int = 0,
-) -> LaneSite:
-    """Serve the routes as L{eventsvc.web.site.make_site}, with the lane in front."""
-    return LaneSite(api, timeout, clock, max_connections, idle, first_byte, per_address)
+) -> FastPathSite:
+    """Serve the routes as L{eventsvc.web.site.make_site}, with the fast path in front."""
+    return FastPathSite(api, timeout, clock, max_connections, idle, first_byte, per_address)

@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.in_hand} and L{eventsvc.setting_aside}: a consumer on a
+Tests for L{eventsvc.in_flight} and L{eventsvc.setting_aside}: a consumer on a
 clock, with handlers as they are: asynchronous, slow, and wrong.
 """
 
@@ -20,17 +20,17 @@ from eventsvc.consumer import Consumer
 from eventsvc.delivery import Entry, shorten
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
 from eventsvc.interfaces import Refused, Unknown
-from eventsvc.test.consuming import World, running_world
+from eventsvc.test.consuming import ConsumerWorld, running_world
 from eventsvc.testing import MemoryEventGroup
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world() -> Iterator[ConsumerWorld]:
     with running_world() as made:
         yield made
 
 
-def dead(world: World) -> dict[str, str]:
+def dead(world: ConsumerWorld) -> dict[str, str]:
     """The dead letters, by id: the reason and the error."""
     return {letter["id"]: f"{letter['reason']}: {letter['error']}" for letter in world.stream.dead}
 
@@ -59,19 +59,19 @@ async def generate_async(_: object) -> Any:
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("handler", [generate, generate_async, lambda _: asyncio.sleep, lambda _: asyncio.Future])
 def test_an_event_that_was_not_handled_is_not_acknowledged(
-    world: World, handler: Callable[[object], Any], concurrency: int
+    world: ConsumerWorld, handler: Callable[[object], Any], concurrency: int
 ) -> None:
     consumer = world.consumer(handler, concurrency=concurrency)
     world.add("a", "b")
     world.run(0.05)
     assert 1 in world.pending
     world.run(20.0)
-    assert consumer.in_hand.counts.handled == 0
+    assert consumer.in_flight.counts.handled == 0
     assert dead(world).keys() == {"1-0", "2-0"}
     assert all(words.startswith("failed: the handler returned ") for words in dead(world).values())
 
 
-def test_an_event_is_acknowledged_after_a_flush_that_has_to_be_awaited(world: World) -> None:
+def test_an_event_is_acknowledged_after_a_flush_that_has_to_be_awaited(world: ConsumerWorld) -> None:
     flushes: list[Deferred[None]] = []
 
     async def flush() -> None:
@@ -92,19 +92,19 @@ def test_an_event_is_acknowledged_after_a_flush_that_has_to_be_awaited(world: Wo
     flushes[1].callback(None)
     world.run(1.0)
     assert world.pending == []
-    assert consumer.in_hand.counts.handled == 3
+    assert consumer.in_flight.counts.handled == 3
 
 
 @pytest.mark.parametrize("flush", [lambda: generate(1), lambda: asyncio.sleep])
-def test_a_flush_that_nothing_runs_is_a_failure(world: World, flush: Callable[[], Any]) -> None:
+def test_a_flush_that_nothing_runs_is_a_failure(world: ConsumerWorld, flush: Callable[[], Any]) -> None:
     consumer = world.consumer(flush=flush, max_deliveries=2)
     world.add("a")
     world.run(5.0)
-    assert consumer.in_hand.counts.handled == 0
+    assert consumer.in_flight.counts.handled == 0
     assert dead(world).keys() == {"1-0"}
 
 
-def test_an_event_whose_flush_was_that_of_another_is_delivered_again_if_it_failed(world: World) -> None:
+def test_an_event_whose_flush_was_that_of_another_is_delivered_again_if_it_failed(world: ConsumerWorld) -> None:
     """Three handlers keep what they have; the flush of the first takes it all, and fails."""
     ends: dict[str, Deferred[None]] = {}
     kept: list[str] = []
@@ -155,7 +155,7 @@ async def _raise_later(error: BaseException) -> Any:
     raise error
 
 
-def raiser(world: World, how: str, error: BaseException) -> Callable[[Notification], Any]:
+def raiser(world: ConsumerWorld, how: str, error: BaseException) -> Callable[[Notification], Any]:
     """A handler that fails on the event C{bad}, in some way."""
 
     async def later(notification: Notification) -> None:
@@ -182,7 +182,7 @@ HOW = ["now", "later", "failed"]
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), CancelledError(), GeneratorExit(), Own(), KeyError("x")])
 def test_whatever_a_handler_raises_is_one_failed_delivery(
-    world: World, how: str, error: BaseException, concurrency: int
+    world: ConsumerWorld, how: str, error: BaseException, concurrency: int
 ) -> None:
     """The loop goes on, no slot is lost, and no event is stranded."""
     consumer = world.consumer(raiser(world, how, error), concurrency=concurrency, max_deliveries=3)
@@ -192,15 +192,15 @@ def test_whatever_a_handler_raises_is_one_failed_delivery(
     assert world.pending == []
     assert dead(world).keys() == {"1-0", "5-0", "9-0", "13-0"}
     assert all(type(error).__name__ in words for words in dead(world).values())
-    assert consumer.in_hand.counts.failed == 12
-    assert consumer.in_hand.entries == {}
+    assert consumer.in_flight.counts.failed == 12
+    assert consumer.in_flight.entries == {}
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("error", [SystemExit(0), SystemExit("x"), KeyboardInterrupt()])
 def test_a_handler_that_asks_for_the_end_is_given_it_and_its_event_handed_over(
-    world: World, how: str, error: BaseException, concurrency: int
+    world: ConsumerWorld, how: str, error: BaseException, concurrency: int
 ) -> None:
     said: list[str] = []
     begun: list[str] = []
@@ -229,7 +229,7 @@ def test_a_handler_that_asks_for_the_end_is_given_it_and_its_event_handed_over(
     assert world.pending == []
 
 
-def test_a_flush_that_asks_for_the_end_is_given_it(world: World) -> None:
+def test_a_flush_that_asks_for_the_end_is_given_it(world: ConsumerWorld) -> None:
     said: list[str] = []
     consumer = world.consumer(flush=lambda: _raise(SystemExit(3)), exit=said.append, name="first")
     world.add("a", "b", "c")
@@ -242,7 +242,7 @@ def test_a_flush_that_asks_for_the_end_is_given_it(world: World) -> None:
     assert dead(world) == {}
 
 
-def test_an_event_that_always_fails_is_delivered_five_times_unless_told_otherwise(world: World) -> None:
+def test_an_event_that_always_fails_is_delivered_five_times_unless_told_otherwise(world: ConsumerWorld) -> None:
     """Each failure is in the log, with the event and its delivery."""
     world.consumer(raiser(world, "now", KeyError("x")))
     world.add("bad")
@@ -253,7 +253,7 @@ def test_an_event_that_always_fails_is_delivered_five_times_unless_told_otherwis
     assert dead(world) == {"1-0": "failed: KeyError: 'x'"}
 
 
-def test_a_delivery_that_cannot_be_counted_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_delivery_that_cannot_be_counted_goes_on(world: ConsumerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """The handler is not kept waiting for a number."""
     monkeypatch.setattr(MemoryEventGroup, "count_delivery", lambda *_: fail(Refused("OOM")))
     world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=3)
@@ -293,7 +293,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("error", [Refused("OOM"), Unknown("no reply"), ValueError("unexpected")])
 def test_an_entry_that_cannot_be_set_aside_holds_up_nothing(
-    world: World, memory: Memory, concurrency: int, error: Exception
+    world: ConsumerWorld, memory: Memory, concurrency: int, error: Exception
 ) -> None:
     """It stays ours, is tried again with growing pauses, told once, counted, and set aside at last."""
     memory.error = error
@@ -311,9 +311,9 @@ def test_an_entry_that_cannot_be_set_aside_holds_up_nothing(
         world.run(300.0)
     assert world.pending == [2, 4]
     assert {pending.consumer for pending in world.stream.groups["group"].pending.values()} == {"first"}
-    assert len(consumer.in_hand.aside) == 2
-    assert consumer.in_hand.load == 0
-    assert 20 < consumer.in_hand.aside.refused == len(memory.refused) < 60
+    assert len(consumer.in_flight.aside) == 2
+    assert consumer.in_flight.load == 0
+    assert 20 < consumer.in_flight.aside.refused == len(memory.refused) < 60
     assert {id for _, id in memory.refused[-4:]} == {"2-0", "4-0"}
     told = [event for event in logs if "cannot be set aside" in event["log_format"]]
     assert len(told) == 1
@@ -322,11 +322,11 @@ def test_an_entry_that_cannot_be_set_aside_holds_up_nothing(
     world.run(16.0)
     assert sorted(letter["id"] for letter in world.stream.dead) == ["2-0", "4-0"]
     assert world.pending == []
-    assert consumer.in_hand.counts.dead == 2
-    assert consumer.in_hand.entries == {}
+    assert consumer.in_flight.counts.dead == 2
+    assert consumer.in_flight.entries == {}
 
 
-def test_pauses_between_attempts_to_set_aside_grow(world: World, memory: Memory) -> None:
+def test_pauses_between_attempts_to_set_aside_grow(world: ConsumerWorld, memory: Memory) -> None:
     """From half a second to a quarter of a minute, less what chance takes off: a quarter here."""
     world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
     world.add("bad")
@@ -337,28 +337,28 @@ def test_pauses_between_attempts_to_set_aside_grow(world: World, memory: Memory)
     memory.error = None
 
 
-def test_memory_that_runs_out_again_is_told_again(world: World, memory: Memory) -> None:
+def test_memory_that_runs_out_again_is_told_again(world: ConsumerWorld, memory: Memory) -> None:
     consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
     with capturedLogs() as logs:
         for _ in range(3):
             memory.error = Refused("OOM command not allowed")
             world.add("bad")
             world.run(5.0)
-            assert len(consumer.in_hand.aside) == 1
+            assert len(consumer.in_flight.aside) == 1
             memory.error = None
             world.run(20.0)
-            assert len(consumer.in_hand.aside) == 0
+            assert len(consumer.in_flight.aside) == 0
     assert dead(world).keys() == {"1-0", "2-0", "3-0"}
     assert len([event for event in logs if "cannot be set aside" in event["log_format"]]) == 3
 
 
 def test_an_entry_that_is_dropped_while_it_is_being_set_aside_stops_nothing(
-    world: World, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    world: ConsumerWorld, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consumer = eager(world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1))
     world.add("bad", "bad")
     world.run(0.2)
-    assert len(consumer.in_hand.aside) == 2
+    assert len(consumer.in_flight.aside) == 2
     replies: list[Deferred[bool]] = []
 
     def wait(*_: object) -> Deferred[bool]:
@@ -370,18 +370,18 @@ def test_an_entry_that_is_dropped_while_it_is_being_set_aside_stops_nothing(
         world.run(1.0)
         assert len(replies) == 1
         del world.stream.groups["group"].pending[1]
-        consumer.in_hand.drop(["1-0"])
+        consumer.in_flight.drop(["1-0"])
         replies[0].errback(Refused("OOM"))
         world.run(0.1)
     memory.error = None
     world.run(20.0)
     assert dead(world).keys() == {"2-0"}
-    assert consumer.in_hand.entries == {}
+    assert consumer.in_flight.entries == {}
 
 
 @pytest.mark.parametrize("name", ["count_delivery", "set_aside"])
 def test_nothing_begins_after_the_drain_timeout_although_a_call_was_under_way(
-    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+    world: ConsumerWorld, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A call that is given up is no refusal, after which one would go on."""
     monkeypatch.setattr(MemoryEventGroup, name, lambda *_: Deferred())
@@ -394,69 +394,73 @@ def test_nothing_begins_after_the_drain_timeout_although_a_call_was_under_way(
     again = name == "count_delivery"
     world.add("bad")
     world.run(0.001)
-    consumer.in_hand.take([Entry("1-0", world.stream.entries[1], 1 + again, again)])
+    consumer.in_flight.take([Entry("1-0", world.stream.entries[1], 1 + again, again)])
     world.run(0.2)
     seen = len(world.seen)
     with capturedLogs() as logs:
         world.stop(consumer)
         world.run(10.0)
     assert len(world.seen) == seen == (0 if again else 1)
-    assert len(consumer.in_hand.aside) == 0
+    assert len(consumer.in_flight.aside) == 0
     assert [event for event in logs if "cannot be" in event.get("log_format", "")] == []
     assert [event for event in logs if event["log_level"] >= LogLevel.error] == []
 
 
-def test_an_event_that_waits_to_be_set_aside_is_not_kept(world: World, memory: Memory) -> None:
+def test_an_event_that_waits_to_be_set_aside_is_not_kept(world: ConsumerWorld, memory: Memory) -> None:
     """Its id and a short text are enough: a thousand of them may wait."""
     consumer = world.consumer(lambda _: _raise(ValueError("x" * 10_000)), max_deliveries=1)
     world.add("a" * 100_000)
     world.run(5.0)
-    assert [entry.fields for entry in consumer.in_hand.entries.values()] == [None]
-    [letter] = consumer.in_hand.aside._waiting
+    assert [entry.fields for entry in consumer.in_flight.entries.values()] == [None]
+    [letter] = consumer.in_flight.aside._waiting
     assert len(letter.error) == 2_000
     memory.error = None
 
 
-def test_an_entry_of_another_waits_beside_the_line_no_more(world: World, memory: Memory) -> None:
+def test_an_entry_of_another_waits_beside_the_line_no_more(world: ConsumerWorld, memory: Memory) -> None:
     consumer = eager(world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1))
     world.add("bad", "bad")
     world.run(5.0)
-    assert len(consumer.in_hand.aside) == 2
+    assert len(consumer.in_flight.aside) == 2
     del world.stream.groups["group"].pending[1]  # another has handled it
-    consumer.in_hand.drop(["1-0", "9-0"])
-    assert list(consumer.in_hand.entries) == ["2-0"]
-    assert consumer.in_hand.load == 0
+    consumer.in_flight.drop(["1-0", "9-0"])
+    assert list(consumer.in_flight.entries) == ["2-0"]
+    assert consumer.in_flight.load == 0
     memory.refused.clear()
     world.run(14.0)
     assert {id for _, id in memory.refused} == {"2-0"}
     memory.error = None
     world.run(14.0)
     assert dead(world).keys() == {"2-0"}
-    assert consumer.in_hand.counts.dead == 1
+    assert consumer.in_flight.counts.dead == 1
 
 
-def test_a_failed_flush_of_many_that_cannot_be_set_aside_leaves_none_behind(world: World, memory: Memory) -> None:
+def test_a_failed_flush_of_many_that_cannot_be_set_aside_leaves_none_behind(
+    world: ConsumerWorld, memory: Memory
+) -> None:
     world.add("a", "b", "c")
     consumer = eager(world.consumer(flush=lambda: _raise(OSError("disk full")), max_deliveries=1))
     world.run(0.5)
-    assert len(consumer.in_hand.aside) == 3
+    assert len(consumer.in_flight.aside) == 3
     memory.error = None
 
 
-def test_only_so_many_wait_beside_the_line(world: World, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_wait_beside_the_line(
+    world: ConsumerWorld, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(setting_aside, "MOST", 3)
     consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
     world.add(*["bad"] * 5, "a")
     world.run(60.0)
     assert world.seen == []
-    assert len(consumer.in_hand.aside) == 3
+    assert len(consumer.in_flight.aside) == 3
     memory.error = None
     world.run(60.0)
     assert world.seen == ["a"]
     assert len(dead(world)) == 5
 
 
-def test_a_stop_hands_over_what_waits_to_be_set_aside(world: World, memory: Memory) -> None:
+def test_a_stop_hands_over_what_waits_to_be_set_aside(world: ConsumerWorld, memory: Memory) -> None:
     consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1, name="first")
     world.add("bad", "a")
     world.run(5.0)
@@ -471,15 +475,17 @@ def test_a_stop_hands_over_what_waits_to_be_set_aside(world: World, memory: Memo
     assert dead(world) == {}
 
 
-def test_an_entry_that_is_not_ours_is_not_set_aside_nor_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_is_not_ours_is_not_set_aside_nor_counted(
+    world: ConsumerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(MemoryEventGroup, "set_aside", lambda *_: succeed(False))
     consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
     world.add("bad", "a")
     world.run(5.0)
     assert world.seen == ["a"]
-    assert consumer.in_hand.counts.dead == 0
+    assert consumer.in_flight.counts.dead == 0
     assert world.pending == [1]
-    assert consumer.in_hand.entries == {}
+    assert consumer.in_flight.entries == {}
 
 
 @pytest.mark.parametrize(
@@ -501,7 +507,7 @@ def test_the_error_of_a_dead_letter_has_a_bounded_length_and_is_utf_8(text: str,
 
 
 @pytest.mark.parametrize("fields", [{b"x" * 3_000_000: b"1"}, {EVENT_FIELD: b'{"id":' + b"9" * 3_000_000}])
-def test_the_text_of_a_malformed_entry_is_cut_too(world: World, fields: dict[bytes, bytes]) -> None:
+def test_the_text_of_a_malformed_entry_is_cut_too(world: ConsumerWorld, fields: dict[bytes, bytes]) -> None:
     world.consumer()
     world.stream.add(fields)
     world.run(1.0)
@@ -511,7 +517,7 @@ def test_the_text_of_a_malformed_entry_is_cut_too(world: World, fields: dict[byt
 # Slices
 
 
-def test_plain_handlers_have_the_reactor_for_a_slice_at_a_time(world: World) -> None:
+def test_plain_handlers_have_the_reactor_for_a_slice_at_a_time(world: ConsumerWorld) -> None:
     """Between two slices what is done is acknowledged, and whoever waits for the reactor has it."""
     unacknowledged: list[int] = []
     turns: list[float] = []
@@ -528,13 +534,13 @@ def test_plain_handlers_have_the_reactor_for_a_slice_at_a_time(world: World) -> 
 
     consumer = world.consumer(handler)
     slices: list[int] = []
-    acknowledge = consumer.in_hand.after_slice
+    acknowledge = consumer.in_flight.after_slice
 
     def after_slice() -> None:
         slices.append(len(world.seen))
         acknowledge()
 
-    consumer.in_hand.after_slice = after_slice
+    consumer.in_flight.after_slice = after_slice
     world.add(*[f"{number}" for number in range(1_000)])
     turn()
     world.run(60.0)
@@ -545,7 +551,7 @@ def test_plain_handlers_have_the_reactor_for_a_slice_at_a_time(world: World) -> 
     assert max(unacknowledged) <= 15
 
 
-def test_each_event_longer_than_a_slice_is_followed_by_a_turn(world: World) -> None:
+def test_each_event_longer_than_a_slice_is_followed_by_a_turn(world: ConsumerWorld) -> None:
     turns: list[int] = []
 
     def handler(notification: Notification) -> None:
@@ -564,7 +570,7 @@ def test_each_event_longer_than_a_slice_is_followed_by_a_turn(world: World) -> N
     assert set(turns) == set(range(9))
 
 
-def test_a_stop_ends_a_line_of_plain_handlers_after_the_slice(world: World) -> None:
+def test_a_stop_ends_a_line_of_plain_handlers_after_the_slice(world: ConsumerWorld) -> None:
     def handler(notification: Notification) -> None:
         world.see(notification)
         world.clock.rightNow += 0.06
@@ -578,7 +584,7 @@ def test_a_stop_ends_a_line_of_plain_handlers_after_the_slice(world: World) -> N
     assert world.pending == list(range(11, 101))  # all that was handled is acknowledged
 
 
-def test_a_connection_that_is_lost_during_a_slice_stops_nothing(world: World) -> None:
+def test_a_connection_that_is_lost_during_a_slice_stops_nothing(world: ConsumerWorld) -> None:
     def handler(notification: Notification) -> None:
         world.see(notification)
         world.clock.rightNow += 0.02
@@ -600,7 +606,7 @@ def test_a_connection_that_is_lost_during_a_slice_stops_nothing(world: World) ->
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.02])
-def test_order_is_kept_after_a_failed_flush(world: World, seconds: float) -> None:
+def test_order_is_kept_after_a_failed_flush(world: ConsumerWorld, seconds: float) -> None:
     """
     What was flushed together is delivered again one by one, before what came
     after: also if a slice ended there, and others wait in the line.
@@ -625,10 +631,10 @@ def test_order_is_kept_after_a_failed_flush(world: World, seconds: float) -> Non
     world.run(30.0)
     assert written == list("123456789")
     assert world.pending == []
-    assert consumer.in_hand.counts.redelivered >= 5
+    assert consumer.in_flight.counts.redelivered >= 5
 
 
-def test_order_is_kept_after_an_awaited_flush_failed(world: World) -> None:
+def test_order_is_kept_after_an_awaited_flush_failed(world: ConsumerWorld) -> None:
     kept: list[str] = []
     written: list[str] = []
     fails = iter([False, True, False, True])
@@ -649,17 +655,17 @@ def test_order_is_kept_after_an_awaited_flush_failed(world: World) -> None:
     assert written == list("123456789")
 
 
-def test_each_event_of_a_failed_flush_has_all_its_deliveries(world: World) -> None:
+def test_each_event_of_a_failed_flush_has_all_its_deliveries(world: ConsumerWorld) -> None:
     """The one that failed together with others is counted for each of them."""
     world.add("a", "b", "c")
     consumer = eager(world.consumer(flush=lambda: _raise(OSError("disk full")), max_deliveries=3))
     world.run(10.0)
     assert world.seen == [*"abc", *"aa", *"bb", *"cc"]
     assert [letter["deliveries"] for letter in world.stream.dead] == ["3", "3", "3"]
-    assert (consumer.in_hand.counts.failed, consumer.in_hand.counts.redelivered) == (7, 6)
+    assert (consumer.in_flight.counts.failed, consumer.in_flight.counts.redelivered) == (7, 6)
 
 
-def test_handlers_that_have_ended_already_take_no_stack(world: World) -> None:
+def test_handlers_that_have_ended_already_take_no_stack(world: ConsumerWorld) -> None:
     """A thousand Deferreds that have fired, one after the other."""
 
     def handler(notification: Notification) -> Deferred[None]:
@@ -668,12 +674,12 @@ def test_handlers_that_have_ended_already_take_no_stack(world: World) -> None:
 
     consumer = world.consumer(handler)
     event = encode_notification(Notification(1, "x", "now"))
-    consumer.in_hand.take([Entry(f"{number}-0", {EVENT_FIELD: event}) for number in range(1_000)])
+    consumer.in_flight.take([Entry(f"{number}-0", {EVENT_FIELD: event}) for number in range(1_000)])
     assert len(world.seen) == 1_000
-    assert consumer.in_hand.counts.failed == 0
+    assert consumer.in_flight.counts.failed == 0
 
 
-def test_an_entry_in_hand_is_not_taken_again(world: World) -> None:
+def test_an_entry_in_flight_is_not_taken_again(world: ConsumerWorld) -> None:
     """Neither while it waits, nor while the handler is at it: it is read again after each reconnection."""
     ends: list[Deferred[None]] = []
 
@@ -686,7 +692,7 @@ def test_an_entry_in_hand_is_not_taken_again(world: World) -> None:
     consumer = eager(world.consumer(handler, concurrency=2))
     world.run(1.0)
     for _ in range(3):
-        consumer.in_hand.take([Entry(f"{n}-0", world.stream.entries[n], 2, again=True) for n in (1, 2, 3)])
+        consumer.in_flight.take([Entry(f"{n}-0", world.stream.entries[n], 2, again=True) for n in (1, 2, 3)])
         world.run(1.0)
     for number in range(3):
         ends[number].callback(None)
@@ -698,13 +704,13 @@ def test_an_entry_in_hand_is_not_taken_again(world: World) -> None:
 # What another has taken over
 
 
-def take_over(world: World, *places: int) -> None:
+def take_over(world: ConsumerWorld, *places: int) -> None:
     """Have another consumer claim these."""
     for place in places:
         world.stream.groups["group"].pending[place].consumer = "other"
 
 
-def test_entries_of_another_are_not_begun(world: World) -> None:
+def test_entries_of_another_are_not_begun(world: ConsumerWorld) -> None:
     """It handles them: twice would be once too often."""
     handling: list[Deferred[None]] = []
 
@@ -716,18 +722,18 @@ def test_entries_of_another_are_not_begun(world: World) -> None:
     consumer = world.consumer(handler, concurrency=1)
     world.add(*"abcdef")
     world.run(1.0)
-    consumer.in_hand.take([Entry(f"{n}-0", world.stream.entries[n]) for n in range(2, 7)])
-    consumer.in_hand.drop(["1-0", "3-0", "4-0", "9-0"])
+    consumer.in_flight.take([Entry(f"{n}-0", world.stream.entries[n]) for n in range(2, 7)])
+    consumer.in_flight.drop(["1-0", "3-0", "4-0", "9-0"])
     while len(world.seen) > len([work for work in handling if work.called]):
         handling[len(world.seen) - 1].callback(None)
     assert world.seen[:4] == ["a", "b", "e", "f"]
-    assert consumer.in_hand.entries == {}
+    assert consumer.in_flight.entries == {}
     for work in handling:
         if not work.called:
             work.callback(None)
 
 
-def test_a_renewal_that_tells_of_another_owner_drops_its_entries(world: World) -> None:
+def test_a_renewal_that_tells_of_another_owner_drops_its_entries(world: ConsumerWorld) -> None:
     handling: list[Deferred[None]] = []
 
     def handler(notification: Notification) -> Deferred[None]:
@@ -739,12 +745,12 @@ def test_a_renewal_that_tells_of_another_owner_drops_its_entries(world: World) -
     world.add("a")
     world.run(1.0)
     world.add("b", "c", "d")
-    consumer.in_hand.take([Entry(f"{n}-0", world.stream.entries[n]) for n in (2, 3, 4)])
+    consumer.in_flight.take([Entry(f"{n}-0", world.stream.entries[n]) for n in (2, 3, 4)])
     world.run(0.5)
     group = world.stream.groups["group"]
     assert set(group.pending) == {1}
     world.run(12.0)  # 2, 3 and 4 are pending with nobody here
-    assert set(consumer.in_hand.entries) <= {"1-0"}
+    assert set(consumer.in_flight.entries) <= {"1-0"}
     handling[0].callback(None)
     world.run(1.0)
     assert world.seen[0] == "a"
@@ -756,7 +762,7 @@ def test_a_renewal_that_tells_of_another_owner_drops_its_entries(world: World) -
             work.callback(None)
 
 
-def test_an_event_that_failed_is_not_begun_again_once_it_is_anothers(world: World) -> None:
+def test_an_event_that_failed_is_not_begun_again_once_it_is_anothers(world: ConsumerWorld) -> None:
     ends: list[Deferred[None]] = []
 
     def handler(notification: Notification) -> Deferred[None]:
@@ -768,23 +774,23 @@ def test_an_event_that_failed_is_not_begun_again_once_it_is_anothers(world: Worl
     world.add("a")
     world.run(1.0)
     take_over(world, 1)
-    consumer.in_hand.drop(["1-0"])
+    consumer.in_flight.drop(["1-0"])
     ends[0].errback(KeyError("x"))
     world.run(5.0)
     assert world.seen == ["a"]
-    assert consumer.in_hand.entries == {}
+    assert consumer.in_flight.entries == {}
     assert world.pending == [1]
-    consumer.in_hand.take([Entry("1-0", world.stream.entries[1], 2, again=True)])  # it comes back to us
+    consumer.in_flight.take([Entry("1-0", world.stream.entries[1], 2, again=True)])  # it comes back to us
     world.run(1.0)
     assert world.seen == ["a", "a"]
-    consumer.in_hand.drop(["1-0"])
-    consumer.in_hand.take([Entry("1-0", world.stream.entries[1], 2, again=True)])  # while the handler is at it
+    consumer.in_flight.drop(["1-0"])
+    consumer.in_flight.take([Entry("1-0", world.stream.entries[1], 2, again=True)])  # while the handler is at it
     ends[1].errback(KeyError("x"))
     world.run(1.0)
     assert world.seen == ["a", "a", "a"]
-    consumer.in_hand.drop(["1-0"])
+    consumer.in_flight.drop(["1-0"])
     ends[2].callback(None)  # this was its last time, but it comes back once more
-    consumer.in_hand.take([Entry("1-0", world.stream.entries[1], 2, again=True)])
+    consumer.in_flight.take([Entry("1-0", world.stream.entries[1], 2, again=True)])
     world.run(1.0)
     ends[3].errback(KeyError("x"))
     world.run(1.0)
@@ -792,7 +798,7 @@ def test_an_event_that_failed_is_not_begun_again_once_it_is_anothers(world: Worl
     ends[4].callback(None)
 
 
-def test_what_a_failed_flush_puts_back_is_not_begun_if_it_is_anothers(world: World) -> None:
+def test_what_a_failed_flush_puts_back_is_not_begun_if_it_is_anothers(world: ConsumerWorld) -> None:
     flushes: list[Deferred[None]] = []
 
     def flush() -> Deferred[None]:
@@ -803,7 +809,7 @@ def test_what_a_failed_flush_puts_back_is_not_begun_if_it_is_anothers(world: Wor
     consumer = eager(world.consumer(flush=flush))
     world.run(1.0)
     assert world.seen == ["a", "b"]
-    consumer.in_hand.drop(["2-0"])
+    consumer.in_flight.drop(["2-0"])
     flushes[0].errback(OSError("x"))
     world.run(1.0)
     assert world.seen == ["a", "b", "a"]
@@ -817,7 +823,7 @@ def test_what_a_failed_flush_puts_back_is_not_begun_if_it_is_anothers(world: Wor
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_handlers_that_do_not_end_are_cancelled_after_the_drain_timeout(world: World, concurrency: int) -> None:
+def test_handlers_that_do_not_end_are_cancelled_after_the_drain_timeout(world: ConsumerWorld, concurrency: int) -> None:
     """Not before, and not twice; what they do then counts for nothing."""
     cancelled: list[float] = []
 
@@ -839,10 +845,10 @@ def test_handlers_that_do_not_end_are_cancelled_after_the_drain_timeout(world: W
     assert [time - stopped for time in cancelled] == [4.0] * begun == [4.0] * concurrency
     assert [event for event in logs if event["log_level"] >= LogLevel.error] == []
     assert world.pending == [1, 2, 3][: len(world.pending)]
-    assert consumer.in_hand.counts.failed == 0
+    assert consumer.in_flight.counts.failed == 0
 
 
-def test_a_stop_begins_no_more_and_ends_with_the_last_that_was_begun(world: World) -> None:
+def test_a_stop_begins_no_more_and_ends_with_the_last_that_was_begun(world: ConsumerWorld) -> None:
     """Two handlers are at work, and others wait in the line."""
     ends: dict[str, Deferred[None]] = {}
 
@@ -867,11 +873,11 @@ def test_a_stop_begins_no_more_and_ends_with_the_last_that_was_begun(world: Worl
     assert world.pending == [3, 4, 5]
 
 
-def test_nothing_is_tried_after_a_stop_that_gave_up(world: World, memory: Memory) -> None:
+def test_nothing_is_tried_after_a_stop_that_gave_up(world: ConsumerWorld, memory: Memory) -> None:
     consumer = eager(world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1, drain_timeout=1.0))
     world.add("bad")
     world.run(5.0)
-    consumer.in_hand.handler = lambda _: Deferred()
+    consumer.in_flight.handler = lambda _: Deferred()
     world.add("a")
     world.run(1.0)
     world.stop(consumer)
@@ -880,7 +886,7 @@ def test_nothing_is_tried_after_a_stop_that_gave_up(world: World, memory: Memory
     assert memory.refused == []
 
 
-def test_a_handler_that_ends_well_although_it_is_cancelled_has_handled_its_event(world: World) -> None:
+def test_a_handler_that_ends_well_although_it_is_cancelled_has_handled_its_event(world: ConsumerWorld) -> None:
     async def handler(notification: Notification) -> None:
         try:
             await deferLater(world.clock, 1_000.0)
@@ -895,7 +901,7 @@ def test_a_handler_that_ends_well_although_it_is_cancelled_has_handled_its_event
     assert world.pending == []
 
 
-def test_a_flush_under_way_is_waited_for_at_the_end(world: World) -> None:
+def test_a_flush_under_way_is_waited_for_at_the_end(world: ConsumerWorld) -> None:
     consumer = world.consumer(flush=lambda: deferLater(world.clock, 2.0), drain_timeout=5.0)
     world.add("a")
     world.run(1.0)
@@ -903,7 +909,7 @@ def test_a_flush_under_way_is_waited_for_at_the_end(world: World) -> None:
     assert world.pending == []
 
 
-def test_a_flush_that_does_not_end_is_given_up_after_the_drain_timeout(world: World) -> None:
+def test_a_flush_that_does_not_end_is_given_up_after_the_drain_timeout(world: ConsumerWorld) -> None:
     consumer = world.consumer(flush=lambda: Deferred(), drain_timeout=2.0, name="first")
     world.add("a", "b")
     world.run(1.0)

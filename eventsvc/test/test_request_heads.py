@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.heads}: what a head means, and which are known again.
+Tests for L{eventsvc.web.request_heads}: what a head means, and which are known again.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from eventsvc.test.http import post
-from eventsvc.web.heads import Head, Heads, could_begin, read_head
+from eventsvc.web.request_heads import Head, RequestHeads, could_begin, read_head
 
 
 def head(*lines: str) -> bytes:
@@ -67,7 +67,7 @@ def test_a_plain_head_is_read(data: bytes, meaning: Head) -> None:
     ],
 )
 def test_a_head_with_anything_else_in_it_is_left_alone(data: bytes) -> None:
-    """Right or wrong, it is not for the lane to say."""
+    """Right or wrong, it is not for the fast path to say."""
     assert read_head(data) is None
 
 
@@ -80,48 +80,48 @@ def test_a_beginning_is_known_from_the_first_byte() -> None:
 
 def test_a_head_is_known_when_it_has_come_twice() -> None:
     """Not sooner: it might never come again."""
-    heads = Heads()
+    heads = RequestHeads()
     data = head("Host: a", LENGTH)
     assert heads.learn(data) == Head(7)
-    assert heads.known == {}
+    assert heads.cache == {}
     assert heads.learn(data) == Head(7)
-    assert heads.known == {data: Head(7)}
+    assert heads.cache == {data: Head(7)}
 
 
 def test_heads_that_come_once_drive_out_none_that_are_known() -> None:
     """Nor are they kept."""
-    heads = Heads()
+    heads = RequestHeads()
     known = head("Host: a", LENGTH)
     heads.learn(known)
     heads.learn(known)
     for number in range(10_000):
         heads.learn(head("Host: a", LENGTH, f"traceparent: {number}"))
-    assert list(heads.known) == [known]
+    assert list(heads.cache) == [known]
     assert len(heads._seen) <= 1024
 
 
 def test_heads_with_a_key_are_not_known() -> None:
     """Each key is a new one, but for the repetitions."""
-    heads = Heads()
+    heads = RequestHeads()
     for _ in range(3):
         assert heads.learn(head("Host: a", LENGTH, "Idempotency-Key: k")) == Head(7, (b"k",))
-    assert heads.known == {}
+    assert heads.cache == {}
 
 
 def test_what_is_known_has_bounds() -> None:
     """Neither many heads that come twice nor long ones fill the memory."""
-    heads = Heads()
+    heads = RequestHeads()
     for number in range(5000):
         for _ in range(2):
             heads.learn(head("Host: a", LENGTH, f"X: {number}"))
             heads.learn(head("Host: a", LENGTH, f"X: {number}" + "y" * 1024))
-    assert 0 < len(heads.known) <= 1024
-    assert max(map(len, heads.known)) <= 1024
+    assert 0 < len(heads.cache) <= 1024
+    assert max(map(len, heads.cache)) <= 1024
 
 
 def test_what_is_no_plain_head_is_not_known() -> None:
     """However often it comes."""
-    heads = Heads()
+    heads = RequestHeads()
     for _ in range(3):
         assert heads.learn(head(LENGTH)) is None
-    assert heads.known == {}
+    assert heads.cache == {}
