@@ -29,7 +29,7 @@ setup(
     package_dir={"": "."},  # so that an editable install finds the plugin too
     packages=[*find_packages(include=["eventsvc", "eventsvc.*"]), "twisted.plugins"],
     package_data={"eventsvc": ["py.typed"], "eventsvc.redis": ["*.lua"], "eventsvc.web": ["*.json"]},
-    entry_points={"console_scripts": ["eventsvc = eventsvc.cli:main"]},
+    entry_points={"console_scripts": ["eventsvc = eventsvc.cli.main:main"]},
     zip_safe=False,
     install_requires=[
         "attrs >= 24.2",

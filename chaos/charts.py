@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from chaos.evidence import Evidence
-from eventsvc.history import Op
+from eventsvc.testing.history import Op
 
 WIDTH: Final = 900
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 18

@@ -30,7 +30,7 @@ from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_u
 from chaos.toxics import TOXIPROXY, Toxics
 from chaos.workload import Load
 from eventsvc.embedded import server_command
-from eventsvc.history import Cause
+from eventsvc.testing.history import Cause
 
 #: Seconds that all entries may take to be acknowledged at the end.
 DRAIN: Final = 30.0

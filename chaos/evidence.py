@@ -17,7 +17,7 @@ import msgspec
 from chaos import FAILED
 from chaos.deployment import DEAD, GROUP, STREAM, Deployment
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
-from eventsvc.history import Handling, History, Op
+from eventsvc.testing.history import Handling, History, Op
 
 #: What a service says when events may have been lost.
 _ALARMS: Final = ("LOST:", "the group was gone", "pending events were trimmed")

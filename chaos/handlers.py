@@ -13,7 +13,8 @@ from twisted.logger import Logger
 
 from chaos import FAILED
 from eventsvc.event import Notification
-from eventsvc.logs import LogHandler, standard_output
+from eventsvc.handlers.log import LogHandler
+from eventsvc.telemetry.logs import standard_output
 
 _logger = Logger()
 
@@ -70,7 +71,7 @@ def picky(notification: Notification) -> Awaitable[None]:
 def _say(*notifications: Notification) -> Awaitable[None]:
     from twisted.internet import reactor
 
-    log = LogHandler(standard_output(), time.time_ns, reactor.callFromThread)  # type: ignore[attr-defined]
+    log = LogHandler(standard_output().write, time.time_ns, reactor.callFromThread)  # type: ignore[attr-defined]
     for notification in notifications:
         log(notification)
     return log.flush()

@@ -16,12 +16,12 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from eventsvc.history import Verdict
+from eventsvc.testing.history import Verdict
 
 
 def _acknowledge_before_append() -> None:
     """A request is answered while its events are still on their way to Redis."""
-    from eventsvc.appender import Appender
+    from eventsvc.producer.appender import Appender
 
     def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any, Any], None], since: Any = None) -> Any:
         request = original(self, events, key, lambda request, result: None, since)
@@ -50,7 +50,7 @@ def _resend_with_new_number() -> None:
 
 def _read_only_new() -> None:
     """What was read before a crash or a lost reply is never read again."""
-    from eventsvc.recovery import Recovery
+    from eventsvc.consumer.recovery import Recovery
 
     async def take_up_nothing(self: Recovery, count: int, size: int) -> Any:
         self._own = None
@@ -108,8 +108,8 @@ def _give_up_after_failed_auth() -> None:
 
 def _renew_by_writing() -> None:
     """An idle producer asks by an empty batch with its last sequence, which may be applied."""
-    from eventsvc.interfaces import Outcome, Renewal
     from eventsvc.redis.log import RedisEventLog
+    from eventsvc.submission import Outcome, Renewal
 
     def renew(self: RedisEventLog, producer_id: bytes, sequence: int) -> Any:
         return self.append(producer_id, sequence, []).addCallback(
@@ -139,8 +139,8 @@ def _forget_acknowledgements() -> None:
 
 def _page_by_count() -> None:
     """A page of entries is a fixed number of them, whatever they weigh."""
-    from eventsvc.delivery import Pace
-    from eventsvc.page import PageSize
+    from eventsvc.consumer.delivery import Pace
+    from eventsvc.consumer.page import PageSize
     from eventsvc.redis.group import RedisEventGroup
 
     def read_pending(self: RedisEventGroup, after: str, count: int, size: int = 0) -> Any:
@@ -159,7 +159,7 @@ def _page_by_count() -> None:
 
 def _acknowledge_unawaited() -> None:
     """What a handler returns is awaited only if it is a Deferred or a coroutine."""
-    from eventsvc import handler_call
+    from eventsvc.consumer import handler_call
 
     def unfinished(result: object) -> Any:
         return original(result) if isinstance(result, Deferred) or iscoroutine(result) else None

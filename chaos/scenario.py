@@ -26,8 +26,8 @@ from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, wait_until, watchdog
 from chaos.toxics import NotChanged
 from chaos.workload import Load
-from eventsvc import history
-from eventsvc.history import History, Verdict, check
+from eventsvc.testing import history
+from eventsvc.testing.history import History, Verdict, check
 
 #: Seconds after which a scenario is given up.
 DEADLINE: Final = 200.0

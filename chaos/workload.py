@@ -23,8 +23,8 @@ from twisted.internet.task import deferLater, react
 from chaos.impolite import half_close, reset
 from eventsvc.client import Client, Ok, Refused, Result, Unknown, make_client
 from eventsvc.event import Event
-from eventsvc.history import Op, Outcome
-from eventsvc.traffic import arrivals
+from eventsvc.simulator.traffic import arrivals
+from eventsvc.testing.history import Op, Outcome
 
 #: Attempts at one event that has an Idempotency-Key, and seconds between two.
 _ATTEMPTS: Final = 40

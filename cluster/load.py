@@ -12,7 +12,7 @@ import msgspec
 
 from chaos.workload import Load
 from cluster.commands import Namespace, wait_until
-from eventsvc.history import Op
+from eventsvc.testing.history import Op
 
 NAME: Final = "event-load"
 

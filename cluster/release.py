@@ -23,7 +23,7 @@ from cluster.commands import Failed, Namespace, wait_until
 from cluster.images import ROBOT, ROOT, TAG
 from cluster.load import LoadPod
 from cluster.logs import Logs
-from eventsvc.history import Cause
+from eventsvc.testing.history import Cause
 
 CHART: Final = ROOT / "charts" / "eventsvc"
 _AT_ONCE: Final = ("--force", "--grace-period=0")

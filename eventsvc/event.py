@@ -5,7 +5,7 @@ Notification Message the stream holds.  Bytes become values here, once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import gmtime, strftime
 from typing import Final
 
@@ -49,6 +49,22 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
     description: str
     timestamp: str
     stream_id: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """
+    An entry of the stream, as a consumer is given it.
+
+    @ivar fields: C{None} if the entry was trimmed while it was pending.
+    @ivar deliveries: how often it was given to a handler, this time included.
+    @ivar again: it was read before: by this consumer, which may have crashed
+        over it, or by another.
+    """
+
+    id: str
+    fields: Mapping[bytes, bytes] | None
+    deliveries: int = 1
+    again: bool = False
 
 
 class _Wire(msgspec.Struct, frozen=True, gc=False):

@@ -5,17 +5,16 @@ operation on it can have.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from eventsvc.delivery import Entry
-from eventsvc.event import Event
-from eventsvc.page import PAGE_BYTES
+from eventsvc.consumer.page import PAGE_BYTES
+from eventsvc.event import Entry, Event
+from eventsvc.submission import AppendReply, IdempotencyKey, Renewal, Submission
 
 
 class Refused(Exception):
@@ -69,85 +68,6 @@ class KeyConflict(Exception):
 
 class KeyRunning(Exception):
     """A request with the same idempotency key is still running."""
-
-
-@attrs.frozen
-class IdempotencyKey:
-    """
-    What a client calls its request, and what the request is.
-
-    @ivar digest: stands for the key; safe as part of a Redis key.
-    @ivar fingerprint: stands for the route and body of the request.
-    """
-
-    digest: bytes
-    fingerprint: bytes
-
-
-@attrs.define(eq=False)
-class Submission:
-    """The events of one request, encoded: all are stored or none."""
-
-    ids: tuple[int, ...]
-    entries: tuple[bytes, ...]
-    key: IdempotencyKey | None = None
-
-
-class Outcome(enum.Enum):
-    """What became of a numbered batch."""
-
-    APPENDED = "appended"
-    #: an earlier attempt of the same sequence had been applied
-    DUPLICATE = "duplicate"
-    #: the log no longer knows the numbers this producer id has used
-    LOST = "lost"
-    #: the stream is at its hard limit; the sequence is spent
-    FULL = "full"
-
-
-@attrs.frozen
-class Earlier:
-    """What an idempotency key stood for before this batch."""
-
-    fingerprint: bytes
-    ids: tuple[int, ...]
-
-
-@attrs.frozen
-class AppendReply:
-    """
-    @ivar earlier: by digest, the keys that were in use: their submissions
-        were passed over.
-    @ivar no_room: digests of the keys that were not in use, and could not be
-        remembered: theirs were passed over too.
-    """
-
-    outcome: Outcome
-    earlier: Mapping[bytes, Earlier] = attrs.field(factory=dict)
-    no_room: Set[bytes] = frozenset()
-
-    def find_earlier(self, submission: Submission) -> Earlier | None:
-        """What the key of a submission stood for, if it was in use."""
-        return self.earlier.get(submission.key.digest) if submission.key is not None else None
-
-    def has_no_room(self, submission: Submission) -> bool:
-        """Whether the key of a submission could not be remembered."""
-        return submission.key is not None and submission.key.digest in self.no_room
-
-    def passed_over(self, submission: Submission) -> bool:
-        """Whether the rest of its batch was looked at without it, for its key."""
-        return self.find_earlier(submission) is not None or self.has_no_room(submission)
-
-
-@attrs.frozen
-class Renewal:
-    """
-    @ivar known: whether the sequence is the last of its producer id.
-    @ivar keys: idempotency keys that are remembered.
-    """
-
-    known: bool
-    keys: int
 
 
 class IEventLog(Interface):
@@ -331,7 +251,7 @@ class Waiting(Protocol):
 class IAppender(Interface):
     """Takes events in and sees them stored."""
 
-    backlog = Attribute("The L{eventsvc.backlog.Backlog} of what waits to be stored.")
+    backlog = Attribute("The L{eventsvc.producer.backlog.Backlog} of what waits to be stored.")
 
     def give_up(events: Sequence[Event], key: IdempotencyKey | None) -> Exception:
         """Count events for which there was no room in time, and say what their client is told."""

@@ -54,26 +54,32 @@ _NEVER_COPIED: Final = (".git", ".venv", ".tox", "build", "dist", "__pycache__",
 #: changed in them, the quickest first: names of test modules without C{test_}.
 PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "producer": {
-        "eventsvc/appender.py": (
+        "eventsvc/producer/appender.py": (
             "appender",
             "appender_figures",
             "appender_keys",
             "appender_forgetting",
             "appender_machine",
         ),
-        "eventsvc/backlog.py": ("backlog", "appender", "turns", "appender_machine"),
+        "eventsvc/producer/backlog.py": ("backlog", "appender", "turns", "appender_machine"),
     },
     "consumer": {
-        "eventsvc/acknowledgements.py": ("consumer_reads", "consumer_rounds", "consumer"),
-        "eventsvc/consumer.py": ("consumer_reads", "in_flight", "consumer_rounds", "consumer", "consumer_faults"),
-        "eventsvc/delivery.py": ("delivery", "in_flight", "consumer"),
-        "eventsvc/handler_call.py": ("handler_call", "in_flight"),
-        "eventsvc/in_flight.py": ("in_flight", "consumer_reads", "consumer_rounds", "consumer"),
-        "eventsvc/log_output.py": ("log_output",),
-        "eventsvc/page.py": ("page", "consumer_rounds"),
-        "eventsvc/recovery.py": ("consumer_reads", "consumer_rounds", "consumer"),
-        "eventsvc/retention.py": ("retention",),
-        "eventsvc/setting_aside.py": ("in_flight", "consumer"),
+        "eventsvc/consumer/acknowledgements.py": ("consumer_reads", "consumer_rounds", "consumer"),
+        "eventsvc/consumer/service.py": (
+            "consumer_reads",
+            "in_flight",
+            "consumer_rounds",
+            "consumer",
+            "consumer_faults",
+        ),
+        "eventsvc/consumer/delivery.py": ("delivery", "in_flight", "consumer"),
+        "eventsvc/consumer/handler_call.py": ("handler_call", "in_flight"),
+        "eventsvc/consumer/in_flight.py": ("in_flight", "consumer_reads", "consumer_rounds", "consumer"),
+        "eventsvc/telemetry/log_output.py": ("log_output",),
+        "eventsvc/consumer/page.py": ("page", "consumer_rounds"),
+        "eventsvc/consumer/recovery.py": ("consumer_reads", "consumer_rounds", "consumer"),
+        "eventsvc/consumer/retention.py": ("retention",),
+        "eventsvc/consumer/setting_aside.py": ("in_flight", "consumer"),
     },
     "redis": {
         "eventsvc/redis/connection.py": ("connection", "handshake", "redis_errors", "connection_real"),
@@ -84,9 +90,9 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "eventsvc/redis/silence.py": ("silence", "session"),
     },
     "history": {
-        "eventsvc/history/__init__.py": ("history", "history_handling"),
-        "eventsvc/history/checks.py": ("history", "history_handling"),
-        "eventsvc/history/records.py": ("history", "history_handling"),
+        "eventsvc/testing/history/__init__.py": ("history", "history_handling"),
+        "eventsvc/testing/history/checks.py": ("history", "history_handling"),
+        "eventsvc/testing/history/records.py": ("history", "history_handling"),
     },
 }
 
@@ -209,7 +215,7 @@ class Bench:
 
     def passes(self, tests: Sequence[str], patience: float = _PATIENCE) -> bool:
         """Return whether all tests pass, and none hangs for so many seconds."""
-        names = [f"eventsvc/test/test_{name}.py" for name in tests]
+        names = [f"tests/unit/test_{name}.py" for name in tests]
         command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *names]
         # Byte code is known by its second and size, which two mutants may share.
         environment = {**os.environ, "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from eventsvc.background import run_in_background
+from eventsvc.net.background import run_in_background
 from eventsvc.redis.describe_error import describe_error
 from eventsvc.redis.endpoint import CONNECT_TIMEOUT
 from eventsvc.redis.errors import ErrorReply as ErrorReply

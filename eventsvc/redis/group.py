@@ -11,9 +11,9 @@ import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 from zope.interface import implementer
 
-from eventsvc.delivery import Entry
+from eventsvc.consumer.page import PAGE_BYTES
+from eventsvc.event import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures
-from eventsvc.page import PAGE_BYTES
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply
 from eventsvc.redis.scripts import companion, dead_letters, load_script

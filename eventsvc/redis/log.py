@@ -13,10 +13,11 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
-from eventsvc.interfaces import AppendReply, Earlier, IdempotencyKey, IEventLog, Outcome, Renewal, Submission
+from eventsvc.interfaces import IEventLog
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
+from eventsvc.submission import AppendReply, Earlier, IdempotencyKey, Outcome, Renewal, Submission
 
 #: Seconds a producer id is remembered after its last use.
 PRODUCER_ID_TTL: Final = 7 * 86_400

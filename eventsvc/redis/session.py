@@ -21,8 +21,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.python.failure import Failure
 
-from eventsvc.immediate_write import immediate_write
 from eventsvc.interfaces import Unknown
+from eventsvc.net.immediate_write import immediate_write
 from eventsvc.redis.describe_error import describe_error
 from eventsvc.redis.errors import CHANGE_CONNECTION, ErrorReply, NotConnected, sort_reply
 from eventsvc.redis.silence import REPLY_TIMEOUT, Silence

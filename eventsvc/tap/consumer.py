@@ -11,15 +11,15 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python.reflect import namedAny
 
-from eventsvc.chore import Chore
-from eventsvc.consumer import Consumer
-from eventsvc.handler_call import find_fault
-from eventsvc.in_flight import InFlight, nothing_to_flush
-from eventsvc.lag import Lag
-from eventsvc.logs import JsonLog, LogHandler, json_log
-from eventsvc.name_hold import EVERY, NameHold
+from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.handler_call import find_fault
+from eventsvc.consumer.in_flight import InFlight, nothing_to_flush
+from eventsvc.consumer.lag import Lag
+from eventsvc.consumer.name_hold import EVERY, NameHold
+from eventsvc.consumer.retention import Retention
+from eventsvc.consumer.service import Consumer
+from eventsvc.handlers.log import LogHandler
 from eventsvc.redis.group import RedisEventGroup
-from eventsvc.retention import Retention
 from eventsvc.settings import ROLES, AdminSettings, ConsumerSettings, LogSettings, RedisSettings, StreamSettings
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures
@@ -27,6 +27,7 @@ from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts import make_connection
 from eventsvc.tap.process import Process
+from eventsvc.telemetry.logs import JsonLog, json_log
 from eventsvc.web.health import Health
 
 
@@ -81,7 +82,7 @@ def add_consumer(
     connection = make_connection(reactor, redis)
     handler: Callable[[Any], Any]
     if settings.handler == "log":
-        handler = LogHandler(log.output, time.time_ns, reactor.callFromThread)
+        handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread)
     else:
         handler = load_handler(settings.handler)
     name = settings.name or take_name(redis.stream, settings.group)

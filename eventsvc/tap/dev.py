@@ -9,7 +9,6 @@ import attrs
 from twisted.application.service import IService
 
 from eventsvc.embedded import EmbeddedServer, NoServer, find_server, free_port
-from eventsvc.logs import json_log
 from eventsvc.settings import (
     ConsumerSettings,
     LogSettings,
@@ -24,6 +23,7 @@ from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.process import Listener, Process
 from eventsvc.tap.producer import add_producer
 from eventsvc.tap.simulator import add_simulator
+from eventsvc.telemetry.logs import json_log
 
 
 class Options(RoleOptions):

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eventsvc.appender import Appender
-from eventsvc.consumer import Consumer
+from eventsvc.consumer.lag import Lag
+from eventsvc.consumer.name_hold import NameHold
+from eventsvc.consumer.retention import Retention
+from eventsvc.consumer.service import Consumer
 from eventsvc.interfaces import KeysFull, Measures, QueueFull, Refused, StreamFull
-from eventsvc.lag import Lag
-from eventsvc.metrics import Figure
-from eventsvc.name_hold import NameHold
+from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
-from eventsvc.retention import Retention
-from eventsvc.simulator import Simulator
+from eventsvc.simulator.service import Simulator
+from eventsvc.telemetry.metrics import Figure
 
 _REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason, KeysFull.reason), 0)
 

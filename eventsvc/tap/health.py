@@ -13,14 +13,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from eventsvc import __version__
-from eventsvc.appender import Appender
-from eventsvc.consumer import Consumer
+from eventsvc.consumer.service import Consumer
 from eventsvc.interfaces import Refused, Unknown
-from eventsvc.logs import standard_output
-from eventsvc.metrics import Figure, Metrics
+from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.settings import AdminSettings
 from eventsvc.tap.process import Listener
+from eventsvc.telemetry.logs import standard_output
+from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.web.health import Health, make_admin_site
 
 #: Seconds between two beats, and without one, after which a process is dead.

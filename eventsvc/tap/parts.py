@@ -13,7 +13,7 @@ import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from eventsvc.appender import Appender
+from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.endpoint import make_endpoint
 from eventsvc.settings import InvalidSettings, RedisSettings

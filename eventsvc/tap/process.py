@@ -18,9 +18,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 
-from eventsvc.logs import FAREWELL, JsonLog
+from eventsvc.net.nested_poll import listening_reactor
 from eventsvc.tap.accepting import BACKLOG, PausingPort
-from eventsvc.tap.nested_poll import listening_reactor
+from eventsvc.telemetry.logs import FAREWELL, JsonLog
 
 #: Seconds the process may take to end once its services have stopped.
 _PATIENCE: Final = 1.0

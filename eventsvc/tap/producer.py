@@ -9,9 +9,8 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 
-from eventsvc.appender import Appender
-from eventsvc.backlog import Limits
-from eventsvc.logs import json_log
+from eventsvc.producer.appender import Appender
+from eventsvc.producer.backlog import Limits
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, StreamSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
@@ -20,6 +19,7 @@ from eventsvc.tap.health import Vitals, producer_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
+from eventsvc.telemetry.logs import json_log
 from eventsvc.web.api import Api
 from eventsvc.web.fast_path_site import make_fast_path_site
 

@@ -10,13 +10,13 @@ from twisted.application.service import IService, MultiService
 
 from eventsvc.client import make_client
 from eventsvc.event import Event
-from eventsvc.logs import json_log
 from eventsvc.settings import ROLES, AdminSettings, LogSettings, SimulatorSettings
-from eventsvc.simulator import MOST_IN_FLIGHT, Simulator
+from eventsvc.simulator.service import MOST_IN_FLIGHT, Simulator
 from eventsvc.tap.figures import simulator_figures
 from eventsvc.tap.health import Vitals, add_admin, simulator_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.process import Process
+from eventsvc.telemetry.logs import json_log
 
 
 class Options(RoleOptions):

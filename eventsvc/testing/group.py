@@ -12,9 +12,9 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from eventsvc.delivery import Entry
+from eventsvc.consumer.page import PAGE_BYTES, size_of
+from eventsvc.event import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures, Refused
-from eventsvc.page import PAGE_BYTES, size_of
 from eventsvc.testing.link import Link
 from eventsvc.testing.log import Group, MemoryStream, Pending
 

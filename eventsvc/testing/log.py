@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
-from eventsvc.interfaces import AppendReply, Earlier, IEventLog, Outcome, Refused, Renewal, Submission
+from eventsvc.interfaces import IEventLog, Refused
+from eventsvc.submission import AppendReply, Earlier, Outcome, Renewal, Submission
 from eventsvc.testing.link import Link
 
 

@@ -9,16 +9,13 @@ from heapq import nsmallest
 from math import inf
 from operator import itemgetter
 from socket import MSG_PEEK
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet import tcp
 
 from eventsvc.web.answers import Answer
 from eventsvc.web.limits import TOO_MANY_CONNECTIONS, TOO_MANY_OF_ADDRESS
-
-if TYPE_CHECKING:
-    from eventsvc.web.site import BoundedSite
 
 #: Most connections beside those admitted, for probes.
 SPARE: Final = 64
@@ -48,6 +45,15 @@ class Connection(Protocol):
 
     def expire(self) -> None:
         """See to what takes too long."""
+
+
+class Site(Protocol):
+    """What is asked of the site."""
+
+    connections: dict[Connection, None]
+    max_connections: int
+    per_address: int
+    reactor: Any
 
 
 @attrs.define(eq=False)
@@ -81,7 +87,7 @@ class Admission:
     @ivar site: holds the connections that were admitted, in their order.
     """
 
-    site: BoundedSite
+    site: Site
     _spare: dict[Connection, None] = attrs.field(factory=dict, init=False)
     _hosts: dict[Connection, str] = attrs.field(factory=dict, init=False)
     _of_host: Counter[str] = attrs.field(factory=Counter, init=False)

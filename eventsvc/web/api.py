@@ -17,7 +17,8 @@ from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed
 
 from eventsvc.event import Event, decode_event, decode_events
-from eventsvc.interfaces import IAppender, IdempotencyKey, QueueFull
+from eventsvc.interfaces import IAppender, QueueFull
+from eventsvc.submission import IdempotencyKey
 from eventsvc.web.answers import Answer, InvalidKey, all_stored, render, stored
 from eventsvc.web.arrivals import Arrivals, bounded_by_queue
 from eventsvc.web.health import Health, serve_health

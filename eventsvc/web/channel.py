@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
@@ -33,9 +33,6 @@ from eventsvc.web.limits import (
     origin_form,
 )
 
-if TYPE_CHECKING:
-    from eventsvc.web.site import BoundedRequest, BoundedSite
-
 
 @implementer(IHalfCloseableProtocol)
 class Channel(HTTPChannel):
@@ -60,8 +57,8 @@ class Channel(HTTPChannel):
     maxHeaders = MAX_HEADERS
 
     transport: Any
-    requests: list[BoundedRequest]
-    site: BoundedSite
+    requests: list[Any]
+    site: Any
     _networkProducer: Any
     leaving = False
     refusal: Answer | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eventsvc.immediate_write import immediate_write
 from eventsvc.interfaces import QueueFull, Result, Waiting
+from eventsvc.net.immediate_write import immediate_write
 from eventsvc.web.answers import Answer
 from eventsvc.web.api import parse_event
 from eventsvc.web.arrivals import READ, READ_LARGE, Reservation
@@ -26,9 +26,6 @@ from eventsvc.web.request_heads import END, could_begin
 from eventsvc.web.responses import Completed, response
 from eventsvc.web.site import TIME_IS_UP
 from eventsvc.web.turns import SMALL, Turn
-
-if TYPE_CHECKING:
-    from eventsvc.web.fast_path_site import FastPathSite
 
 #: Bytes that are kept while requests wait for their answers; past them the socket waits.
 READ_AHEAD: Final = READ
@@ -87,7 +84,7 @@ class FastPath(Protocol):
     _last_sent = False
     _log = Logger()
 
-    def __init__(self, site: FastPathSite) -> None:
+    def __init__(self, site: Any) -> None:
         self.site = site
         self._responses: list[Waiting | Completed] = []
         self._buffer = bytearray()
@@ -361,7 +358,8 @@ class FastPath(Protocol):
     def idle_since(self) -> float | None:
         if self._responses or self._buffer or self._paused:
             return None
-        return self.deadline - (self.site.first_byte if self.deadline == self._fresh_until else self.site.idle)
+        wait: float = self.site.first_byte if self.deadline == self._fresh_until else self.site.idle
+        return self.deadline - wait
 
     def close_if_idle(self) -> None:
         """Close a connection on which nothing more will happen."""
@@ -392,7 +390,8 @@ class FastPath(Protocol):
         left = max(0.0, self.deadline - self.site.reactor.seconds())
         self.transport.unregisterProducer()
         self.site.admission.remove(self)
-        self.channel = channel = self.site.build_channel()
+        channel: Channel = self.site.build_channel()
+        self.channel = channel
         channel.take_over(self.transport, data, self.site.timeout - left)
         if self._read_lost:
             channel.readConnectionLost()

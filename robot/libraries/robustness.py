@@ -25,7 +25,7 @@ from chaos.scenarios import BY_NAME
 from chaos.workload import Load
 from cluster.commands import Namespace
 from cluster.release import Release
-from eventsvc.history import Expectations, Verdict, check
+from eventsvc.testing.history import Expectations, Verdict, check
 
 #: Seconds of load before and after what happens.
 _BEFORE: Final = 2.0

@@ -1,0 +1,258 @@
+"""
+What people do with dead letters: look at them, send them back, delete them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final, TextIO, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from eventsvc.cli.letter_text import Members, describe, make_sheet, make_table, to_json
+from eventsvc.interfaces import Refused, Unknown
+from eventsvc.redis.connection import Connection, ErrorReply
+from eventsvc.redis.dead import NOT_MOVED, DeadLetter, DeadLetters
+from eventsvc.settings import RedisSettings
+
+T = TypeVar("T")
+
+#: Seconds to wait for Redis before giving up.
+PATIENCE: Final = 5.0
+#: Letters of a plan that are shown.
+_SHOWN: Final = 20
+#: The place of a letter that was moved by a call without an answer.
+LOST: Final = "(the answer was lost)"
+#: Letters on a page.
+_PAGE: Final = 500
+
+
+class NotDone(Exception):
+    """What was asked for was not done, or not all of it; the text says why."""
+
+
+@attrs.frozen
+class Chosen:
+    """
+    The letters that something is done with.
+
+    @ivar count: how many; others may take some of them away meanwhile.
+    @ivar first: the first few.
+    @ivar ids: those that were named; C{None}, if all were meant.
+    @ivar last: the newest of all at that moment.  What comes later is left
+        out, or a letter that comes back at once is sent again without end.
+    """
+
+    count: int
+    first: Sequence[DeadLetter]
+    ids: Sequence[str] | None = None
+    last: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Desk:
+    """
+    Does what was asked with the dead letters of a stream.
+
+    Each command is a method of its name, and raises L{NotDone} if there is
+    something it could not do.
+
+    @ivar asked: the command line.
+    @ivar ask: puts a question to a person.
+    """
+
+    asked: argparse.Namespace
+    redis: RedisSettings
+    connection: Connection
+    clock: IReactorTime
+    out: TextIO
+    err: TextIO
+    ask: Callable[[str], bool]
+
+    @property
+    def letters(self) -> DeadLetters:
+        return DeadLetters(self.connection, self.redis.stream)
+
+    async def list(self) -> None:
+        """Write page by page: there may be more letters than memory holds."""
+        most = self.asked.limit or sys.maxsize
+        found, after = 0, ""
+        widths: Sequence[int] = ()
+        listed = self._members("[]")
+        while page := await self._read(after, min(_PAGE, most - found)):
+            found, after = found + len(page), page[-1].id
+            if listed:
+                for letter in page:
+                    listed.add(describe(letter))
+            elif self.asked.quiet:
+                self._write("".join(f"{letter.id}\n" for letter in page))
+            else:
+                text, widths = make_table(page, self._width(), widths)
+                self._write(f"{text}\n")
+        if listed:
+            self._end(listed)
+        more = await self._count() - found if found == most else 0
+        self._say(f"{_words(found)} of {self.redis.stream}" + (f", and {more} more" if more > 0 else ""))
+
+    async def show(self) -> None:
+        letter = await self._find(self.asked.id)
+        if self.asked.json:
+            self._write(f"{to_json(describe(letter))}\n")
+        else:
+            self._write(f"{letter.id if self.asked.quiet else make_sheet(letter)}\n")
+
+    async def replay(self) -> None:
+        chosen = await self._choose()
+        self._confirm(
+            chosen,
+            f"{_words(chosen.count)} will go back to the end of {self.redis.stream}; "
+            "every group that reads it gets the events again.",
+        )
+        moved = 0
+        failed: dict[str, str] = {}
+        done = self._members("{}", '{\n  "replayed": ', 1)
+        try:
+            async for ids in self._pages(chosen):
+                for id in ids:
+                    place = await self._replay(id, failed)
+                    if id not in failed:
+                        moved += 1
+                        if done:
+                            done.add(place, id)
+                        else:
+                            self._write(f"{id}{'' if self.asked.quiet else f' -> {place or LOST}'}\n")
+        finally:
+            self._say(f"replayed {moved} of {_words(chosen.count)}")
+            if done:
+                self._end(done, f',\n  "failed": {to_json(failed, 1)}\n}}')
+        if failed:
+            raise NotDone("\n".join(f"{id}: {why}" for id, why in failed.items()))
+
+    async def _replay(self, id: str, failed: dict[str, str]) -> str | None:
+        """Move a letter; give its place in the stream, which is not known if the answer was lost."""
+        answer, in_doubt = await self._call(self.letters.replay, id)
+        if answer == "gone" and in_doubt:
+            return None  # moved by the try whose answer was lost
+        if answer in NOT_MOVED:
+            failed[id] = NOT_MOVED[answer]
+        return answer
+
+    async def purge(self) -> None:
+        chosen = await self._choose()
+        self._confirm(chosen, f"{_words(chosen.count)} of {self.redis.stream} will be deleted for good.")
+        purged = 0
+        done = self._members("[]", '{\n  "purged": ', 1)
+        try:
+            async for ids in self._pages(chosen):
+                await self._call(self.letters.purge, ids)
+                purged += len(ids)
+                for id in ids:
+                    if done:
+                        done.add(id)
+                    else:
+                        self._write(f"{id}\n")
+        finally:
+            self._say(f"purged {_words(purged)}")
+            if done:
+                self._end(done, "\n}")
+
+    async def _call(self, operation: Callable[..., Deferred[T]], *arguments: Any) -> tuple[T, bool]:
+        """
+        Try an operation that may be done twice, until it is answered.
+
+        Gives the answer, and whether an earlier try was left without one.
+        """
+        deadline = self.clock.seconds() + PATIENCE
+        in_doubt = False
+        problem = f"no connection within {PATIENCE:g} s"
+        while (left := deadline - self.clock.seconds()) > 0:
+            try:
+                await self.connection.when_ready().addTimeout(left, self.clock)
+                return await operation(*arguments), in_doubt
+            except TimeoutError:
+                break
+            except ErrorReply as error:
+                raise NotDone(f"Redis refuses: {error.reply}") from None
+            except (Refused, Unknown) as error:
+                in_doubt = in_doubt or isinstance(error, Unknown)
+                problem = str(error)
+            await deferLater(self.clock, 0.1)
+        raise NotDone(f"cannot use Redis at {self.redis.host}:{self.redis.port}: {problem}")
+
+    async def _find(self, id: str) -> DeadLetter:
+        letter, _ = await self._call(self.letters.find, id)
+        if letter is None:
+            raise NotDone(f"{id}: {NOT_MOVED['gone']}")
+        return letter
+
+    async def _count(self) -> int:
+        return (await self._call(self.letters.count))[0]
+
+    async def _read(self, after: str, count: int) -> Sequence[DeadLetter]:
+        return (await self._call(self.letters.read, after, count))[0]
+
+    async def _choose(self) -> Chosen:
+        """The letters that were named, or all."""
+        if self.asked.all:
+            last, _ = await self._call(self.letters.find_newest)
+            return Chosen(await self._count(), await self._read("", _SHOWN), last=last)
+        first: Sequence[DeadLetter] = []
+        ids = list(dict.fromkeys(self.asked.ids))
+        for id in ids:
+            letter = await self._find(id)
+            if len(first) < _SHOWN:
+                first = [*first, letter]
+        return Chosen(len(ids), first, ids)
+
+    async def _pages(self, chosen: Chosen) -> AsyncIterator[Sequence[str]]:
+        """The ids of what was chosen, a page at a time."""
+        if chosen.ids is not None:
+            for start in range(0, len(chosen.ids), _PAGE):
+                yield chosen.ids[start : start + _PAGE]
+            return
+        after = ""
+        while chosen.last:
+            page, _ = await self._call(self.letters.list_ids, after, chosen.last)
+            if not page:
+                return
+            yield page
+            after = page[-1]
+
+    def _confirm(self, chosen: Chosen, plan: str) -> None:
+        """Show what will be done, and have somebody agree to it."""
+        if not chosen.count:
+            return
+        if chosen.first:
+            self._say(make_table(chosen.first, self._width())[0])
+        if chosen.count > len(chosen.first):
+            self._say(f"... and {chosen.count - len(chosen.first)} more")
+        self._say(plan)
+        if not self.asked.yes and not self.ask("Go on? [y/N] "):
+            raise NotDone("nothing was done")
+
+    def _members(self, brackets: str, head: str = "", depth: int = 0) -> Members | None:
+        """Begin to write a list or an object, if JSON was asked for."""
+        return Members.begin(self._write, brackets, head, depth) if self.asked.json else None
+
+    def _end(self, members: Members, foot: str = "") -> None:
+        members.end()
+        self._write(f"{foot}\n")
+
+    def _write(self, text: str) -> None:
+        self.out.write(text)
+
+    def _say(self, text: str) -> None:
+        self.err.write(f"{text}\n")
+
+    def _width(self) -> int | None:
+        return shutil.get_terminal_size().columns if self.out.isatty() else None
+
+
+def _words(count: int) -> str:
+    return f"{count} dead letter{'' if count == 1 else 's'}"

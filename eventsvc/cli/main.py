@@ -1,0 +1,151 @@
+"""
+The command C{eventsvc}, for people.
+
+It ends with 0 if all was done, 1 if not, 2 if it was asked in a wrong way.
+Results go to standard output, all else to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NoReturn
+
+from twisted.internet.task import react
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
+from zope.interface import provider
+
+from eventsvc import __version__
+from eventsvc.cli.dead_letters import Desk, NotDone
+from eventsvc.settings import InvalidSettings, RedisSettings, read, rows
+from eventsvc.tap.parts import make_connection
+from eventsvc.tap.process import use_monotonic_time
+
+
+def _id(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,20}-[0-9]{1,20}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no id: expected one such as 1764000000000-0, see `list`")
+    return text
+
+
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="eventsvc", description="What people do with eventsvc by hand.")
+    parser.add_argument("--version", action="version", version=__version__)
+    topics = parser.add_subparsers(title="topics", required=True, metavar="TOPIC")
+    dead = topics.add_parser("dead", help="events that were set aside: list, show, replay or purge them")
+    commands = dead.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
+
+    everywhere = argparse.ArgumentParser(add_help=False)
+    form = everywhere.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="write the result as JSON")
+    form.add_argument("-q", "--quiet", action="store_true", help="write ids only, one a line")
+    redis = everywhere.add_argument_group("Redis", "each may be given by the environment too, as for the services")
+    for _, row in rows(RedisSettings):
+        redis.add_argument(f"--{row.flag}", dest=row.flag, metavar="VALUE", help=f"{row.help} [{row.name}]")
+
+    some = argparse.ArgumentParser(add_help=False)
+    some.add_argument("ids", nargs="*", type=_id, metavar="ID", help="which; see `list`")
+    some.add_argument("--all", action="store_true", help="all that there are")
+    some.add_argument("-y", "--yes", action="store_true", help="do it without a question")
+
+    add = partial(commands.add_parser, allow_abbrev=False)
+    listing = add("list", parents=[everywhere], help="list them, the oldest first")
+    listing.add_argument("--limit", type=_limit, metavar="N", help="list only so many")
+    show = add("show", parents=[everywhere], help="show all of one")
+    show.add_argument("id", type=_id, metavar="ID", help="which; see `list`")
+    add("replay", parents=[some, everywhere], help="move them back to the end of the stream")
+    add("purge", parents=[some, everywhere], help="delete them for good")
+    return parser
+
+
+def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[argparse.Namespace, RedisSettings]:
+    """
+    Read the command line; end the process with 2 if it is wrong.
+
+    @param anybody: there is somebody who can answer a question.
+    """
+    parser = make_parser()
+    asked = parser.parse_args(arguments)
+    if asked.command in ("replay", "purge"):
+        if bool(asked.ids) == asked.all:
+            parser.error("name the ids, or say --all")
+        if not asked.yes and not anybody:
+            parser.error("standard input is no terminal, so nobody can be asked: say --yes")
+    try:
+        return asked, read(RedisSettings, os.environ, vars(asked))
+    except InvalidSettings as problems:
+        parser.exit(2, "".join(f"eventsvc: {problem}\n" for problem in str(problems).splitlines()))
+
+
+async def run(reactor: Any, asked: argparse.Namespace, redis: RedisSettings) -> int:
+    """Do what was asked, and give the exit code."""
+    connection = make_connection(reactor, redis)
+    desk = Desk(asked=asked, redis=redis, connection=connection, clock=reactor, out=sys.stdout, err=sys.stderr, ask=ask)
+    connection.startService()
+    try:
+        await getattr(desk, asked.command)()
+    except NotDone as problems:
+        for problem in str(problems).splitlines():
+            sys.stderr.write(f"eventsvc: {problem}\n")
+        return 1
+    except BrokenPipeError:  # whoever read the result has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        await connection.stopService()
+    return 0
+
+
+def ask(question: str) -> bool:
+    """
+    Ask whoever sits at the terminal.
+
+    The reactor stands still meanwhile, and does without its handler of
+    Ctrl-C: with it, nothing would end the question.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return False
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@provider(ILogObserver)
+def warn(event: LogEvent) -> None:
+    """Tell of what goes wrong inside, in one line."""
+    if event.get("log_level", LogLevel.info) >= LogLevel.warn:
+        sys.stderr.write(f"eventsvc: {formatEvent(event)}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and end the process."""
+    asked, redis = parse(arguments, anybody=sys.stdin.isatty())
+    globalLogBeginner.beginLoggingTo([warn], redirectStandardIO=False, discardBuffer=True)
+    code = 130  # if it is interrupted
+
+    async def job(reactor: Any) -> None:
+        nonlocal code
+        use_monotonic_time(reactor)
+        code = await run(reactor, asked, redis)
+
+    try:
+        react(job)
+    except SystemExit as end:
+        raise SystemExit(end.code or code) from None

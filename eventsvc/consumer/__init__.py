@@ -1,0 +1,1 @@
+"""Reads a group, gives its events to a handler, and acknowledges them after."""

@@ -1,0 +1,405 @@
+"""
+The entries a consumer has in flight: each goes to the handler, and is done with
+once that has finished.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final
+
+import attrs
+from msgspec.structs import replace
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.reflect import safe_str
+
+from eventsvc.consumer.delivery import Handle, Retry, SetAside, after_failure, decide
+from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, Unfinished, call
+from eventsvc.consumer.setting_aside import Letter, SettingAside
+from eventsvc.event import Entry, Notification
+from eventsvc.interfaces import IEventGroup
+from eventsvc.net.background import run_in_background
+
+#: Takes an event; may return anything that can be awaited.
+Handler = Callable[[Notification], Any]
+
+
+def nothing_to_flush() -> None:
+    """A handler that keeps nothing back."""
+
+
+def nothing_to_exit(_: str) -> None:
+    """A handler that is no process of its own."""
+
+
+def nobody_to_tell() -> None:
+    """Nobody acknowledges between two slices."""
+
+
+#: Seconds that plain handlers may hold the reactor, one after another.
+_SLICE: Final = 0.05
+
+#: Seconds between attempts of a letter that holds up the line.
+_PAUSE: Final = 0.5
+
+
+@attrs.define(kw_only=True)
+class ConsumerCounts:
+    """What a consumer has done, in entries; it only grows."""
+
+    handled: int = 0
+    failed: int = 0
+    redelivered: int = 0
+    passed_over: int = 0
+    dead: int = 0
+
+
+@attrs.define(eq=False)
+class InFlight:
+    """
+    Works on entries, C{concurrency} at a time and in their order.
+
+    Those whose handler returns at once are done with together: a handler that
+    keeps something back to do it for all of them has C{flush} to do it in.
+    After L{_SLICE} seconds of such handlers the reactor has a turn, so that
+    what is done is acknowledged, and the rest renewed.
+
+    With a concurrency of 1 an entry that has to be tried again holds up those
+    behind it, so that their order is kept.
+
+    @ivar flush: called before an entry is done with; what it raises is a
+        failure of the handler.
+    @ivar exit: called with a sentence when the handler asks for the end of the
+        process; nothing is begun any more.
+    @ivar after_slice: called when a slice is over and more waits: the time to
+        acknowledge what is done.
+    @ivar entries: those not yet done with, by id.
+    @ivar done: ids to be acknowledged.
+    """
+
+    group: IEventGroup
+    handler: Handler
+    clock: IReactorTime
+    jitter: Callable[[], float]
+    concurrency: int = 1
+    max_deliveries: int = 5
+    flush: Callable[[], object] = nothing_to_flush
+    exit: Callable[[str], object] = nothing_to_exit
+    counts: ConsumerCounts = attrs.field(factory=ConsumerCounts)
+    after_slice: Callable[[], None] = attrs.field(default=nobody_to_tell, init=False)
+    aside: SettingAside = attrs.field(init=False)
+    entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
+    done: list[str] = attrs.field(factory=list, init=False)
+    _line: deque[Entry] = attrs.field(factory=deque, init=False)
+    _working: set[Deferred[None]] = attrs.field(factory=set, init=False)
+    _watchers: list[Deferred[None]] = attrs.field(factory=list, init=False)
+    #: entries in work that another consumer has taken over
+    _lost: set[str] = attrs.field(factory=set, init=False)
+    _flushing: DeferredLock = attrs.field(factory=DeferredLock, init=False)
+    _failed_flushes: int = attrs.field(default=0, init=False)
+    _next_slice: IDelayedCall | None = attrs.field(default=None, init=False)
+    _is_beginning: bool = attrs.field(default=False, init=False)
+    _stopping: bool = attrs.field(default=False, init=False)
+    _cancelled: bool = attrs.field(default=False, init=False)
+    _log = Logger()
+
+    @aside.default
+    def _make_aside(self) -> SettingAside:
+        return SettingAside(self.group, self.clock, self.jitter, self._end_letter)
+
+    @property
+    def load(self) -> int:
+        """How many entries wait for the handler, or are with it."""
+        return len(self.entries) - len(self.aside)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a new entry would have to wait for its turn with the handler."""
+        return bool(self._line) or len(self._working) >= self.concurrency
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Work on entries, but not on one that is in flight already."""
+        new: dict[str, Entry] = {}
+        for entry in entries:
+            if entry.id in self.entries:
+                self._lost.discard(entry.id)  # it is ours again
+            else:
+                new[entry.id] = entry
+        self.entries.update(new)
+        self._line.extend(new.values())
+        self._begin()
+
+    def take_done(self) -> Sequence[str]:
+        """The ids to acknowledge, once."""
+        done, self.done = self.done, []
+        return done
+
+    def drop(self, ids: Collection[str]) -> None:
+        """
+        Begin no more with entries that another consumer has taken over.
+
+        A handler that is at one already goes on; if it fails, that is all.
+        """
+        lost = self.entries.keys() & set(ids)
+        self.aside.drop(lost)
+        kept = deque(entry for entry in self._line if entry.id not in lost)
+        if len(kept) < len(self._line):
+            unbegun = [entry.id for entry in self._line if entry.id in lost]
+            self._line = kept
+            self._forget(unbegun)
+        self._lost.update(lost & self.entries.keys())
+
+    def when_changed(self) -> Deferred[None]:
+        """Fire when next an entry is done with."""
+        watcher: Deferred[None] = Deferred(self._watchers.remove)
+        self._watchers.append(watcher)
+        return watcher
+
+    async def finish(self) -> None:
+        """Begin with no more, and wait for those begun with."""
+        self._stopping = True
+        while self._working:
+            await self.when_changed()
+        self.aside.stop()
+
+    def cancel(self) -> None:
+        """Give up those begun with."""
+        self._stopping = self._cancelled = True
+        self.aside.stop()
+        working, self._working = self._working, set()
+        for work in working:
+            work.cancel()
+
+    def _begin(self) -> None:
+        """
+        Begin with what is next in the line, for one slice.
+
+        Not while it is at that already: the handler may end at once; nor while
+        the next slice waits for the reactor to have had its turn.
+        """
+        if self._is_beginning or self._next_slice is not None:
+            return
+        self._is_beginning = True
+        handled: list[Entry] = []
+        now, flushes = self.clock.seconds, self._failed_flushes
+        end = now() + _SLICE
+        try:
+            while self._line and len(self._working) < self.concurrency and not self._stopping:
+                entry = self._line.popleft()
+                if self._begin_with(entry):
+                    handled.append(entry)
+                if now() >= end:
+                    self._next_slice = self.clock.callLater(0, self._begin_slice)
+                    break
+        finally:
+            self._is_beginning = False
+        if handled:
+            self._end_run(handled, flushes)
+        if self._next_slice is not None:
+            self.after_slice()
+
+    def _begin_slice(self) -> None:
+        self._next_slice = None
+        self._begin()
+
+    def _begin_with(self, entry: Entry) -> bool:
+        """Give an entry to the handler; say if it has finished already."""
+        action = decide(entry, self.max_deliveries)
+        if isinstance(action, Handle):
+            if entry.again:
+                self._work(self._deliver(entry, action.notification))
+                return False
+            try:
+                unfinished = call(self.handler, action.notification)
+            except Exception as error:
+                unfinished = _fail(error)
+            if unfinished is None:
+                return True
+            self._work(self._deliver(entry, action.notification, unfinished))
+        elif isinstance(action, SetAside):
+            self._work(self._set_aside(Letter.of(entry.id, action, entry.deliveries)))
+        else:
+            self.counts.passed_over += 1
+            self._end([entry.id])
+        return False
+
+    def _work(self, coroutine: Unfinished) -> None:
+        """Take a slot until a coroutine has ended."""
+
+        def ended(_: None) -> None:
+            self._working.discard(work)
+            self._changed()
+            self._begin()
+
+        work = run_in_background(coroutine, self._log)
+        if work.called:
+            self._begin()
+        else:
+            self._working.add(work)
+            work.addCallback(ended)
+
+    def _end_run(self, run: Sequence[Entry], flushes: int) -> None:
+        """The handler returned at once for each of these."""
+        if self.flush is nothing_to_flush:
+            self._succeed(run)
+        else:
+            self._work(self._flush_run(run, flushes))
+
+    async def _flush_run(self, run: Sequence[Entry], flushes: int) -> None:
+        """
+        Flush what the handler keeps of these.
+
+        If that fails they are delivered again, one by one and before all
+        others: the first from here, the rest from the head of the line.
+        """
+        try:
+            await self._flush(flushes)
+        except Exception as error:
+            first, *rest = run
+            self._forget([entry.id for entry in rest if entry.id in self._lost])
+            behind = [
+                replace(entry, deliveries=entry.deliveries + 1, again=True)
+                for entry in rest
+                if entry.id in self.entries
+            ]
+            self._line.extendleft(reversed(behind))
+            action = decide(first, self.max_deliveries)
+            assert isinstance(action, Handle)
+            await self._deliver(first, action.notification, _fail(error))
+        else:
+            self._succeed(run)
+
+    async def _flush(self, flushes: int) -> None:
+        """
+        Flush what the handler keeps.
+
+        Two flushes at once could each take what the other's entries need, so
+        they wait for each other; and one that failed may have had in it what
+        came before it.
+
+        @param flushes: how many had failed when the first handler began.
+        """
+        if self.flush is nothing_to_flush:
+            return
+        async with self._flushing:
+            try:
+                unfinished = call(self.flush)
+                if unfinished is not None:
+                    await unfinished
+            except Exception:
+                self._failed_flushes += 1
+                raise
+        if self._failed_flushes != flushes:
+            raise HandlerMistake("a flush for other events failed, and may have lost this one")
+
+    async def _deliver(self, entry: Entry, notification: Notification, unfinished: Unfinished | None = None) -> None:
+        """
+        Deliver an entry until the handler has finished or there is no more point.
+
+        @param unfinished: what the first call has left to do, if there was one.
+        """
+        deliveries, flushes = entry.deliveries, self._failed_flushes
+        while True:
+            try:
+                if unfinished is None:
+                    await self._count_delivery(entry.id, deliveries)
+                    flushes = self._failed_flushes
+                    unfinished = call(self.handler, notification)
+                if unfinished is not None:
+                    await unfinished
+                await self._flush(flushes)
+            except HandlerExit as error:
+                self._exit(entry, error)
+                return
+            except Exception as error:
+                if self._cancelled:
+                    raise
+                follow = self._note_failure(entry, deliveries, error)
+            else:
+                self._succeed([entry])
+                return
+            if isinstance(follow, SetAside):
+                await self._set_aside(Letter.of(entry.id, follow, deliveries))
+                return
+            await deferLater(self.clock, follow.after)
+            if entry.id in self._lost:
+                self._forget([entry.id])
+                return
+            deliveries, unfinished = deliveries + 1, None
+
+    def _note_failure(self, entry: Entry, deliveries: int, error: Exception) -> Retry | SetAside:
+        self._log.failure("the handler failed on {id}, delivery {count}", id=entry.id, count=deliveries)
+        self.counts.failed += 1
+        words = str(error) if isinstance(error, HandlerMistake) else f"{type(error).__name__}: {safe_str(error)}"
+        return after_failure(deliveries, self.max_deliveries, words, self.jitter())
+
+    def _exit(self, entry: Entry, error: HandlerExit) -> None:
+        """End the process: the entry stays in flight, and is handed over."""
+        self._stopping = True
+        self._log.failure("the handler ends the process on {id}", id=entry.id)
+        self.exit(f"{error}")
+
+    async def _count_delivery(self, id: str, deliveries: int) -> None:
+        """
+        Note that the handler begins again.
+
+        It is noted before, so that an entry that ends the process is given up
+        at last.  If it cannot be noted the handler is not kept waiting.
+        """
+        self.counts.redelivered += 1
+        try:
+            await self.group.count_delivery(id, deliveries)
+        except CancelledError:
+            raise
+        except Exception as error:
+            self._log.debug("a delivery of {id} is not counted: {error}", id=id, error=error)
+
+    async def _set_aside(self, letter: Letter) -> None:
+        """Set an entry aside: at once, or else beside the line."""
+        while not await self.aside.attempt(letter):
+            if self.aside.put(letter):
+                self.entries[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
+                return
+            await deferLater(self.clock, _PAUSE)
+
+    def _end_letter(self, letter: Letter, moved: bool) -> None:
+        if moved:
+            self.counts.dead += 1
+            self._log.error(
+                "{id} is set aside, {why}: {error}",
+                id=letter.id,
+                why=letter.reason,
+                error=letter.error,
+                details={"alarm": "dead_letter"},
+            )
+        self._forget([letter.id])
+
+    def _succeed(self, run: Sequence[Entry]) -> None:
+        """The handler has finished with these."""
+        self.counts.handled += len(run)
+        self._end([entry.id for entry in run])
+
+    def _end(self, ids: Sequence[str]) -> None:
+        """Entries are done with, and to be acknowledged."""
+        self.done += ids
+        self._forget(ids)
+
+    def _forget(self, ids: Sequence[str]) -> None:
+        """Entries are in flight no more."""
+        for id in ids:
+            self.entries.pop(id, None)
+        self._lost.difference_update(ids)
+        self._changed()
+
+    def _changed(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.callback(None)
+
+
+async def _fail(error: Exception) -> None:
+    raise error

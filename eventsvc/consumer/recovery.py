@@ -1,0 +1,111 @@
+"""
+Takes up what was read and never acknowledged, by this consumer or by others,
+and hands it over at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from eventsvc.consumer.acknowledgements import Acknowledgements
+from eventsvc.consumer.in_flight import InFlight
+from eventsvc.event import Entry
+from eventsvc.interfaces import IEventGroup
+
+#: Ids in one call.
+_PAGE: Final = 1_000
+
+#: The cursor of a search that begins, or has come to its end.
+_START: Final = "0-0"
+
+
+@attrs.define(eq=False)
+class Recovery:
+    """
+    Takes up pending entries, page by page.
+
+    @ivar claim_idle: seconds after which an entry that nobody touches is
+        claimed.  Idle entries are searched for ten times as often.
+    """
+
+    group: IEventGroup
+    in_flight: InFlight
+    acknowledgements: Acknowledgements
+    clock: IReactorTime
+    claim_idle: float
+    claimed: int = attrs.field(default=0, init=False)
+    trimmed: int = attrs.field(default=0, init=False)
+    #: the own entry taken up last; C{None} once there are no more
+    _own: str | None = attrs.field(default="", init=False)
+    _cursor: str = attrs.field(default=_START, init=False)
+    _claim_due: float = attrs.field(default=0.0, init=False)
+    _log = Logger()
+
+    def begin_own(self) -> None:
+        """Take up own entries from the first: replies may have been lost."""
+        self._own = ""
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there may be own entries that are not taken up."""
+        return self._own is not None
+
+    async def take_up_own(self, count: int, size: int) -> Sequence[Entry]:
+        """
+        Take up a page of the entries that were read before and not acknowledged.
+
+        Without it, those of a lost reply would wait for ever: a read of new
+        entries passes over them.
+        """
+        page = await self.group.read_pending(self._own or "", count, size)
+        self._own = page[-1].id if page else None
+        self._take(page)
+        return page
+
+    @property
+    def claim_in(self) -> float:
+        """Seconds until idle entries should be searched for; 0 while they are."""
+        return max(0.0, self._claim_due - self.clock.seconds())
+
+    async def claim(self, count: int, size: int) -> Sequence[Entry]:
+        """
+        Take over a page of the entries that other consumers have left.
+
+        The next page is due at once, until all pending entries were looked at.
+        """
+        page = await self.group.claim(self.claim_idle, self._cursor, count, size)
+        self._cursor = page.cursor
+        if page.cursor == _START:
+            self._claim_due = self.clock.seconds() + self.claim_idle / 10
+        self.claimed += len(page.entries)
+        self._note_trimmed(len(page.trimmed))
+        self._take(page.entries)
+        return page.entries
+
+    def _take(self, page: Sequence[Entry]) -> None:
+        """Take in flight what is not done with meanwhile."""
+        known = self.acknowledgements.unconfirmed.union(self.in_flight.done, self.in_flight.entries)
+        new = [entry for entry in page if entry.id not in known]
+        self._note_trimmed(sum(entry.fields is None for entry in new))
+        self.in_flight.take(new)
+
+    def _note_trimmed(self, count: int) -> None:
+        if count:
+            self.trimmed += count
+            self._log.critical(
+                "{count} pending events were trimmed: they are lost",
+                count=count,
+                details={"alarm": "trimmed_pending"},
+            )
+
+    async def hand_over(self) -> None:
+        """Let other consumers claim at once all that is pending here."""
+        after = ""
+        while ids := await self.group.list_pending(after, _PAGE):
+            await self.group.release(ids)
+            after = ids[-1]

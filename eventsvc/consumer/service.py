@@ -1,0 +1,328 @@
+"""
+The reader loop: connect, take up what was left, then read, handle and
+acknowledge for ever.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from eventsvc.consumer.acknowledgements import Acknowledgements
+from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.delivery import Pace
+from eventsvc.consumer.in_flight import InFlight
+from eventsvc.consumer.page import PageSize
+from eventsvc.consumer.recovery import Recovery
+from eventsvc.event import Entry
+from eventsvc.interfaces import IEventGroup, Refused, Unknown
+from eventsvc.net.background import run_in_background
+
+#: Seconds a read waits for new entries while others are in flight: so long the
+#: acknowledgement of those may be held up.
+_SHORT_BLOCK: Final = 0.1
+#: Seconds after a round that failed, first and longest.
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+#: Seconds one attempt to hand over may take at the end.
+_FAREWELL: Final = 2.0
+#: Ids in one call.
+_PAGE: Final = 1_000
+
+
+@attrs.define(eq=False, slots=False)
+class Consumer(Service):
+    """
+    Gives each event of a group to a handler, and acknowledges it after.
+
+    It goes round and round: acknowledge, do the chores that are due, and take
+    in flight a page of entries: own ones from before first, then those that
+    others left idle and new ones in turns.  With a full hand it waits.
+
+    @ivar block: longest wait for new events, in seconds.
+    @ivar claim_idle: seconds after which an entry that nobody touches is
+        claimed; entries in flight are renewed well before.
+    @ivar chores: done between two rounds, beside those of the consumer itself.
+    """
+
+    group: IEventGroup
+    in_flight: InFlight
+    clock: IReactorTime
+    block: float = 5.0
+    claim_idle: float = 30.0
+    drain_timeout: float = 10.0
+    chores: list[Chore] = attrs.field(factory=list)
+    #: how often the group had to be created although it had been there
+    groups_recreated: int = attrs.field(default=0, init=False)
+    #: rounds and chores that Redis refused or did not answer, by reason
+    refused: Counter[str] = attrs.field(factory=Counter, init=False)
+    #: why the last round failed; empty if it did not
+    problem: str = attrs.field(default="No round has succeeded yet", init=False)
+    #: clock time of the last round, for those who watch over the loop
+    last_round: float = attrs.field(default=0.0, init=False)
+    acknowledgements: Acknowledgements = attrs.field(init=False)
+    recovery: Recovery = attrs.field(init=False)
+    _pace: Pace = attrs.field(init=False)
+    _page: PageSize = attrs.field(factory=PageSize, init=False)
+    _opened: bool = attrs.field(default=False, init=False)
+    _draining: bool = attrs.field(default=False, init=False)
+    _busy_since: float = attrs.field(default=0.0, init=False)
+    _handled_before: int = attrs.field(default=0, init=False)
+    _running: Deferred[None] | None = attrs.field(default=None, init=False)
+    _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self._pace = Pace(self.claim_idle / 2, self.in_flight.concurrency)
+        self.acknowledgements = Acknowledgements(self.group, self.in_flight)
+        self.recovery = Recovery(self.group, self.in_flight, self.acknowledgements, self.clock, self.claim_idle)
+        self.chores = [*self.chores, Chore(self.claim_idle / 3, self._renew), Chore(60.0, self._remove_stale)]
+
+    def startService(self) -> None:
+        """
+        Begin to read, once and for all.
+
+        @raise RuntimeError: it was started before; what it has in flight belongs
+            to that run.
+        """
+        if self._running is not None:
+            raise RuntimeError("a consumer is started once: make a new one to start again")
+        super().startService()
+        self.last_round = self.clock.seconds()
+        self.in_flight.after_slice = self._acknowledge_early
+        self._running = run_in_background(self._run(), self._log)
+
+    def stopService(self) -> Deferred[None]:
+        """Read no more, let the handlers in flight finish, hand over the rest."""
+        super().stopService()
+        return ensureDeferred(self._leave())
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            handled = self.in_flight.counts.handled
+            try:
+                await self._consume()
+            except CancelledError:
+                raise
+            except (Refused, Unknown) as error:
+                self._note_failure(error)
+            except Exception as error:
+                self._note_failure(error)
+                self._log.failure("the reader loop failed in an unexpected way")
+            self.last_round = self.clock.seconds()
+            await deferLater(self.clock, pause)
+            pause = _FIRST_PAUSE if self.in_flight.counts.handled > handled else min(pause * 2, _LONGEST_PAUSE)
+
+    def _note_failure(self, error: Exception) -> None:
+        """Count and log why a round failed, and ask for less if it may have been too much."""
+        reason = reason_of(error)
+        self.refused[reason] += 1
+        if isinstance(error, Unknown):
+            self._page.failed()
+        problem = f"The last round failed: {reason}"
+        if problem != self.problem and not self._draining:
+            self._log.warn("starting again: {error}", error=error)
+        self.problem = problem
+
+    async def _consume(self) -> None:
+        """What is done on one connection."""
+        await self._open()
+        await self.acknowledgements.confirm()
+        self.recovery.begin_own()
+        while True:
+            self.last_round = self.clock.seconds()
+            self.acknowledgements.send()
+            await self._do_chores()
+            room = self._room()
+            if self._draining or room <= 0:
+                await self._settle()
+            elif self.recovery.has_own:
+                await self._take(self.recovery.take_up_own(room, self._page.limit))
+            else:
+                if not self.recovery.claim_in:
+                    await self._take(self.recovery.claim(room, self._page.limit))
+                await self._read()
+                self.problem = ""
+
+    def _acknowledge_early(self) -> None:
+        """Acknowledge what is done although more waits; the next round finds out what failed."""
+        with suppress(Refused, Unknown):
+            self.acknowledgements.send()
+
+    async def _open(self) -> None:
+        created = await self.group.open()
+        if created and self._opened:
+            self.groups_recreated += 1
+            self._log.critical(
+                "the group was gone and is created anew at 0: events may be lost, others come again",
+                details={"alarm": "group_recreated"},
+            )
+        self._opened = True
+
+    def _due_chores(self) -> Sequence[Chore]:
+        now, handled = self.clock.seconds(), self.in_flight.counts.handled
+        return [chore for chore in self.chores if chore.is_due(now, handled)]
+
+    async def _do_chores(self) -> None:
+        """Do what is due.  A chore that is refused keeps no event from being read."""
+        for chore in self._due_chores():
+            try:
+                await chore.work()
+                chore.problem = ""
+            except Refused as error:
+                self.refused[reason_of(error)] += 1
+                if chore.problem != f"{error}":
+                    chore.problem = f"{error}"
+                    self._log.warn("a chore is refused: {error}", error=error)
+            finally:
+                chore.end(self.clock.seconds(), self.in_flight.counts.handled)
+
+    def _room(self) -> int:
+        """How many more entries to take in flight."""
+        if self._page.is_filled_by(self.in_flight.entries):
+            return 0
+        return self._pace.size - self.in_flight.load
+
+    async def _settle(self) -> None:
+        """Wait until something in flight is done with, or a chore is due."""
+        wait = min(chore.due for chore in self.chores) - self.clock.seconds()
+        try:
+            await self.in_flight.when_changed().addTimeout(max(0.001, wait), self.clock)
+        except TimeoutError:
+            pass
+        else:
+            self.problem = ""
+
+    async def _take(self, asking: Awaitable[Sequence[Entry]]) -> None:
+        """Take up or claim a page."""
+        page = await self._arrive(asking)
+        if page:
+            self.problem = ""
+
+    async def _arrive(self, asking: Awaitable[Sequence[Entry]]) -> Sequence[Entry]:
+        """Wait for a page, and learn from it and from what was handled before."""
+        self._observe_pace()
+        idle = not self.in_flight.entries
+        page = await asking
+        if idle:
+            self._busy_since = self.clock.seconds()
+        self._page.arrived(page)
+        return page
+
+    async def _read(self) -> None:
+        """
+        Read new entries and take them in flight.
+
+        # Note [Reading ahead]
+
+        While a batch is handled, Redis looks up the next:
+
+            us:     handle 1 | XACK 1  handle 2 | XACK 2  handle 3
+            Redis:    read 2 |           read 3 |
+
+        Only for the quickest of handlers, so that what is read ahead does not
+        lie about; only when the last read found as much as it asked for: the
+        next does not block then, which would hold up the acknowledgements
+        behind it; and only until a chore is due.
+        """
+        most = self._pace.most // 2
+        room = min(self._room(), most)
+        if room <= 0:
+            return
+        entries = await self._arrive(self.group.read(self._page.count(room), self._block()))
+        if not entries and self.in_flight.is_busy:
+            await self._settle()
+        while entries:
+            may_be_more = len(entries) == self._page.count(most) and self._room() >= 2 * len(entries)
+            ahead = self.group.read(len(entries), 0.0) if may_be_more and not self._due_chores() else None
+            self.in_flight.take(entries)
+            if ahead is None:
+                return
+            self.acknowledgements.send()
+            entries = await self._arrive(ahead)
+
+    def _block(self) -> float:
+        """
+        How long a read may wait.
+
+        Not past the time to claim, nor long while others are in flight, which
+        have to be acknowledged.  Not at all until it is known to work, nor
+        while the handler is busy: nothing new could begin, and what is done
+        could not be acknowledged.
+        """
+        if self.problem or self.in_flight.is_busy:
+            return 0.0
+        longest = _SHORT_BLOCK if self.in_flight.entries else self.block
+        return min(longest, self.recovery.claim_in)
+
+    def _observe_pace(self) -> None:
+        """Learn how long it took to handle what was handled since the last page."""
+        now, handled = self.clock.seconds(), self.in_flight.counts.handled
+        if handled > self._handled_before:
+            self._pace.observe(handled - self._handled_before, now - self._busy_since)
+        self._busy_since, self._handled_before = now, handled
+
+    async def _renew(self) -> None:
+        """Keep others from claiming what is in flight here."""
+        ids = list(self.in_flight.entries)
+        for start in range(0, len(ids), _PAGE):
+            others = await self.group.renew(ids[start : start + _PAGE])
+            if others:
+                self.in_flight.drop(others)
+                self._log.warn("{count} entries in flight were claimed by another consumer", count=len(others))
+
+    async def _remove_stale(self) -> None:
+        """Remove consumers that left nothing behind and will not come back."""
+        removed = await self.group.remove_stale(max(3600.0, 10 * self.claim_idle))
+        if removed:
+            self._log.info("removed stale consumers: {names}", names=", ".join(removed))
+
+    async def _leave(self) -> None:
+        """
+        Finish what is in flight, within bounds, and hand over the rest.
+
+        The read under way is given up with its connection.  Its reply may
+        carry entries: they are among the pending ones by then, and handed
+        over with them.  The loop goes on meanwhile, to acknowledge and renew.
+        """
+        self._draining = True
+        finishing = ensureDeferred(self.in_flight.finish())
+        self.group.interrupt()
+        try:
+            await finishing.addTimeout(self.drain_timeout, self.clock)
+        except TimeoutError:
+            self._log.warn("{count} events are not finished, and handed over", count=len(self.in_flight.entries))
+            self.in_flight.cancel()
+        if self._running is not None:
+            self._running.cancel()
+        try:
+            await ensureDeferred(self._hand_over()).addTimeout(_FAREWELL, self.clock)
+        except (Refused, Unknown) as error:
+            self._log.warn("could not hand over: {error}", error=error)
+        except TimeoutError:
+            self._log.warn("could not hand over within {seconds:g} s", seconds=_FAREWELL)
+
+    async def _hand_over(self) -> None:
+        await self.group.open()
+        await self.acknowledgements.confirm()
+        await self.recovery.hand_over()
+
+
+def reason_of(error: Exception) -> str:
+    """What a failure is counted as: the code of Redis' own error, if it is one."""
+    match error:
+        case Refused():
+            return str(getattr(error, "code", error.reason))
+        case Unknown():
+            return "unknown"
+        case _:
+            return "unexpected"

@@ -1,0 +1,125 @@
+"""
+Entries that could not be set aside yet, tried again beside the line.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Final
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from eventsvc.consumer.delivery import SetAside, shorten
+from eventsvc.interfaces import IEventGroup
+from eventsvc.net.background import run_in_background
+
+#: Seconds between two attempts, first and longest.
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 15.0
+
+#: Entries that may wait; those that come then hold up the line.
+MOST: Final = 1_000
+
+
+@attrs.frozen
+class Letter:
+    """An entry on its way to the dead letters."""
+
+    id: str
+    reason: str
+    error: str
+    deliveries: int
+
+    @classmethod
+    def of(cls, id: str, action: SetAside, deliveries: int) -> Letter:
+        """The letter an action asks for, its error cut to a bounded length."""
+        return cls(id, action.reason, shorten(action.error), deliveries)
+
+
+@attrs.define(eq=False)
+class SettingAside:
+    """
+    Moves entries to the dead letters, and goes on trying if that is refused.
+
+    A dead letter needs memory, which a full Redis does not have.  So that what
+    is behind goes on, a refused letter waits here, without its event.
+
+    @ivar ended: called with each letter that is done with, and whether it was
+        moved: not if the entry is pending no more, or another consumer's.
+    @ivar refused: attempts that did not succeed.
+    """
+
+    group: IEventGroup
+    clock: IReactorTime
+    jitter: Callable[[], float]
+    ended: Callable[[Letter, bool], None]
+    refused: int = attrs.field(default=0, init=False)
+    _waiting: deque[Letter] = attrs.field(factory=deque, init=False)
+    _running: Deferred[None] | None = attrs.field(default=None, init=False)
+    _problem: str = attrs.field(default="", init=False)
+    _log = Logger()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def attempt(self, letter: Letter) -> bool:
+        """Try once; say whether the letter is done with."""
+        try:
+            moved = await self.group.set_aside(letter.id, letter.reason, letter.error, letter.deliveries)
+        except CancelledError:
+            raise
+        except Exception as error:
+            self.refused += 1
+            self._tell(letter, f"{error}")
+            return False
+        self._problem = ""
+        self.ended(letter, moved)
+        return True
+
+    def put(self, letter: Letter) -> bool:
+        """Keep a letter and try again; say if there was room for it."""
+        if len(self._waiting) >= MOST:
+            return False
+        self._waiting.append(letter)
+        if self._running is None:
+            self._running = run_in_background(self._run(), self._log)
+        return True
+
+    def drop(self, ids: Collection[str]) -> None:
+        """Forget letters whose entries are no longer ours."""
+        for letter in [letter for letter in self._waiting if letter.id in ids]:
+            self._waiting.remove(letter)
+            self.ended(letter, False)
+
+    def stop(self) -> None:
+        """Try no more; what is left stays pending."""
+        if self._running is not None:
+            self._running.cancel()
+            self._running = None
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while self._waiting:
+            await deferLater(self.clock, pause * (0.5 + 0.5 * self.jitter()))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            while self._waiting:
+                letter = self._waiting[0]
+                done = await self.attempt(letter)
+                if letter in self._waiting:  # it may have been dropped meanwhile
+                    self._waiting.remove(letter)
+                    if not done:
+                        self._waiting.append(letter)
+                if not done:
+                    break
+        self._running = None
+
+    def _tell(self, letter: Letter, problem: str) -> None:
+        """Log a problem once, until an attempt succeeds."""
+        if problem != self._problem:
+            self._problem = problem
+            self._log.warn("{id} cannot be set aside, and is tried again: {problem}", id=letter.id, problem=problem)

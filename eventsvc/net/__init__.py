@@ -1,0 +1,1 @@
+"""Twisted, made lean; knows no event."""

@@ -1,0 +1,1 @@
+"""Stores events: group commit over an event log."""

@@ -1,0 +1,353 @@
+"""
+Group commit: requests that arrive while a batch is on its way to the log wait
+in one line, and go out together as the next batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from eventsvc.event import Event, format_timestamp, write_notification
+from eventsvc.interfaces import (
+    IAppender,
+    IEventLog,
+    KeyConflict,
+    KeyRunning,
+    KeysFull,
+    QueueFull,
+    Refused,
+    Result,
+    StreamFull,
+    TooLarge,
+    Unknown,
+)
+from eventsvc.net.background import run_in_background
+from eventsvc.producer.backlog import Backlog, Limits, PendingRequest, not_looked_up
+from eventsvc.producer.counts import ProducerCounts
+from eventsvc.submission import AppendReply, IdempotencyKey, Outcome, Submission
+
+#: Seconds between attempts of one batch, first and longest.
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.5
+#: Seconds between two questions whether the log knows the last sequence.
+RENEWAL: Final = 2.0
+
+
+@implementer(IAppender)
+@attrs.define(eq=False)
+class Appender:
+    """
+    Stores events through an L{IEventLog}, one batch in flight at a time.
+
+    # Note [Ambiguous append]
+
+    A lost reply does not say whether the batch was applied, and a batch sent
+    again blindly is there twice:
+
+        us:     batch ->                         batch again ->
+        Redis:            append, reply ->                      append again
+        link:                          cut here
+
+    So each batch has a sequence, kept by the same script call that appends it,
+    and is sent again with the same sequence until an answer says what became of
+    it.  A delayed first attempt that arrives after the second finds the sequence
+    spent.  That is also why no sequence is used for anything else while an
+    attempt with it is in doubt, and why the answer FULL spends it: it could
+    not promise "not stored" while the first attempt may yet find room.
+
+    A request whose deadline passes leaves its batch: it is answered "unknown",
+    and the next attempt is made without it.  Whichever attempt was the one
+    applied, the requests that still wait were part of it.
+
+    # Note [Lost producer id]
+
+    LOST says that the log does not know the numbers it confirmed to us.  If
+    the batch was sent once, and this is its answer, it is surely not stored
+    and goes out again on a new producer id.  If an earlier attempt is in doubt, the
+    producer id may have been dropped alone, after that attempt was applied: only
+    "unknown" is true then.
+
+    # Note [Renewal]
+
+    A producer that has nothing to append asks every L{RENEWAL} seconds
+    whether the log still knows its last sequence.  That must be a question.  An
+    empty batch with the last sequence would ask as well, and keep the sequence if
+    the log has gone back to the one before:
+
+        us:     batch 7 ->            empty batch 7 ->             batch 8 ->
+        Redis:       7, reply ->                      7, reply ->            8, APPENDED
+                     goes back to 6                   cut here
+
+    Batch 7 was confirmed and is gone, and nothing tells.  A question that is
+    lost is asked again, with short pauses; so is one that is refused.  A batch
+    that waits goes first then: its sequence asks the same.
+
+    @ivar new_id: makes a random 63-bit integer.
+    @ivar new_producer_id: makes a name that no producer had before.
+    @ivar wall_clock: nanoseconds since the epoch.
+    @ivar known_keys: idempotency keys that the log remembered lately.
+    """
+
+    event_log: IEventLog
+    clock: IReactorTime
+    new_id: Callable[[], int]
+    new_producer_id: Callable[[], bytes]
+    wall_clock: Callable[[], int]
+    limits: Limits = attrs.field(factory=Limits)
+    counts: ProducerCounts = attrs.field(factory=ProducerCounts)
+    backlog: Backlog = attrs.field(init=False)
+    known_keys: int = attrs.field(default=0, init=False)
+
+    _keys: dict[bytes, IdempotencyKey] = attrs.field(factory=dict, init=False)
+    _producer_id: bytes = attrs.field(default=b"", init=False)
+    _sequence: int = attrs.field(default=0, init=False)
+    _work: Deferred[None] | None = attrs.field(default=None, init=False)
+    _renewal: IDelayedCall | None = attrs.field(default=None, init=False)
+    _renewal_due: bool = attrs.field(default=False, init=False)
+    _running: Deferred[None] | None = attrs.field(default=None, init=False)
+    _log = Logger()
+
+    @backlog.default
+    def _make_backlog(self) -> Backlog:
+        return Backlog(self.clock, self.limits, self._release, self._tell)
+
+    def start(self) -> None:
+        """Begin to append what was and will be submitted."""
+        self._producer_id = self.new_producer_id()
+        self._running = run_in_background(self._run(), self._log)
+        self._schedule_renewal()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether what is submitted will be seen to."""
+        return self._running is not None and not self._running.called
+
+    def drain(self) -> Deferred[None]:
+        """Fire when every request is answered: at the latest after their wait."""
+        return self.backlog.when_settled()
+
+    def stop(self) -> None:
+        """End at once; who still waits is told what is known."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        if self._running is not None:
+            self._running.cancel()
+        self.backlog.close()
+
+    def append(self, events: Sequence[Event], key: IdempotencyKey | None = None) -> Deferred[Sequence[int]]:
+        """Store events; as L{begin_append}, but whatever goes wrong is what the Deferred fails with."""
+        try:
+            return self.begin_append(events, key)
+        except QueueFull:
+            return fail(self.give_up(events, key))
+        except (TooLarge, KeyConflict, KeyRunning) as error:
+            return fail(error.with_traceback(None))  # whose frames hold the events
+
+    def begin_append(
+        self, events: Sequence[Event], key: IdempotencyKey | None, since: float | None = None
+    ) -> Deferred[Sequence[int]]:
+        """Store events; as L{IAppender.begin_append}."""
+        answer: Deferred[Sequence[int]] = Deferred(lambda _: request.abandon())
+
+        def tell(_: PendingRequest, result: Result) -> None:
+            if isinstance(result, Exception):
+                answer.errback(result)
+            else:
+                answer.callback(result)
+
+        request = self.submit(events, key, tell, since)
+        return answer
+
+    def give_up(self, events: Sequence[Event], key: IdempotencyKey | None) -> Exception:
+        """Refuse events for which there was no room; as L{IAppender.give_up}."""
+        nothing = Submission((0,) * len(events), (), key)
+        error = not_looked_up(nothing, QueueFull(f"{self.backlog.events} events wait for Redis"))
+        self.counts.count(nothing, error)
+        return error
+
+    def submit(
+        self,
+        events: Sequence[Event],
+        key: IdempotencyKey | None,
+        answer: Callable[[PendingRequest, Result], None],
+        since: float | None = None,
+    ) -> PendingRequest:
+        """
+        Store events and call C{answer}, later; as L{IAppender.submit}.
+
+        @raise QueueFull: the line is full.  It is not counted: the caller may wait.
+        @raise TooLarge: the line could never hold the events.
+        @raise KeyConflict: the key is in use with another body.
+        @raise KeyRunning: the key is in use with a request still running.
+        """
+        if key is not None and key.digest in self._keys:
+            if self._keys[key.digest].fingerprint != key.fingerprint:
+                raise KeyConflict("the key is in use with another body")
+            raise KeyRunning("a request with this key is still running")
+        stamp = format_timestamp(self.wall_clock())
+        ids: list[int] = []
+        entries: list[bytes] = []
+        for event in events:
+            id = self.new_id()
+            ids.append(id)
+            entries.append(write_notification(id, event.description, stamp))
+        request = PendingRequest(tuple(ids), tuple(entries), key, answer=answer)
+        self.backlog.put(request, since)
+        if key is not None:
+            self._keys[key.digest] = key
+        self._wake()
+        return request
+
+    def _tell(self, request: PendingRequest, result: Result) -> None:
+        self.counts.count(request, result)
+        request.settle(result)
+
+    def _release(self, request: PendingRequest) -> None:
+        """The request runs no longer: its key may be used again."""
+        if request.key is not None:
+            del self._keys[request.key.digest]
+
+    def _wake(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work.callback(None)
+
+    def _schedule_renewal(self) -> None:
+        def renew() -> None:
+            self._renewal_due = True
+            self._wake()
+            self._schedule_renewal()
+
+        self._renewal = self.clock.callLater(RENEWAL, renew)
+
+    async def _run(self) -> None:
+        while True:
+            if not self.backlog and not self._renewal_due:
+                self._work = Deferred()
+                await self._work
+                # What arrives in the same turn of the reactor goes out together.
+                await deferLater(self.clock, 0)
+            await self.event_log.when_ready()
+            if self._renewal_due:
+                await self._renew()
+            batch = self.backlog.take()
+            if batch:
+                await self._commit(batch)
+
+    async def _renew(self) -> None:
+        """Ask whether the log knows the last sequence; see the Note [Renewal]."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                renewal = await self.event_log.renew(self._producer_id, self._sequence)
+            except CancelledError:
+                raise
+            except Exception as error:
+                if not isinstance(error, Refused | Unknown):
+                    self._log.failure("a renewal failed in an unexpected way")
+            else:
+                self._renewal_due = False
+                self.known_keys = renewal.keys
+                if not renewal.known:
+                    self._begin_new_producer_id()
+                return
+            if self.backlog:
+                return
+            await deferLater(self.clock, pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            await self.event_log.when_ready()
+
+    async def _commit(self, batch: Sequence[PendingRequest]) -> None:
+        """See a batch through, until it is known what became of it."""
+        sequence = self._sequence + 1
+        in_doubt = False
+        pause = _FIRST_PAUSE
+        begun = self.clock.seconds()
+        while True:
+            waiting = [request for request in batch if not request.settled]
+            if not waiting and not in_doubt:
+                for request in batch:
+                    self._release(request)
+                return
+            for request in waiting:
+                request.sent = True
+            try:
+                reply = await self.event_log.append(self._producer_id, sequence, waiting)
+            except CancelledError:
+                raise
+            except Refused as refused:
+                self._not_yet(waiting, in_doubt, str(refused))
+            except Exception as error:
+                in_doubt = True
+                if not isinstance(error, Unknown):
+                    self._log.failure("appending failed in an unexpected way")
+            else:
+                if reply.outcome is Outcome.LOST:
+                    self._begin_new_producer_id()
+                    sequence = 1
+                    if not in_doubt:
+                        continue
+                now = self.clock.seconds()
+                arrived = batch[0].deadline - self.limits.wait
+                self.counts.observe(waiting, reply, now - begun, now - arrived)
+                self._settle(batch, reply)
+                return
+            await deferLater(self.clock, pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            await self.event_log.when_ready()
+
+    def _not_yet(self, waiting: Sequence[PendingRequest], in_doubt: bool, problem: str) -> None:
+        """An attempt surely had no effect; an earlier one may have had."""
+        for request in waiting:
+            request.sent = in_doubt
+            request.problem = problem
+
+    def _begin_new_producer_id(self) -> None:
+        self.counts.lost += 1
+        self._log.critical(
+            "LOST: Redis no longer knows batch {sequence} of this producer; acknowledged events may be gone",
+            sequence=self._sequence,
+            details={"alarm": "lost"},
+        )
+        self._producer_id = self.new_producer_id()
+        self._sequence = 0
+
+    def _settle(self, batch: Sequence[PendingRequest], reply: AppendReply) -> None:
+        """Answer those of a batch who still wait."""
+        self.counts.batches += 1
+        if reply.outcome is not Outcome.LOST:
+            self._sequence += 1
+        if reply.outcome is Outcome.DUPLICATE:
+            self.counts.duplicates_resolved += 1
+        if self._keys:  # first all keys: whoever has an answer may ask again
+            for request in batch:
+                self._release(request)
+        stored = reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE) and not (reply.earlier or reply.no_room)
+        for request in batch:
+            if not request.settled:
+                self._tell(request, request.ids if stored else self._find_result(request, reply))
+        self.backlog.forget_settled()
+
+    def _find_result(self, submission: Submission, reply: AppendReply) -> Result:
+        earlier = reply.find_earlier(submission)
+        if earlier is not None:
+            if submission.key is not None and earlier.fingerprint == submission.key.fingerprint:
+                return earlier.ids
+            return KeyConflict("the key was used before with another body")
+        if reply.has_no_room(submission):
+            return KeysFull("no more Idempotency-Keys can be remembered for now")
+        match reply.outcome:
+            case Outcome.APPENDED | Outcome.DUPLICATE:
+                return submission.ids
+            case Outcome.FULL:
+                return StreamFull("the stream is at its hard limit")
+            case Outcome.LOST:
+                return Unknown("Redis lost track of this producer")

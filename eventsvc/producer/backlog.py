@@ -1,0 +1,249 @@
+"""
+The requests that wait to be stored: a bounded line, each with a deadline.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from eventsvc.interfaces import QueueFull, Refused, Result, TooLarge, Unknown
+from eventsvc.submission import Submission
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one call to the log, the line, and a request's patience may hold."""
+
+    batch_events: int = 1_000
+    batch_bytes: int = 1_048_576
+    queue_events: int = 10_000
+    queue_bytes: int = 16_777_216
+    #: seconds
+    wait: float = 5.0
+
+
+@attrs.define(eq=False)
+class PendingRequest(Submission):
+    """
+    A submission that somebody waits for.
+
+    @ivar answer: called with it and the result, once that is known.
+    @ivar sent: an attempt with it may have been applied, or may yet.
+    @ivar settled: its result is known, or nobody waits for it.
+    @ivar problem: why it was not stored so far.
+    """
+
+    answer: Callable[[PendingRequest, Result], None] = attrs.field(kw_only=True)
+    deadline: float = inf
+    size: int = 0
+    sent: bool = False
+    settled: bool = False
+    problem: str = ""
+
+    def settle(self, result: Result) -> None:
+        """Tell who waits what became of it; to be called once."""
+        self.settled = True
+        self.answer(self, result)
+
+    def abandon(self) -> None:
+        """Nobody waits for the result any more."""
+        self.settled = True
+
+    def expired(self) -> Exception:
+        """What is to be told if its time is over."""
+        if self.sent:
+            return Unknown("Redis did not confirm the event in time")
+        return not_looked_up(self, Refused(self.problem or "Redis is away"))
+
+
+def not_looked_up(request: Submission, refused: Refused) -> Refused | Unknown:
+    """
+    What a request is told that is refused before Redis has answered.
+
+    # Note [Not looked up]
+
+    "Not stored" is a promise for all attempts of a key.  An earlier one may
+    have been stored, and its answer lost, by this producer or another or one
+    that has ended.  Only Redis knows:
+
+        client: POST, key k ->                              POST, key k ->
+        producer:           append, timeout -> 503 unknown               Redis is away -> 503 no
+        Redis:              appended                                     (has it)
+    """
+    if request.key is None:
+        return refused
+    return Unknown(f"{refused}; an earlier request with this key may have been stored")
+
+
+@attrs.define(eq=False)
+class Backlog:
+    """
+    Takes requests in until it is full, and gives them out in batches.
+
+    All requests have the same patience, so they expire in the order they
+    came, and one timer serves them all.
+
+    @ivar passed_over: told of each request that leaves the line settled, and
+        so is part of no batch.
+    @ivar settle: settles a request whose time is over.
+    """
+
+    clock: IReactorTime
+    limits: Limits
+    passed_over: Callable[[PendingRequest], None]
+    settle: Callable[[PendingRequest, Exception], None]
+    #: events and bytes in the line
+    events: int = attrs.field(default=0, init=False)
+    size: int = attrs.field(default=0, init=False)
+    #: called when there may be room for more
+    on_room: list[Callable[[], object]] = attrs.field(factory=list, init=False)
+    _line: deque[PendingRequest] = attrs.field(factory=deque, init=False)
+    _by_deadline: deque[PendingRequest] = attrs.field(factory=deque, init=False)
+    _timer: IDelayedCall | None = attrs.field(default=None, init=False)
+    _settled: list[Deferred[None]] = attrs.field(factory=list, init=False)
+
+    def __bool__(self) -> bool:
+        return bool(self._line)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more than nine tenths of what it may hold are in it."""
+        return self.events > 0.9 * self.limits.queue_events or self.size > 0.9 * self.limits.queue_bytes
+
+    def fits(self, events: int, size: int) -> bool:
+        """Whether there is room for so many events of so many bytes."""
+        return self.events + events <= self.limits.queue_events and self.size + size <= self.limits.queue_bytes
+
+    def put(self, request: PendingRequest, since: float | None = None) -> None:
+        """
+        Let a request wait.
+
+        @param since: when its wait began, if that was before.
+        @raise QueueFull: the line holds as much as it may.
+        @raise TooLarge: it would not fit if the line were empty.
+        """
+        entries, limits = request.entries, self.limits
+        events = len(entries)
+        size = len(entries[0]) if events == 1 else sum(map(len, entries))
+        if self.events + events > limits.queue_events or self.size + size > limits.queue_bytes:
+            if size > limits.queue_bytes or events > max(1, limits.queue_events):
+                raise TooLarge(
+                    f"Expected at most {limits.queue_events} events and {limits.queue_bytes} bytes of them in the "
+                    f"stream, got {events} and {size}"
+                )
+            raise QueueFull(f"{self.events} events wait for Redis", events, size)
+        now = self.clock.seconds()
+        request.deadline = (now if since is None else since) + limits.wait
+        request.size = size
+        self.events += events
+        self.size += size
+        self._line.append(request)
+        if since is None:
+            self._by_deadline.append(request)
+        else:
+            self._insert(request)
+        if self._timer is None:
+            self._timer = self.clock.callLater(max(0.0, request.deadline - now), self._expire)
+
+    def _insert(self, request: PendingRequest) -> None:
+        """Put a request whose wait began before among the others, by its deadline."""
+        line = self._by_deadline
+        later: list[PendingRequest] = []
+        while line and line[-1].deadline > request.deadline:
+            later.append(line.pop())
+        line.append(request)
+        line.extend(reversed(later))
+        if line[0] is request and self._timer is not None and self._timer.active():
+            self._timer.reset(max(0.0, request.deadline - self.clock.seconds()))
+
+    def take(self) -> list[PendingRequest]:
+        """The next batch: as many requests as one call may carry, at least one."""
+        batch: list[PendingRequest] = []
+        line, limits = self._line, self.limits
+        events = size = 0
+        while line:
+            request = line[0]
+            more = len(request.entries)
+            if batch and (events + more > limits.batch_events or size + request.size > limits.batch_bytes):
+                break
+            events += more
+            size += request.size
+            line.popleft()
+            if request.settled:
+                self.passed_over(request)
+            else:
+                batch.append(request)
+        self.events -= events
+        self.size -= size
+        if events:
+            self._tell_room()
+        return batch
+
+    def _tell_room(self) -> None:
+        for call in self.on_room:
+            call()
+
+    def when_settled(self) -> Deferred[None]:
+        """Fire when nobody waits for an answer: at the latest after their patience."""
+        settled: Deferred[None] = Deferred()
+        self._settled.append(settled)
+        self.forget_settled()
+        return settled
+
+    def forget_settled(self) -> None:
+        """Let go of those at the head that were answered."""
+        while self._by_deadline and self._by_deadline[0].settled:
+            self._by_deadline.popleft()
+        if not self._by_deadline and self._settled:
+            settled, self._settled = self._settled, []
+            for waiter in settled:
+                waiter.callback(None)
+
+    def close(self) -> None:
+        """Expire all that still wait, whatever their time, and those that an answer lets in meanwhile."""
+        while self._by_deadline:
+            self._end_wait(self._by_deadline.popleft())
+            self._leave_settled()
+        self._leave_settled()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        self.forget_settled()
+
+    def _leave_settled(self) -> None:
+        """Take those at the head that are settled off the line."""
+        if not (self._line and self._line[0].settled):
+            return
+        while self._line and self._line[0].settled:
+            request = self._line.popleft()
+            self.events -= len(request.entries)
+            self.size -= request.size
+            self.passed_over(request)
+        self._tell_room()
+
+    def _end_wait(self, request: PendingRequest) -> None:
+        if not request.settled:
+            self.settle(request, request.expired())
+
+    def _expire(self) -> None:
+        """
+        End the wait of those whose time is over.
+
+        An answer may let the client's next request into the line: the timer
+        that has just gone off stands until all are answered, so that L{put}
+        sets no second one.
+        """
+        now = self.clock.seconds()
+        while self._by_deadline and (self._by_deadline[0].settled or self._by_deadline[0].deadline <= now):
+            self._end_wait(self._by_deadline.popleft())
+        self._leave_settled()
+        self._timer = (
+            self.clock.callLater(self._by_deadline[0].deadline - now, self._expire) if self._by_deadline else None
+        )
+        self.forget_settled()

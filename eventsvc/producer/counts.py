@@ -1,0 +1,70 @@
+"""
+What an appender has seen, in plain numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import attrs
+
+from eventsvc.histogram import Histogram
+from eventsvc.interfaces import Refused, Unknown
+from eventsvc.submission import AppendReply, Outcome, Submission
+
+#: Where distributions are divided: in seconds, and in events.
+_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_EVENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+@attrs.define(kw_only=True)
+class ProducerCounts:
+    """What an appender has seen, in events unless said otherwise; it only grows."""
+
+    accepted: int = 0
+    repeated: int = 0
+    refused: Counter[str] = attrs.field(factory=Counter)
+    unknown: int = 0
+    #: confirmed to be in the stream
+    appended: int = 0
+    #: batches
+    batches: int = 0
+    duplicates_resolved: int = 0
+    lost: int = 0
+    #: per batch: its events, seconds from its first attempt to its answer, and
+    #: seconds its oldest request waited
+    batch_events: Histogram = attrs.field(factory=partial(Histogram, _EVENTS))
+    append_seconds: Histogram = attrs.field(factory=partial(Histogram, _SECONDS))
+    wait_seconds: Histogram = attrs.field(factory=partial(Histogram, _SECONDS))
+
+    def count(self, submission: Submission, result: tuple[int, ...] | Exception) -> None:
+        """Note what the events of a request are told."""
+        if result is submission.ids:  # nearly all
+            self.accepted += len(result)
+            return
+        events = len(submission.ids)
+        match result:
+            case Refused():
+                self.refused[result.reason] += events
+            case Unknown():
+                self.unknown += events
+            case tuple():
+                self.repeated += events
+
+    def observe(self, sent: Sequence[Submission], reply: AppendReply, took: float, waited: float) -> None:
+        """
+        Note how a batch went.
+
+        @param sent: what the attempt that was answered was made of.
+        """
+        events = sum([len(submission.ids) for submission in sent])
+        self.batch_events.observe(events)
+        self.append_seconds.observe(took)
+        self.wait_seconds.observe(waited)
+        if reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE):
+            self.appended += events
+            if reply.earlier or reply.no_room:
+                self.appended -= sum(len(each.ids) for each in sent if reply.passed_over(each))

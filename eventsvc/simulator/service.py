@@ -1,0 +1,139 @@
+"""
+Traffic in an open model: events arrive when they arrive, however slow the
+producer is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Final
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from eventsvc.event import Event
+from eventsvc.net.background import run_in_background
+from eventsvc.simulator.traffic import arrivals, describe
+
+#: Seconds between two lines of progress.
+PROGRESS: Final = 5.0
+#: Requests under way at once; an arrival past it is counted and dropped.
+MOST_IN_FLIGHT: Final = 256
+#: Arrivals that are overdue, after which others get their turn.
+_MOST_AT_ONCE: Final = 100
+
+
+@attrs.define(kw_only=True)
+class Tally:
+    """What came of the arrivals so far."""
+
+    sent: int = 0
+    ok: int = 0
+    refused: int = 0
+    unknown: int = 0
+    #: arrivals that found too many requests under way
+    dropped: int = 0
+
+
+@attrs.define(eq=False, slots=False)
+class Simulator(Service):
+    """
+    Posts events at random times and counts what comes of them.
+
+    @ivar post: posts an event and says C{ok}, C{refused} or C{unknown}.
+    @ivar done: called once the last event has been answered, if there is a
+        last one.
+    """
+
+    post: Callable[[Event], Awaitable[str]]
+    clock: IReactorTime
+    random: Random
+    rate: float
+    duration: float | None = None
+    count: int | None = None
+    done: Callable[[], None] = lambda: None
+    tally: Tally = attrs.field(factory=Tally, init=False)
+    in_flight: int = attrs.field(default=0, init=False)
+    _running: Deferred[None] | None = attrs.field(default=None, init=False)
+    _progress: IDelayedCall | None = attrs.field(default=None, init=False)
+    _landed: Deferred[None] | None = attrs.field(default=None, init=False)
+    _log = Logger()
+
+    def startService(self) -> None:
+        super().startService()
+        self._running = run_in_background(self._run(), self._log)
+        self._schedule_progress()
+
+    def stopService(self) -> Deferred[None]:
+        """Send no more, and wait for what is under way."""
+        super().stopService()
+        if self._running is not None:
+            self._running.cancel()
+        if self._progress is not None:
+            self._progress.cancel()
+            self._progress = None
+            return self._all_landed().addCallback(lambda _: self._report("summary"))
+        return succeed(None)
+
+    async def _run(self) -> None:
+        start = self.clock.seconds()
+        end = math.inf if self.duration is None else start + self.duration
+        for number, arrival in enumerate(arrivals(self.rate, self.random), 1):
+            now = self.clock.seconds()
+            due = min(start + arrival, end)
+            if due > now or number % _MOST_AT_ONCE == 0:
+                await deferLater(self.clock, max(0.0, due - now))
+            if max(due, now) >= end:
+                break
+            self._send(Event(describe(number, self.random)))
+            if number == self.count:
+                break
+        await self._all_landed()
+        self.done()
+
+    def _send(self, event: Event) -> None:
+        if self.in_flight >= MOST_IN_FLIGHT:
+            self.tally.dropped += 1
+            return
+        self.tally.sent += 1
+        self.in_flight += 1
+        run_in_background(self._count(event), self._log)
+
+    async def _count(self, event: Event) -> None:
+        try:
+            outcome = await self.post(event)
+            setattr(self.tally, outcome, getattr(self.tally, outcome) + 1)
+        finally:
+            self.in_flight -= 1
+            if self._landed is not None and not self.in_flight:
+                landed, self._landed = self._landed, None
+                landed.callback(None)
+
+    def _all_landed(self) -> Deferred[None]:
+        if not self.in_flight:
+            return succeed(None)
+        if self._landed is None:
+            self._landed = Deferred()
+        mine: Deferred[None] = Deferred()
+        self._landed.addCallback(lambda _: None if mine.called else mine.callback(None))
+        return mine
+
+    def _schedule_progress(self) -> None:
+        def tick() -> None:
+            self._schedule_progress()
+            self._report("progress")
+
+        self._progress = self.clock.callLater(PROGRESS, tick)
+
+    def _report(self, what: str) -> None:
+        tally = attrs.asdict(self.tally)
+        words = ", ".join(f"{count} {name}" for name, count in tally.items())
+        self._log.info(
+            "{what}: {words}, {in_flight} in flight", what=what, words=words, in_flight=self.in_flight, details=tally
+        )

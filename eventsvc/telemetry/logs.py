@@ -1,0 +1,93 @@
+"""
+Logs: one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache, partial
+from typing import Any, Final
+
+import attrs
+import msgspec
+from twisted.logger import ILogObserver, LogLevel, formatEvent
+from twisted.python.reflect import safe_repr
+from zope.interface import implementer
+
+from eventsvc.consumer.delivery import shorten
+from eventsvc.event import format_timestamp
+from eventsvc.telemetry.log_output import LONGEST, LogOutput
+
+_LEVELS: Final = {
+    "DEBUG": LogLevel.debug,
+    "INFO": LogLevel.info,
+    "WARN": LogLevel.warn,
+    "WARNING": LogLevel.warn,
+    "ERROR": LogLevel.error,
+    "CRITICAL": LogLevel.critical,
+}
+#: Seconds that what waits may take to be written at the end.
+FAREWELL: Final = 1.0
+
+_encode: Final = msgspec.json.Encoder(enc_hook=safe_repr).encode
+
+
+def _plain(value: object) -> str:
+    """Text that any encoder takes."""
+    text = value if isinstance(value, str) else safe_repr(value)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@implementer(ILogObserver)
+@attrs.frozen(eq=False)
+class JsonLog:
+    """
+    Writes log events to an output.
+
+    An event may carry members of its own in C{details}, a mapping; they
+    follow time, level, from and message.
+    """
+
+    output: LogOutput
+    least: Any = LogLevel.info
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        level = event.get("log_level", LogLevel.info)
+        if level < self.least:
+            return
+        line: dict[str, Any] = {
+            "time": format_timestamp(round(event.get("log_time", 0) * 1e9)),
+            "level": level.name,
+            "from": event.get("log_namespace", ""),
+            "message": formatEvent(event),  # type: ignore[arg-type]
+        }
+        failure = event.get("log_failure")
+        if failure is not None:
+            line["error"] = failure.getErrorMessage()
+            line["traceback"] = failure.getTraceback()
+        line.update(event.get("details", {}))
+        try:
+            encoded = _encode(line)
+        except Exception:  # half a surrogate pair, a number too great, or worse
+            encoded = _encode({_plain(name): _plain(value) for name, value in line.items()})
+        if len(encoded) >= LONGEST:
+            cut = {shorten(_plain(name), 100): shorten(_plain(value)) for name, value in list(line.items())[:8]}
+            encoded = _encode(cut)
+        self.output.put(encoded + b"\n")
+
+
+def json_log(level: str) -> JsonLog:
+    """A log on standard output, whatever that is redirected to by now, in UTF-8."""
+    return JsonLog(standard_output(), _LEVELS[level])
+
+
+@cache
+def standard_output() -> LogOutput:
+    """The one output of this process; at its end, what waits has a second to be written."""
+    stream = sys.__stdout__
+    output = LogOutput(len if stream is None else partial(os.write, stream.fileno()))
+    atexit.register(output.finish, FAREWELL)
+    return output

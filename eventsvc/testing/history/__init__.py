@@ -1,0 +1,120 @@
+"""
+The judge: what clients were told, held against what the stream and the
+handlers got.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Literal
+
+import attrs
+
+from eventsvc.testing.history.checks import Expectations, Finding, find_broken
+from eventsvc.testing.history.records import Cause, Handling, History, Op, Outcome
+
+__all__ = ["Cause", "Expectations", "Handling", "History", "Op", "Outcome", "State", "Verdict", "check"]
+
+State = Literal["held", "broke", "no evidence"]
+
+#: What holds of any run.
+_ALWAYS: Final = Expectations()
+#: How many of the same findings a verdict spells out.
+_SPELL_OUT: Final = 3
+
+
+@attrs.frozen
+class Verdict:
+    """
+    What the judge found.
+
+    @ivar broken: the promises that were broken, a sentence each.
+    @ivar missing: why a promise may have been kept only by accident.
+    @ivar ledger: the figures it stands on.
+    @ivar silence: as L{History.silence}.
+    @ivar recovery: as L{History.recovery}.
+    """
+
+    broken: tuple[str, ...]
+    missing: tuple[str, ...]
+    ledger: Mapping[str, int]
+    silence: float
+    recovery: float | None
+
+    @property
+    def state(self) -> State:
+        return "broke" if self.broken else "no evidence" if self.missing else "held"
+
+    @property
+    def held(self) -> bool:
+        return self.state == "held"
+
+    def describe(self) -> str:
+        """The verdict in words, a line each."""
+        figures = ", ".join(f"{name} {figure}" for name, figure in self.ledger.items())
+        return "\n".join([self.state, *self.broken, *self.missing, figures])
+
+
+def check(history: History, expect: Expectations = _ALWAYS) -> Verdict:
+    """Judge a run."""
+    ledger = _count(history)
+    return Verdict(
+        broken=tuple(_spell_out(find_broken(history, expect))),
+        missing=tuple(_find_missing(history, ledger, expect)),
+        ledger=ledger,
+        silence=history.silence,
+        recovery=history.recovery,
+    )
+
+
+def _find_missing(history: History, ledger: Mapping[str, int], expect: Expectations) -> Iterator[str]:
+    yield from history.doubts
+    if not history.drained:
+        yield "the run was not drained"
+    if ledger["ok"] < expect.least_ok:
+        yield f"{ledger['ok']} events were answered 200, fewer than {expect.least_ok}"
+    if any(op.ended is None and op.outcome != "unknown" for op in history.ops):
+        yield "an attempt has an outcome, but no end"
+    if history.fault is None or not expect.least_each:
+        return
+    begin, end = history.fault
+    for name, count in (
+        ("before", sum(op.invoked < begin for op in history.ops)),
+        ("during", sum(begin <= op.invoked <= end for op in history.ops)),
+        ("after", sum(op.invoked > end for op in history.ops)),
+    ):
+        if count < expect.least_each:
+            yield f"{count} attempts began {name} the fault, fewer than {expect.least_each}"
+    if history.recovery is None:
+        yield "no event was answered 200 after the fault"
+
+
+def _count(history: History) -> dict[str, int]:
+    outcomes = Counter(op.outcome for op in history.ops)
+    unsure = {op.description for op in history.ops if op.outcome == "unknown"}
+    sure = {op.description for op in history.ops if op.outcome == "ok"}
+    handled = history.handled_ids
+    return {
+        "sent": len(history.ops),
+        "ok": outcomes["ok"],
+        "refused": outcomes["refused"],
+        "unknown": outcomes["unknown"],
+        "stored": len(history.stream),
+        "stored though unknown": sum(each.description in unsure - sure for each in history.stream),
+        "handled": len(set(handled)),
+        "handled again": len(handled) - len(set(handled)),
+        "set aside": len(set(history.dead)),
+        "pending": len(history.pending),
+    }
+
+
+def _spell_out(findings: Iterable[Finding]) -> Iterator[str]:
+    """Findings of one kind in one sentence."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for kind, what in findings:
+        kinds[kind].append(repr(what[:80]))
+    for kind, whats in kinds.items():
+        shown = ", ".join(whats[:_SPELL_OUT])
+        more = f" and {len(whats) - _SPELL_OUT} more" if len(whats) > _SPELL_OUT else ""
+        yield kind if shown == "''" else f"{kind}: {shown}{more}"

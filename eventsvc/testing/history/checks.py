@@ -1,0 +1,228 @@
+"""
+What must hold of a run, and where it does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import inf
+
+import attrs
+
+from eventsvc.testing.history.records import Handling, History, Op
+
+
+@attrs.frozen(kw_only=True)
+class Expectations:
+    """
+    What must hold, beyond what always must.
+
+    @ivar least_ok: fewer events answered 200 prove nothing.
+    @ivar least_each: as many attempts must have begun before, during and after
+        the fault.
+    @ivar in_order: each event must have been handled for the first time in the
+        order of the stream: one consumer, one event at a time.
+    @ivar all_ok: every event must have been answered 200 in the end, but for
+        those that were under way when Redis lost its data.
+    @ivar alarm: an alarm of lost data must have been raised; else none may be,
+        unless Redis lost them.
+    @ivar recover_within: seconds after the fault to the first 200, and to all
+        services being ready.
+    @ivar set_aside: events may be set aside, since handlers fail on them.
+    @ivar rest_at_most: seconds an event may be at rest.
+    @ivar silence_at_most: seconds without a 200, as in L{History.silence}.
+    @ivar work_on: events that must be handled while something is broken.
+    @ivar repeat_within: seconds that an event may have been handled without
+        being acknowledged: a consumer that ends repeats no more than that.
+    """
+
+    least_ok: int = 1
+    least_each: int = 0
+    in_order: bool = False
+    all_ok: bool = False
+    alarm: bool = False
+    set_aside: bool = False
+    recover_within: float = inf
+    rest_at_most: float = inf
+    silence_at_most: float = inf
+    work_on: int = 0
+    repeat_within: float = 1.0
+
+
+#: The kind of a finding, and what it was found on; nothing, if on the whole run.
+Finding = tuple[str, str]
+
+
+def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
+    """All promises that were broken."""
+    yield from _badly_stored(history)
+    yield from _out_of_order(history)
+    if history.handled is not None:
+        yield from _badly_handled(history, expect.in_order)
+        yield from _needlessly_repeated(history, history.handled, expect.repeat_within)
+    yield from _left_lying(history, expect.rest_at_most)
+    yield from _not_recovered(history, expect.recover_within)
+    yield from _not_at_work(history, expect)
+    if not expect.set_aside:
+        known = _descriptions(history)
+        for id in history.dead:
+            yield "set aside, and no handler fails here", known.get(id, str(id))
+    if expect.all_ok:
+        yield from _not_served(history)
+    if expect.alarm and not history.alarms:
+        yield "no alarm was raised, and one had to be", ""
+    if history.alarms and not expect.alarm and history.wiped is None:
+        yield "an alarm of lost data was raised, and none were lost", ""
+    for words in history.ended:
+        yield words, ""
+
+
+def _badly_stored(history: History) -> Iterator[Finding]:
+    stored: dict[str, list[int]] = defaultdict(list)
+    for notification in history.stream:
+        stored[notification.description].append(notification.id)
+    attempts: dict[str, list[Op]] = defaultdict(list)
+    for op in history.ops:
+        attempts[op.description].append(op)
+
+    gone = False
+    for description, ops in attempts.items():
+        ids = stored.pop(description, [])
+        confirmed = {op.id for op in ops if op.outcome == "ok"}
+        if len(ids) > 1:
+            yield "stored more than once", description
+        if ids and _is_refused(ops):
+            yield "refused, but stored", description
+        if not confirmed:
+            continue
+        if len(confirmed) > 1:
+            yield "answered with more than one id", description
+        if not ids and history.wiped is not None and min(op.invoked for op in ops) <= history.wiped:
+            gone = True
+        elif not ids:
+            yield "answered 200, but not stored", description
+        elif not confirmed <= set(ids):
+            yield "stored under another id than it was answered", description
+    for description in stored:
+        yield "stored, but never sent: an event was damaged or made up", description
+    if gone and not history.alarms:
+        yield "data were lost by Redis without an alarm", ""
+
+
+def _is_refused(ops: Sequence[Op]) -> bool:
+    """
+    Whether the last word on an event was that it is surely not stored.
+
+    It is a lie if an earlier attempt has stored it; but a later one may do so.
+    """
+    refused = [op.invoked for op in ops if op.outcome == "refused"]
+    others = [inf if op.ended is None else op.ended for op in ops if op.outcome != "refused"]
+    return bool(refused) and max(others, default=-inf) < max(refused)
+
+
+def _out_of_order(history: History) -> Iterator[Finding]:
+    """
+    What began after another was confirmed must stand behind it.  It can't be
+    told of events that were attempted more than once.
+    """
+    position = {notification.id: index for index, notification in enumerate(history.stream)}
+    attempts = Counter(op.description for op in history.ops)
+    confirmed = [
+        (op.invoked, op.ended, position[op.id], op.description)
+        for op in history.ops
+        if op.ended is not None and op.id in position and attempts[op.description] == 1
+    ]
+    ended = sorted((end, place) for _, end, place, _ in confirmed)
+    furthest, done = -1, 0
+    for invoked, _, place, description in sorted(confirmed):
+        while done < len(ended) and ended[done][0] < invoked:
+            furthest = max(furthest, ended[done][1])
+            done += 1
+        if place < furthest:
+            yield "stored before an event that was confirmed earlier", description
+
+
+def _badly_handled(history: History, in_order: bool) -> Iterator[Finding]:
+    known = _descriptions(history)
+    handled = history.handled_ids
+    seen = set(handled)
+    accounted = seen.union(history.dead, history.pending, history.waiting)
+    for id, description in known.items():
+        if id not in accounted:
+            yield "stored, but neither handled, set aside nor pending", description
+    if history.wiped is None:
+        for id in seen - known.keys():
+            yield "handled, but not in the stream", str(id)
+    if in_order:
+        first = [id for id in dict.fromkeys(handled) if id in known]
+        wanted = [id for id in known if id in seen]
+        for got, want in zip(first, wanted):
+            if got != want:
+                yield "handled out of order", known[got]
+                break
+
+
+def _needlessly_repeated(history: History, handled: Sequence[Handling], within: float) -> Iterator[Finding]:
+    """
+    At least once is no licence: a second time must be the consequence of
+    something, or a consumer that never acknowledges would be a good one.
+    """
+    known = _descriptions(history)
+    times: dict[int, list[Handling]] = defaultdict(list)
+    for handling in handled:
+        times[handling.id].append(handling)
+    for id, each in times.items():
+        for first, second in pairwise(each):
+            if not first.failed and not any(cause.excuses(first, second, within) for cause in history.causes):
+                yield "handled again without a cause", known.get(id, str(id))
+
+
+def _not_served(history: History) -> Iterator[Finding]:
+    """What was under way when Redis lost its data may stay in doubt: nobody knows if it was stored by then."""
+    served = {op.description for op in history.ops if op.outcome == "ok" or _is_torn(op, history.wiped)}
+    for description in sorted({op.description for op in history.ops} - served):
+        yield "not answered 200, though it could have been", description
+
+
+def _is_torn(op: Op, wiped: float | None) -> bool:
+    ended = inf if op.ended is None else op.ended
+    return op.outcome == "unknown" and wiped is not None and op.invoked <= wiped <= ended
+
+
+def _left_lying(history: History, at_most: float) -> Iterator[Finding]:
+    known = _descriptions(history)
+    for kind, rests in (
+        ("given to a consumer, then left lying", history.pending),
+        ("stored, but read by no consumer", history.waiting),
+    ):
+        for id, rest in rests.items():
+            if rest > at_most:
+                yield f"{kind} for more than {at_most:g} s, though all was mended", known.get(id, str(id))
+
+
+def _not_recovered(history: History, within: float) -> Iterator[Finding]:
+    took = history.recovery
+    if took is not None and took > within:
+        yield f"the first 200 came {took:.1f} s after the fault, later than {within:g}", ""
+    if took is None and history.tried > within:
+        yield f"no event was answered 200, for {history.tried:.1f} s after the fault", ""
+    for name, unfit in history.unfit.items():
+        if unfit > within:
+            yield f"not ready again {within:g} s after the fault, while Redis answered on its link", name
+
+
+def _not_at_work(history: History, expect: Expectations) -> Iterator[Finding]:
+    """Not only after the fault, but all the time."""
+    if history.silence > expect.silence_at_most:
+        yield f"no event was answered 200 for {history.silence:.1f} s, longer than {expect.silence_at_most:g}", ""
+    if history.fault is not None and history.handled is not None:
+        begin, end = history.fault
+        handled = len({each.id for each in history.handled if begin <= each.at <= end and not each.failed})
+        if handled < expect.work_on:
+            yield f"{handled} events were handled while it was broken, fewer than {expect.work_on}", ""
+
+
+def _descriptions(history: History) -> Mapping[int, str]:
+    return {notification.id: notification.description for notification in history.stream}

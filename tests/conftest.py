@@ -1,0 +1,114 @@
+"""
+What tests share: real servers and services, and quiet logging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_twisted
+from hypothesis import HealthCheck, settings
+from twisted.logger import LogPublisher, globalLogBeginner
+
+from eventsvc.embedded import NoServer
+from tests.support.consumer_world import ConsumerWorld as ConsumerWorld
+from tests.support.consumer_world import running_world
+from tests.support.http import MAKERS, Served, serving
+from tests.support.processes import Server, Services, running_server
+from tests.support.servers import REMEDIES, find_binary
+
+if TYPE_CHECKING:
+    from tests.support.backends import Backend
+
+
+def pytest_configure() -> None:
+    """
+    Make Hypothesis give the same examples at any speed.
+
+    And have an observer of logs: without one Twisted writes critical events
+    to standard error.
+    """
+    settings.register_profile(
+        "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("steady")
+    globalLogBeginner.beginLoggingTo([LogPublisher()], redirectStandardIO=False, discardBuffer=True)
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    """One server for all tests of this process."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A server that holds nothing.  Do not stop it: others use it."""
+    with shared_server.client() as client:
+        client.flushall()
+        client.script_flush()
+    return shared_server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that may be broken, and keeps its data over a crash."""
+    with running_server(*_durable(tmp_path)) as server:
+        yield server
+
+
+@pytest.fixture(params=REMEDIES)
+def each_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """As L{own_server}: of each of the makes that eventsvc is tested on."""
+    try:
+        binary = find_binary(request.param)
+    except NoServer as remedy:
+        pytest.skip(str(remedy))
+    with running_server(*_durable(tmp_path), binary=binary) as server:
+        yield server
+
+
+def _durable(directory: Path) -> list[str]:
+    """Options: what was written survives a kill, whenever the disk has it."""
+    return ["--appendonly", "yes", "--appendfsync", "no", "--dir", str(directory)]
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Starts services; those that are left end with the test."""
+    started = Services(tmp_path)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+@pytest.fixture(params=["memory", "server"])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each of the backends where a stream may be."""
+    from tests.support import backends  # which takes the reactor
+
+    if request.param == "memory":
+        yield backends.InMemory()
+    else:
+        made = backends.OnServer(request.getfixturevalue("server"))
+        yield made
+        pytest_twisted.blockon(made.leave())
+
+
+@pytest.fixture
+def consuming() -> Iterator[ConsumerWorld]:
+    """Consumers on a clock; those that are left end with the test."""
+    with running_world() as made:
+        yield made
+
+
+@pytest.fixture(params=MAKERS)
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """A producer's HTTP interface: with the routes alone, and with the fast path in front."""
+    with serving(request.param) as made:
+        yield made

@@ -1,0 +1,63 @@
+"""
+The images and compose.yaml are right before anything is built.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from eventsvc import __version__
+from eventsvc.settings import ROLES, read
+from tests.support.rendering import CHART, ROOT, find_command, render, the
+
+DOCKERFILES = sorted((ROOT / "containers").glob("*/Dockerfile"))
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+
+dockerfiles = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
+
+
+@dockerfiles
+def test_hadolint_finds_no_fault(path: Path) -> None:
+    done = subprocess.run([find_command("hadolint"), str(path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@dockerfiles
+def test_an_image_runs_as_a_numeric_user_and_gets_signals_itself(path: Path) -> None:
+    text = path.read_text()
+    assert int(re.findall(r"^USER (\d+):\d+$", text, re.M)[-1]) > 0
+    assert re.search(r'^ENTRYPOINT \["', text, re.M)
+
+
+@dockerfiles
+def test_the_base_of_an_image_can_be_another(path: Path) -> None:
+    text = path.read_text()
+    assert re.search(r"^ARG BASE_IMAGE=\S+$", text, re.M)
+    assert set(re.findall(r"^FROM (\S+)", text, re.M)) == {"${BASE_IMAGE}"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_service_of_compose_understands_its_settings(role: str) -> None:
+    service = COMPOSE[role]
+    assert service["command"] == [role]
+    environment = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(text)) for name, text in service["environment"].items()}
+    for cls in ROLES[role]:
+        read(cls, environment)
+
+
+def test_compose_runs_the_images_of_the_chart() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    redis = values["redis"]["image"]
+    assert COMPOSE["redis"]["image"] == f"{redis['repository']}:{redis['tag']}"
+    assert {COMPOSE[role]["image"] for role in ROLES} == {f"{values['image']['repository']}:{__version__}"}
+
+
+def test_redis_keeps_events_alike_in_compose_and_in_the_chart() -> None:
+    image = (ROOT / "containers" / "redis" / "redis.conf").read_text().splitlines()
+    chart = the(render(), "ConfigMap", "redis")["data"]["redis.conf"].splitlines()
+    assert {line for line in image if not line.startswith("#")} == {line for line in chart if "maxmemory " not in line}

@@ -1,0 +1,57 @@
+"""
+The docs are true: what is made from the code is fresh, links lead somewhere,
+and the commands that are shown do what they say.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Server, Services, wait_until
+from tools import docs
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: A line of shell, and above it the status that it is answered with.
+COMMANDS = [
+    pytest.param(line, status, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, (status, line) in enumerate(re.findall(r"^# (\d{3})\n(.+)$", page.read_text(), re.M))
+]
+
+
+def test_the_docs_have_no_problems() -> None:
+    assert list(docs.problems(ROOT / "docs")) == []
+
+
+@pytest.mark.parametrize(("line", "status"), COMMANDS)
+def test_a_command_is_answered_as_it_is_said(line: str, status: str, services: Services, server: Server) -> None:
+    producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
+    wait_until(lambda: producer.says("connected to Redis"))
+    port = producer.port()
+    assert "127.0.0.1:8080" in line
+    command = line.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("curl ", "curl --silent --show-error ")
+    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True).stdout
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[a](nowhere.md)", "there is no file nowhere.md"),
+        ("[a](#nowhere)", "there is no heading #nowhere"),
+        ("`test_docs.py::test_nothing`", "there is no test test_docs.py::test_nothing"),
+        ("`test_nothing`", "expected test_file.py::name"),
+        ("<!-- begin settings: x -->\nstale\n<!-- end settings -->", "is stale"),
+    ],
+)
+def test_a_problem_is_told(text: str, problem: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\n{text}\n")
+    found = [*docs.stale_parts(page), *docs.broken_links(page), *docs.missing_tests(page, Path(__file__).parent)]
+    assert len(found) == 1
+    assert problem in found[0]

@@ -1,0 +1,1 @@
+"""What tests share: worlds on a clock, real servers and processes."""

@@ -1,0 +1,257 @@
+"""
+Two places where a stream may be, in memory and on a real server, with the same
+handles on both: what is promised of the one is asked of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import repeat
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
+
+from eventsvc.interfaces import IEventGroup, IEventLog
+from eventsvc.redis.connection import Connection
+from eventsvc.redis.group import RedisEventGroup
+from eventsvc.redis.log import RedisEventLog, stream_opener
+from eventsvc.settings import RedisSettings
+from eventsvc.tap.parts import make_connection
+from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryEventLog, MemoryStream
+from eventsvc.testing.group import place_of
+from eventsvc.testing.log import create_stream
+from tests.support.clocks import run_clock
+from tests.support.processes import Server, wait_until
+from tests.support.producer_harness import until
+
+T = TypeVar("T")
+
+STREAM = "NotificationStream"
+
+
+@attrs.define
+class InMemory:
+    """A stream in memory, on a clock."""
+
+    clock: Clock = attrs.field(factory=Clock)
+    stream: MemoryStream = attrs.field(init=False)
+    links: list[Link] = attrs.field(factory=list)
+
+    @stream.default
+    def _make_stream(self) -> MemoryStream:
+        return MemoryStream(self.clock)
+
+    def _make_link(self) -> Link:
+        self.links.append(Link(self.clock))
+        return self.links[-1]
+
+    async def log(self, hard_max: int = 1_000_000, window: float = 86_400.0, max_keys: int = 1_000_000) -> IEventLog:
+        """A log, connected; the stream is created with its marker."""
+        self.stream.hard_max, self.stream.window, self.stream.max_keys = hard_max, window, max_keys
+        create_stream(self.stream)
+        return MemoryEventLog(self.stream, self._make_link())
+
+    async def group(self, name: str = "group", consumer: str = "consumer") -> IEventGroup:
+        """A group's consumer, connected."""
+        return MemoryEventGroup(self.stream, self._make_link(), name, consumer)
+
+    async def wait(self, asking: Deferred[T]) -> T:
+        """What an operation comes to, within a second."""
+        run_clock(self.clock, 1.0)
+        assert asking.called
+        return await asking
+
+    def disconnect(self) -> None:
+        """Lose all connections, for a while."""
+        for link in self.links:
+            link.cut()
+
+    async def come_back(self) -> None:
+        """Lose all connections, and do what is done on the next."""
+        self.disconnect()
+        run_clock(self.clock, 1.0)
+        create_stream(self.stream)
+
+    @contextmanager
+    def out_of_memory(self) -> Iterator[None]:
+        """A time in which nothing can be written."""
+        for link in self.links:
+            link.fates = repeat(Fate.REFUSED)
+        try:
+            yield
+        finally:
+            for link in self.links:
+                link.expect()
+
+    def wipe(self) -> None:
+        """Lose everything."""
+        self.stream.wipe()
+
+    def empty(self) -> None:
+        """Remove all entries, and nothing else."""
+        self.stream.entries.clear()
+
+    def forget(self, producer_id: bytes) -> None:
+        """Lose a producer id, and nothing else."""
+        del self.stream.producer_ids[producer_id]
+
+    def add(self, fields: dict[bytes, bytes], age: float = 0.0) -> str:
+        """Add an entry that is as old as that, in seconds; its id."""
+        id = self.stream.add(fields)
+        self.stream.times[place_of(id)] -= age
+        return id
+
+    def use_memory(self, share: float) -> None:
+        """Let a share of the memory limit be used."""
+        self.stream.memory_used = share
+
+    def remove(self, *ids: str) -> None:
+        """Remove entries, whoever may still need them."""
+        for id in ids:
+            del self.stream.entries[place_of(id)]
+
+    def entries(self) -> Sequence[dict[bytes, bytes]]:
+        """The fields of all entries."""
+        return list(self.stream.entries.values())
+
+    def pending(self, group: str = "group") -> dict[str, tuple[str, int]]:
+        """The owner and deliveries of each pending entry."""
+        pending = self.stream.groups[group].pending
+        return {f"{id}-0": (entry.consumer, entry.deliveries) for id, entry in sorted(pending.items())}
+
+    def leave_idle(self, id: str, seconds: float) -> None:
+        """Let a pending entry look as if nobody had touched it for that long."""
+        self.stream.groups["group"].pending[place_of(id)].since = self.clock.seconds() - seconds
+
+    def dead(self) -> Sequence[dict[str, str]]:
+        """The dead letters."""
+        return self.stream.dead
+
+    def pass_window(self) -> None:
+        """Let the idempotency keys be forgotten."""
+        self.clock.advance(self.stream.window)
+
+    def forget_keys(self) -> None:
+        """Lose the idempotency keys, and nothing else."""
+        self.stream.keys.clear()
+
+
+@attrs.define
+class OnServer:
+    """A stream on a real server, seen from outside by a client of another make."""
+
+    server: Server
+    client: Any = attrs.field(init=False)
+    connections: list[Connection] = attrs.field(factory=list)
+
+    @client.default
+    def _make_client(self) -> Any:
+        return self.server.client()
+
+    def leave(self) -> Deferred[Any]:
+        """Close all connections."""
+        self.client.close()
+        return gatherResults([connection.stopService() for connection in self.connections])
+
+    async def _connect(self, **more: Any) -> Connection:
+        connection = make_connection(reactor, RedisSettings(port=self.server.port, retry_period=0.05), **more)
+        self.connections.append(connection)
+        connection.startService()
+        await connection.when_ready()
+        return connection
+
+    async def log(self, hard_max: int = 1_000_000, window: float = 86_400.0, max_keys: int = 1_000_000) -> IEventLog:
+        """A log, connected; the stream is created with its marker."""
+        connection = await self._connect(prepare=stream_opener(STREAM))
+        return RedisEventLog(connection, STREAM, hard_max, window, max_keys)
+
+    async def group(self, name: str = "group", consumer: str = "consumer") -> IEventGroup:
+        """A group's consumer, connected."""
+        return RedisEventGroup(await self._connect(), STREAM, name, consumer)
+
+    async def wait(self, asking: Deferred[T]) -> T:
+        """What an operation comes to."""
+        return await asking
+
+    def disconnect(self) -> None:
+        """Lose all connections, for a while."""
+        for connection in self.connections:
+            connection.abort("the test says so")
+
+    async def come_back(self) -> None:
+        """Lose all connections, and do what is done on the next."""
+        before = [connection.connects for connection in self.connections]
+        self.disconnect()
+        await until(lambda: all(was < one.connects for was, one in zip(before, self.connections)))
+
+    @contextmanager
+    def out_of_memory(self) -> Iterator[None]:
+        """A time in which nothing can be written."""
+        self.client.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            self.client.config_set("maxmemory", 0)
+
+    def wipe(self) -> None:
+        """Lose everything."""
+        self.client.flushall()
+
+    def empty(self) -> None:
+        """Remove all entries, and nothing else."""
+        self.client.xtrim(STREAM, 0)
+
+    def forget(self, producer_id: bytes) -> None:
+        """Lose a producer id, and nothing else."""
+        assert self.client.delete(b"{NotificationStream}:lane:" + producer_id) == 1
+
+    def add(self, fields: dict[bytes, bytes], age: float = 0.0) -> str:
+        """Add an entry that is as old as that, in seconds; its id."""
+        seconds, microseconds = self.client.time()
+        id = f"{seconds * 1000 + microseconds // 1000 - round(age * 1000)}-*" if age else "*"
+        return str(self.client.xadd(STREAM, fields, id).decode())
+
+    def use_memory(self, share: float) -> None:
+        """Let a share of the memory limit be used."""
+        self.client.config_set("maxmemory", round(self.client.info("memory")["used_memory"] / share) if share else 0)
+
+    def remove(self, *ids: str) -> None:
+        """Remove entries, whoever may still need them."""
+        assert self.client.xdel(STREAM, *ids) == len(ids)
+
+    def entries(self) -> Sequence[dict[bytes, bytes]]:
+        """The fields of all entries."""
+        return [fields for _, fields in self.client.xrange(STREAM)]
+
+    def pending(self, group: str = "group") -> dict[str, tuple[str, int]]:
+        """The owner and deliveries of each pending entry."""
+        rows = self.client.xpending_range(STREAM, group, "-", "+", 10_000)
+        return {row["message_id"].decode(): (row["consumer"].decode(), row["times_delivered"]) for row in rows}
+
+    def leave_idle(self, id: str, seconds: float) -> None:
+        """Let a pending entry look as if nobody had touched it for that long."""
+        owner, _ = self.pending()[id]
+        self.client.xclaim(STREAM, "group", owner, 0, [id], idle=round(seconds * 1000), justid=True)
+
+    def dead(self) -> Sequence[dict[str, str]]:
+        """The dead letters."""
+        letters = [fields for _, fields in self.client.xrange("{NotificationStream}:dead")]
+        return [
+            {name: letter[name.encode()].decode() for name in ("id", "reason", "error", "deliveries")}
+            for letter in letters
+        ]
+
+    def pass_window(self) -> None:
+        """Let the idempotency keys be forgotten."""
+        wait_until(lambda: not self.client.keys("{NotificationStream}:keys:*"))
+
+    def forget_keys(self) -> None:
+        """Lose the idempotency keys, and nothing else."""
+        self.client.delete(*self.client.keys("{NotificationStream}:keys:*"))
+
+
+Backend = InMemory | OnServer

@@ -1,0 +1,113 @@
+"""
+Consumers on a clock, their stream in memory, and what their handlers have
+seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+from twisted.internet.task import Clock, deferLater
+
+from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.in_flight import InFlight
+from eventsvc.consumer.retention import Retention
+from eventsvc.consumer.service import Consumer
+from eventsvc.event import EVENT_FIELD, Notification, encode_notification
+from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+from eventsvc.testing.log import Group, Pending
+from tests.support.clocks import StrictClock, run_clock
+
+
+@attrs.define
+class ConsumerWorld:
+    """A stream, and what handlers have seen of it."""
+
+    clock: Clock
+    stream: MemoryStream
+    seen: list[str] = attrs.field(factory=list)
+    consumers: list[Consumer] = attrs.field(factory=list)
+
+    def add(self, *descriptions: str) -> None:
+        """Put events into the stream."""
+        for text in descriptions:
+            self.stream.add({EVENT_FIELD: encode_notification(Notification(1, text, "now"))})
+
+    def consumer(
+        self,
+        handler: Callable[[Notification], Any] | None = None,
+        fates: Iterable[Fate] = (),
+        name: str = "consumer",
+        claim_idle: float = 30.0,
+        group_type: type[MemoryEventGroup] = MemoryEventGroup,
+        **options: Any,
+    ) -> Consumer:
+        """A started consumer."""
+        group = group_type(self.stream, Link(self.clock, iter(fates)), consumer=name)
+        chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
+        drain_timeout = options.pop("drain_timeout", 10.0)
+        in_flight = InFlight(group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options)
+        consumer = Consumer(
+            group=group,
+            in_flight=in_flight,
+            clock=self.clock,
+            claim_idle=claim_idle,
+            drain_timeout=drain_timeout,
+            chores=chores,
+        )
+        consumer.startService()
+        self.consumers.append(consumer)
+        return consumer
+
+    def see(self, notification: Notification) -> None:
+        """The handler that only looks."""
+        self.seen.append(notification.description)
+
+    def slow(self, seconds: float) -> Callable[[Notification], Any]:
+        """A handler as they are: a coroutine that takes its time, then has handled the event."""
+
+        async def handle(notification: Notification) -> None:
+            await deferLater(self.clock, seconds)
+            self.see(notification)
+
+        return handle
+
+    def leave_pending(self, consumer: str, *descriptions: str, idle: float = 0.0) -> None:
+        """Have events pending with a consumer that is not there, untouched for so long."""
+        group = self.stream.groups.setdefault("group", Group())
+        first = max(self.stream.entries, default=0) + 1
+        group.last = first + len(descriptions) - 1  # before they are there: a read that waits must not get them
+        self.add(*descriptions)
+        for place in range(first, group.last + 1):
+            group.pending[place] = Pending(consumer, self.clock.seconds() - idle)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        run_clock(self.clock, seconds)
+
+    def stop(self, consumer: Consumer) -> None:
+        """Stop a consumer and see that it ends within its bounds."""
+        self.consumers.remove(consumer)
+        stopping = consumer.stopService()
+        self.run(consumer.drain_timeout + 3.0)
+        assert stopping.called
+
+    @property
+    def pending(self) -> list[int]:
+        """The places of the entries not acknowledged."""
+        return sorted(self.stream.groups["group"].pending)
+
+
+@contextmanager
+def running_world() -> Iterator[ConsumerWorld]:
+    """Consumers on a clock; those that are left end with the test, and leave no timer behind."""
+    clock = StrictClock()
+    made = ConsumerWorld(clock, MemoryStream(clock))
+    yield made
+    for consumer in list(made.consumers):
+        made.stop(consumer)
+    made.run(60.0)
+    assert clock.getDelayedCalls() == []

@@ -1,0 +1,158 @@
+"""
+A Redis that says what a test tells it to: no reactor, no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+import hiredis
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from eventsvc.redis.session import Session
+from tests.support.clocks import StrictClock
+
+
+def bulk(text: bytes) -> bytes:
+    """A string, as Redis writes it."""
+    return b"$%d\r\n%s\r\n" % (len(text), text)
+
+
+#: Answers that are none.
+SILENCE: Final = b""
+HANG_UP: Final = b"(hang up)"
+
+#: What a server in good health says to a handshake.
+GOOD: Final = {
+    "AUTH": b"+OK\r\n",
+    "SELECT": b"+OK\r\n",
+    "PING": b"+PONG\r\n",
+    "COMMAND": b"*1\r\n*1\r\n" + bulk(b"xautoclaim"),
+    "PREPARE": b"+OK\r\n",  # no command of Redis: what a test prepares a session with
+    "ROLE": b"*3\r\n" + bulk(b"master") + b":0\r\n*0\r\n",
+    "INFO": bulk(b"# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n"),
+}
+
+
+@attrs.define(eq=False, repr=False)
+class Link:
+    """
+    One connection: the transport of a session, and the server's side of it.
+
+    @ivar commands: what was received.
+    """
+
+    redis: FakeRedis
+    session: Session
+    commands: list[list[bytes]] = attrs.field(factory=list)
+    open: bool = True
+    _reader: Any = attrs.field(factory=hiredis.Reader)
+
+    def names(self) -> list[str]:
+        """The commands that were received, without their arguments."""
+        return [command[0].decode() for command in self.commands]
+
+    def write(self, data: bytes) -> None:
+        self.redis.wire.append(lambda: self._receive(data))
+
+    def abortConnection(self) -> None:
+        self.redis.wire.append(lambda: self.close(ConnectionAborted()))
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "10.0.0.1", 6379)
+
+    def say(self, data: bytes) -> None:
+        """Send bytes, in one piece."""
+        self.session.dataReceived(data)
+
+    def close(self, error: Exception | None = None) -> None:
+        """End the connection; without an error in the usual way."""
+        if self.open:
+            self.open = False
+            self.session.connectionLost(Failure(error or ConnectionDone()))
+
+    def _receive(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while self.open and (command := self._reader.gets()):
+            self.commands.append(command)
+            answer = self.redis.answers.get(command[0].decode(), SILENCE)
+            if answer == HANG_UP:
+                self.close()
+            elif answer != SILENCE:
+                self.say(answer)
+
+
+@implementer(IStreamClientEndpoint)
+@attrs.define(eq=False, repr=False)
+class FakeRedis:
+    """
+    Accepts connections and answers by the name of the command.
+
+    What is sent arrives when the test lets it L{run}.
+
+    @ivar state: "up"; "down" refuses connections, "gone" does not answer to
+        them, and "hanging up" accepts and ends them.
+    @ivar attempts: when connections were attempted.
+    """
+
+    clock: Clock = attrs.field(factory=StrictClock)
+    answers: dict[str, bytes] = attrs.field(factory=lambda: dict(GOOD))
+    state: str = "up"
+    attempts: list[float] = attrs.field(factory=list)
+    links: list[Link] = attrs.field(factory=list)
+    wire: list[Callable[[], None]] = attrs.field(factory=list)
+
+    @property
+    def link(self) -> Link:
+        """The latest connection."""
+        return self.links[-1]
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        self.attempts.append(self.clock.seconds())
+        factory.doStart()
+        attempt: Deferred[Any] = Deferred()
+        self.wire.append(lambda: self._accept(factory, attempt))
+        return attempt
+
+    def dial(self) -> Link:
+        """A connection with a bare session on it."""
+        return self._open(Session(self.clock))
+
+    def _accept(self, factory: IProtocolFactory, attempt: Deferred[Any]) -> None:
+        if attempt.called or self.state == "gone":
+            return
+        if self.state == "down":
+            attempt.errback(ConnectionRefusedError(111))
+            return
+        session: Any = factory.buildProtocol(None)  # type: ignore[arg-type]
+        link = self._open(session)
+        attempt.callback(session)
+        if self.state == "hanging up":
+            link.close()
+
+    def _open(self, session: Session) -> Link:
+        link = Link(self, session)
+        self.links.append(link)
+        session.makeConnection(link)
+        return link
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Let what was sent arrive, and time pass from one timer to the next."""
+        end = self.clock.seconds() + seconds
+        self._deliver()
+        while calls := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= end]:
+            self.clock.advance(max(0.0, min(calls) - self.clock.seconds()))
+            self._deliver()
+        self.clock.advance(end - self.clock.seconds())
+
+    def _deliver(self) -> None:
+        while self.wire:
+            self.wire.pop(0)()

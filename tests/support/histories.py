@@ -1,0 +1,42 @@
+"""
+Histories of events that are named by a letter each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eventsvc.event import Notification
+from eventsvc.testing.history import Handling, History, Op, Outcome
+
+
+def op(description: str, outcome: Outcome = "ok", id: int | None = None, at: float = 0.0, **more: Any) -> Op:
+    """An attempt that took a second; the id of an C{ok} one is its letter's."""
+    number = ord(description[0]) if id is None and outcome == "ok" else id
+    return Op("client", 0, description, at, more.get("ended", at + 1.0), outcome, number)
+
+
+def note(description: str, id: int | None = None) -> Notification:
+    return Notification(ord(description[0]) if id is None else id, description, "2025-02-25T22:06:25.478310425Z")
+
+
+def notes(text: str) -> Sequence[Notification]:
+    return [note(letter) for letter in text]
+
+
+def handle(text: str, *consumers: str) -> Sequence[Handling]:
+    """The events of letters are handled, one a second."""
+    names = consumers or ("one",) * len(text)
+    return [
+        Handling(ord(letter), name, float(at)) for at, (letter, name) in enumerate(zip(text, names, strict=True), 10)
+    ]
+
+
+A, B, E = ord("a"), ord("b"), ord("e")
+
+GOOD = History(
+    ops=[op("a", at=0.0), op("b", at=2.0), op("c", "refused", at=4.0), op("d", "unknown", at=6.0), op("e", at=8.0)],
+    stream=notes("abe"),
+    handled=handle("abe"),
+)

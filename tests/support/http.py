@@ -1,0 +1,315 @@
+"""
+HTTP over connections in memory: what a client sent, and what it got back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITransport
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from eventsvc.web.api import Api
+from eventsvc.web.fast_path_site import make_fast_path_site
+from eventsvc.web.health import Health
+from eventsvc.web.site import BoundedSite, make_site
+from tests.support.producer_world import ProducerWorld, make_world
+
+EVENT = b'{"description": "hello"}'
+
+#: Bytes that wait for a client before its server is told to pause.
+BUFFER = 65_536
+
+
+@attrs.frozen
+class Response:
+    """An answer; the names of its headers are as they were sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """The members of an error body."""
+        assert self.headers["Content-Type"] == "application/json"
+        members: dict[str, Any] = json.loads(self.body)
+        assert members["status"] == self.status
+        return members
+
+
+def read_responses(data: bytes, bodies: bool = True) -> list[Response]:
+    """
+    Take bytes apart, all of them.
+
+    @param bodies: whether there are any: not after HEAD.
+    """
+    responses = []
+    while data:
+        head, end, data = data.partition(b"\r\n\r\n")
+        assert end, f"the last head is not complete: {head!r}"
+        first, *lines = head.decode("ascii").split("\r\n")
+        version, status, _ = first.split(" ", 2)
+        assert version in ("HTTP/1.1", "HTTP/1.0")
+        headers = dict(line.split(": ", 1) for line in lines)
+        assert len(headers) == len(lines), f"a header came twice: {lines}"
+        length = int(headers["Content-Length"]) if bodies and not status.startswith("1") else 0
+        assert len(data) >= length, f"the body is not complete: {data!r}"
+        responses.append(Response(int(status), headers, data[:length]))
+        data = data[length:]
+    return responses
+
+
+def without_date(data: bytes) -> bytes:
+    """The same bytes at any time."""
+    return re.sub(rb"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", b"", data)
+
+
+@implementer(ITransport, IPushProducer, IConsumer)
+@attrs.define(eq=False, slots=False)
+class Connection:
+    """
+    A client and the transport of its server, in one.
+
+    Like a real one it ends the connection in a later turn of the reactor,
+    and once all was written.
+
+    @ivar received: what has come back.
+    @ivar reading: whether the client takes in what is written.
+    @ivar paused: whether the server takes in what is sent.
+    @ivar ended: whether the client has seen the end of the answers.
+    @ivar lost: whether the connection is gone.
+    @ivar aborted: whether the server cut it off.
+    """
+
+    clock: Clock
+    protocol: Any
+    received: bytearray = attrs.field(factory=bytearray)
+    reading: bool = True
+    paused: bool = False
+    ended: bool = False
+    lost: bool = False
+    aborted: bool = False
+    host: str = "127.0.0.1"
+    disconnecting: bool = False
+    producer: Any = None
+    _unread: bytearray = attrs.field(factory=bytearray)
+    _unsent: bytearray = attrs.field(factory=bytearray)
+    _producer_paused: bool = False
+    _half_closing: bool = False
+    _client_ended: bool = False
+
+    # The client
+
+    def send(self, *pieces: bytes) -> None:
+        """Send bytes; each piece arrives on its own."""
+        for piece in pieces:
+            if self.paused:
+                self._unsent += piece
+            elif piece and not self.lost:
+                self.protocol.dataReceived(piece)
+
+    def end(self) -> None:
+        """Send no more, but wait for answers."""
+        self._client_ended = True
+        if not self.lost and not self.paused:
+            IHalfCloseableProtocol(self.protocol).readConnectionLost()
+
+    def vanish(self) -> None:
+        """Go away without waiting."""
+        self._lose(ConnectionDone())
+
+    def read(self) -> None:
+        """Take in what waits, and from now on all that comes."""
+        self.reading = True
+        self._flow()
+
+    def responses(self, bodies: bool = True) -> list[Response]:
+        """What has come back, taken apart."""
+        return read_responses(bytes(self.received), bodies)
+
+    def response(self, bodies: bool = True) -> Response:
+        """The one answer that has come back."""
+        (response,) = self.responses(bodies)
+        return response
+
+    # The transport
+
+    def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
+        if not self.lost and not self.ended:
+            self._unread += data
+            self._flow()
+
+    def writeSequence(self, data: Any) -> None:
+        self.write(b"".join(data))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert streaming
+        assert self.producer is None
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+        if self.disconnecting:
+            self._flow()
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+        self._flow()
+
+    def loseWriteConnection(self) -> None:
+        self._half_closing = True
+        self._flow()
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.clock.callLater(0, self._lose, ConnectionAborted())
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        if self.paused:
+            self.paused = False
+            self.clock.callLater(0, self._deliver)
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", self.host, 50_000)
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 8080)
+
+    def _deliver(self) -> None:
+        data, self._unsent = bytes(self._unsent), bytearray()
+        if data:
+            self.send(data)
+        if self._client_ended:
+            self.end()
+
+    def _flow(self) -> None:
+        if not self.reading:
+            if len(self._unread) > BUFFER and self.producer is not None and not self._producer_paused:
+                self._producer_paused = True
+                self.producer.pauseProducing()
+            return
+        self.received += self._unread
+        self._unread.clear()
+        if self._producer_paused and self.producer is not None:
+            self._producer_paused = False
+            self.producer.resumeProducing()
+        elif self.disconnecting and self.producer is None:
+            self.clock.callLater(0, self._lose, ConnectionDone())
+        elif self._half_closing and not self.ended:
+            self.ended = True
+            IHalfCloseableProtocol(self.protocol).writeConnectionLost()
+
+    def _lose(self, reason: Exception) -> None:
+        if not self.lost:
+            self.lost = self.ended = True
+            if self.producer is not None:
+                self.producer.stopProducing()
+                self.producer = None
+            self.protocol.connectionLost(Failure(reason))
+
+
+@attrs.define(eq=False)
+class Served:
+    """A producer's HTTP interface, in front of an appender in memory."""
+
+    world: ProducerWorld
+    site: BoundedSite
+    connections: list[Connection] = attrs.field(factory=list)
+
+    def connect(self, host: str = "127.0.0.1") -> Connection:
+        """Have a new client."""
+        protocol: Any = self.site.buildProtocol(IPv4Address("TCP", host, 50_000))
+        connection = Connection(self.world.clock, protocol, host=host)
+        self.connections.append(connection)
+        protocol.makeConnection(connection)
+        return connection
+
+    def run(self, seconds: float = 0.1) -> None:
+        """Let time pass."""
+        self.world.run(seconds)
+
+    def exchange(self, request: bytes, bodies: bool = True) -> Response:
+        """Send one request on a connection of its own, and give its answer."""
+        connection = self.connect()
+        connection.send(request)
+        self.run()
+        connection.vanish()
+        return connection.response(bodies)
+
+    def answer(self, request: bytes) -> bytes:
+        """Send one request, and give the bytes that come back, but for the date."""
+        connection = self.connect()
+        connection.send(request)
+        self.run()
+        return without_date(bytes(connection.received))
+
+    def post(self, body: bytes = EVENT, *headers: str, path: str = "/event") -> Response:
+        """Send one POST on a connection of its own, and give its answer."""
+        return self.exchange(post(body, *headers, path=path))
+
+    def stored(self) -> list[str]:
+        """The descriptions in the stream."""
+        return self.world.stored()
+
+
+def post(body: bytes = EVENT, *headers: str, path: str = "/event") -> bytes:
+    """A plain POST, and more headers if there are any."""
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+def head(*lines: str) -> bytes:
+    """A POST of one event with these headers alone."""
+    return "\r\n".join(["POST /event HTTP/1.1", *lines, "", ""]).encode("latin-1")
+
+
+def refusal(connection: Connection) -> Response:
+    """The last answer on a connection: only its own side is closed."""
+    response = connection.response()
+    assert response.headers["Connection"] == "close"
+    assert response.problem
+    assert connection.ended
+    assert not connection.lost
+    return response
+
+
+#: What makes a site: with the routes alone, and with the fast path in front.
+MAKERS = [make_site, make_fast_path_site]
+
+#: A producer that is well.
+WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figures 1\n")
+
+
+@contextmanager
+def serving(
+    make: Any = make_site, world: ProducerWorld | None = None, health: Health = WELL, timeout: float = 10.0
+) -> Iterator[Served]:
+    """Serve, and in the end see that nothing is left behind."""
+    world = world or make_world()
+    served = Served(world, make(Api(world.appender, health), timeout, world.clock))
+    yield served
+    for connection in served.connections:
+        connection.vanish()
+    served.world.appender.stop()
+    served.run(10.0)
+    assert served.world.clock.getDelayedCalls() == []

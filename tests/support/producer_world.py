@@ -1,0 +1,118 @@
+"""
+An appender on a clock, its log in memory, and what its clients were told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count
+from typing import Any, Final
+
+import attrs
+from twisted.internet.task import Clock
+
+from eventsvc.event import Event, decode_notification
+from eventsvc.interfaces import Refused
+from eventsvc.producer.appender import Appender
+from eventsvc.producer.backlog import Limits
+from eventsvc.submission import IdempotencyKey
+from eventsvc.testing import Fate, Link, MemoryEventLog, MemoryStream
+from eventsvc.testing.history import Expectations, History, Op, Outcome, Verdict, check
+from tests.support.clocks import run_clock
+
+#: Seconds after which a session gives up a connection that is silent.
+_SILENCE: Final = 2.0
+
+
+def key(name: str, body: str = "body") -> IdempotencyKey:
+    """A key as the edge makes it, but readable."""
+    return IdempotencyKey(name.encode().ljust(16), body.encode().ljust(16))
+
+
+@attrs.define
+class ProducerWorld:
+    """An appender, its log, and what its clients were told."""
+
+    clock: Clock
+    stream: MemoryStream
+    link: Link
+    appender: Appender
+    told: dict[str, Any] = attrs.field(factory=dict)
+
+    def post(self, *descriptions: str, key: IdempotencyKey | None = None) -> Any:
+        """Post events together; the answer is kept under the first one's name."""
+        answering = self.appender.append([Event(text) for text in descriptions], key)
+        answering.addBoth(self._keep, descriptions[0])
+        return answering
+
+    def post_again_and_again(self, name: str, times: int) -> None:
+        """Post an event, and from inside its answer the next, so many times."""
+        answering = self.post(f"{name}{times}")
+        if times > 1:
+            answering.addCallback(lambda _: self.post_again_and_again(name, times - 1))
+
+    def _keep(self, result: Any, name: str) -> None:
+        self.told[name] = getattr(result, "value", result)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        run_clock(self.clock, seconds)
+
+    def live(self, seconds: float) -> None:
+        """Let time pass, with connections that end when they were silent for long."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            silent = self.link.silent
+            self.run(min(_SILENCE, end - self.clock.seconds()))
+            if silent and self.link.silent and self.link.connected:
+                self.link.cut()
+
+    def turn(self) -> None:
+        """Let one turn of the reactor pass: what was posted goes out."""
+        self.clock.advance(0)
+
+    def stored(self) -> list[str]:
+        """The descriptions in the stream."""
+        return [decode_notification(data).description for data in self.stream.payloads()]
+
+
+def make_world(
+    fates: Iterable[Fate] = (),
+    hard_max: int = 1_000_000,
+    **limits: Any,
+) -> ProducerWorld:
+    """A started appender on a clock."""
+    clock = Clock()
+    stream = MemoryStream(clock, hard_max)
+    link = Link(clock, iter(fates), backend=stream)
+    ids, producer_ids = count(1), count(1)
+    appender = Appender(
+        event_log=MemoryEventLog(stream, link),
+        clock=clock,
+        new_id=lambda: next(ids),
+        new_producer_id=lambda: b"producer %d" % next(producer_ids),
+        wall_clock=lambda: 1_700_000_000_000_000_000,
+        limits=Limits(**limits),
+    )
+    appender.start()
+    return ProducerWorld(clock, stream, link, appender)
+
+
+def judge(world: ProducerWorld, fates: Iterable[Fate] = ()) -> Verdict:
+    """
+    What the judge says of all that was told.
+
+    @param fates: what may have become of the operations: if the log has gone
+        back, what is gone must have been alarmed.
+    """
+    ops = []
+    for number, (text, told) in enumerate(world.told.items()):
+        outcome: Outcome = "ok"
+        if isinstance(told, Exception):
+            outcome = "refused" if isinstance(told, Refused) else "unknown"
+        id = told[0] if outcome == "ok" else None
+        ops.append(Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id))
+    stream = [decode_notification(data) for data in world.stream.payloads()]
+    wiped = 1.0 if {Fate.ROLLED_BACK, Fate.ROLLED_BACK_CUT} & set(fates) else None
+    history = History(ops=ops, stream=stream, wiped=wiped, alarms=world.appender.counts.lost)
+    return check(history, Expectations(least_ok=0))

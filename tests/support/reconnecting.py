@@ -1,0 +1,57 @@
+"""
+A connection on a real server.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from twisted.internet import reactor as installed_reactor
+from twisted.logger import capturedLogs
+
+from eventsvc.redis.connection import Connection
+from eventsvc.settings import RedisSettings
+from eventsvc.tap.parts import make_connection
+from tests.support.connecting import messages
+from tests.support.processes import PATIENCE
+
+reactor: Any = installed_reactor
+
+
+@asynccontextmanager
+async def started(port: int, **more: Any) -> AsyncIterator[Connection]:
+    """A connection, started and stopped."""
+    connection = make_connection(reactor, RedisSettings(port=port, retry_period=0.2, **more))
+    connection.startService()
+    try:
+        yield connection
+    finally:
+        await connection.stopService()
+
+
+async def ready(connection: Connection) -> None:
+    """Wait until it can be used, but not for ever."""
+    await connection.when_ready().addTimeout(PATIENCE, reactor)
+
+
+@contextmanager
+def logged() -> Iterator[Callable[[str], bool]]:
+    """Whether something was logged by now."""
+    with capturedLogs() as events:
+        yield lambda words: any(words in line for line in messages(events))
+
+
+def options_of(connection: Connection, layers: int) -> list[int]:
+    """How a connection notices that its peer is gone, asked of the system."""
+    session: Any = connection._session
+    tcp = session.transport
+    for _ in range(layers):
+        tcp = tcp.transport
+    names = [
+        *((socket.SOL_SOCKET, socket.SO_KEEPALIVE), (socket.IPPROTO_TCP, socket.TCP_NODELAY)),
+        *((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)),
+    ]
+    return [tcp.socket.getsockopt(*name) for name in names]

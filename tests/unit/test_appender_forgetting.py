@@ -1,0 +1,170 @@
+"""
+Tests for L{eventsvc.producer.appender}: a log that forgets what it has confirmed, or
+takes rights away in the midst of an append, and clients that post again from
+inside an answer.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from eventsvc.interfaces import Unknown
+from eventsvc.producer.appender import RENEWAL
+from eventsvc.testing import Fate, MemoryStream
+from tests.support.producer_world import ProducerWorld, judge, make_world
+
+
+@pytest.mark.parametrize("lag", [1, 2])
+@pytest.mark.parametrize("idle", [0.01, 1.2 * RENEWAL])
+@pytest.mark.parametrize("first", Fate)
+def test_what_was_confirmed_and_is_gone_is_alarmed(first: Fate, idle: float, lag: int) -> None:
+    """
+    Three operations with each fate, from the next batch or from the question
+    of an idle producer on: whatever was confirmed is in the stream once, or
+    there was an alarm; and no alarm without a cause.
+    """
+    for rest in product(Fate, repeat=2):
+        fates = (Fate.FINE, Fate.FINE, first, *rest)
+        world = make_world(fates)
+        world.stream.lag = lag
+        for text in ("a", "b"):
+            world.post(text)
+            world.run(0.01)
+        world.live(idle)
+        world.post("c")
+        world.live(0.02)
+        world.post("d")
+        world.live(20.0)
+        assert set(world.told) == {"a", "b", "c", "d"}
+        verdict = judge(world, fates)
+        assert verdict.held, (fates, verdict.describe())
+
+
+@pytest.mark.parametrize("lag", [1, 2])
+@pytest.mark.parametrize("first", Fate)
+def test_a_loss_is_noticed_within_ten_seconds_whatever_is_lost_on_the_way(first: Fate, lag: int) -> None:
+    """Though a batch was confirmed just before, and two operations in a row have any fate."""
+    for second, since_batch in product(Fate, (0.0, 0.3 * RENEWAL, 0.9 * RENEWAL, 1.5 * RENEWAL)):
+        world = make_world()
+        for text in ("a", "b"):
+            world.post(text)
+            world.run(0.01)
+        world.run(since_batch)
+        world.stream.lag = lag
+        world.stream.roll_back()
+        world.link.expect(first, second)
+        world.live(10.0)
+        assert world.appender.counts.lost == 1, (second, since_batch)
+        world.appender.stop()
+
+
+def test_a_question_is_never_applied_as_a_batch() -> None:
+    """
+    A server with the sequence before the last has been promoted: what asks
+    for the last one must not make it fit, or the next batch would.
+    """
+    world = make_world([Fate.FINE, Fate.FINE, Fate.ROLLED_BACK_CUT])
+    for text in ("one", "two"):
+        world.post(text)
+        world.run(0.01)
+    world.run(1.01 * RENEWAL)
+    world.post("three")
+    world.run(1.0)
+    assert world.stored() == ["one", "three"]
+    assert world.appender.counts.lost == 1
+
+
+def test_a_right_that_is_missing_for_a_while_stores_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And if the log found it out half way through a batch, the judge would have seen it."""
+
+    def post() -> ProducerWorld:
+        world = make_world([Fate.FORBIDDEN] * 2)
+        world.post("one")
+        world.run(1.0)
+        return world
+
+    assert post().stored() == ["one"]
+    monkeypatch.setattr(MemoryStream, "check_rights", lambda _: None)
+    assert not judge(post()).held
+
+
+def test_a_batch_in_doubt_on_a_producer_id_that_is_gone_is_alarmed_once() -> None:
+    """It spends no number of the new producer id, so the next batch is its first."""
+    world = make_world([Fate.FINE, Fate.FINE, Fate.CUT_AFTER])
+    for text in ("one", "two"):
+        world.post(text)
+        world.run(0.01)
+    world.post("in doubt")
+    world.run(0.002)
+    world.stream.producer_ids.clear()
+    world.run(0.2)
+    assert isinstance(world.told["in doubt"], Unknown)
+    for text in ("next", "last"):
+        world.post(text)
+        world.live(2 * RENEWAL)
+    assert world.stored() == ["one", "two", "in doubt", "next", "last"]
+    counts = world.appender.counts
+    assert (counts.lost, counts.batches, counts.unknown, counts.accepted) == (1, 5, 1, 4)
+    assert (counts.appended, counts.duplicates_resolved) == (4, 0)
+
+
+def test_a_batch_goes_before_a_question_that_was_refused() -> None:
+    """Its number asks the same; the question is asked after it all the same."""
+    world = make_world()
+    world.run(RENEWAL - 0.0005)
+    world.link.expect(Fate.REFUSED)
+    world.run(0.001)
+    world.post("one")
+    world.run(0.1)
+    assert world.link.operations == ["renew", "append", "renew"]
+
+
+def test_a_log_that_refuses_for_long_is_asked_twice_a_second() -> None:
+    """The pauses between attempts grow no longer than that, for batches and for questions."""
+    for operation in ("append", "renew"):
+        world = make_world([Fate.REFUSED] * 100, wait=60.0)
+        if operation == "append":
+            world.post("one")
+        world.run(RENEWAL + 20.0)
+        assert set(world.link.operations) == {operation}
+        assert 40 <= len(world.link.operations) < 60
+
+
+@pytest.mark.parametrize("busy", ["append", "renew"])
+def test_a_stopped_appender_tries_nothing_more(busy: str) -> None:
+    """Whatever it waits for: a batch or a renewal that is on its way, or the pause before the next attempt."""
+    for fate, moment in product((Fate.SILENT, Fate.REFUSED, Fate.CUT_BEFORE), (0.0005, 0.006)):
+        world = make_world([fate] * 5)
+        if busy == "append":
+            world.post("one")
+        else:
+            world.run(RENEWAL)
+        world.run(moment)
+        world.appender.stop()
+        assert not world.appender.is_running
+        before = list(world.link.operations)
+        assert busy in before
+        world.run(30.0)
+        assert world.link.operations == before
+        world.post("late")
+        world.run(30.0)
+        assert world.link.operations == before
+
+
+@pytest.mark.parametrize("wait", [5.0, 0.065])
+@pytest.mark.parametrize("first", Fate)
+def test_an_answer_may_be_followed_by_the_next_request_from_inside(first: Fate, wait: float) -> None:
+    """Whoever is told submits again before the call returns, as a pipelining client does."""
+    for rest in product(Fate, repeat=2):
+        fates = (first, *rest)
+        world = make_world(fates, wait=wait)
+        for text in ("a", "b", "c"):
+            world.post_again_and_again(text, 3)
+        world.live(21.0)
+        assert len(world.told) == 9
+        verdict = judge(world, fates)
+        assert verdict.held, (fates, verdict.describe())
+        assert not world.appender.backlog
+        assert len(world.clock.getDelayedCalls()) == 1  # the next renewal

@@ -1,0 +1,251 @@
+"""
+Tests for L{eventsvc.cli.main}: in this process where it is about what is said, and
+as a process of its own where it is about exit codes and terminals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from eventsvc.cli.letter_text import make_table
+from eventsvc.cli.main import parse, run
+from eventsvc.embedded import free_port
+from eventsvc.redis.dead import DeadLetter
+from tests.support.dead_letters import dead_ids, set_aside, set_events_aside, stream_fields
+from tests.support.processes import PATIENCE, Server, wait_until
+
+EVENTSVC = [sys.executable, "-c", "from eventsvc.cli.main import main; main()"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "TOPIC"),
+        ("dead", "COMMAND"),
+        ("dead bury", "invalid choice: 'bury'"),
+        ("dead show", "ID"),
+        ("dead show 12", "'12' is no id: expected one such as 1764000000000-0"),
+        ("dead replay --yes", "name the ids, or say --all"),
+        ("dead replay 1-1 --all --yes", "name the ids, or say --all"),
+        ("dead purge --all", "standard input is no terminal, so nobody can be asked: say --yes"),
+        ("dead replay 1-1", "standard input is no terminal, so nobody can be asked: say --yes"),
+        ("dead list --limit 0", "'0': expected a whole number from 1"),
+        ("dead list --limit -1", "--limit"),
+        ("dead list --json -q", "not allowed with argument --json"),
+        ("dead list --redis-port none", "--redis-port='none': expected a port number from 1 to 65535"),
+        ("dead list --redis-p 1", "unrecognized arguments: --redis-p"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2_and_words(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is guessed, and nothing was done."""
+    with pytest.raises(SystemExit) as end:
+        parse(line.split(), anybody=False)
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_settings_come_from_flags_and_environment_as_those_of_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag beats the environment."""
+    monkeypatch.setenv("REDIS_PORT", "1")
+    monkeypatch.setenv("REDIS_STREAM", "Other")
+    _, redis = parse(["dead", "list", "--redis-port", "2"], anybody=False)
+    assert (redis.port, redis.stream) == (2, "Other")
+
+
+async def do(server: Server, *line: str) -> int:
+    """Run a command on a server; its exit code."""
+    return await run(reactor, *parse(["dead", *line, "--redis-port", f"{server.port}"], anybody=False))
+
+
+@pytest_twisted.ensureDeferred
+async def test_letters_are_listed_as_a_table(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line each; what is on standard output is the table alone."""
+    ids = set_events_aside(server, 2)
+    assert await do(server, "list") == 0
+    said = capsys.readouterr()
+    head, *lines = said.out.splitlines()
+    assert head.split() == ["ID", "ENTRY", "SET", "ASIDE", "REASON", "DELIVERIES", "ERROR"]
+    assert [line.split()[0] for line in lines] == ids
+    assert "failed  5           ValueError: no" in lines[0]
+    assert said.err == "2 dead letters of NotificationStream\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_letters_are_listed_for_programs(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON, or as ids alone; if there are none, as nothing that is still valid."""
+    assert await do(server, "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert await do(server, "list", "-q") == 0
+    assert capsys.readouterr().out == ""
+    ids = set_events_aside(server, 2)
+    assert await do(server, "list", "--json") == 0
+    assert [letter["id"] for letter in json.loads(capsys.readouterr().out)] == ids
+    assert await do(server, "list", "-q") == 0
+    assert capsys.readouterr().out.split() == ids
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_may_be_limited(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """The oldest, and how many there are beside them; no page is read for more."""
+    ids = set_events_aside(server, 3)
+    for limit, words in (("2", "2 dead letters of NotificationStream, and 1 more\n"), ("3", "3 dead letters")):
+        assert await do(server, "list", "-q", "--limit", limit) == 0
+        said = capsys.readouterr()
+        assert said.out.split() == ids[: int(limit)]
+        assert said.err.startswith(words)
+
+
+def test_a_reader_that_has_enough_ends_the_list_without_a_word(server: Server) -> None:
+    """As C{head} does."""
+    with server.client() as client:
+        for _ in range(2_000):
+            client.xadd("{NotificationStream}:dead", {"reason": "failed", "id": "1-1", "error": "e" * 200})
+    ours, theirs = os.pipe()
+    process = subprocess.Popen(
+        [*EVENTSVC, "dead", "list", "--redis-port", f"{server.port}"], stdout=theirs, stderr=subprocess.PIPE, text=True
+    )
+    os.close(theirs)
+    assert os.read(ours, 2) == b"ID"
+    os.close(ours)
+    assert process.communicate(timeout=PATIENCE)[1] == ""
+    assert process.returncode == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_letter_is_shown_with_all_it_holds(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reason, error, deliveries, where it was, and its fields."""
+    id = set_aside(
+        server, {"EventStream": '{"id":1}', b"\xff": b"\xfe"}, error="ValueError: \x1b[31mred\n", deliveries=3
+    )
+    assert await do(server, "show", id) == 0
+    shown = capsys.readouterr().out
+    for words in ("failed", r"ValueError: \x1b[31mred\n", "demo_consumer_group", '{"id":1}', r"\xfe"):
+        assert words in shown
+    assert await do(server, "show", id, "--json") == 0
+    letter = json.loads(capsys.readouterr().out)
+    assert letter["deliveries"] == 3
+    assert letter["error"] == "ValueError: \x1b[31mred\n"
+    assert letter["fields"] == {"EventStream": '{"id":1}', r"\xff": r"\xfe"}
+    assert await do(server, "show", "1-1") == 1
+    assert capsys.readouterr().err == "eventsvc: 1-1: there is no such dead letter\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_replay_shows_its_plan_and_what_it_did(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second time there is nothing left to do, and that is no success."""
+    ids = set_events_aside(server, 3)
+    assert await do(server, "replay", *ids[:2], "--yes") == 0
+    said = capsys.readouterr()
+    assert [line.split(" -> ")[0] for line in said.out.splitlines()] == ids[:2]
+    assert "2 dead letters will go back to the end of NotificationStream" in said.err
+    assert "replayed 2 of 2 dead letters" in said.err
+    assert dead_ids(server) == ids[2:]
+    assert await do(server, "replay", *ids, "--yes") == 1
+    assert f"{ids[0]}: there is no such dead letter" in capsys.readouterr().err
+    assert dead_ids(server) == ids[2:]
+    assert await do(server, "replay", "--all", "--yes", "-q") == 0
+    assert capsys.readouterr().out.split() == ids[2:]
+    assert len(stream_fields(server)) == 6
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_purge_deletes_what_was_named(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing else; an id twice is one letter."""
+    ids = set_events_aside(server, 3)
+    assert await do(server, "purge", ids[0], ids[0], "--yes", "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"purged": ids[:1]}
+    assert "1 dead letter of NotificationStream will be deleted for good." in said.err
+    assert dead_ids(server) == ids[1:]
+    assert await do(server, "purge", "--all", "--yes") == 0
+    assert await do(server, "purge", "--all", "--yes") == 0
+    assert "purged 0 dead letters" in capsys.readouterr().err
+    assert len(stream_fields(server)) == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_redis_refuses_is_told(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """In its own words, at once."""
+    with server.client() as client:
+        client.set("{NotificationStream}:dead", "no stream")
+    assert await do(server, "list") == 1
+    assert "eventsvc: Redis refuses: WRONGTYPE" in capsys.readouterr().err
+
+
+def test_a_line_is_cut_off_at_the_edge_of_a_terminal() -> None:
+    """And at none if there is none."""
+    letter = DeadLetter("1-1", "failed", "x" * 100, 5, "group", "consumer", "0-1", [])
+    assert [len(line) for line in make_table([letter], 60)[0].splitlines()][1] == 60
+    assert make_table([letter], None)[0].endswith("x" * 100)
+
+
+def test_without_redis_it_ends_soon_with_1_and_says_why(server: Server) -> None:
+    """Nobody there, or a password that is wrong."""
+    lines = [["--redis-port", f"{free_port()}"], ["--redis-port", f"{server.port}", "--redis-password", "wrong"]]
+    begin = time.monotonic()
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "somebody", "on", ">secret")
+        try:
+            lines[1] += ["--redis-username", "somebody"]
+            started = [
+                subprocess.Popen(
+                    [*EVENTSVC, "dead", "list", *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+                for line in lines
+            ]
+            said = [process.communicate(timeout=PATIENCE) for process in started]
+        finally:
+            client.execute_command("ACL", "DELUSER", "somebody")
+    assert [process.returncode for process in started] == [1, 1]
+    assert [out for out, _ in said] == ["", ""]
+    for (_, err), line, why in zip(said, lines, ("Connection refused", "WRONGPASS")):
+        first, second = err.splitlines()
+        assert first.startswith("eventsvc: no connection to Redis: ")
+        assert why in first
+        assert second == f"eventsvc: cannot use Redis at 127.0.0.1:{line[1]}: no connection within 5 s"
+    assert time.monotonic() - begin < PATIENCE
+
+
+@pytest.mark.parametrize(("typed", "code", "left"), [("y\n", 0, 0), ("\n", 1, 1), (None, 1, 1)])
+def test_a_person_is_asked_first(server: Server, typed: str | None, code: int, left: int) -> None:
+    """Only a yes is one; Ctrl-C in the middle of the question is a no."""
+    set_events_aside(server, 1)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*EVENTSVC, "dead", "purge", "--all", "--redis-port", f"{server.port}"],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    os.set_blocking(process.stderr.fileno(), False)
+    said = bytearray()
+
+    def asked() -> bool:
+        said.extend(process.stderr.read() or b"")  # type: ignore[union-attr]
+        return said.endswith(b"Go on? [y/N] ")
+
+    try:
+        wait_until(asked)
+        assert b"1 dead letter of NotificationStream will be deleted for good." in said
+        if typed is None:
+            process.send_signal(signal.SIGINT)
+        else:
+            os.write(ours, typed.encode())
+        assert process.wait(PATIENCE) == code
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(ours)
+        os.close(theirs)
+    assert len(dead_ids(server)) == left

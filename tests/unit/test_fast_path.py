@@ -1,0 +1,305 @@
+"""
+Tests for L{eventsvc.web.fast_path} and L{eventsvc.web.fast_path_site}: what is their own,
+beside the tests of the channel, the routes and the site, which they pass too.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.logger import capturedLogs
+
+from eventsvc.interfaces import Result
+from eventsvc.producer.backlog import PendingRequest
+from eventsvc.web.channel import Channel
+from eventsvc.web.fast_path import READ_AHEAD
+from eventsvc.web.fast_path_site import make_fast_path_site
+from eventsvc.web.limits import LINGER
+from tests.support.http import EVENT, Connection, Served, post, serving
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with serving(make_fast_path_site) as made:
+        yield made
+
+
+def channel_of(connection: Connection) -> Channel | None:
+    """Whose a connection is, if the fast path has given it away."""
+    channel: Channel | None = connection.protocol.channel
+    return channel
+
+
+def statuses(connection: Connection) -> list[int]:
+    """Of all answers so far."""
+    return [response.status for response in connection.responses()]
+
+
+def numbered(number: int, *headers: str) -> bytes:
+    """A POST of an event that has a number for a description."""
+    return post(b'{"description": "%d"}' % number, *headers)
+
+
+# Its own requests
+
+
+def test_good_and_bad_events_stay_on_the_fast_path(served: Served) -> None:
+    """It answers them itself."""
+    connection = served.connect()
+    connection.send(post(), post(b"{}") + post(EVENT, "Idempotency-Key: a"), post(EVENT, "Idempotency-Key: a b"))
+    served.run()
+    assert statuses(connection) == [200, 400, 200, 400]
+    assert channel_of(connection) is None
+
+
+def test_an_event_leaves_nothing_for_the_garbage_collector(served: Served) -> None:
+    """What is known of it goes as soon as it is answered: collecting costs more than all else."""
+    connection = served.connect()
+    connection.send(post())
+    served.run()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            connection.send(post())
+            served.run()
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+    assert statuses(connection) == [200] * 101
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_a_request_may_come_in_pieces(served: Served, size: int) -> None:
+    """Cut anywhere, and the next one joined to it."""
+    connection = served.connect()
+    data = numbered(0) + numbered(1) + numbered(2)
+    connection.send(*[data[at : at + size] for at in range(0, len(data), size)])
+    served.run()
+    assert statuses(connection) == [200, 200, 200]
+    assert served.stored() == ["0", "1", "2"]
+    assert channel_of(connection) is None
+
+
+def test_a_large_body_in_many_pieces_is_looked_at_once(served: Served) -> None:
+    """Not at each piece: that would take time with the square of its size."""
+    connection = served.connect()
+    data = post(EVENT.ljust(1_000_000))
+    connection.send(data[:100])
+    fast_path = connection.protocol
+    looks = []
+    look = fast_path._submit_requests
+
+    def count(data: bytes) -> int:
+        looks.append(len(data))
+        submitted: int = look(data)
+        return submitted
+
+    fast_path._submit_requests = count
+    connection.send(*[data[at : at + 1000] for at in range(100, len(data), 1000)])
+    served.run()
+    assert looks == [len(data)]
+    assert statuses(connection) == [200]
+
+
+def test_requests_of_one_read_go_out_in_one_batch_and_are_answered_in_order(served: Served) -> None:
+    """Those that are wrong among them, too."""
+    connection = served.connect()
+    connection.send(b"".join([numbered(0), post(b"{}"), numbered(1), post(b"[]"), numbered(2)]))
+    assert connection.received == b""
+    served.run()
+    assert statuses(connection) == [200, 400, 200, 400, 200]
+    assert [response.headers.get("Event-Id") for response in connection.responses()] == ["1", None, "2", None, "3"]
+    assert served.world.link.operations == ["append"]
+
+
+def test_an_answer_that_is_known_too_early_waits_for_those_before_it(served: Served) -> None:
+    """In whatever order they become known, they go out in that of the requests."""
+    waiting: list[PendingRequest] = []
+
+    def submit(events: object, key: object, answer: Callable[[PendingRequest, Result], None]) -> PendingRequest:
+        waiting.append(PendingRequest((), (), answer=answer))
+        return waiting[-1]
+
+    site: Any = served.site
+    site.appender = SimpleNamespace(submit=submit)
+    connection = served.connect()
+    connection.send(post() + post() + post(b"{}") + post())
+    written = []
+    for number in (2, 0, 1):
+        waiting[number].settle((number,))
+        written.append([response.headers.get("Event-Id") for response in connection.responses()])
+    assert written == [[], ["0"], ["0", "1", None, "2"]]
+
+
+def test_what_comes_after_them_waits_until_they_are_answered(served: Served) -> None:
+    """So pipelining is bounded by what one read gives."""
+    served.world.link.disconnect()
+    connection = served.connect()
+    connection.send(numbered(0) + numbered(1), *[numbered(number) for number in range(2, 1000)])
+    served.run()
+    assert served.world.appender.backlog.events == 2
+    assert connection.paused
+    assert len(connection.protocol._buffer) < READ_AHEAD + 200
+    served.world.link.connect()
+    served.run(5.0)
+    assert statuses(connection) == [200] * 1000
+    assert served.stored() == [str(number) for number in range(1000)]
+
+
+def test_a_key_waits_for_the_requests_before_it(served: Served) -> None:
+    """So that a repetition behind its first request gets the first answer."""
+    connection = served.connect()
+    connection.send(numbered(0, "Idempotency-Key: a") * 3 + numbered(1) + numbered(0, "Idempotency-Key: b"))
+    served.run()
+    assert [response.headers["Event-Id"] for response in connection.responses()] == ["1", "1", "1", "4", "5"]
+    assert served.stored() == ["0", "1", "0"]
+
+
+def test_many_wrong_keys_in_one_read_are_all_answered(served: Served) -> None:
+    """None waits for another, and the stack does not grow."""
+    connection = served.connect()
+    connection.send(post(EVENT, "Idempotency-Key: a b") * 2000)
+    assert statuses(connection) == [400] * 2000
+
+
+def test_a_request_has_no_timer_of_its_own(served: Served) -> None:
+    """One sweep a second sees to all deadlines."""
+    connections = [served.connect() for _ in range(50)]
+    before = len(served.world.clock.getDelayedCalls())
+    served.world.link.disconnect()
+    for connection in connections:
+        connection.send(post())
+    served.run(0.01)
+    assert len(served.world.clock.getDelayedCalls()) == before + 1  # that of the appender's line
+
+
+def test_a_fault_in_answering_ends_the_connection_and_not_the_appender(served: Served) -> None:
+    """Others have their answers."""
+    bad, good = served.connect(), served.connect()
+    bad.protocol._write_now = lambda data: 1 // 0
+    bad.send(post())
+    good.send(post())
+    with capturedLogs() as logs:
+        served.run()
+    assert bad.aborted
+    assert statuses(good) == [200]
+    assert ["unexpected" in event["log_format"] for event in logs if "log_failure" in event] == [True]
+    assert served.world.appender.is_running
+
+
+def test_a_client_that_never_reads_is_cut_off_with_what_it_still_asked_for(served: Served) -> None:
+    """After the time that a request may take, and that of a last answer."""
+    connection = served.connect()
+    connection.reading = False
+    while not connection.protocol._paused:
+        connection.send(numbered(0))
+        served.run(0.002)
+    connection.send(post(b"{}"), numbered(1))
+    stored = served.stored()
+    served.run(10.0 + 1.0 + LINGER)
+    assert connection.aborted
+    assert served.stored() == stored
+
+
+# Handing over
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        post(path="/events"),
+        post(path="/event?a"),
+        post(EVENT, "Connection: close"),
+        post(EVENT, "Expect: 100-continue"),
+        post(b"", "X: y", path="/none"),
+        b"\r\n" + post(),
+    ],
+)
+def test_anything_else_is_handed_over_after_the_earlier_answers(served: Served, other: bytes) -> None:
+    """And from then on the connection is the channel's."""
+    connection = served.connect()
+    connection.send(numbered(0) + numbered(1) + other[:10], other[10:])
+    assert channel_of(connection) is None
+    served.run()
+    assert channel_of(connection) is not None
+    assert statuses(connection)[:2] == [200, 200]
+    assert len(connection.responses()) >= 3
+    assert served.stored()[:2] == ["0", "1"]
+
+
+@pytest.mark.parametrize("begin", [b"G", b"PO ", b"POST /events", b"\x16\x03\x01", b"\r"])
+def test_what_cannot_become_its_own_is_handed_over_at_once(served: Served, begin: bytes) -> None:
+    """Without waiting for a whole head."""
+    connection = served.connect()
+    connection.send(begin)
+    assert channel_of(connection) is not None
+
+
+def test_the_time_of_a_request_does_not_begin_again_when_it_is_handed_over(served: Served) -> None:
+    """Nobody gets twice as much by changing producer_ids."""
+    connection = served.connect()
+    connection.send(b"POST /event")
+    served.run(6.0)
+    connection.send(b"s HTTP/1.1\r\n")
+    assert channel_of(connection) is not None
+    served.run(3.9)
+    assert connection.received == b""
+    served.run(0.2)
+    assert statuses(connection) == [408]
+
+
+def test_a_connection_that_was_handed_over_still_counts(served: Served) -> None:
+    """As one, whichever hands it is in."""
+    served.site.max_connections = 2
+    changed, stayed = served.connect(), served.connect()
+    changed.send(post(path="/events"))
+    served.run()
+    assert len(served.site.connections) == 2
+    assert statuses(stayed) == []
+    served.connect()
+    served.run()
+    assert len(served.site.connections) == 2
+    assert [changed.lost, stayed.lost] == [False, True]
+    changed.vanish()
+    assert len(served.site.connections) == 1
+
+
+def test_a_client_that_ends_while_answers_are_owed_gets_them(served: Served) -> None:
+    """Also when the connection has to change hands afterwards."""
+    connection = served.connect()
+    connection.send(post() + post(path="/none"))
+    connection.end()
+    served.run()
+    assert statuses(connection) == [200, 404]
+    assert connection.lost
+
+
+def test_all_requests_under_way_are_answered_when_the_site_ends(served: Served) -> None:
+    """The last answer alone says that it is the last."""
+    served.world.link.disconnect()
+    connection = served.connect()
+    connection.send(post() * 3, post())
+    served.site.drain()
+    served.world.link.connect()
+    served.run()
+    assert statuses(connection) == [200, 200, 200]
+    closes = [response.headers.get("Connection") for response in connection.responses()]
+    assert closes == [None, None, "close"]
+    assert connection.lost
+    assert served.stored() == ["hello"] * 3
+
+
+def test_nothing_is_done_after_the_last_answer(served: Served) -> None:
+    """Not even if it was in the same read."""
+    served.site.drain()
+    connection = served.connect()
+    connection.send(post(b"{}") + post(EVENT, "Idempotency-Key: a") + post())
+    served.run()
+    assert statuses(connection) == [400]
+    assert connection.lost
+    assert served.stored() == []

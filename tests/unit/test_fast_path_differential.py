@@ -1,0 +1,140 @@
+"""
+The fast path and the routes get the same bytes, cut at the same random places, in
+front of the same appender and log: they answer with the same bytes, store the
+same events and end the connection alike.
+
+They differ on purpose in this alone, which is kept out of what is generated:
+
+  - Its deadlines are seen to once a second, so up to a second later.
+  - Requests of one read are under way together there, and one after another
+    here.  So when the line or the stream is nearly full, or Redis fails among
+    them, each is told the truth, but perhaps another one.
+  - Likewise when the server is to end: all that were under way are answered,
+    and only the last answer says that it is the last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from eventsvc.event import MAX_BYTES
+from eventsvc.web.fast_path_site import make_fast_path_site
+from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS
+from eventsvc.web.site import make_site
+from tests.support.http import post, serving, without_date
+from tests.support.producer_world import make_world
+
+GOOD = [b'{"description": "%d"}' % number for number in range(3)]
+BAD = [b"", b"{}", b"nonsense", b'{"description": 1}', b'{"description": "\xff"}', b"[]", b"{" * 5_000]
+BATCHES = [b"\n".join(GOOD), b"[%b, %b]" % (GOOD[0], GOOD[1])]
+
+FIRST = [b"POST /event HTTP/1.1"] * 30 + [
+    *(b"POST /events HTTP/1.1", b"GET /event HTTP/1.1", b"HEAD /event HTTP/1.1", b"post /event HTTP/1.1"),
+    *(b"POST /event HTTP/1.0", b"POST /event HTTP/1.9", b"POST /event?a HTTP/1.1", *[b"POST /eventful HTTP/1.1"] * 3),
+    *(b"POST  /event HTTP/1.1", b"POST /event HTTP/1.1 ", b"\r\nPOST /event HTTP/1.1", b"GET /openapi.json HTTP/1.1"),
+    *(b"POST http://a/event HTTP/1.1", b"POST /event HTTP/1.1\nX: y", b"\x16\x03\x01", b"\rPOST /event HTTP/1.1"),
+]
+HOSTS = [b"Host: a"] * 20 + [b"host:a:80", b"Host: [::1] ", b"Host:", b"Host: a b", b"Host: a\r\nHost: a", b"X: y"]
+#: Around the length that is right.
+LENGTHS = [b"Content-Length: %d"] * 20 + [
+    *(b"content-length:%d\t", b"Content-Length: 0%d", b"Content-Length: +%d", b"Content-Length: %d, 1", b"X: %d"),
+    *(
+        b"Content-Length: %d\r\nContent-Length: 1",
+        b"Content-Length : %d",
+        b"Content-Length: %d0",
+        b"Content-Length: -%d",
+    ),
+    *(b"Content-Length: %d\r\nTransfer-Encoding: chunked", b"Content-Length: 9%d999999"),
+    *[b"Transfer-Encoding: chunked"] * 3,
+]
+KEYS = [b"Idempotency-Key: one", b'idempotency-key: "one"', b"Idempotency-Key: two", b"Idempotency-Key: a b"]
+MORE = [
+    *(b"User-Agent: wrk", b"Accept: */*", b"Content-Type: application/x-www-form-urlencoded", b"X: ", b"X:\xff"),
+    *(b"traceparent: 00-1", b"traceparent: 00-2", b"Cookie: a; b=c; =", b"Upgrade: h2c", b"TE: trailers"),
+    *(b"Connection: keep-alive", b"connection:Keep-Alive", b"Connection: close", b"Connection: x", b"Connection:"),
+    *(
+        b"Expect: 100-continue",
+        b"Expect: it",
+        b"Transfer-Encoding: identity",
+        b"X: a\r\n b",
+        b"X: a\0",
+        b"X: a\nb",
+        b"X: a\n",
+    ),
+    *(b"X: a\rb", b"no colon", b": no name", b"a b: c", b"X: " + b"x" * MAX_HEAD_BYTES, b"X: " + b"x" * 16_300),
+    *(b"\r\n".join([b"X: y"] * 97), b"\r\n".join([b"X: y"] * (MAX_HEADERS + 1))),
+    *KEYS * 3,
+]
+
+
+def assemble(first: bytes, host: bytes, length: bytes, more: Sequence[bytes], body: bytes) -> bytes:
+    """A request that is mostly right."""
+    lines = [first, host, length.replace(b"%d", b"%d" % len(body)), *more]
+    if length.startswith(b"Transfer"):
+        body = b"%x\r\n%b\r\n" % (len(body), body) + b"0\r\n\r\n" * bool(body)
+    return b"\r\n".join([*lines, b"", body])
+
+
+def damage(whole: bytes, begin: int, size: int, other: bytes) -> bytes:
+    """A request with a piece of it gone, doubled or replaced by other bytes."""
+    return whole[:begin] + (other or whole[begin : begin + size] * 2) + whole[begin + size :]
+
+
+REQUESTS = st.builds(
+    assemble,
+    *map(st.sampled_from, (FIRST, HOSTS, LENGTHS)),
+    st.just([]) | st.lists(st.sampled_from(MORE), max_size=2),
+    st.sampled_from(GOOD * 4 + BAD + BATCHES),
+)
+DAMAGED = st.builds(damage, REQUESTS, st.integers(0, 200), st.integers(0, 3), st.binary(max_size=2))
+SENT = st.lists(st.one_of(REQUESTS, REQUESTS, REQUESTS, DAMAGED), min_size=1, max_size=4).map(b"".join)
+CUTS = st.lists(st.integers(0, 600), max_size=6).map(sorted)
+#: How long the client rests where it cuts.
+RESTS = [0.0, 0.0, 0.0005, 0.5]
+
+
+def outcome(make: Any, sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> tuple[Any, ...]:
+    """All that can be seen of a connection, from both sides."""
+    with serving(make, make_world()) as served:
+        if not connected:
+            served.world.link.disconnect()
+        connection = served.connect()
+        for begin, end in zip([0, *cuts], [*cuts, len(sent)]):
+            connection.send(sent[begin:end])
+            served.run(RESTS[end % len(RESTS)])
+        if ends:
+            connection.end()
+        served.run(60.0)
+        return (
+            without_date(bytes(connection.received)),
+            served.world.stream.payloads(),
+            (connection.lost, connection.aborted, connection.paused),
+        )
+
+
+def test_the_fast_path_answers_as_the_routes_do() -> None:
+    """To each request, well-formed or not; and the examples are of all kinds."""
+    statuses: Counter[bytes] = Counter()
+    taken = Counter[bool]()
+
+    @settings(max_examples=400)
+    @example(post(GOOD[0], "Idempotency-Key: one") + post(GOOD[1], "Idempotency-Key: one"), [], True, True)
+    @example(post(GOOD[0]) + post(GOOD[1], "Expect: 100-continue") + post(GOOD[2]), [120, 185], False, True)
+    @example(post(GOOD[0])[:-1], [], False, True)
+    @example(post(b"x" * (MAX_BYTES + 1)), [], False, True)
+    @example(post(GOOD[0], "X: " + "x" * MAX_HEAD_BYTES), [], False, True)
+    @given(SENT, CUTS, st.booleans(), st.sampled_from([True, True, True, False]))
+    def compare(sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> None:
+        by_fast_path = outcome(make_fast_path_site, sent, cuts, ends, connected)
+        assert by_fast_path == outcome(make_site, sent, cuts, ends, connected)
+        statuses.update(line[9:12] for line in by_fast_path[0].split(b"\r\n") if line.startswith(b"HTTP/1."))
+        taken[bool(by_fast_path[1])] += 1
+
+    compare()
+    assert {b"100", b"200", b"400", b"404", b"405", b"408", b"413", b"422", b"431", b"503"} <= set(statuses)
+    assert min(statuses[b"200"], statuses[b"400"], taken[True], taken[False]) > 50

@@ -1,0 +1,213 @@
+"""
+The producer's promise on a real server that breaks in every way at hand:
+judged by what another client reads from the stream.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+
+import pytest
+import pytest_twisted
+from twisted.logger import capturedLogs
+
+from eventsvc.embedded import free_port
+from tests.support.processes import Server, Services, post, wait_until
+from tests.support.producer_harness import STREAM, in_thread, pause, read_stream, running_producer, until
+
+
+@pytest_twisted.ensureDeferred
+async def test_connections_killed_hundreds_of_times_under_load_lose_and_double_nothing(each_server: Server) -> None:
+    kills = 0
+    chance = random.Random(1)
+    with each_server.client() as client:
+        async with running_producer(each_server, wait=60.0) as producer:
+            loading = producer.load(100, lambda: kills >= 200 and len(producer.ops) >= 20_000)
+            while producer.working:
+                await producer.connection.when_ready()
+                kills += await in_thread(lambda: client.client_kill_filter(_type="normal", skipme=True))
+                await producer.answered(1)
+                await pause(chance.uniform(0.0, 0.003))
+            await loading
+            verdict = producer.judge(least_ok=20_000)
+    assert verdict.held, verdict.describe()
+    assert producer.appender.counts.duplicates_resolved > 0  # the kills did hit
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_killed_and_started_again_fails_nobody_who_could_wait(each_server: Server) -> None:
+    async with running_producer(each_server, wait=30.0) as producer:
+        loading = producer.load(20, lambda: len(producer.ops) >= 1_200, rest=0.01)
+        for _ in range(3):
+            await producer.answered(200)
+            each_server.end(signal.SIGKILL)
+            await pause(0.2)
+            await in_thread(each_server.start)
+        await loading
+        verdict = producer.judge(least_ok=1_200)
+        assert verdict.held, verdict.describe()
+        assert producer.connection.connects == 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_frozen_server_makes_outcomes_unknown_not_untrue(each_server: Server) -> None:
+    async with running_producer(each_server, wait=0.5) as producer:
+        loading = producer.load(20, lambda: len(producer.ops) >= 800, rest=0.05)
+        await producer.answered(100)
+        each_server.send(signal.SIGSTOP)
+        await until(lambda: not producer.connection.ready)  # no reply in time
+        each_server.send(signal.SIGCONT)
+        await loading
+        verdict = producer.judge()
+        assert verdict.held, verdict.describe()
+        assert producer.appender.counts.unknown > 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_flushed_scripts_are_sent_again(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_producer(each_server) as producer:
+            loading = producer.load(10, lambda: len(producer.ops) >= 1_000)
+            while producer.working:
+                await in_thread(client.script_flush)
+                await producer.answered(50)
+            await loading
+            verdict = producer.judge(least_ok=1_000)
+            assert verdict.held, verdict.describe()
+            assert producer.connection.connects == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_flushed_server_is_noticed_and_alarmed(each_server: Server) -> None:
+    with each_server.client() as client, capturedLogs() as logs:
+        async with running_producer(each_server) as producer:
+            for number in range(10):
+                await producer.post(f"before {number}")
+            wiped = producer.ops[-1].ended
+            await in_thread(client.flushall)
+            for number in range(10):
+                await producer.post(f"after {number}")
+            verdict = producer.judge(wiped=wiped, alarms=producer.appender.counts.lost, least_ok=20)
+            assert verdict.held, verdict.describe()
+            assert producer.appender.counts.lost == 1
+            assert len(read_stream(each_server)) == 10
+    assert any("LOST" in (event["log_format"] or "") for event in logs)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_went_back_is_noticed_by_an_idle_producer(each_server: Server) -> None:
+    """The number before the last, as a replica that lagged has it, and a connection that breaks."""
+    with each_server.client() as client:
+        async with running_producer(each_server) as producer:
+            await producer.post("one")
+            [producer_id] = client.keys("{NotificationStream}:lane:*")
+            before = client.dump(producer_id)
+            await producer.post("two")
+            client.restore(producer_id, 1_000_000, before, replace=True)
+            client.xtrim(STREAM, maxlen=2, approximate=False)
+            client.client_kill_filter(_type="normal", skipme=True)
+            await until(lambda: producer.appender.counts.lost)
+            assert (await producer.post("three")).outcome == "ok"
+            assert producer.appender.counts.lost == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_producer(each_server, wait=0.3) as producer:
+            assert (await producer.post("before")).outcome == "ok"
+            client.config_set("maxmemory", 1)
+            assert (await producer.post("during")).outcome == "refused"
+            client.config_set("maxmemory", 0)
+            assert (await producer.post("after")).outcome == "ok"
+            verdict = producer.judge(least_ok=2)
+            assert verdict.held, verdict.describe()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_demoted_primary_is_left_and_used_again_once_it_is_promoted(each_server: Server) -> None:
+    """Nothing is stored meanwhile, and nobody is told that it may have been."""
+    with each_server.client() as client:
+        async with running_producer(each_server, wait=0.5) as producer:
+            assert (await producer.post("before")).outcome == "ok"
+            client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+            assert (await producer.post("during")).outcome == "refused"
+            assert not producer.connection.ready
+            client.execute_command("REPLICAOF", "NO", "ONE")
+            await producer.connection.when_ready()
+            assert (await producer.post("after")).outcome == "ok"
+            verdict = producer.judge(least_ok=2)
+            assert verdict.held, verdict.describe()
+
+
+REFUSALS: list[tuple[tuple[str | int, ...], str, str]] = [
+    (("CONFIG", "SET", "maxmemory", 1), "OOM", "Redis is out of memory"),
+    (("CONFIG", "SET", "min-replicas-to-write", 1), "NOREPLICAS", "Redis has too few replicas"),
+    (("SET", STREAM, "no stream"), "WRONGTYPE", "Redis holds something else in the place of the stream"),
+    (("REPLICAOF", "127.0.0.1", 1), "Redis at 127.0.0.1", "Redis is a read-only replica"),
+]
+REQUESTS: list[tuple[str, str, dict[str, str]]] = [
+    ("/event", '{"description": "hello"}', {}),
+    ("/event", '{"description": "hello"}', {"Idempotency-Key": '"key"'}),
+    ("/events", '[{"description": "hello"}]', {}),
+    ("/events", '[{"description": "hello"}]', {"Idempotency-Key": '"another"'}),
+]
+
+#: What is added where a key was not looked up.
+IN_DOUBT = "; an earlier request with this key may have been stored"
+
+
+@pytest.mark.parametrize(("command", "code", "words"), REFUSALS)
+def test_clients_are_told_in_our_words_and_the_log_in_those_of_redis(
+    each_server: Server, services: Services, command: tuple[str | int, ...], code: str, words: str
+) -> None:
+    """Whichever way the event came; and the log says it once, not with each attempt."""
+    flags = ["--rest-server-port=0", f"--redis-port={each_server.port}", "--redis-write-timeout=0.3"]
+    producer = services.start("eventsvc", "producer", *flags)
+    port = producer.port()
+    wait_until(lambda: producer.says("connected to Redis"))
+    with each_server.client() as client:
+        client.delete(STREAM)
+        client.execute_command(*command)
+    answers = [json.loads(post(port, body, path, headers).body) for path, body, headers in REQUESTS]
+    told = {answer["description"].removesuffix(IN_DOUBT) for answer in answers}
+    assert told <= {words, "Redis is away"}
+    producer.stop()
+    logged = [line["message"] for line in producer.lines() if line["level"] == "warn" and code in line["message"]]
+    assert len(logged) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_type_under_the_key_refuses_truly_and_recovers(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_producer(each_server, wait=0.3) as producer:
+            client.delete(STREAM)
+            client.set(STREAM, "not a stream")
+            assert (await producer.post("during")).outcome == "refused"
+            client.delete(STREAM)
+            assert (await producer.post("after")).outcome == "ok"
+            verdict = producer.judge()
+            assert verdict.held, verdict.describe()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_stream_refuses_and_takes_again_when_there_is_room(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_producer(each_server, hard_max=3) as producer:
+            outcomes = [(await producer.post(f"{number}")).outcome for number in range(4)]
+            assert outcomes == ["ok", "ok", "refused", "refused"]  # the marker is one of three
+            client.xtrim(STREAM, maxlen=1, approximate=False)
+            assert (await producer.post("after")).outcome == "ok"
+            assert [each.description for each in read_stream(each_server)] == ["1", "after"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stream_that_was_deleted_is_created_with_its_marker_on_the_next_connection(each_server: Server) -> None:
+    with each_server.client() as client:
+        async with running_producer(each_server) as producer:
+            client.delete(STREAM)
+            client.client_kill_filter(_type="normal", skipme=True)
+            await until(lambda: producer.connection.connects == 2)
+            assert [fields for _, fields in client.xrange(STREAM)] == [{b"CreateStream": b"stream created"}]

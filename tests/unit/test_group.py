@@ -1,0 +1,446 @@
+"""
+What every L{IEventGroup} promises, asked of the one in memory and of the one
+on a real server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, succeed
+from zope.interface.verify import verifyObject
+
+from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE, Entry
+from eventsvc.interfaces import Claimed, IEventGroup, Refused, Unknown
+from eventsvc.redis.group import RedisEventGroup
+from eventsvc.redis.silence import REPLY_TIMEOUT
+from tests.support.backends import Backend, OnServer
+
+MARKER = {MARKER_FIELD: MARKER_VALUE}
+HOUR = 3_600.0
+OPERATIONS = {
+    "read": (1, 0.0),
+    "read_pending": ("", 1),
+    "list_pending": ("", 1),
+    "claim": (0.0, "0-0", 1),
+    "count_delivery": ("1-0", 1),
+    "renew": (["1-0"],),
+    "release": (["1-0"],),
+    "acknowledge": (["1-0"],),
+    "set_aside": ("1-0", "failed", "", 1),
+    "remove_stale": (0.0,),
+    "trim": (1,),
+    "memory_used": (),
+    "hold_name": ("token", 1.0),
+    "measure": (),
+}
+
+
+def event(text: str) -> dict[bytes, bytes]:
+    """The fields of an entry with an event."""
+    return {EVENT_FIELD: text.encode()}
+
+
+def add(backend: Backend, *texts: str) -> list[str]:
+    """Add events; their ids."""
+    return [backend.add(event(text)) for text in texts]
+
+
+async def opened(backend: Backend, name: str = "group", consumer: str = "consumer") -> IEventGroup:
+    """A group's consumer, ready to read."""
+    group = await backend.group(name, consumer)
+    await backend.wait(group.open())
+    return group
+
+
+async def read(backend: Backend, group: IEventGroup, count: int = 100) -> Sequence[str]:
+    """The ids of new entries."""
+    return [entry.id for entry in await backend.wait(group.read(count, 0.0))]
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_what_it_says(backend: Backend) -> None:
+    """It has what the interface asks for."""
+    assert verifyObject(IEventGroup, await backend.group())
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_group_begins_with_the_first_entry(backend: Backend) -> None:
+    """It is created once, with the stream if need be, and nothing before it is missed."""
+    group, other = await backend.group(), await backend.group(consumer="other")
+    late = await backend.group("late")
+    assert await backend.wait(group.open()) is True
+    assert await backend.wait(group.open()) is False
+    assert await backend.wait(other.open()) is False
+    ids = add(backend, "a", "b")
+    assert await backend.wait(late.open()) is True
+    assert await read(backend, group) == ids
+    assert await read(backend, late) == ids
+
+
+@pytest_twisted.ensureDeferred
+async def test_new_entries_come_once_and_in_order(backend: Backend) -> None:
+    """As many as are asked for at most, each to one consumer of the group."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    a, b, c = add(backend, "a", "b", "c")
+    odd = {b"\xff": b"\x00\r\n", b"EventStream": b"007"}
+    d = backend.add(odd)
+    assert await backend.wait(group.read(2, 0.0)) == [Entry(a, event("a")), Entry(b, event("b"))]
+    assert await backend.wait(other.read(1, 0.05)) == [Entry(c, event("c"))]
+    assert await backend.wait(group.read(9, 0.05)) == [Entry(d, odd)]
+    assert not await backend.wait(group.read(9, 0.0))
+    assert not await backend.wait(group.read(9, 0.05))
+    assert backend.pending() == {a: ("consumer", 1), b: ("consumer", 1), c: ("other", 1), d: ("consumer", 1)}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_waiting_read_gets_what_comes(backend: Backend) -> None:
+    """It does not wait to the end of its time."""
+    group = await opened(backend)
+    reading = group.read(9, 20.0)
+    ids = add(backend, "a")
+    assert [entry.id for entry in await backend.wait(reading)] == ids
+
+
+@pytest_twisted.ensureDeferred
+async def test_own_pending_entries_are_listed(backend: Backend) -> None:
+    """Those given to this consumer alone, page by page, without counting a delivery."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    a, b, c, d = add(backend, "a", "b", "c", "d")
+    assert await read(backend, group, 3) == [a, b, c]
+    assert await read(backend, other) == [d]
+    backend.remove(b)
+    for _ in range(2):
+        assert await backend.wait(group.read_pending("", 2)) == [
+            Entry(a, event("a"), 2, again=True),
+            Entry(b, None, 2, again=True),
+        ]
+        assert await backend.wait(group.read_pending(b, 2)) == [Entry(c, event("c"), 2, again=True)]
+        assert not await backend.wait(group.read_pending(c, 2))
+    assert backend.pending()[a] == ("consumer", 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_own_entries_that_are_taken_up_are_not_claimed(backend: Backend) -> None:
+    """They are in work from then on; those that are only listed by id are not."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    a, b, c = add(backend, "a", "b", "c")
+    await read(backend, group)
+    for id in (a, b, c):
+        backend.leave_idle(id, 40.0)
+    await backend.wait(group.read_pending("", 1))
+    assert await backend.wait(group.list_pending("", 2)) == [a, b]
+    assert await backend.wait(group.list_pending(b, 2)) == [c]
+    assert not await backend.wait(group.list_pending(c, 2))
+    page = await backend.wait(other.claim(30.0, "0-0", 10))
+    assert [entry.id for entry in page.entries] == [b, c]
+    assert backend.pending() == {a: ("consumer", 1), b: ("other", 1), c: ("other", 1)}
+
+
+@pytest_twisted.ensureDeferred
+async def test_pages_end_after_their_bytes(backend: Backend) -> None:
+    """With one entry at least; what is not given is not claimed either."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    ids = add(backend, *["x" * 1_000] * 5)
+    await read(backend, group)
+    assert [entry.id for entry in await backend.wait(group.read_pending("", 9, 1))] == ids[:1]
+    assert [entry.id for entry in await backend.wait(group.read_pending("", 9, 1_100))] == ids[:2]
+    assert [entry.id for entry in await backend.wait(group.read_pending(ids[1], 9, 9_999))] == ids[2:]
+    for size, claimed in ((1, 1), (1_100, 3), (9_999, 5)):
+        page = await backend.wait(other.claim(0.0, ids[claimed - (claimed + 1) // 2], 9, size))
+        assert page.entries
+        assert [owner for owner, _ in backend.pending().values()] == ["other"] * claimed + ["consumer"] * (5 - claimed)
+    assert page.cursor == "0-0"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_is_held_by_one_process(backend: Backend) -> None:
+    """For as long as it says so; each name of each group on its own."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    assert await backend.wait(group.hold_name("one", 60.0)) == 0
+    assert 50.0 < await backend.wait(group.hold_name("two", 90.0)) <= 60.0
+    assert await backend.wait(other.hold_name("two", 60.0)) == 0
+    assert await backend.wait((await opened(backend, "late")).hold_name("two", 60.0)) == 0
+    assert await backend.wait(group.hold_name("one", 90.0)) == 0
+    assert 80.0 < await backend.wait(group.hold_name("two", 60.0)) <= 90.0
+    assert await backend.wait(group.hold_name("one", 0.001)) == 0
+    while await backend.wait(group.hold_name("two", 60.0)):
+        pass
+    assert await backend.wait(group.hold_name("one", 60.0)) > 50.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_share_of_memory_in_use_is_told(backend: Backend) -> None:
+    """None without a limit."""
+    group = await opened(backend)
+    assert await backend.wait(group.memory_used()) == 0.0
+    backend.use_memory(0.5)
+    try:
+        assert 0.4 < await backend.wait(group.memory_used()) < 0.6
+    finally:
+        backend.use_memory(0.0)
+
+
+@pytest.mark.parametrize("backend", ["server"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_without_the_right_to_ask_memory_is_not_short(backend: OnServer) -> None:
+    """Trimming by length goes on."""
+    group = await opened(backend)
+    backend.use_memory(0.5)
+    backend.client.execute_command("ACL", "SETUSER", "default", "-info")
+    try:
+        assert await backend.wait(group.memory_used()) == 0.0
+    finally:
+        backend.client.execute_command("ACL", "SETUSER", "default", "+info")
+        backend.use_memory(0.0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_acknowledged_is_pending_no_more(backend: Backend) -> None:
+    """Also if another consumer was given it; what is not pending does no harm."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    a, b = add(backend, "a", "b")
+    await read(backend, group)
+    await backend.wait(other.acknowledge([a]))
+    await backend.wait(group.acknowledge([a, "999999-0"]))
+    assert backend.pending() == {b: ("consumer", 1)}
+    assert not await read(backend, group)
+
+
+@pytest_twisted.ensureDeferred
+async def test_idle_entries_are_claimed_page_by_page(backend: Backend) -> None:
+    """Only those idle for long enough; it is no delivery, and they are in work from then on."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    a, b, c, d = add(backend, "a", "b", "c", "d")
+    await read(backend, other)
+    assert await backend.wait(group.claim(30.0, "0-0", 10)) == Claimed("0-0", [], [])
+    for id, idle in ((a, 40.0), (b, 20.0), (c, 40.0), (d, 40.0)):
+        backend.leave_idle(id, idle)
+    first = await backend.wait(group.claim(30.0, "0-0", 2))
+    assert first.entries == [Entry(a, event("a"), 2, again=True), Entry(c, event("c"), 2, again=True)]
+    second = await backend.wait(group.claim(30.0, first.cursor, 2))
+    assert second == Claimed("0-0", [Entry(d, event("d"), 2, again=True)], [])
+    assert backend.pending() == {a: ("consumer", 1), b: ("other", 1), c: ("consumer", 1), d: ("consumer", 1)}
+    assert not (await backend.wait(other.claim(30.0, "0-0", 10))).entries
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_claim_tells_of_what_is_lost(backend: Backend) -> None:
+    """An entry that was trimmed while it was pending is told, once, and leaves a dead letter."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    a, b = add(backend, "a", "b")
+    await read(backend, other)
+    for id in (a, b):
+        backend.leave_idle(id, 40.0)
+    backend.remove(a)
+    page = await backend.wait(group.claim(30.0, "0-0", 10))
+    assert (page.trimmed, [entry.id for entry in page.entries]) == ([a], [b])
+    assert [(letter["id"], letter["reason"]) for letter in backend.dead()] == [(a, "trimmed")]
+    assert not (await backend.wait(group.claim(0.0, "0-0", 10))).trimmed
+    assert set(backend.pending()) == {b}
+
+
+@pytest_twisted.ensureDeferred
+async def test_deliveries_are_counted_when_told(backend: Backend) -> None:
+    """The count is kept with the entry, which is in work from then on."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    (a,) = add(backend, "a")
+    await read(backend, group)
+    backend.leave_idle(a, 40.0)
+    await backend.wait(group.count_delivery(a, 7))
+    assert await backend.wait(group.read_pending("", 9)) == [Entry(a, event("a"), 8, again=True)]
+    assert not (await backend.wait(other.claim(30.0, "0-0", 10))).entries
+    await backend.wait(group.acknowledge([a]))
+    await backend.wait(group.count_delivery(a, 8))
+    assert backend.pending() == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_renewed_is_not_claimed(backend: Backend) -> None:
+    """Only what is still ours; the rest is told and left to its owner."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    a, b, c, d = add(backend, "a", "b", "c", "d")
+    await read(backend, group, 3)
+    await read(backend, other)
+    await backend.wait(group.acknowledge([c]))
+    for id in (a, b, d):
+        backend.leave_idle(id, 40.0)
+    assert await backend.wait(group.renew([a, c, d])) == [c, d]
+    assert [entry.id for entry in (await backend.wait(other.claim(30.0, "0-0", 10))).entries] == [b, d]
+    assert await backend.wait(group.renew([a, b])) == [b]
+    assert backend.pending() == {a: ("consumer", 1), b: ("other", 1), d: ("other", 1)}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_released_is_claimed_at_once(backend: Backend) -> None:
+    """Whatever idle time is asked for; what another owns is not touched."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    a, b, c = add(backend, "a", "b", "c")
+    await read(backend, group, 2)
+    await read(backend, other)
+    await backend.wait(group.release([a, c, "999999-0"]))
+    page = await backend.wait(other.claim(24 * HOUR, "0-0", 10))
+    assert page.entries == [Entry(a, event("a"), 2, again=True)]
+    assert backend.pending() == {a: ("other", 1), b: ("consumer", 1), c: ("other", 1)}
+
+
+@pytest.mark.parametrize("touch", ["renew", "release", "count_delivery", "read_pending"])
+@pytest_twisted.ensureDeferred
+async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded(backend: Backend, touch: str) -> None:
+    """Whatever is done with it meanwhile by the one who has it in flight."""
+    group = await opened(backend)
+    (a,) = add(backend, "a")
+    await read(backend, group)
+    backend.remove(a)
+    arguments: dict[str, tuple[Any, ...]] = {"count_delivery": (a, 2), "read_pending": ("", 9)}
+    await backend.wait(getattr(group, touch)(*arguments.get(touch, ([a],))))
+    assert set(backend.pending()) == {a}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_delivery_is_not_counted_for_another_owner(backend: Backend) -> None:
+    """Who has claimed the entry meanwhile keeps it."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    (a,) = add(backend, "a")
+    await read(backend, group)
+    await backend.wait(other.claim(0.0, "0-0", 10))
+    before = backend.pending()
+    await backend.wait(group.count_delivery(a, 7))
+    assert backend.pending() == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_set_aside_is_a_dead_letter(backend: Backend) -> None:
+    """It is moved once, with its reason, whatever the words."""
+    group = await opened(backend)
+    a, b = add(backend, "a", "b")
+    await read(backend, group)
+    backend.remove(b)
+    assert await backend.wait(group.set_aside(a, "failed", "ValueError: ä\n", 5)) is True
+    assert await backend.wait(group.set_aside(a, "failed", "again", 6)) is False
+    assert await backend.wait(group.set_aside(b, "trimmed", "it is gone", 1)) is True
+    assert backend.dead() == [
+        {"id": a, "reason": "failed", "error": "ValueError: ä\n", "deliveries": "5"},
+        {"id": b, "reason": "trimmed", "error": "it is gone", "deliveries": "1"},
+    ]
+    assert backend.pending() == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_the_owner_sets_aside(backend: Backend) -> None:
+    """Who claimed the entry may be about to handle it."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    (a,) = add(backend, "a")
+    await read(backend, group)
+    await backend.wait(other.claim(0.0, "0-0", 10))
+    assert await backend.wait(group.set_aside(a, "failed", "late", 1)) is False
+    assert (backend.dead(), backend.pending()) == ([], {a: ("other", 1)})
+    assert await backend.wait(other.set_aside(a, "failed", "", 1)) is True
+    assert (len(backend.dead()), backend.pending()) == (1, {})
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_entry_is_set_aside_whole_or_not_at_all(backend: Backend) -> None:
+    """If the dead letter cannot be written, the entry stays pending."""
+    group = await opened(backend)
+    (a,) = add(backend, "a")
+    await read(backend, group)
+    with backend.out_of_memory(), pytest.raises(Refused):
+        await backend.wait(group.set_aside(a, "failed", "", 1))
+    assert (list(backend.pending()), backend.dead()) == ([a], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_consumers_that_left_nothing_are_removed(backend: Backend) -> None:
+    """Those unseen for long and without pending entries; never ourselves."""
+    group, busy, empty = [await opened(backend, consumer=name) for name in ("consumer", "busy", "empty")]
+    add(backend, "a", "b")
+    await read(backend, busy, 1)
+    await backend.wait(empty.acknowledge(await read(backend, empty)))
+    assert not await read(backend, group)
+    assert not await backend.wait(group.remove_stale(HOUR))
+    assert await backend.wait(group.remove_stale(0.0)) == ["empty"]
+    assert not await backend.wait(group.remove_stale(0.0))
+    assert len(backend.pending()) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_stream_is_measured(backend: Backend) -> None:
+    """Lengths, and the ages of the oldest entries not delivered and not acknowledged."""
+    group = await opened(backend)
+    measures = await backend.wait(group.measure())
+    assert (measures.length, measures.dead, measures.pending) == (0, 0, 0)
+    assert (measures.unread_age, measures.pending_age) == (0.0, 0.0)
+    ages = (400.0, 300.0, 200.0, 100.0)
+    ids = [backend.add(event("x"), age) for age in ages]
+    await read(backend, group, 3)
+    await backend.wait(group.set_aside(ids[0], "failed", "", 1))
+    measures = await backend.wait(group.measure())
+    assert (measures.length, measures.dead, measures.pending) == (4, 1, 2)
+    assert 100.0 <= measures.unread_age < 150.0
+    assert 300.0 <= measures.pending_age < 350.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_group_that_is_gone_begins_anew(backend: Backend) -> None:
+    """Whatever was asked fails; then it is there again, from the marker on."""
+    group, _ = await opened(backend), await backend.log()
+    add(backend, "a")
+    backend.wipe()
+    with pytest.raises((Refused, Unknown)):
+        await read(backend, group)
+    await backend.come_back()
+    add(backend, "b")
+    assert await backend.wait(group.open()) is True
+    entries = await backend.wait(group.read(9, 0.0))
+    assert [entry.fields for entry in entries] == [MARKER, event("b")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_but_refused_or_unknown_comes_back(backend: Backend) -> None:
+    """Of no operation, when the group is gone or the connection is."""
+    group = await opened(backend)
+    for trouble in (backend.wipe, backend.disconnect):
+        trouble()
+        for name, arguments in OPERATIONS.items():
+            with suppress(Refused, Unknown):
+                await backend.wait(getattr(group, name)(*arguments))
+    assert await backend.wait(group.open()) is True
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_read_can_be_interrupted(backend: Backend) -> None:
+    """What it would have read is unknown; the group is there again soon."""
+    group = await opened(backend)
+    reading = group.read(9, 20.0)
+    group.interrupt()
+    with pytest.raises(Unknown):
+        await backend.wait(reading)
+    assert await backend.wait(group.open()) is False
+    assert await read(backend, group) == []
+
+
+@attrs.define
+class Deadlines:
+    """As much of a connection as a read needs; it keeps the deadlines of replies."""
+
+    given: list[float] = attrs.field(factory=list)
+
+    def call(self, *arguments: object, timeout: float) -> Deferred[object]:
+        self.given.append(timeout)
+        return succeed(None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_read_has_its_wait_and_then_as_long_as_any_reply() -> None:
+    """A deadline without the wait would end the connection of an idle consumer again and again."""
+    connection = Deadlines()
+    group = RedisEventGroup(cast(Any, connection), "stream", "group", "consumer")
+    for block in (0.0, 0.1, 5.0, 60.0):
+        await group.read(1, block)
+    assert connection.given == [REPLY_TIMEOUT, 0.1 + REPLY_TIMEOUT, 5.0 + REPLY_TIMEOUT, 60.0 + REPLY_TIMEOUT]

@@ -1,0 +1,64 @@
+"""
+Tests for L{eventsvc.redis.log}: what it sends, and how it reads replies.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+
+from eventsvc.event import EVENT_FIELD
+from eventsvc.redis.log import RedisEventLog
+from eventsvc.submission import AppendReply, Earlier, IdempotencyKey, Outcome, Renewal, Submission
+from tests.support.recording import Recorder, result_of
+
+WEEK = 604_800
+HASHES = [b"{stream}:keys:%d" % number for number in range(6)]
+KEY = IdempotencyKey(b"d" * 16, b"f" * 16)
+
+
+def make_log(recorder: Any, window: float = 100.0) -> RedisEventLog:
+    """A log on a connection that records."""
+    return RedisEventLog(recorder, "stream", hard_max=9, window=window, max_keys=8)
+
+
+def test_a_batch_without_keys_names_no_hashes() -> None:
+    """A script with fewer keys is cheaper.  The producer id is remembered for a week."""
+    recorder = Recorder(answer=[b"APPENDED", []])
+    reply = make_log(recorder).append(b"producer", 7, [Submission((1, 2), (b"a", b"b")), Submission((3,), (b"c",))])
+    assert result_of(reply) == AppendReply(Outcome.APPENDED)
+    assert recorder.keys == [["stream", b"{stream}:lane:producer"]]
+    entries = (2, b"", b"", b"a", b"b", 1, b"", b"", b"c")
+    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 100_000, 8, *entries)]
+
+
+def test_a_batch_with_a_key_names_all_hashes() -> None:
+    """And carries digest, fingerprint and ids; the window is at least a millisecond."""
+    recorder = Recorder(answer=[b"APPENDED", []])
+    make_log(recorder, window=0.0001).append(
+        b"producer", 7, [Submission((258,), (b"a",), KEY), Submission((3,), (b"b",))]
+    )
+    assert recorder.keys == [["stream", b"{stream}:lane:producer", *HASHES]]
+    keyed = (1, b"d" * 16, b"f" * 16 + b"\0\0\0\0\0\0\1\2", b"a")
+    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 1, 8, *keyed, 1, b"", b"", b"b")]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 100])
+def test_the_ids_of_an_earlier_request_are_read_however_many(count: int) -> None:
+    """And the keys for which there was no room are told apart by their length."""
+    ids = tuple(range(2**63, 2**63 + count))
+    record = b"f" * 16 + struct.pack(f">{count}Q", *ids)
+    recorder = Recorder(answer=[b"DUPLICATE", [b"d" * 16 + record, b"n" * 16]])
+    assert result_of(make_log(recorder).append(b"producer", 7, [])) == AppendReply(
+        Outcome.DUPLICATE, {b"d" * 16: Earlier(b"f" * 16, ids)}, frozenset([b"n" * 16])
+    )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_renewal_reads_whether_the_number_is_known_and_how_many_keys_there_are(known: bool) -> None:
+    recorder = Recorder(answer=[int(known), 5])
+    assert result_of(make_log(recorder).renew(b"producer", 7)) == Renewal(known, 5)
+    assert recorder.keys == [[b"{stream}:lane:producer", *HASHES]]
+    assert recorder.calls == [(7, WEEK)]

@@ -1,0 +1,339 @@
+"""
+Tests for L{eventsvc.telemetry.metrics}, L{eventsvc.producer.counts}, L{eventsvc.consumer.lag} and what the
+roles publish: on a clock, read from parts that really did something.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+
+from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.lag import Lag
+from eventsvc.consumer.name_hold import NameHold
+from eventsvc.consumer.retention import Retention
+from eventsvc.consumer.service import Consumer
+from eventsvc.event import MARKER_FIELD, Event
+from eventsvc.histogram import Histogram
+from eventsvc.redis.connection import Connection
+from eventsvc.simulator.service import Simulator
+from eventsvc.tap.figures import connection_figures, consumer_figures, producer_figures, simulator_figures
+from eventsvc.tap.health import Vitals
+from eventsvc.telemetry.metrics import Figure, Metrics
+from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+from tests.support.consumer_world import ConsumerWorld
+from tests.support.producer_world import ProducerWorld, key, make_world
+
+#: An endpoint that nobody connects to.
+NOWHERE: Any = None
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def make_hold(consumer: Consumer) -> NameHold:
+    """What looks after the name of a consumer."""
+    return NameHold(consumer.group, consumer.clock, "token", 1.0)
+
+
+def read(metrics: Metrics) -> dict[str, float]:
+    """All samples of ours, by name and labels, as a scraper sees them."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+            name = f"{sample.name}{{{labels}}}" if labels else sample.name
+            assert name not in found, f"{name} is there twice"
+            found[name] = sample.value
+    return {name.removeprefix("eventsvc_"): value for name, value in found.items() if name.startswith("eventsvc_")}
+
+
+def publish(*figures: Figure) -> Metrics:
+    """The metrics of a process that publishes these."""
+    metrics = Metrics()
+    metrics.add(list(figures))
+    return metrics
+
+
+@pytest.fixture
+def world() -> Iterator[ProducerWorld]:
+    made = make_world(wait=2.0, queue_events=3)
+    yield made
+    made.appender.stop()
+    made.run(10.0)
+
+
+def producer(world: ProducerWorld) -> dict[str, float]:
+    """What a producer publishes."""
+    return read(publish(*producer_figures(world.appender)))
+
+
+def test_a_histogram_counts_up_to_each_bound_and_past_the_last() -> None:
+    """A value on a bound is within it; the buckets add up, as Prometheus wants them."""
+    histogram = Histogram((1, 10))
+    for value in (0.5, 1, 2, 10, 11):
+        histogram.observe(value)
+    assert read(publish(Figure("histogram", "eventsvc_size", "Sizes.", lambda: histogram))) == {
+        "size_bucket{le=1.0}": 2,
+        "size_bucket{le=10.0}": 4,
+        "size_bucket{le=+Inf}": 5,
+        "size_count": 5,
+        "size_sum": 24.5,
+    }
+
+
+def test_figures_of_one_name_are_one_family() -> None:
+    """Two roles in one process say the same thing of two connections, under one heading."""
+    metrics = Metrics()
+    for role, value in (("producer", 1.0), ("consumer", 0.0)):
+        metrics.add([Figure("gauge", "eventsvc_up", "Up.", lambda role=role, value=value: {role: value}, "role")])  # type: ignore[misc]
+    assert read(metrics) == {"up{role=producer}": 1, "up{role=consumer}": 0}
+    assert metrics.text().count(b"# HELP eventsvc_up ") == 1
+
+
+def test_what_is_not_known_is_not_published() -> None:
+    """No number is better than a wrong one."""
+    assert read(publish(Figure("gauge", "eventsvc_age", "Age.", lambda: None))) == {}
+
+
+def test_each_process_has_figures_of_its_own() -> None:
+    """There is no registry that all share."""
+    one, other = publish(Figure("gauge", "eventsvc_one", "One.", lambda: 1.0)), Metrics()
+    assert b"eventsvc_one" in one.text()
+    assert b"eventsvc_one" not in other.text()
+    assert b"process_resident_memory_bytes" in other.text()
+
+
+def test_a_producer_counts_what_clients_are_told(world: ProducerWorld) -> None:
+    """Accepted, repeated, refused by reason and unknown, in events."""
+    world.post("a", "b")
+    world.run(0.1)
+    world.post("c", key=key("k"))
+    world.run(0.1)
+    world.post("c", key=key("k"))
+    world.run(0.1)
+    world.post("1", "2", "3")
+    world.post("too", "many")
+    world.post("and", "more")
+    world.run(0.1)
+    world.link.expect(Fate.SILENT)
+    world.post("d")
+    world.run(0.1)
+    world.post("e", "f")
+    world.run(3.0)
+    figures = producer(world)
+    assert figures["events_accepted_total"] == 6
+    assert figures["events_repeated_total"] == 1
+    assert figures["events_refused_total{reason=queue_full}"] == 4
+    assert figures["events_refused_total{reason=redis_away}"] == 2
+    assert figures["events_refused_total{reason=stream_full}"] == 0
+    assert figures["events_unknown_total"] == 1
+
+
+def test_a_producer_counts_its_batches(world: ProducerWorld) -> None:
+    """How many, how large, how long they took, and what was already in the stream."""
+    world.post("a")
+    world.run(0.1)
+    world.post("b", "c")
+    world.run(0.1)
+    world.post("d", key=key("k"))
+    world.run(0.1)
+    world.post("d", key=key("k"))
+    world.run(0.1)
+    figures = producer(world)
+    assert figures["batches_total"] == 4
+    assert figures["batch_events_count"] == 4
+    assert figures["batch_events_sum"] == 5
+    assert figures["batch_events_bucket{le=1.0}"] == 3
+    assert figures["append_seconds_count"] == 4
+    assert figures["append_seconds_sum"] == pytest.approx(0.004)
+    assert figures["events_appended_total"] == 4
+
+
+def test_a_lost_reply_is_part_of_what_a_batch_took(world: ProducerWorld) -> None:
+    """An outage shows in the latency, and the duplicate that was resolved is counted."""
+    world.link.expect(Fate.CUT_AFTER)
+    world.post("a")
+    world.run(1.0)
+    figures = producer(world)
+    assert figures["duplicates_resolved_total"] == 1
+    assert figures["events_appended_total"] == 1
+    assert figures["append_seconds_sum"] > 0.05
+    assert figures["wait_seconds_sum"] == pytest.approx(figures["append_seconds_sum"])
+
+
+def test_the_oldest_request_of_a_batch_says_how_long_clients_wait(world: ProducerWorld) -> None:
+    """It includes the time before the batch was sent."""
+    world.link.disconnect()
+    world.post("a")
+    world.run(1.0)
+    world.post("b")
+    world.link.connect()
+    world.run(0.5)
+    figures = producer(world)
+    assert figures["wait_seconds_sum"] == pytest.approx(1.0 + figures["append_seconds_sum"])
+    assert figures["queue_events"] == 0
+
+
+def test_the_queue_shows_what_waits(world: ProducerWorld) -> None:
+    """In events and bytes, and as full before it refuses."""
+    world.link.disconnect()
+    world.run(0.1)
+    world.post("a", "b")
+    assert not world.appender.backlog.is_full
+    world.post("c")
+    figures = producer(world)
+    assert figures["queue_events"] == 3
+    assert figures["queue_bytes"] > 3
+    assert world.appender.backlog.is_full
+
+
+def test_a_lost_producer_id_is_an_alarm(world: ProducerWorld) -> None:
+    """It is counted, and logged as critical in a form a machine can find."""
+    world.post("a")
+    world.run(0.1)
+    world.stream.wipe()
+    with capturedLogs() as logs:
+        world.post("b")
+        world.run(0.1)
+    assert producer(world)["lost_total"] == 1
+    assert [event["details"] for event in logs if event["log_level"].name == "critical"] == [{"alarm": "lost"}]
+
+
+def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> None:
+    """Handled, passed over, failed, given again and set aside; and how far behind it is."""
+
+    def handler(notification: object) -> None:
+        consuming.see(notification)  # type: ignore[arg-type]
+        if consuming.seen[-1] == "bad":
+            raise ValueError("no")
+
+    with capturedLogs() as logs:
+        consumer = consuming.consumer(handler, max_deliveries=3)
+        lag = Lag(consumer.group, consuming.clock, lifetime=30.0)
+        consumer.chores.append(Chore(2.0, lag.measure))
+        consuming.stream.add({MARKER_FIELD: b"stream created"})
+        consuming.add("good", "bad", "good")
+        consuming.run(20.0)
+    metrics = publish(
+        *consumer_figures(
+            consumer,
+            Retention(consumer.group, consuming.clock, 1000),
+            lag,
+            make_hold(consumer),
+        )
+    )
+    figures = read(metrics)
+    assert figures["consumed_total{outcome=handled}"] == 2
+    assert figures["consumed_total{outcome=passed_over}"] == 1
+    assert figures["handler_failures_total"] == 3
+    assert figures["redelivered_total"] == 2
+    assert figures["dead_lettered_total"] == figures["dead_letters"] == 1
+    assert figures["stream_entries"] == 4
+    assert figures["pending_entries"] == figures["in_flight"] == 0
+    assert {"alarm": "dead_letter"} in [event.get("details") for event in logs]
+
+
+def test_a_group_that_was_created_anew_is_an_alarm(consuming: ConsumerWorld) -> None:
+    """It means that data was lost: counted, and logged as critical."""
+    consumer = consuming.consumer()
+    consuming.run(1.0)
+    consuming.stream.wipe()
+    with capturedLogs() as logs:
+        consuming.run(10.0)
+    lag = Lag(consumer.group, consuming.clock, lifetime=30.0)
+    figures = read(
+        publish(
+            *consumer_figures(
+                consumer,
+                Retention(consumer.group, consuming.clock, 1000),
+                lag,
+                make_hold(consumer),
+            )
+        )
+    )
+    assert figures["groups_recreated_total"] == 1
+    assert {"alarm": "group_recreated"} in [event.get("details") for event in logs]
+
+
+def test_a_measure_is_published_only_while_it_is_fresh() -> None:
+    """With Redis away for long nobody knows how far behind the group is."""
+    clock = Clock()
+    group = MemoryEventGroup(MemoryStream(clock), Link(clock))
+    lag = Lag(group, clock, lifetime=30.0)
+    assert lag.latest() is None
+    group.open()
+    clock.advance(1.0)
+    ensureDeferred(lag.measure())
+    clock.advance(1.0)
+    clock.advance(29.0)
+    latest = lag.latest()
+    assert latest is not None
+    assert latest.length == 0
+    clock.advance(2.0)
+    assert lag.latest() is None
+
+
+def test_a_simulator_counts_by_outcome() -> None:
+    """What its tally says."""
+    clock = Clock()
+
+    async def post(event: Event) -> str:
+        return "ok"
+
+    simulator = Simulator(post=post, clock=clock, random=Random(1), rate=10.0, count=3)
+    simulator.tally.ok, simulator.tally.unknown = 3, 1
+    figures = read(publish(*simulator_figures(simulator)))
+    assert figures["simulated_total{outcome=ok}"] == 3
+    assert figures["simulated_total{outcome=unknown}"] == 1
+    assert figures["requests_in_flight"] == 0
+
+
+def test_a_connection_counts_reconnections() -> None:
+    """The first connection is none."""
+    connection = Connection(NOWHERE, Clock(), lambda: 0.5)
+    metrics = publish(*connection_figures(connection, "producer"))
+    assert read(metrics) == {"redis_connected{role=producer}": 0, "redis_reconnects_total{role=producer}": 0}
+    connection.connects = 3
+    assert read(metrics)["redis_reconnects_total{role=producer}"] == 2
+
+
+def test_a_reactor_that_was_held_up_shows() -> None:
+    """Seconds by which beats were late add up."""
+    clock = Clock()
+    vitals = Vitals(clock)
+    vitals.startService()
+    clock.advance(1.0)
+    clock.advance(3.5)
+    assert read(vitals.metrics)["reactor_late_seconds_total"] == pytest.approx(2.5)
+    vitals.stopService()
+    assert clock.getDelayedCalls() == []
+
+
+def every_figure() -> set[str]:
+    """The names of all that is published, as they are scraped."""
+    clock = Clock()
+    vitals = Vitals(clock)
+    consumer = ConsumerWorld(clock, MemoryStream(clock)).consumer()
+    group = consumer.group
+    simulator = Simulator(post=lambda _: ..., clock=clock, random=Random(1), rate=1.0)  # type: ignore[arg-type,return-value]
+    vitals.metrics.add(producer_figures(make_world().appender))
+    vitals.metrics.add(
+        consumer_figures(consumer, Retention(group, clock, 1), Lag(group, clock, 1.0), make_hold(consumer))
+    )
+    vitals.metrics.add(connection_figures(Connection(NOWHERE, clock, lambda: 0.5), "producer"))
+    vitals.metrics.add(simulator_figures(simulator))
+    return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))
+
+
+def test_the_docs_name_every_figure_and_no_other() -> None:
+    """Who is woken by a figure finds out what it means."""
+    documented = set(re.findall(r"^\| `(eventsvc_\w+)", OPERATIONS.read_text(encoding="utf-8"), re.M))
+    assert documented == every_figure()

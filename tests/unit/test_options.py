@@ -1,0 +1,183 @@
+"""
+Tests for L{eventsvc.tap.options} and the options of the roles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.scripts._twistd_unix import ServerOptions
+
+from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, SimulatorSettings, rows
+from eventsvc.tap import Options
+from eventsvc.tap.options import RoleOptions
+
+Fails = Callable[..., str]
+
+
+def parse(*arguments: str) -> RoleOptions:
+    """The options of a role, as C{twistd} makes them."""
+    top = ServerOptions()
+    top.parseOptions(["-n", *arguments])
+    options: Any = top.subOptions
+    role: RoleOptions = options.subOptions if isinstance(options, Options) else options
+    return role
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
+    """Parse a wrong command line; what it says on standard error."""
+
+    def parse_wrong(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            parse(*arguments)
+        said = capsys.readouterr()
+        assert ended.value.code == 2
+        assert said.out == ""
+        return said.err
+
+    return parse_wrong
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of the settings comes from outside."""
+    for classes in ROLES.values():
+        for _, row in rows(*classes):
+            monkeypatch.delenv(row.name, raising=False)
+            monkeypatch.delenv(f"{row.name}_FILE", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "No role is named; the roles are producer, consumer, simulator, dev"),
+        (("prodcer",), "Unknown command: prodcer; the roles are producer, consumer, simulator, dev"),
+        (("producer", "--colour"), "option --colour not recognized; see --help"),
+        (("producer", "now"), "unexpected argument 'now'; see --help"),
+        (("producer", "--redis-port"), "option --redis-port requires argument; see --help"),
+        (("producer", "--redis-port", "x"), "--redis-port='x': expected a port number from 1 to 65535"),
+        (("producer", "--redis-port="), "--redis-port='': expected a port number from 1 to 65535"),
+        (("dev", "--event-producer-port=1"), "option --event-producer-port not recognized; see --help"),
+        (
+            ("consumer", "--handler=no.such"),
+            "--handler: 'no.such' cannot be imported: 'no.such' does not name an object: "
+            "expected log, or the dotted name of a callable",
+        ),
+        (
+            ("consumer", "--handler=string.digits"),
+            "--handler: 'string.digits' is not callable: expected log, or the dotted name of a callable",
+        ),
+    ],
+)
+def test_bad_usage_is_told_in_one_line(fails: Fails, arguments: tuple[str, ...], words: str) -> None:
+    """A command line that is wrong ends the process with 2 and a line that names what is wrong."""
+    assert fails("eventsvc", *arguments) == f"eventsvc: {words}\n"
+
+
+@pytest.mark.parametrize("role", ["consumer", "dev"])
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("generator", "' is a generator: nothing would run it"),
+        ("async_generator", "' is an async generator: nothing would run it"),
+        ("no_argument", "' cannot be called with 1 arguments: too many positional arguments"),
+        ("Class", "' is a class: expected a function or an instance"),
+        ("flushes_nothing", ".flush' is a generator: nothing would run it"),
+    ],
+)
+def test_a_handler_that_can_never_work_is_told_at_the_start(fails: Fails, role: str, name: str, fault: str) -> None:
+    """Rather than acknowledge events that nothing has handled."""
+    said = fails("eventsvc", role, f"--handler=tests.support.wrong_handlers.{name}")
+    assert said.startswith(f"eventsvc: --handler: 'tests.support.wrong_handlers.{name}{fault}")
+    assert said.endswith(": expected log, or the dotted name of a callable\n")
+
+
+def test_a_module_that_exits_when_it_is_imported_is_told(
+    fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its exit status would say that all is well."""
+    (tmp_path / "module_that_exits.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = fails("eventsvc", "consumer", "--handler=module_that_exits.handle")
+    assert said.startswith("eventsvc: --handler: 'module_that_exits.handle' cannot be imported: 0: expected log")
+
+
+def test_each_wrong_setting_is_told(fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All settings that are wrong are told at once, a line for each, wherever they come from."""
+    monkeypatch.setenv("REDIS_HOST", "two words")
+    assert fails("eventsvc", "producer", "--rest-server-port=-1", "--log-level=loud") == (
+        "eventsvc: REDIS_HOST='two words': expected a name without white space\n"
+        "eventsvc: --rest-server-port='-1': expected a port number from 1 to 65535, or 0 for none\n"
+        "eventsvc: --log-level='loud': expected one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case\n"
+    )
+
+
+def test_a_wrong_secret_is_not_shown(fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is wrong about a secret is told without it."""
+    monkeypatch.setenv("REDIS_PASSWORD", "open sesame")
+    monkeypatch.setenv("REDIS_PASSWORD_FILE", str(tmp_path / "missing"))
+    words = fails("eventsvc", "producer")
+    assert "REDIS_PASSWORD and REDIS_PASSWORD_FILE are both set" in words
+    assert "sesame" not in words
+
+
+def test_a_flag_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flag, environment, default: the first that is given counts."""
+    monkeypatch.setenv("REDIS_HOST", "from-environment")
+    monkeypatch.setenv("REDIS_PORT", "1001")
+    settings = parse("eventsvc", "producer", "--redis-port", "1002").read(RedisSettings)
+    assert (settings.host, settings.port, settings.stream) == ("from-environment", 1002, "NotificationStream")
+
+
+def test_dev_is_not_told_where_its_own_producer_is() -> None:
+    """The role that runs everything has the flags of all, but for those it sets itself."""
+    options = parse("eventsvc", "dev", "--count", "3", "--rest-server-port", "0", "--log-level", "debug")
+    assert options.read(SimulatorSettings).count == 3
+    assert options.read(ProducerSettings).port == 0
+    assert options.read(LogSettings).level == "DEBUG"
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        parse(*arguments, "--help")
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_help_tells_each_setting(capsys: pytest.CaptureFixture[str], role: str) -> None:
+    """C{--help} begins with the usage, and tells flag, meaning, variable and default of each setting."""
+    text = help_of(capsys, "eventsvc", role)
+    assert text.startswith(f"Usage: twistd [options] eventsvc {role} [options]\n")
+    words = " ".join(text.split())
+    for _, row in rows(*ROLES[role]):
+        default = row.show_default()
+        variable = f"[{row.name}]" if default == "-" else f"[{row.name}, default {default}]"
+        assert f"--{row.flag}= {row.help} {variable}" in words
+
+
+def test_help_tells_the_roles(capsys: pytest.CaptureFixture[str]) -> None:
+    """C{--help} without a role begins with the usage, and tells what the roles are for."""
+    text = help_of(capsys, "eventsvc")
+    assert text.startswith("Usage: twistd [options] eventsvc ROLE [options]\n")
+    for role in ("producer", "consumer", "simulator", "dev"):
+        assert f"\n    {role} " in text
+
+
+def test_the_consumer_has_an_alias(capsys: pytest.CaptureFixture[str]) -> None:
+    """C{twistd consumer} is C{twistd eventsvc consumer}."""
+    assert help_of(capsys, "consumer").startswith("Usage: twistd [options] consumer [options]\n")
+    assert parse("consumer", "--redis-port=7").read(RedisSettings).port == 7
+
+
+@pytest.mark.parametrize("role", [["eventsvc", "producer"], ["consumer"]])
+def test_no_pid_file_in_the_foreground(role: list[str]) -> None:
+    """With C{-n} there is no pid file, unless one is asked for."""
+    for flags, pid_file in ([], ""), (["--pidfile", "own.pid"], "own.pid"):
+        top = ServerOptions()
+        top.parseOptions(["-n", *flags, *role])
+        assert Path(top["pidfile"]).name == pid_file

@@ -1,0 +1,46 @@
+"""
+Tests for L{eventsvc.simulator.traffic}.
+"""
+
+from __future__ import annotations
+
+from itertools import islice, pairwise
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventsvc.event import Event, decode_event, encode_event
+from eventsvc.simulator.traffic import arrivals, describe
+
+
+@given(st.floats(0.001, 1e6), st.integers(0, 10**15))
+def test_the_same_seed_gives_the_same_traffic(rate: float, seed: int) -> None:
+    """A run can be repeated, and time only goes forward."""
+    first, second = (list(islice(arrivals(rate, Random(seed)), 50)) for _ in range(2))
+    assert first == second
+    assert all(before <= after for before, after in pairwise([0.0, *first]))
+
+
+def test_another_seed_gives_other_traffic() -> None:
+    """Two simulators with seeds of their own are not in step."""
+    assert next(arrivals(5.0, Random(1))) != next(arrivals(5.0, Random(2)))
+
+
+@pytest.mark.parametrize("rate", [0.1, 5.0, 5_000.0])
+def test_events_come_at_the_rate_and_in_bursts(rate: float) -> None:
+    """The mean gap is that of the rate, and gaps vary as those of a Poisson process do."""
+    times = list(islice(arrivals(rate, Random(7)), 10_000))
+    gaps = [(after - before) * rate for before, after in pairwise([0.0, *times])]
+    assert sum(gaps) / len(gaps) == pytest.approx(1.0, abs=0.05)
+    assert sum(gap > 1.0 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.02)
+
+
+@given(st.integers(1, 10**15), st.integers(0, 10**15))
+def test_an_event_says_its_number(number: int, seed: int) -> None:
+    """What is posted can be told apart, is the same again, and is an EM."""
+    text = describe(number, Random(seed))
+    assert text.endswith(f" ({number})")
+    assert text == describe(number, Random(seed))
+    assert decode_event(encode_event(Event(text))).description == text

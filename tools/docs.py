@@ -1,0 +1,219 @@
+"""
+Makes parts of the docs from the code, and checks all of them.
+
+C{python -m tools.docs --write docs} makes the parts anew;
+C{python -m tools.docs --check docs} says what is stale, which links lead
+nowhere, and which tests are named that do not exist.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+
+from eventsvc import settings
+from eventsvc.event import MAX_BYTES, MAX_EVENTS, InvalidEvent, TooManyEvents
+from eventsvc.interfaces import KeyConflict, KeyRunning, Refused, TooLarge, Unknown
+from eventsvc.web.answers import Answer, InvalidKey, answer_for, unexpected
+from eventsvc.web.limits import (
+    BODY_TOO_LARGE,
+    HEAD_TOO_LARGE,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    PERHAPS_REPEATED,
+    TOO_MANY_CONNECTIONS,
+    TOO_SLOW,
+    bad_request,
+)
+
+
+def _answer(error: Exception) -> Answer:
+    answer = answer_for(error, "GET")
+    assert answer is not None
+    return answer
+
+
+#: When there is an error, and the answer to it.
+ERRORS: Final[Sequence[tuple[str, Answer]]] = (
+    (
+        "the body is not UTF-8 or not JSON, has bytes after the JSON value, is not an object, "
+        "its `description` is missing or not a string, or a batch is empty; the description says what and where",
+        _answer(InvalidEvent()),
+    ),
+    (
+        "the `Idempotency-Key` is no quoted string and no token, is empty or too long, or there are several",
+        _answer(InvalidKey()),
+    ),
+    (
+        "the bytes are no HTTP/1.1 request, or one that two servers could read differently: "
+        "`Host` missing, doubled or malformed, `Content-Length` doubled or no number, with `Transfer-Encoding` "
+        "beside it, a transfer coding other than `chunked`, a folded header",
+        bad_request(""),
+    ),
+    ("another path", _answer(NotFound())),
+    ("another method on a known path; the title is that method, here `GET`", _answer(MethodNotAllowed(["POST"]))),
+    ("the request did not arrive within `REST_SERVER_WRITE_TIMEOUT`", TOO_SLOW),
+    ("the `Idempotency-Key` is in use with a request that is still running", _answer(KeyRunning())),
+    (f"the body is larger than {MAX_BYTES:,} bytes", BODY_TOO_LARGE),
+    (f"there are more than {MAX_EVENTS:,} events in a batch", _answer(TooManyEvents())),
+    (
+        "the events of the request are more than `QUEUE_MAX_EVENTS` or `QUEUE_MAX_BYTES` allow at any time",
+        _answer(TooLarge()),
+    ),
+    ("the `Idempotency-Key` was used with another body, or on another path", _answer(KeyConflict())),
+    (f"more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES:,} bytes of them", HEAD_TOO_LARGE),
+    ("a fault of the service itself; its cause is in the log alone", unexpected()),
+    (
+        "the stream is at its hard limit, or as many keys as `IDEMPOTENCY_MAX_KEYS` are remembered; or, without an "
+        "`Idempotency-Key`, the queue was full for `REDIS_WRITE_TIMEOUT`, a large request found no room, "
+        "or Redis was away or refused for "
+        "`REDIS_WRITE_TIMEOUT` and surely has none of the events",
+        _answer(Refused()),
+    ),
+    (
+        "the events were sent to Redis, and it did not confirm them within `REDIS_WRITE_TIMEOUT`; "
+        "Redis did not look the `Idempotency-Key` up, so that an earlier request with it may have been stored; "
+        "or the whole request took longer than `REST_SERVER_WRITE_TIMEOUT`",
+        _answer(Unknown()),
+    ),
+    ("there are more connections than the server holds, and this one is closed", TOO_MANY_CONNECTIONS),
+    ("the same, and the request has an `Idempotency-Key`", PERHAPS_REPEATED[TOO_MANY_CONNECTIONS]),
+)
+
+
+def errors_table() -> str:
+    """The errors as a Markdown table."""
+    lines = ["| status | title | `stored` | header | when |", "|---|---|---|---|---|"]
+    for when, answer in ERRORS:
+        body = json.loads(answer.body)
+        stored = f"`{body['stored']}`" if "stored" in body else ""
+        names = [name.decode() for name, _ in answer.headers if name != b"Content-Type"]
+        headers = ", ".join(f"`{name}`" for name in names)
+        lines.append(f"| {answer.status} | `{body['title']}` | {stored} | {headers} | {when} |")
+    return "\n".join(lines) + "\n"
+
+
+#: The parts that are made here, by the name their markers give.
+PARTS: Final[Mapping[str, Callable[[], str]]] = {"settings": settings.table, "errors": errors_table}
+
+_PART: Final = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.S)
+_CODE: Final = re.compile(r"^(```|~~~).*?^\1[`~]*$", re.S | re.M)
+_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING: Final = re.compile(r"^#+ +(.*?) *#*$", re.M)
+_TEST: Final = re.compile(r"`((?:\w+::)*test_\w+(?:\.py)?(?:::\w+)*)`")
+
+
+def remake(text: str) -> str:
+    """A page with its parts made anew."""
+    return _PART.sub(lambda part: part[1] + "\n" + PARTS[part[2]]() + "\n" + part[3], text)
+
+
+def stale_parts(page: Path) -> Iterator[str]:
+    """What is not as the code makes it, as a diff."""
+    text = page.read_text(encoding="utf-8")
+    diff = difflib.unified_diff(text.splitlines(), remake(text).splitlines(), str(page), "as the code makes it", "", "")
+    words = "\n".join(diff)
+    if words:
+        yield f"{page} is stale; python -m tools.docs --write {page.parent} makes it anew:\n{words}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in _HEADING.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        found.add(next(each for each in (slug, *(f"{slug}-{n}" for n in range(1, 1000))) if each not in found))
+    return found
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    """Relative links that lead nowhere."""
+    for target in _LINK.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        if not file.exists():
+            yield f"{page}: there is no file {target}"
+        elif anchor and (file.suffix != ".md" or anchor not in anchors(file)):
+            yield f"{page}: there is no heading {target}"
+
+
+def missing_tests(page: Path, tests: Path) -> Iterator[str]:
+    """Tests that a page names and that are not there; a name says its file."""
+    for name in _TEST.findall(page.read_text(encoding="utf-8")):
+        file, *path = name.split("::")
+        if not file.endswith(".py"):
+            yield f"{page}: {name}: expected test_file.py::name"
+        elif not any(_is_defined(found.read_text(encoding="utf-8"), path) for found in tests.rglob(file)):
+            yield f"{page}: there is no test {name}"
+
+
+def _is_defined(source: str, path: Sequence[str]) -> bool:
+    """Whether a module defines a name, or a class in it does."""
+    body: Sequence[ast.stmt] = ast.parse(source).body
+    for name in path:
+        found = [each for each in body if name in _names(each)]
+        if not found:
+            return False
+        body = getattr(found[-1], "body", ())
+    return True
+
+
+def _names(statement: ast.stmt) -> Sequence[str]:
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return (statement.name,)
+        case ast.Assign():
+            return [target.id for target in statement.targets if isinstance(target, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return (name,)
+    return ()
+
+
+def pages(docs: Path) -> Sequence[Path]:
+    """The README beside the docs, and each page of them."""
+    return [docs.parent / "README.md", *sorted(docs.glob("*.md"))]
+
+
+def problems(docs: Path) -> Iterator[str]:
+    """All that is wrong with the docs."""
+    texts = "".join([page.read_text(encoding="utf-8") for page in pages(docs)])
+    for name in PARTS:
+        if f"<!-- begin {name}: " not in texts:
+            yield f"{docs}: no page has the part {name}"
+    for page in pages(docs):
+        yield from stale_parts(page)
+        yield from broken_links(page)
+        yield from missing_tests(page, docs.parent / "tests")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.docs", description=(__doc__ or "").strip().split("\n")[0])
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--write", metavar="DOCS", type=Path, help="make the generated parts anew")
+    what.add_argument("--check", metavar="DOCS", type=Path, help="say what is wrong; exit with 1 if anything is")
+    options = parser.parse_args(arguments)
+    if options.write is not None:
+        for page in pages(options.write):
+            page.write_text(remake(page.read_text(encoding="utf-8")), encoding="utf-8")
+        return 0
+    found = list(problems(options.check))
+    for problem in found:
+        print(problem, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
