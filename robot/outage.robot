@@ -37,8 +37,8 @@ Too Many Events Wait Already
     FOR    ${number}    IN RANGE    6
         Post And Go On    {"description": "${EVENT} ${number}"}
     END
-    Answer That Says    events wait for Redis
-    Answer Is    ${503}    Redis Client error    events wait for Redis    stored=no
+    Answer That Says    "stored":"no"
+    Answer Is    ${503}    Redis Client error    stored=no
     Answer Has Header    Retry-After
 
 The Stream Is Full
