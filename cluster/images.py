@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from cluster.commands import Failed, run
+from eventsvc import __version__
 
 ROOT: Final = Path(__file__).parent.parent
 
 #: What is installed first, and what it is upgraded to.
-TAG: Final = "0.1.0"
-NEXT_TAG: Final = "0.1.0-next"
+TAG: Final = __version__
+NEXT_TAG: Final = f"{TAG}-next"
 
 EVENTSVC: Final = "localhost/eventsvc"
 REDIS: Final = "localhost/eventsvc-redis"
