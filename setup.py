@@ -59,7 +59,7 @@ setup(
         "attrs >= 24.2",
         "hiredis >= 3.0",
         "klein >= 24.8",
-        "msgspec >= 0.19",
+        "msgspec >= 0.21",
         "prometheus_client >= 0.21",
         "treq >= 24.9",
         "twisted[tls] >= 26.10, < 27",

@@ -26,7 +26,7 @@ class Acknowledgements:
 
     An acknowledgement travels in one write with the next read, and nobody
     waits for its reply.  When the connection is lost in between, the entry may
-    still be pending, and would be handled again after the reconnection:
+    still be pending, and would be handled again after the reconnection::
 
         us:     handled 5,  XACK 5 ->           read own pending -> 5 again
         link:                        cut here

@@ -33,7 +33,7 @@ class NameHold:
     What a process has said holds for C{lifetime} seconds, also if it is killed.
     The process that comes after it finds the name held, and must not take that
     for a clash.  But of a dead process the time that is left falls as fast as
-    time passes:
+    time passes::
 
         killed:   15 s left | 13 | 11 | 9 ...                     | ours
         alive:    15 s left | 13 | 14: renewed | 12 | 13: renewed, so it is in use

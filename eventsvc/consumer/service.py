@@ -224,7 +224,7 @@ class Consumer(Service):
 
         # Note [Reading ahead]
 
-        While a batch is handled, Redis looks up the next:
+        While a batch is handled, Redis looks up the next::
 
             us:     handle 1 | XACK 1  handle 2 | XACK 2  handle 3
             Redis:    read 2 |           read 3 |

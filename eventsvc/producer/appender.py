@@ -50,7 +50,7 @@ class Appender:
     # Note [Ambiguous append]
 
     A lost reply does not say whether the batch was applied, and a batch sent
-    again blindly is there twice:
+    again blindly is there twice::
 
         us:     batch ->                         batch again ->
         Redis:            append, reply ->                      append again
@@ -80,7 +80,7 @@ class Appender:
     A producer that has nothing to append asks every L{RENEWAL} seconds
     whether the log still knows its last sequence.  That must be a question.  An
     empty batch with the last sequence would ask as well, and keep the sequence if
-    the log has gone back to the one before:
+    the log has gone back to the one before::
 
         us:     batch 7 ->            empty batch 7 ->             batch 8 ->
         Redis:       7, reply ->                      7, reply ->            8, APPENDED

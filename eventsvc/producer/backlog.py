@@ -70,7 +70,7 @@ def not_looked_up(request: Submission, refused: Refused) -> Refused | Unknown:
 
     "Not stored" is a promise for all attempts of a key.  An earlier one may
     have been stored, and its answer lost, by this producer or another or one
-    that has ended.  Only Redis knows:
+    that has ended.  Only Redis knows::
 
         client: POST, key k ->                              POST, key k ->
         producer:           append, timeout -> 503 unknown               Redis is away -> 503 no

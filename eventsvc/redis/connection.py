@@ -141,7 +141,7 @@ class Connection(Service):
         """
         See whether Redis is still there and still a primary, or else give the session up.
 
-        Fails with L{Refused} or L{Unknown}.
+        Fails with L{eventsvc.interfaces.Refused} or L{eventsvc.interfaces.Unknown}.
         """
         session = self._session
         if session is None:

@@ -59,7 +59,7 @@ class DeadLetters:
     """
     The dead letters of a stream.
 
-    Every operation fails with L{Refused} or L{Unknown} and nothing else.
+    Every operation fails with L{eventsvc.interfaces.Refused} or L{eventsvc.interfaces.Unknown} and nothing else.
     """
 
     connection: Connection
@@ -102,7 +102,7 @@ class DeadLetters:
         Move a letter to the end of the stream, at most once.
 
         Fires with its id in the stream, or with why it was not moved: one of
-        L{NOT_MOVED}.  After L{Unknown} call it again: if it was moved, the
+        L{NOT_MOVED}.  After L{eventsvc.interfaces.Unknown} call it again: if it was moved, the
         answer is C{gone}.
         """
         reply = self.connection.run(_REPLAY, [self.stream, dead_letters(self.stream)], [id], timeout=_TIMEOUT)

@@ -50,13 +50,13 @@ def code_of(reply: str) -> str:
 
     # Note [Errors in scripts]
 
-    A command in a script that writes nothing because memory is out:
+    A command in a script that writes nothing because memory is out::
 
         Valkey, Redis 7   OOM command not allowed ... script: 1f..., on @user_script:5.
         Redis 6.2         ERR Error running script (call to f_1f...): @user_script:5: @user_script: 5: -OOM ...
         Redis 6.2         @user_script: 5: -OOM ...     (from redis.pcall, returned by the script)
 
-    That the command was not carried out says nothing of those before it:
+    That the command was not carried out says nothing of those before it::
 
         XADD ...   is carried out
         SET ...    -> NOPERM: the script ends, and the entry stays

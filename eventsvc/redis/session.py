@@ -115,7 +115,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
 
         A reply that nobody waits for would be kept and given to the next
         command, and each later command would get the answer of the one
-        before it: a false acknowledgement.
+        before it, a false acknowledgement::
 
             server: (error on connect) -ERR max clients
             client: XADD a ->               <- takes "-ERR ..." for its own
@@ -164,7 +164,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         """
         Send one command and fire with its reply.
 
-        Fails with L{Refused} or L{Unknown}.  If Redis is silent for too long
+        Fails with L{eventsvc.interfaces.Refused} or L{Unknown}.  If Redis is silent for too long
         the connection is aborted: the commands behind this one wait in vain
         too.  That holds for a command that is cancelled as well: it was sent,
         and its reply is awaited, if for nobody.
@@ -189,7 +189,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
             answer.callback(reply)
 
     def _sort(self, error: Exception) -> Exception:
-        """Turn what went wrong into L{Refused} or L{Unknown}."""
+        """Turn what went wrong into L{eventsvc.interfaces.Refused} or L{Unknown}."""
         if not isinstance(error, txredisapi.ResponseError):
             return Unknown(f"connection to Redis lost: {self._told or self.reason}")
         sorted = sort_reply(str(error))

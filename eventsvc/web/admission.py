@@ -75,7 +75,7 @@ class Admission:
 
     If no connection can give way, the new one gets a spare place.  There one
     head is read: a probe is answered, anything else refused.  When all spare
-    places are taken, the oldest is closed, whatever it does:
+    places are taken, the oldest is closed, whatever it does::
 
         silent client: connects                      (waits for its head)
         64 others:              connect, connect ... (the silent one is closed)

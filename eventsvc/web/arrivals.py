@@ -43,7 +43,7 @@ class Arrivals:
     A connection may hold L{eventsvc.web.turns.SMALL} bytes without asking.  For a
     request of more it reserves the whole size before it reads on.  Were
     bytes counted as they come, many bodies could each have half of what they
-    need, and none could end:
+    need, and none could end::
 
         1 MiB free:   A gets 0.5    B gets 0.5    A waits for B    B waits for A
 

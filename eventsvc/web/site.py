@@ -185,7 +185,7 @@ class BoundedSite(Site):
         # Note [Grace]
 
         A connection that is idle here may have a request on its way, and
-        closing it would reset that request:
+        closing it would reset that request::
 
             client: POST /event ->
             server:                <- FIN       the request meets a closed port
