@@ -119,8 +119,10 @@ class Consumer(Service):
                 self._note_failure(error)
                 self._log.failure("the reader loop failed in an unexpected way")
             self.last_round = self.clock.seconds()
+            if self.in_flight.counts.handled > handled:
+                pause = _FIRST_PAUSE
             await deferLater(self.clock, pause)
-            pause = _FIRST_PAUSE if self.in_flight.counts.handled > handled else min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _note_failure(self, error: Exception) -> None:
         """Count and log why a round failed, and ask for less if it may have been too much."""
