@@ -13,61 +13,28 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from eventsvc.consumer.page import PAGE_BYTES
+from eventsvc.errors import KeyConflict, KeyRunning, KeysFull, QueueFull, Refused, StreamFull, TooLarge, Unknown
 from eventsvc.event import Entry, Event
-from eventsvc.submission import AppendReply, IdempotencyKey, Renewal, Submission
+from eventsvc.submission import AppendReply, IdempotencyKey, Renewal, Result, Submission
 
-
-class Refused(Exception):
-    """
-    The operation surely has no effect, now or later; nor had any other under
-    its idempotency key.
-
-    @cvar reason: the kind of refusal, as it is counted.
-    """
-
-    reason = "redis_away"
-
-
-class Unknown(Exception):
-    """The operation may have taken effect, or may yet."""
-
-
-class QueueFull(Refused):
-    """
-    The producer holds as many waiting events as it may.
-
-    @ivar needs: events and bytes for which there was no room.
-    """
-
-    reason = "queue_full"
-
-    def __init__(self, text: str, events: int = 1, size: int = 1) -> None:
-        super().__init__(text)
-        self.needs = events, size
-
-
-class StreamFull(Refused):
-    """The stream is at its hard limit."""
-
-    reason = "stream_full"
-
-
-class KeysFull(Refused):
-    """The log remembers as many idempotency keys as it may."""
-
-    reason = "keys_full"
-
-
-class TooLarge(Exception):
-    """The events of one request are more than the producer may ever hold."""
-
-
-class KeyConflict(Exception):
-    """The idempotency key was used before with another body."""
-
-
-class KeyRunning(Exception):
-    """A request with the same idempotency key is still running."""
+__all__ = [
+    "Claimed",
+    "IAppender",
+    "IEventGroup",
+    "IEventHandler",
+    "IEventLog",
+    "KeyConflict",
+    "KeyRunning",
+    "KeysFull",
+    "Measures",
+    "QueueFull",
+    "Refused",
+    "Result",
+    "StreamFull",
+    "TooLarge",
+    "Unknown",
+    "Waiting",
+]
 
 
 class IEventLog(Interface):
@@ -235,10 +202,6 @@ class IEventHandler(Interface):
         Return (or fire with, or await) anything once it is handled; raise to
         have it delivered again.
         """
-
-
-#: What a request is told: the ids its events are stored under, or why they are not.
-Result = tuple[int, ...] | Exception
 
 
 class Waiting(Protocol):

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Set
 
 import attrs
 
+#: What a request is told: the ids its events are stored under, or why they are not.
+Result = tuple[int, ...] | Exception
+
 
 @attrs.frozen
 class IdempotencyKey:

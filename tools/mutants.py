@@ -62,6 +62,7 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
             "appender_machine",
         ),
         "eventsvc/producer/backlog.py": ("backlog", "appender", "turns", "appender_machine"),
+        "eventsvc/producer/sequence.py": ("sequence", "appender_keys"),
     },
     "consumer": {
         "eventsvc/consumer/acknowledgements.py": ("consumer_reads", "consumer_rounds", "consumer"),

@@ -16,23 +16,12 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from eventsvc.event import Event, format_timestamp, write_notification
-from eventsvc.interfaces import (
-    IAppender,
-    IEventLog,
-    KeyConflict,
-    KeyRunning,
-    KeysFull,
-    QueueFull,
-    Refused,
-    Result,
-    StreamFull,
-    TooLarge,
-    Unknown,
-)
+from eventsvc.interfaces import IAppender, IEventLog, KeyConflict, KeyRunning, QueueFull, Refused, TooLarge, Unknown
 from eventsvc.net.background import run_in_background
-from eventsvc.producer.backlog import Backlog, Limits, PendingRequest, not_looked_up
+from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
 from eventsvc.producer.counts import ProducerCounts
-from eventsvc.submission import AppendReply, IdempotencyKey, Outcome, Submission
+from eventsvc.producer.sequence import Renumber, Settle, decide, find_result, may_drop, not_looked_up, stores_all
+from eventsvc.submission import AppendReply, IdempotencyKey, Result, Submission
 
 #: Seconds between attempts of one batch, first and longest.
 _FIRST_PAUSE: Final = 0.01
@@ -47,33 +36,8 @@ class Appender:
     """
     Stores events through an L{IEventLog}, one batch in flight at a time.
 
-    # Note [Ambiguous append]
-
-    A lost reply does not say whether the batch was applied, and a batch sent
-    again blindly is there twice::
-
-        us:     batch ->                         batch again ->
-        Redis:            append, reply ->                      append again
-        link:                          cut here
-
-    So each batch has a sequence, kept by the same script call that appends it,
-    and is sent again with the same sequence until an answer says what became of
-    it.  A delayed first attempt that arrives after the second finds the sequence
-    spent.  That is also why no sequence is used for anything else while an
-    attempt with it is in doubt, and why the answer FULL spends it: it could
-    not promise "not stored" while the first attempt may yet find room.
-
-    A request whose deadline passes leaves its batch: it is answered "unknown",
-    and the next attempt is made without it.  Whichever attempt was the one
-    applied, the requests that still wait were part of it.
-
-    # Note [Lost producer id]
-
-    LOST says that the log does not know the numbers it confirmed to us.  If
-    the batch was sent once, and this is its answer, it is surely not stored
-    and goes out again on a new producer id.  If an earlier attempt is in doubt, the
-    producer id may have been dropped alone, after that attempt was applied: only
-    "unknown" is true then.
+    What follows from an attempt is decided in L{eventsvc.producer.sequence}: see
+    its Notes.
 
     # Note [Renewal]
 
@@ -267,48 +231,46 @@ class Appender:
 
     async def _commit(self, batch: Sequence[PendingRequest]) -> None:
         """See a batch through, until it is known what became of it."""
-        sequence = self._sequence + 1
         in_doubt = False
         pause = _FIRST_PAUSE
         begun = self.clock.seconds()
         while True:
             waiting = [request for request in batch if not request.settled]
-            if not waiting and not in_doubt:
+            if may_drop(in_doubt, not waiting):
                 for request in batch:
                     self._release(request)
                 return
-            for request in waiting:
-                request.sent = True
-            try:
-                reply = await self.event_log.append(self._producer_id, sequence, waiting)
-            except CancelledError:
-                raise
-            except Refused as refused:
-                self._not_yet(waiting, in_doubt, str(refused))
-            except Exception as error:
-                in_doubt = True
-                if not isinstance(error, Unknown):
-                    self._log.failure("appending failed in an unexpected way")
-            else:
-                if reply.outcome is Outcome.LOST:
+            step = decide(await self._attempt(waiting), in_doubt)
+            match step:
+                case Settle():
+                    now = self.clock.seconds()
+                    arrived = batch[0].deadline - self.limits.wait
+                    self.counts.observe(waiting, step.reply, now - begun, now - arrived)
+                    self._settle(batch, step)
+                    return
+                case Renumber():
                     self._begin_new_producer_id()
-                    sequence = 1
-                    if not in_doubt:
-                        continue
-                now = self.clock.seconds()
-                arrived = batch[0].deadline - self.limits.wait
-                self.counts.observe(waiting, reply, now - begun, now - arrived)
-                self._settle(batch, reply)
-                return
+                    continue
+            in_doubt = step.in_doubt
+            for request in waiting:
+                request.sent = step.in_doubt
+                request.problem = step.problem
             await deferLater(self.clock, pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             await self.event_log.when_ready()
 
-    def _not_yet(self, waiting: Sequence[PendingRequest], in_doubt: bool, problem: str) -> None:
-        """An attempt surely had no effect; an earlier one may have had."""
+    async def _attempt(self, waiting: Sequence[PendingRequest]) -> AppendReply | Exception:
+        """Send a batch once; what the log replied, or how that failed."""
         for request in waiting:
-            request.sent = in_doubt
-            request.problem = problem
+            request.sent = True
+        try:
+            return await self.event_log.append(self._producer_id, self._sequence + 1, waiting)
+        except CancelledError:
+            raise
+        except Exception as error:
+            if not isinstance(error, Refused | Unknown):
+                self._log.failure("appending failed in an unexpected way")
+            return error
 
     def _begin_new_producer_id(self) -> None:
         self.counts.lost += 1
@@ -320,34 +282,17 @@ class Appender:
         self._producer_id = self.new_producer_id()
         self._sequence = 0
 
-    def _settle(self, batch: Sequence[PendingRequest], reply: AppendReply) -> None:
+    def _settle(self, batch: Sequence[PendingRequest], settled: Settle) -> None:
         """Answer those of a batch who still wait."""
-        self.counts.batches += 1
-        if reply.outcome is not Outcome.LOST:
+        if settled.spent:
             self._sequence += 1
-        if reply.outcome is Outcome.DUPLICATE:
-            self.counts.duplicates_resolved += 1
+        else:
+            self._begin_new_producer_id()
         if self._keys:  # first all keys: whoever has an answer may ask again
             for request in batch:
                 self._release(request)
-        stored = reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE) and not (reply.earlier or reply.no_room)
+        stored = stores_all(settled.reply)
         for request in batch:
             if not request.settled:
-                self._tell(request, request.ids if stored else self._find_result(request, reply))
+                self._tell(request, request.ids if stored else find_result(request, settled.reply))
         self.backlog.forget_settled()
-
-    def _find_result(self, submission: Submission, reply: AppendReply) -> Result:
-        earlier = reply.find_earlier(submission)
-        if earlier is not None:
-            if submission.key is not None and earlier.fingerprint == submission.key.fingerprint:
-                return earlier.ids
-            return KeyConflict("the key was used before with another body")
-        if reply.has_no_room(submission):
-            return KeysFull("no more Idempotency-Keys can be remembered for now")
-        match reply.outcome:
-            case Outcome.APPENDED | Outcome.DUPLICATE:
-                return submission.ids
-            case Outcome.FULL:
-                return StreamFull("the stream is at its hard limit")
-            case Outcome.LOST:
-                return Unknown("Redis lost track of this producer")

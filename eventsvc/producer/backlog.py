@@ -12,8 +12,9 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from eventsvc.interfaces import QueueFull, Refused, Result, TooLarge, Unknown
-from eventsvc.submission import Submission
+from eventsvc.interfaces import QueueFull, Refused, TooLarge, Unknown
+from eventsvc.producer.sequence import not_looked_up
+from eventsvc.submission import Result, Submission
 
 
 @attrs.frozen(kw_only=True)
@@ -60,25 +61,6 @@ class PendingRequest(Submission):
         if self.sent:
             return Unknown("Redis did not confirm the event in time")
         return not_looked_up(self, Refused(self.problem or "Redis is away"))
-
-
-def not_looked_up(request: Submission, refused: Refused) -> Refused | Unknown:
-    """
-    What a request is told that is refused before Redis has answered.
-
-    # Note [Not looked up]
-
-    "Not stored" is a promise for all attempts of a key.  An earlier one may
-    have been stored, and its answer lost, by this producer or another or one
-    that has ended.  Only Redis knows::
-
-        client: POST, key k ->                              POST, key k ->
-        producer:           append, timeout -> 503 unknown               Redis is away -> 503 no
-        Redis:              appended                                     (has it)
-    """
-    if request.key is None:
-        return refused
-    return Unknown(f"{refused}; an earlier request with this key may have been stored")
 
 
 @attrs.define(eq=False)

@@ -60,6 +60,9 @@ class ProducerCounts:
 
         @param sent: what the attempt that was answered was made of.
         """
+        self.batches += 1
+        if reply.outcome is Outcome.DUPLICATE:
+            self.duplicates_resolved += 1
         events = sum([len(submission.ids) for submission in sent])
         self.batch_events.observe(events)
         self.append_seconds.observe(took)

@@ -1,0 +1,126 @@
+"""
+Tests for L{eventsvc.producer.sequence}: what follows from each attempt, and
+what each request is told.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from eventsvc.errors import KeyConflict, KeysFull, QueueFull, Refused, StreamFull, Unknown
+from eventsvc.producer.sequence import (
+    Renumber,
+    Resend,
+    Settle,
+    Step,
+    decide,
+    find_result,
+    may_drop,
+    not_looked_up,
+    stores_all,
+)
+from eventsvc.submission import AppendReply, Earlier, IdempotencyKey, Outcome, Submission
+
+APPENDED = AppendReply(Outcome.APPENDED)
+DUPLICATE = AppendReply(Outcome.DUPLICATE)
+FULL = AppendReply(Outcome.FULL)
+LOST = AppendReply(Outcome.LOST)
+
+KEY = IdempotencyKey(b"key", b"body")
+PLAIN = Submission((1, 2), (b"a", b"b"))
+KEYED = Submission((3,), (b"c",), KEY)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "in_doubt", "step"),
+    [
+        # The answers that spend the sequence, whether or not they came at once.
+        (APPENDED, False, Settle(APPENDED, spent=True)),
+        (APPENDED, True, Settle(APPENDED, spent=True)),
+        (DUPLICATE, False, Settle(DUPLICATE, spent=True)),
+        (DUPLICATE, True, Settle(DUPLICATE, spent=True)),
+        (FULL, False, Settle(FULL, spent=True)),
+        (FULL, True, Settle(FULL, spent=True)),
+        # The log has lost the producer id: the batch is surely not stored only if no other attempt was made.
+        (LOST, False, Renumber()),
+        (LOST, True, Settle(LOST, spent=False)),
+        # A refusal settles nothing, and an earlier attempt stays in doubt.
+        (Refused("no"), False, Resend(False, "no")),
+        (Refused("no"), True, Resend(True, "no")),
+        (StreamFull("no room"), False, Resend(False, "no room")),
+        # Whatever else went wrong may have come after the batch was applied.
+        (Unknown("silence"), False, Resend(True, "silence")),
+        (Unknown("silence"), True, Resend(True, "silence")),
+        (ZeroDivisionError("a bug"), False, Resend(True, "a bug")),
+        (ZeroDivisionError("a bug"), True, Resend(True, "a bug")),
+    ],
+)
+def test_what_follows_from_an_attempt(outcome: AppendReply | Exception, in_doubt: bool, step: Step) -> None:
+    """Every answer and every failure, with and without an earlier attempt in doubt."""
+    assert decide(outcome, in_doubt) == step
+
+
+@pytest.mark.parametrize(
+    ("in_doubt", "nobody_waits", "dropped"),
+    [(False, False, False), (False, True, True), (True, False, False), (True, True, False)],
+)
+def test_a_batch_is_dropped_only_if_nobody_waits_and_no_attempt_is_in_doubt(
+    in_doubt: bool, nobody_waits: bool, dropped: bool
+) -> None:
+    """Otherwise the sequence of an attempt in doubt would be used for the next batch."""
+    assert may_drop(in_doubt, nobody_waits) is dropped
+
+
+@pytest.mark.parametrize("submission", [PLAIN, KEYED])
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (Outcome.APPENDED, None),
+        (Outcome.DUPLICATE, None),
+        (Outcome.FULL, StreamFull),
+        (Outcome.LOST, Unknown),
+    ],
+)
+def test_a_request_is_told_what_became_of_its_batch(
+    submission: Submission, outcome: Outcome, told: type[Exception] | None
+) -> None:
+    """Its own ids if it is stored; an error otherwise; the keys of others do not matter."""
+    reply = AppendReply(outcome, {b"other": Earlier(b"body", (9,))}, frozenset({b"another"}))
+    result = find_result(submission, reply)
+    assert result is submission.ids if told is None else isinstance(result, told)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.APPENDED, Outcome.DUPLICATE, Outcome.FULL])
+def test_a_key_is_answered_before_its_batch(outcome: Outcome) -> None:
+    """What its key stands for holds whatever became of the rest: the ids of the first time, or a conflict."""
+    reply = AppendReply(outcome, {b"key": Earlier(b"body", (9,))})
+    assert find_result(KEYED, reply) == (9,)
+    reply = AppendReply(outcome, {b"key": Earlier(b"another body", (9,))})
+    assert isinstance(find_result(KEYED, reply), KeyConflict)
+    reply = AppendReply(outcome, no_room=frozenset({b"key"}))
+    assert isinstance(find_result(KEYED, reply), KeysFull)
+
+
+@pytest.mark.parametrize(
+    ("reply", "all_are"),
+    [
+        (APPENDED, True),
+        (DUPLICATE, True),
+        (FULL, False),
+        (LOST, False),
+        (AppendReply(Outcome.APPENDED, {b"key": Earlier(b"body", (9,))}), False),
+        (AppendReply(Outcome.DUPLICATE, no_room=frozenset({b"key"})), False),
+    ],
+)
+def test_all_are_told_their_own_ids_only_if_all_are_stored(reply: AppendReply, all_are: bool) -> None:
+    """A key that was passed over has its request looked at alone."""
+    assert stores_all(reply) is all_are
+
+
+def test_what_was_not_looked_up_is_refused_only_without_a_key() -> None:
+    """An earlier request with the key may have been stored: only the log knows."""
+    refused = QueueFull("too many")
+    assert not_looked_up(PLAIN, refused) is refused
+    told = not_looked_up(KEYED, refused)
+    assert isinstance(told, Unknown)
+    assert str(told) == "too many; an earlier request with this key may have been stored"
