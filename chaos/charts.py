@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from chaos.evidence import Evidence
+from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Op
 
 WIDTH: Final = 900
@@ -74,7 +75,7 @@ def charts(evidence: Evidence, began: float = 0.0, changes: Sequence[float] = ()
     handled = sorted(line.at for line in evidence.lines if line.id is not None)
     begun = sorted(op.invoked for op in ops)
     ended = sorted(op.ended for op in ops if op.ended is not None)
-    stored = sorted(op.ended for op in ops if op.outcome == "ok" and op.ended is not None)
+    stored = sorted(op.ended for op in ops if op.outcome is Outcome.OK and op.ended is not None)
     moments = [*begun, *ended, *handled, *evidence.fault]
     span = min(moments), max(moments)
     frame = Frame(span, evidence.fault, began, [at for at in changes if span[0] <= at <= span[1]])
@@ -91,7 +92,7 @@ def charts(evidence: Evidence, began: float = 0.0, changes: Sequence[float] = ()
 
 def _first_handled(evidence: Evidence) -> list[float]:
     """When each event that was answered 200 was handled first."""
-    confirmed = {op.id for op in evidence.history.ops if op.outcome == "ok"}
+    confirmed = {op.id for op in evidence.history.ops if op.outcome is Outcome.OK}
     first: dict[int, float] = {}
     for line in evidence.lines:
         if line.id in confirmed and line.id is not None:
@@ -118,14 +119,14 @@ def _dots(ops: Sequence[Op], frame: Frame) -> str:
     axes = Axes(frame.span, 20.0, 210, least=0.001)
     marks = [(value, f"{value:g} s") for value in (0.001, 0.01, 0.1, 1.0, 10.0)]
     shapes = []
-    for outcome in ("ok", "refused", "unknown"):
+    for outcome in Outcome:
         dots = [
             f"M{axes.x(op.invoked):.1f} {axes.y(op.ended - op.invoked):.1f}h0"
             for op in ops
-            if op.outcome == outcome and op.ended is not None
+            if op.outcome is outcome and op.ended is not None
         ]
-        shapes.append(f'<path class="dot {outcome}" d="{"".join(dots)}"/>')
-    legend = [(outcome, outcome) for outcome in ("ok", "refused", "unknown")]
+        shapes.append(f'<path class="dot {outcome.value}" d="{"".join(dots)}"/>')
+    legend = [(outcome.value, outcome.value) for outcome in Outcome]
     return _svg("time to answer", axes, marks, shapes, legend, frame)
 
 

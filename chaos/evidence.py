@@ -17,6 +17,7 @@ import msgspec
 from chaos import FAILED
 from chaos.deployment import DEAD, GROUP, STREAM, Deployment
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
+from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Handling, History, Op
 
 #: What a service says when events may have been lost.
@@ -80,7 +81,7 @@ class Suffered:
         slow = [
             op
             for op in evidence.during()
-            if op.outcome != "ok" or op.ended is None or op.ended - op.invoked >= self.seconds
+            if op.outcome is not Outcome.OK or op.ended is None or op.ended - op.invoked >= self.seconds
         ]
         return len(slow) >= self.least
 
@@ -217,7 +218,7 @@ def tell(
     events = {id: _read(id, fields) for id, fields in order}
     known = {id: event.id for id, event in events.items() if event is not None}
     foreign = [
-        Op("foreign", number, event.description, *fault, "ok", event.id)
+        Op("foreign", number, event.description, *fault, Outcome.OK, event.id)
         for number, event in enumerate(event for event in events.values() if event is not None and event.id < 0)
     ]
     quiet = now - max([fault[1], *(line.at for line in lines if line.id is not None)])

@@ -15,8 +15,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from eventsvc.client import Ok, Refused, Result, Unknown
+from eventsvc.client import Posted
 from eventsvc.event import Event, encode_event
+from eventsvc.outcome import Outcome
 
 #: Seconds an answer may take.
 _TIMEOUT = 10.0
@@ -38,24 +39,24 @@ class _Answer(Protocol):
         self.over.callback(None)
 
 
-async def reset(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Result:
+async def reset(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Posted:
     """Send a request, and reset the connection after so many seconds."""
     try:
         answer = await _send(reactor, url, event, key, "keep-alive")
     except Exception as error:
-        return Refused(f"no connection: {error}")
+        return Posted(Outcome.REFUSED, why=f"no connection: {error}")
     await deferLater(reactor, after)
     answer.transport.abortConnection()
     await answer.over
     return _sort(answer.data)
 
 
-async def half_close(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Result:
+async def half_close(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Posted:
     """Send a request, say after so many seconds that this was all, and read on."""
     try:
         answer = await _send(reactor, url, event, key, "close")
     except Exception as error:
-        return Refused(f"no connection: {error}")
+        return Posted(Outcome.REFUSED, why=f"no connection: {error}")
     await deferLater(reactor, after)
     if not answer.over.called:
         answer.transport.loseWriteConnection()
@@ -79,15 +80,15 @@ async def _send(reactor: Any, url: str, event: Event, key: str | None, connectio
     return answer
 
 
-def _sort(data: bytes) -> Result:
+def _sort(data: bytes) -> Posted:
     """What an answer that may be cut short says."""
     head, found, body = data.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
     id = re.search(rb"\r\nEvent-Id: (\d+)", head, re.IGNORECASE)
     if not found or status is None:
-        return Unknown("no answer")
+        return Posted(Outcome.UNKNOWN, why="no answer")
     if status[1] == b"200" and id is not None:
-        return Ok(int(id[1]))
+        return Posted(Outcome.OK, int(id[1]))
     if b'"stored":"no"' in body or (status[1].startswith(b"4") and status[1] != b"409"):
-        return Refused(status[1].decode())
-    return Unknown(status[1].decode())
+        return Posted(Outcome.REFUSED, why=status[1].decode())
+    return Posted(Outcome.UNKNOWN, why=status[1].decode())

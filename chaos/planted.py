@@ -109,11 +109,11 @@ def _give_up_after_failed_auth() -> None:
 def _renew_by_writing() -> None:
     """An idle producer asks by an empty batch with its last sequence, which may be applied."""
     from eventsvc.redis.log import RedisEventLog
-    from eventsvc.submission import Outcome, Renewal
+    from eventsvc.submission import BatchOutcome, Renewal
 
     def renew(self: RedisEventLog, producer_id: bytes, sequence: int) -> Any:
         return self.append(producer_id, sequence, []).addCallback(
-            lambda reply: Renewal(known=reply.outcome is Outcome.DUPLICATE, keys=0)
+            lambda reply: Renewal(known=reply.outcome is BatchOutcome.DUPLICATE, keys=0)
         )
 
     RedisEventLog.renew = renew  # type: ignore[method-assign]

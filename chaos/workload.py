@@ -21,10 +21,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from chaos.impolite import half_close, reset
-from eventsvc.client import Client, Ok, Refused, Result, Unknown, make_client
+from eventsvc.client import Client, Posted, make_client
 from eventsvc.event import Event
+from eventsvc.outcome import Outcome
 from eventsvc.simulator.traffic import arrivals
-from eventsvc.testing.history import Op, Outcome
+from eventsvc.testing.history import Op
 
 #: Attempts at one event that has an Idempotency-Key, and seconds between two.
 _ATTEMPTS: Final = 40
@@ -115,25 +116,26 @@ class Workload:
         impolite = self.random.random() < self.load.impolite
         for attempt in range(_ATTEMPTS if key else 1):
             begin = self._now()
-            result = await self._post(client, Event(description), key, impolite)
-            if attempt and isinstance(result, Refused) and result.why.startswith(NO_CONNECTION):
-                result = Unknown(result.why)  # nobody has said what became of the earlier attempts
-            self._write(Op(f"{client}", next(self.numbers), description, begin, self._now(), *_outcome(result)))
-            if isinstance(result, Ok):
+            posted = await self._post(client, Event(description), key, impolite)
+            if attempt and _found_no_producer(posted):  # nobody has said what became of the earlier attempts
+                posted = attrs.evolve(posted, outcome=Outcome.UNKNOWN)
+            number = next(self.numbers)
+            self._write(Op(f"{client}", number, description, begin, self._now(), posted.outcome, posted.id))
+            if posted.outcome is Outcome.OK:
                 return
-            sys.stderr.write(f"{description[:40]}: {result}\n")
+            sys.stderr.write(f"{description[:40]}: {posted}\n")
             impolite = False
             await deferLater(self.reactor, _PAUSE)
 
-    async def _post(self, client: int, event: Event, key: str | None, impolite: bool) -> Result:
+    async def _post(self, client: int, event: Event, key: str | None, impolite: bool) -> Posted:
         at = client % len(self.posters)
         if impolite:
             way = self.random.choice((reset, half_close))
             return await way(self.reactor, self.urls[at], event, key, self.random.uniform(0.0, 0.01))
-        result = await self.posters[at].post(event, key)
-        if self.load.failover and isinstance(result, Refused) and result.why.startswith(NO_CONNECTION):
-            result = await self.posters[(at + 1) % len(self.posters)].post(event, key)
-        return result
+        posted = await self.posters[at].post(event, key)
+        if self.load.failover and _found_no_producer(posted):
+            posted = await self.posters[(at + 1) % len(self.posters)].post(event, key)
+        return posted
 
     def _describe(self, name: str) -> str:
         """A description that no other event has."""
@@ -153,14 +155,8 @@ class Workload:
         sys.stdout.buffer.flush()
 
 
-def _outcome(result: Result) -> tuple[Outcome, int | None]:
-    match result:
-        case Ok(id):
-            return "ok", id
-        case Refused():
-            return "refused", None
-        case _:
-            return "unknown", None
+def _found_no_producer(posted: Posted) -> bool:
+    return posted.outcome is Outcome.REFUSED and posted.why.startswith(NO_CONNECTION)
 
 
 async def main(reactor: Any, load: str, *urls: str) -> None:

@@ -20,30 +20,22 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from eventsvc.event import Event, encode_event
+from eventsvc.outcome import Outcome
 
 
 @attrs.frozen
-class Ok:
-    """The event is stored."""
+class Posted:
+    """
+    How an attempt to store an event ended.
 
-    id: int
+    @ivar id: the event's; C{None} unless it is stored.
+    @ivar why: why it is not known to be stored.
+    """
 
+    outcome: Outcome
+    id: int | None = None
+    why: str = ""
 
-@attrs.frozen
-class Refused:
-    """The event is surely not stored."""
-
-    why: str
-
-
-@attrs.frozen
-class Unknown:
-    """The event may be stored."""
-
-    why: str
-
-
-Result = Ok | Refused | Unknown
 
 #: What says that no connection was made, and so no request sent.
 _NOT_SENT: Final = (ConnectError, ConnectionRefusedError, DNSLookupError)
@@ -69,20 +61,20 @@ class Client:
     clock: IReactorTime
     timeout: float = 10.0
 
-    async def post(self, event: Event, key: str | None = None) -> Result:
-        """Post an event; whatever happens is one of the three results."""
+    async def post(self, event: Event, key: str | None = None) -> Posted:
+        """Post an event; whatever happens is one of the three outcomes."""
         try:
             return await ensureDeferred(self._ask(event, key)).addTimeout(self.timeout, self.clock)
         except CancelledError:
             raise
         except TimeoutError:
-            return Unknown(f"no answer within {self.timeout:g} s")
+            return Posted(Outcome.UNKNOWN, why=f"no answer within {self.timeout:g} s")
         except _NOT_SENT as error:
-            return Refused(f"no connection: {error}")
+            return Posted(Outcome.REFUSED, why=f"no connection: {error}")
         except Exception as error:
-            return Unknown(f"{type(error).__name__}: {error}")
+            return Posted(Outcome.UNKNOWN, why=f"{type(error).__name__}: {error}")
 
-    async def _ask(self, event: Event, key: str | None) -> Result:
+    async def _ask(self, event: Event, key: str | None) -> Posted:
         headers = Headers({b"Content-Type": [b"application/json"]})
         if key is not None:
             headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
@@ -96,9 +88,9 @@ class Client:
         return _sort(response.code, response.headers.getRawHeaders(b"Event-Id"), body)
 
 
-def _sort(status: int, ids: list[bytes] | None, body: bytes) -> Result:
+def _sort(status: int, ids: list[bytes] | None, body: bytes) -> Posted:
     if status == 200 and ids and ids[0].isdigit():
-        return Ok(int(ids[0]))
+        return Posted(Outcome.OK, int(ids[0]))
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
@@ -106,8 +98,8 @@ def _sort(status: int, ids: list[bytes] | None, body: bytes) -> Result:
     why = f"{status} {problem.title}: {problem.description}"
     # 409: another request with this key is still running, and may store the event
     if (400 <= status < 500 and status != 409) or problem.stored == "no":
-        return Refused(why)
-    return Unknown(why)
+        return Posted(Outcome.REFUSED, why=why)
+    return Posted(Outcome.UNKNOWN, why=why)
 
 
 class _QuietFactory(_HTTP11ClientFactory):

@@ -35,7 +35,7 @@ class Submission:
     key: IdempotencyKey | None = None
 
 
-class Outcome(enum.Enum):
+class BatchOutcome(enum.Enum):
     """What became of a numbered batch."""
 
     APPENDED = "appended"
@@ -64,7 +64,7 @@ class AppendReply:
         remembered: theirs were passed over too.
     """
 
-    outcome: Outcome
+    outcome: BatchOutcome
     earlier: Mapping[bytes, Earlier] = attrs.field(factory=dict)
     no_room: Set[bytes] = frozenset()
 

@@ -13,7 +13,7 @@ import attrs
 
 from eventsvc.histogram import Histogram
 from eventsvc.interfaces import Refused, Unknown
-from eventsvc.submission import AppendReply, Outcome, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Submission
 
 #: Where distributions are divided: in seconds, and in events.
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -61,13 +61,13 @@ class ProducerCounts:
         @param sent: what the attempt that was answered was made of.
         """
         self.batches += 1
-        if reply.outcome is Outcome.DUPLICATE:
+        if reply.outcome is BatchOutcome.DUPLICATE:
             self.duplicates_resolved += 1
         events = sum([len(submission.ids) for submission in sent])
         self.batch_events.observe(events)
         self.append_seconds.observe(took)
         self.wait_seconds.observe(waited)
-        if reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE):
+        if reply.outcome in (BatchOutcome.APPENDED, BatchOutcome.DUPLICATE):
             self.appended += events
             if reply.earlier or reply.no_room:
                 self.appended -= sum(len(each.ids) for each in sent if reply.passed_over(each))

@@ -37,7 +37,7 @@ import attrs
 import msgspec
 
 from eventsvc.errors import KeyConflict, KeysFull, Refused, StreamFull, Unknown
-from eventsvc.submission import AppendReply, Outcome, Result, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Result, Submission
 
 
 @attrs.frozen
@@ -93,14 +93,14 @@ def decide(outcome: AppendReply | Exception, in_doubt: bool) -> Step:
     """
     if isinstance(outcome, Exception):
         return Resend(in_doubt or not isinstance(outcome, Refused), str(outcome))
-    if outcome.outcome is not Outcome.LOST:
+    if outcome.outcome is not BatchOutcome.LOST:
         return Settle(outcome, spent=True)
     return Settle(outcome, spent=False) if in_doubt else Renumber()
 
 
 def stores_all(reply: AppendReply) -> bool:
     """Say whether every request of the batch is told its own ids."""
-    return reply.outcome in (Outcome.APPENDED, Outcome.DUPLICATE) and not (reply.earlier or reply.no_room)
+    return reply.outcome in (BatchOutcome.APPENDED, BatchOutcome.DUPLICATE) and not (reply.earlier or reply.no_room)
 
 
 def find_result(submission: Submission, reply: AppendReply) -> Result:
@@ -113,11 +113,11 @@ def find_result(submission: Submission, reply: AppendReply) -> Result:
     if reply.has_no_room(submission):
         return KeysFull("no more Idempotency-Keys can be remembered for now")
     match reply.outcome:
-        case Outcome.APPENDED | Outcome.DUPLICATE:
+        case BatchOutcome.APPENDED | BatchOutcome.DUPLICATE:
             return submission.ids
-        case Outcome.FULL:
+        case BatchOutcome.FULL:
             return StreamFull("the stream is at its hard limit")
-        case Outcome.LOST:
+        case BatchOutcome.LOST:
             return Unknown("Redis lost track of this producer")
 
 

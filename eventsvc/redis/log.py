@@ -17,7 +17,7 @@ from eventsvc.interfaces import IEventLog
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
-from eventsvc.submission import AppendReply, Earlier, IdempotencyKey, Outcome, Renewal, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
 
 #: Seconds a producer id is remembered after its last use.
 PRODUCER_ID_TTL: Final = 7 * 86_400
@@ -29,7 +29,7 @@ _STRETCHES: Final = 4
 _DIGEST: Final = 16
 
 #: The words of append.lua.
-_OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in Outcome}
+_OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in BatchOutcome}
 
 _OPEN: Final = load_script("open.lua")
 _APPEND: Final = load_script("rights.lua", "append.lua")

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from eventsvc.event import Event
 from eventsvc.net.background import run_in_background
+from eventsvc.outcome import Outcome
 from eventsvc.simulator.traffic import arrivals, describe
 
 #: Seconds between two lines of progress.
@@ -29,16 +30,19 @@ MOST_IN_FLIGHT: Final = 256
 _MOST_AT_ONCE: Final = 100
 
 
-@attrs.define(kw_only=True)
+@attrs.define
 class Tally:
     """What came of the arrivals so far."""
 
     sent: int = 0
-    ok: int = 0
-    refused: int = 0
-    unknown: int = 0
+    outcomes: dict[Outcome, int] = attrs.field(factory=lambda: dict.fromkeys(Outcome, 0))
     #: arrivals that found too many requests under way
     dropped: int = 0
+
+    def numbers(self) -> dict[str, int]:
+        """Return the counts by their names in the log."""
+        outcomes = {outcome.value: count for outcome, count in self.outcomes.items()}
+        return {"sent": self.sent, **outcomes, "dropped": self.dropped}
 
 
 @attrs.define(eq=False, slots=False)
@@ -46,12 +50,12 @@ class Simulator(Service):
     """
     Posts events at random times and counts what comes of them.
 
-    @ivar post: posts an event and says C{ok}, C{refused} or C{unknown}.
+    @ivar post: posts an event and says how that ended.
     @ivar done: called once the last event has been answered, if there is a
         last one.
     """
 
-    post: Callable[[Event], Awaitable[str]]
+    post: Callable[[Event], Awaitable[Outcome]]
     clock: IReactorTime
     random: Random
     rate: float
@@ -107,8 +111,7 @@ class Simulator(Service):
 
     async def _count(self, event: Event) -> None:
         try:
-            outcome = await self.post(event)
-            setattr(self.tally, outcome, getattr(self.tally, outcome) + 1)
+            self.tally.outcomes[await self.post(event)] += 1
         finally:
             self.in_flight -= 1
             if self._landed is not None and not self.in_flight:
@@ -132,7 +135,7 @@ class Simulator(Service):
         self._progress = self.clock.callLater(PROGRESS, tick)
 
     def _report(self, what: str) -> None:
-        tally = attrs.asdict(self.tally)
+        tally = self.tally.numbers()
         words = ", ".join(f"{count} {name}" for name, count in tally.items())
         self._log.info(
             "{what}: {words}, {in_flight} in flight", what=what, words=words, in_flight=self.in_flight, details=tally

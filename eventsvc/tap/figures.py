@@ -230,7 +230,7 @@ def simulator_figures(simulator: Simulator) -> list[Figure]:
             "counter",
             "eventsvc_simulated",
             "Events posted, by outcome; dropped are those not posted because too many were under way.",
-            lambda: {"ok": tally.ok, "refused": tally.refused, "unknown": tally.unknown, "dropped": tally.dropped},
+            lambda: {outcome.value: count for outcome, count in tally.outcomes.items()} | {"dropped": tally.dropped},
             "outcome",
         ),
         Figure("gauge", "eventsvc_requests_in_flight", "Requests under way.", lambda: simulator.in_flight),

@@ -10,6 +10,7 @@ from twisted.application.service import IService, MultiService
 
 from eventsvc.client import make_client
 from eventsvc.event import Event
+from eventsvc.outcome import Outcome
 from eventsvc.settings import ROLES, AdminSettings, LogSettings, SimulatorSettings
 from eventsvc.simulator.service import MOST_IN_FLIGHT, Simulator
 from eventsvc.tap.figures import simulator_figures
@@ -31,8 +32,8 @@ def add_simulator(
     """Put the parts of a simulator into a process."""
     client = make_client(reactor, f"http://{settings.host}:{settings.port}", MOST_IN_FLIGHT)
 
-    async def post(event: Event) -> str:
-        return type(await client.post(event)).__name__.lower()
+    async def post(event: Event) -> Outcome:
+        return (await client.post(event)).outcome
 
     seed = SystemRandom().getrandbits(32) if settings.seed is None else settings.seed
     simulator = Simulator(

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused
-from eventsvc.submission import AppendReply, Earlier, Outcome, Renewal, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, Renewal, Submission
 from eventsvc.testing.link import Link
 
 
@@ -133,11 +133,11 @@ class MemoryStream:
 
     def append(self, producer_id: bytes, sequence: int, submissions: Iterable[Submission]) -> AppendReply:
         """What append.lua does."""
-        last, reply = self.producer_ids.get(producer_id, (0, AppendReply(Outcome.APPENDED)))
+        last, reply = self.producer_ids.get(producer_id, (0, AppendReply(BatchOutcome.APPENDED)))
         if last == sequence:
-            return reply if reply.outcome is Outcome.FULL else attrs.evolve(reply, outcome=Outcome.DUPLICATE)
+            return reply if reply.outcome is BatchOutcome.FULL else attrs.evolve(reply, outcome=BatchOutcome.DUPLICATE)
         if last != sequence - 1:
-            return AppendReply(Outcome.LOST)
+            return AppendReply(BatchOutcome.LOST)
         full = len(self.entries) >= self.hard_max
         batch = list(submissions)
         self._forget_keys()
@@ -156,7 +156,7 @@ class MemoryStream:
             if submission.key is not None:
                 known = Earlier(submission.key.fingerprint, submission.ids)
                 self.keys[submission.key.digest] = (self.clock.seconds() + self.window, known)
-        reply = AppendReply(Outcome.FULL if full else Outcome.APPENDED, earlier, no_room)
+        reply = AppendReply(BatchOutcome.FULL if full else BatchOutcome.APPENDED, earlier, no_room)
         self._keep(producer_id, sequence, reply)
         return reply
 

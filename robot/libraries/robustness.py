@@ -25,6 +25,7 @@ from chaos.scenarios import BY_NAME
 from chaos.workload import Load
 from cluster.commands import Namespace
 from cluster.release import Release
+from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Expectations, Verdict, check
 
 #: Seconds of load before and after what happens.
@@ -122,7 +123,7 @@ class robustness:
     def every_event_was_answered_200(self) -> None:
         """No client had to try again."""
         assert self.evidence is not None, "nothing was judged yet"
-        failed = [op for op in self.evidence.history.ops if op.outcome != "ok"]
+        failed = [op for op in self.evidence.history.ops if op.outcome is not Outcome.OK]
         if failed:
             raise Failure(f"{len(failed)} events were not answered 200; the first: {failed[0]}")
 

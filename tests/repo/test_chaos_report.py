@@ -39,9 +39,9 @@ from chaos.process import Process
 from chaos.report import junit, ledger, page, record, write
 from chaos.scenario import Expectations, Run
 from chaos.scenarios import BY_NAME, SCENARIOS
-from eventsvc.client import Ok, Refused, Unknown
 from eventsvc.event import Notification
-from eventsvc.testing.history import Handling, History, Op, Outcome, check
+from eventsvc.outcome import Outcome
+from eventsvc.testing.history import Handling, History, Op, check
 
 FAULT = (10.0, 20.0)
 
@@ -52,7 +52,7 @@ FAULT = (10.0, 20.0)
 def history(outcomes: dict[float, Outcome], **more: Any) -> History:
     """Attempts a tenth of a second long, begun at these times; those that are ok are stored and handled."""
     ops = [
-        Op("client", number, f"{number}", at, at + 0.1, outcome, number if outcome == "ok" else None)
+        Op("client", number, f"{number}", at, at + 0.1, outcome, number if outcome is Outcome.OK else None)
         for number, (at, outcome) in enumerate(outcomes.items())
     ]
     stored = [Notification(op.id, op.description, "") for op in ops if op.id is not None]
@@ -71,7 +71,7 @@ def felt(outcomes: dict[float, Outcome], sign: Sign, lines: tuple[Line, ...] = (
     return not doubts(Evidence(history=history(outcomes, **more), lines=lines, fault=FAULT), [sign])
 
 
-GOOD: dict[float, Outcome] = {5.0: "ok", 15.0: "ok", 25.0: "ok"}
+GOOD: dict[float, Outcome] = {5.0: Outcome.OK, 15.0: Outcome.OK, 25.0: Outcome.OK}
 
 
 def test_a_fault_that_was_not_felt_is_a_doubt() -> None:
@@ -82,8 +82,8 @@ def test_a_fault_that_was_not_felt_is_a_doubt() -> None:
 
 
 def test_an_attempt_that_failed_in_the_fault_shows_that_it_was_felt() -> None:
-    assert felt({**GOOD, 16.0: "unknown"}, Suffered(least=1))
-    assert not felt({**GOOD, 6.0: "unknown"}, Suffered(least=1))
+    assert felt({**GOOD, 16.0: Outcome.UNKNOWN}, Suffered(least=1))
+    assert not felt({**GOOD, 6.0: Outcome.UNKNOWN}, Suffered(least=1))
 
 
 def test_describe_error_count_only_since_the_fault_began_and_by_whom_they_must_be_said() -> None:
@@ -125,19 +125,19 @@ def test_a_clock_that_was_stepped_changes_no_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "result"),
+    ("answer", "outcome"),
     [
-        (b"HTTP/1.1 200 OK\r\nEvent-Id: 7\r\n\r\n", Ok),
-        (b"HTTP/1.1 200 OK\r\nEvent-Id: 7\r\n", Unknown),
-        (b"", Unknown),
-        (b'HTTP/1.1 503 Unavailable\r\n\r\n{"stored":"unknown"}', Unknown),
-        (b'HTTP/1.1 503 Unavailable\r\n\r\n{"stored":"no"}', Refused),
-        (b"HTTP/1.1 409 Conflict\r\n\r\n", Unknown),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", Refused),
+        (b"HTTP/1.1 200 OK\r\nEvent-Id: 7\r\n\r\n", Outcome.OK),
+        (b"HTTP/1.1 200 OK\r\nEvent-Id: 7\r\n", Outcome.UNKNOWN),
+        (b"", Outcome.UNKNOWN),
+        (b'HTTP/1.1 503 Unavailable\r\n\r\n{"stored":"unknown"}', Outcome.UNKNOWN),
+        (b'HTTP/1.1 503 Unavailable\r\n\r\n{"stored":"no"}', Outcome.REFUSED),
+        (b"HTTP/1.1 409 Conflict\r\n\r\n", Outcome.UNKNOWN),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", Outcome.REFUSED),
     ],
 )
-def test_an_answer_that_is_not_whole_says_nothing(answer: bytes, result: type) -> None:
-    assert isinstance(_sort(answer), result)
+def test_an_answer_that_is_not_whole_says_nothing(answer: bytes, outcome: Outcome) -> None:
+    assert _sort(answer).outcome is outcome
 
 
 def test_a_fault_says_what_it_excuses(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_is_well_formed_needs_nothing_else_and_says_how_to_repeat_each_run(tmp_path: Path) -> None:
-    shown = Page(page([a_run({**GOOD, 16.0: "unknown"}, tmp_path)]))
+    shown = Page(page([a_run({**GOOD, 16.0: Outcome.UNKNOWN}, tmp_path)]))
     assert shown.open == []
     assert shown.fetched == []
     for words in ("python -m chaos run reply-cut --seed 7", "link: limit_data begins", "<script>", "held", "64 MiB"):

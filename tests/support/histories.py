@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from eventsvc.event import Notification
-from eventsvc.testing.history import Handling, History, Op, Outcome
+from eventsvc.outcome import Outcome
+from eventsvc.testing.history import Handling, History, Op
+
+OK, REFUSED, UNKNOWN = Outcome
 
 
-def op(description: str, outcome: Outcome = "ok", id: int | None = None, at: float = 0.0, **more: Any) -> Op:
+def op(description: str, outcome: Outcome = OK, id: int | None = None, at: float = 0.0, **more: Any) -> Op:
     """An attempt that took a second; the id of an C{ok} one is its letter's."""
-    number = ord(description[0]) if id is None and outcome == "ok" else id
+    number = ord(description[0]) if id is None and outcome is OK else id
     return Op("client", 0, description, at, more.get("ended", at + 1.0), outcome, number)
 
 
@@ -36,7 +39,13 @@ def handle(text: str, *consumers: str) -> Sequence[Handling]:
 A, B, E = ord("a"), ord("b"), ord("e")
 
 GOOD = History(
-    ops=[op("a", at=0.0), op("b", at=2.0), op("c", "refused", at=4.0), op("d", "unknown", at=6.0), op("e", at=8.0)],
+    ops=[
+        op("a", at=0.0),
+        op("b", at=2.0),
+        op("c", REFUSED, at=4.0),
+        op("d", UNKNOWN, at=6.0),
+        op("e", at=8.0),
+    ],
     stream=notes("abe"),
     handled=handle("abe"),
 )

@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThread
 
 from eventsvc.event import EVENT_FIELD, Event, Notification, decode_notification
 from eventsvc.interfaces import KeyRunning, Refused, Unknown
+from eventsvc.outcome import Outcome
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.redis.connection import Connection
@@ -26,7 +27,7 @@ from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import RedisSettings
 from eventsvc.submission import IdempotencyKey
 from eventsvc.tap.parts import make_connection, new_producer_id
-from eventsvc.testing.history import Expectations, History, Op, Outcome, Verdict, check
+from eventsvc.testing.history import Expectations, History, Op, Verdict, check
 from tests.support.processes import Server
 
 STREAM = "NotificationStream"
@@ -69,14 +70,14 @@ class ProducerHarness:
     async def post(self, description: str, client: str = "client", key: IdempotencyKey | None = None) -> Op:
         """Post one event and keep what came of it."""
         begin = time.monotonic()
-        outcome: Outcome = "ok"
+        outcome = Outcome.OK
         id = None
         try:
             [id] = await self.appender.append([Event(description)], key)
         except Refused:
-            outcome = "refused"
+            outcome = Outcome.REFUSED
         except (Unknown, KeyRunning):
-            outcome = "unknown"
+            outcome = Outcome.UNKNOWN
         op = Op(client, len(self.ops), description, begin, time.monotonic(), outcome, id)
         self.ops.append(op)
         return op

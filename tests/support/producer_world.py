@@ -13,11 +13,12 @@ from twisted.internet.task import Clock
 
 from eventsvc.event import Event, decode_notification
 from eventsvc.interfaces import Refused
+from eventsvc.outcome import Outcome
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.submission import IdempotencyKey
 from eventsvc.testing import Fate, Link, MemoryEventLog, MemoryStream
-from eventsvc.testing.history import Expectations, History, Op, Outcome, Verdict, check
+from eventsvc.testing.history import Expectations, History, Op, Verdict, check
 from tests.support.clocks import run_clock
 
 #: Seconds after which a session gives up a connection that is silent.
@@ -107,10 +108,10 @@ def judge(world: ProducerWorld, fates: Iterable[Fate] = ()) -> Verdict:
     """
     ops = []
     for number, (text, told) in enumerate(world.told.items()):
-        outcome: Outcome = "ok"
+        outcome = Outcome.OK
         if isinstance(told, Exception):
-            outcome = "refused" if isinstance(told, Refused) else "unknown"
-        id = told[0] if outcome == "ok" else None
+            outcome = Outcome.REFUSED if isinstance(told, Refused) else Outcome.UNKNOWN
+        id = told[0] if outcome is Outcome.OK else None
         ops.append(Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id))
     stream = [decode_notification(data) for data in world.stream.payloads()]
     wiped = 1.0 if {Fate.ROLLED_BACK, Fate.ROLLED_BACK_CUT} & set(fates) else None

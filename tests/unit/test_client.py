@@ -24,9 +24,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from eventsvc.client import Client, Ok, Refused, Result, Unknown, make_client
+from eventsvc.client import Client, Posted, make_client
 from eventsvc.embedded import free_port
 from eventsvc.event import Event
+from eventsvc.outcome import Outcome
 
 reactor: Any = _reactor
 EVENT = Event("hello")
@@ -137,30 +138,42 @@ def break_off(connection: Connection) -> None:
     connection.transport.loseConnection()
 
 
+def refused(why: str) -> Posted:
+    return Posted(Outcome.REFUSED, why=why)
+
+
+def unknown(why: str) -> Posted:
+    return Posted(Outcome.UNKNOWN, why=why)
+
+
 @pytest.mark.parametrize(
-    ("react", "result"),
+    ("react", "posted"),
     [
-        pytest.param(answer("200 OK", "Event-Id: 4613732495722164"), Ok(4613732495722164), id="200"),
-        pytest.param(problem("400 Bad"), Refused("400 title: why"), id="400"),
-        pytest.param(problem("404 No"), Refused("404 title: why"), id="404"),
-        pytest.param(problem("413 Large"), Refused("413 title: why"), id="413"),
-        pytest.param(problem("422 Other"), Refused("422 title: why"), id="422"),
-        pytest.param(problem("503 No", stored="no"), Refused("503 title: why"), id="503, not stored"),
-        pytest.param(problem("503 No", stored="unknown"), Unknown("503 title: why"), id="503, unknown"),
-        pytest.param(problem("503 No"), Unknown("503 title: why"), id="503 of a proxy"),
-        pytest.param(problem("500 No"), Unknown("500 title: why"), id="500"),
-        pytest.param(answer("502 No", body="<html>"), Unknown("502 <html>: "), id="502 that is no JSON"),
-        pytest.param(answer("400 Bad", body="<html>"), Refused("400 <html>: "), id="400 that is no JSON"),
-        pytest.param(problem("409 Conflict"), Unknown("409 title: why"), id="409, another request may store it"),
-        pytest.param(answer("200 OK"), Unknown("200 : "), id="200 without an id"),
-        pytest.param(answer("200 OK", "Event-Id: x"), Unknown("200 : "), id="200 with an id that is none"),
+        pytest.param(answer("200 OK", "Event-Id: 4613732495722164"), Posted(Outcome.OK, 4613732495722164), id="200"),
+        pytest.param(problem("400 Bad"), refused("400 title: why"), id="400"),
+        pytest.param(problem("404 No"), refused("404 title: why"), id="404"),
+        pytest.param(problem("413 Large"), refused("413 title: why"), id="413"),
+        pytest.param(problem("422 Other"), refused("422 title: why"), id="422"),
+        pytest.param(problem("503 No", stored="no"), refused("503 title: why"), id="503, not stored"),
+        pytest.param(problem("503 No", stored="unknown"), unknown("503 title: why"), id="503, unknown"),
+        pytest.param(problem("503 No"), unknown("503 title: why"), id="503 of a proxy"),
+        pytest.param(problem("500 No"), unknown("500 title: why"), id="500"),
+        pytest.param(answer("502 No", body="<html>"), unknown("502 <html>: "), id="502 that is no JSON"),
+        pytest.param(answer("400 Bad", body="<html>"), refused("400 <html>: "), id="400 that is no JSON"),
+        pytest.param(
+            problem("409 Conflict"),
+            unknown("409 title: why"),
+            id="409, another request may store it",
+        ),
+        pytest.param(answer("200 OK"), unknown("200 : "), id="200 without an id"),
+        pytest.param(answer("200 OK", "Event-Id: x"), unknown("200 : "), id="200 with an id that is none"),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_an_answer_is_one_of_three_results(server: Server, react: Reaction, result: Result) -> None:
+async def test_an_answer_is_one_of_three_outcomes(server: Server, react: Reaction, posted: Posted) -> None:
     """200 is ok; refused is what is surely not stored; all else is unknown."""
     server.react = react
-    assert await client_for(server.port).post(EVENT) == result
+    assert await client_for(server.port).post(EVENT) == posted
 
 
 @pytest.mark.parametrize("react", [lose, break_off])
@@ -168,7 +181,7 @@ async def test_an_answer_is_one_of_three_results(server: Server, react: Reaction
 async def test_a_lost_connection_is_unknown(server: Server, react: Reaction) -> None:
     """What was sent may have been stored, unless an answer says that it was not; it is sent once."""
     server.react = react
-    assert isinstance(await client_for(server.port).post(EVENT), Unknown)
+    assert (await client_for(server.port).post(EVENT)).outcome is Outcome.UNKNOWN
     assert len(server.requests) == 1
 
 
@@ -182,7 +195,7 @@ async def test_no_answer_in_time_is_unknown(server: Server) -> None:
     clock.advance(9.9)
     assert not posting.called
     clock.advance(0.2)
-    assert await posting == Unknown("no answer within 10 s")
+    assert await posting == unknown("no answer within 10 s")
     await server.connections[0].lost
 
 
@@ -195,13 +208,13 @@ async def test_an_answer_that_does_not_end_is_unknown() -> None:
     clock.advance(9.9)
     assert not posting.called
     clock.advance(0.2)
-    assert isinstance(await posting, Unknown)
+    assert (await posting).outcome is Outcome.UNKNOWN
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_refused_connection_is_refused() -> None:
     """What was never sent is not stored."""
-    assert isinstance(await client_for(free_port()).post(EVENT), Refused)
+    assert (await client_for(free_port()).post(EVENT)).outcome is Outcome.REFUSED
 
 
 def test_a_refused_connection_is_known_at_once() -> None:
@@ -211,7 +224,7 @@ def test_a_refused_connection_is_known_at_once() -> None:
     [(_, _, factory, *_)] = reactor.tcpClients
     factory.clientConnectionFailed(reactor.connectors[0], Failure(ConnectionRefusedError()))
     reactor.advance(0.02)
-    assert posting.result == Refused("no connection: Connection was refused by other side.")
+    assert posting.result == refused("no connection: Connection was refused by other side.")
 
 
 @pytest_twisted.ensureDeferred

@@ -14,6 +14,7 @@ import pytest_twisted
 from twisted.logger import capturedLogs
 
 from eventsvc.embedded import free_port
+from eventsvc.outcome import Outcome
 from tests.support.processes import Server, Services, post, wait_until
 from tests.support.producer_harness import STREAM, in_thread, pause, read_stream, running_producer, until
 
@@ -109,7 +110,7 @@ async def test_a_server_that_went_back_is_noticed_by_an_idle_producer(each_serve
             client.xtrim(STREAM, maxlen=2, approximate=False)
             client.client_kill_filter(_type="normal", skipme=True)
             await until(lambda: producer.appender.counts.lost)
-            assert (await producer.post("three")).outcome == "ok"
+            assert (await producer.post("three")).outcome is Outcome.OK
             assert producer.appender.counts.lost == 1
 
 
@@ -117,11 +118,11 @@ async def test_a_server_that_went_back_is_noticed_by_an_idle_producer(each_serve
 async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Server) -> None:
     with each_server.client() as client:
         async with running_producer(each_server, wait=0.3) as producer:
-            assert (await producer.post("before")).outcome == "ok"
+            assert (await producer.post("before")).outcome is Outcome.OK
             client.config_set("maxmemory", 1)
-            assert (await producer.post("during")).outcome == "refused"
+            assert (await producer.post("during")).outcome is Outcome.REFUSED
             client.config_set("maxmemory", 0)
-            assert (await producer.post("after")).outcome == "ok"
+            assert (await producer.post("after")).outcome is Outcome.OK
             verdict = producer.judge(least_ok=2)
             assert verdict.held, verdict.describe()
 
@@ -131,13 +132,13 @@ async def test_a_demoted_primary_is_left_and_used_again_once_it_is_promoted(each
     """Nothing is stored meanwhile, and nobody is told that it may have been."""
     with each_server.client() as client:
         async with running_producer(each_server, wait=0.5) as producer:
-            assert (await producer.post("before")).outcome == "ok"
+            assert (await producer.post("before")).outcome is Outcome.OK
             client.execute_command("REPLICAOF", "127.0.0.1", free_port())
-            assert (await producer.post("during")).outcome == "refused"
+            assert (await producer.post("during")).outcome is Outcome.REFUSED
             assert not producer.connection.ready
             client.execute_command("REPLICAOF", "NO", "ONE")
             await producer.connection.when_ready()
-            assert (await producer.post("after")).outcome == "ok"
+            assert (await producer.post("after")).outcome is Outcome.OK
             verdict = producer.judge(least_ok=2)
             assert verdict.held, verdict.describe()
 
@@ -185,9 +186,9 @@ async def test_another_type_under_the_key_refuses_truly_and_recovers(each_server
         async with running_producer(each_server, wait=0.3) as producer:
             client.delete(STREAM)
             client.set(STREAM, "not a stream")
-            assert (await producer.post("during")).outcome == "refused"
+            assert (await producer.post("during")).outcome is Outcome.REFUSED
             client.delete(STREAM)
-            assert (await producer.post("after")).outcome == "ok"
+            assert (await producer.post("after")).outcome is Outcome.OK
             verdict = producer.judge()
             assert verdict.held, verdict.describe()
 
@@ -197,9 +198,9 @@ async def test_a_full_stream_refuses_and_takes_again_when_there_is_room(each_ser
     with each_server.client() as client:
         async with running_producer(each_server, hard_max=3) as producer:
             outcomes = [(await producer.post(f"{number}")).outcome for number in range(4)]
-            assert outcomes == ["ok", "ok", "refused", "refused"]  # the marker is one of three
+            assert outcomes == [*[Outcome.OK] * 2, *[Outcome.REFUSED] * 2]  # the marker is one of three
             client.xtrim(STREAM, maxlen=1, approximate=False)
-            assert (await producer.post("after")).outcome == "ok"
+            assert (await producer.post("after")).outcome is Outcome.OK
             assert [each.description for each in read_stream(each_server)] == ["1", "after"]
 
 

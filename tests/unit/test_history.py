@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.testing.history import Cause, Expectations, Handling, History, Op, Outcome, check
-from tests.support.histories import GOOD, B, E, handle, note, notes, op
+from eventsvc.outcome import Outcome
+from eventsvc.testing.history import Cause, Expectations, Handling, History, Op, check
+from tests.support.histories import GOOD, OK, REFUSED, UNKNOWN, B, E, handle, note, notes, op
 
 
 class TestHeld:
@@ -29,26 +30,26 @@ class TestHeld:
         assert check(history).broken == ("set aside, and no handler fails here: 'b'",)
 
     def test_a_later_attempt_may_store_what_was_refused(self) -> None:
-        for later in (op("a", "unknown", at=2.0), op("a", at=2.0)):
-            assert check(History(ops=[op("b"), op("a", "refused"), later], stream=notes("ba"))).held
-        assert check(History(ops=[op("b"), op("a", "refused", at=0.5), op("a", "unknown")], stream=notes("ba"))).held
-        at_once = [op("b"), op("a", "unknown"), op("a", "refused", at=1.0)]
+        for later in (op("a", UNKNOWN, at=2.0), op("a", at=2.0)):
+            assert check(History(ops=[op("b"), op("a", REFUSED), later], stream=notes("ba"))).held
+        assert check(History(ops=[op("b"), op("a", REFUSED, at=0.5), op("a", UNKNOWN)], stream=notes("ba"))).held
+        at_once = [op("b"), op("a", UNKNOWN), op("a", REFUSED, at=1.0)]
         assert check(History(ops=at_once, stream=notes("ba"))).held
-        hung = Op("client", 0, "a", 0.0, None, "unknown")
-        assert check(History(ops=[op("b"), hung, op("a", "refused", at=2.0)], stream=notes("ba"))).held
+        hung = Op("client", 0, "a", 0.0, None, UNKNOWN)
+        assert check(History(ops=[op("b"), hung, op("a", REFUSED, at=2.0)], stream=notes("ba"))).held
 
     def test_what_began_when_another_ended_may_be_stored_before_it(self) -> None:
         assert check(History(ops=[op("a", at=0.0), op("b", at=1.0)], stream=notes("ba"))).held
 
     def test_an_attempt_in_doubt_need_not_end(self) -> None:
-        hung = Op("client", 0, "d", 6.0, None, "unknown")
+        hung = Op("client", 0, "d", 6.0, None, UNKNOWN)
         assert check(attrs.evolve(GOOD, ops=[*GOOD.ops, hung])).held
 
     def test_without_a_wish_for_attempts_around_the_fault_none_are_missed(self) -> None:
         assert check(attrs.evolve(GOOD, fault=(100.0, 101.0))).held
 
     def test_a_repeated_attempt_has_the_first_id(self) -> None:
-        ops = [op("a", "unknown"), op("b", at=1.5), op("a", at=3.0), op("a", at=5.0)]
+        ops = [op("a", UNKNOWN), op("b", at=1.5), op("a", at=3.0), op("a", at=5.0)]
         assert check(History(ops=ops, stream=notes("ab"))).held
 
     def test_attempts_at_the_same_time_may_be_stored_in_either_order(self) -> None:
@@ -66,8 +67,11 @@ class TestHeld:
         (attrs.evolve(GOOD, stream=notes("abeb")), "stored more than once: 'b'"),
         (attrs.evolve(GOOD, stream=notes("abdde"), handled=None), "stored more than once: 'd'"),
         (attrs.evolve(GOOD, stream=notes("abce"), handled=None), "refused, but stored: 'c'"),
-        (History(ops=[op("a"), op("b", "unknown"), op("b", "refused", at=2.0)], stream=notes("ab")), "stored: 'b'"),
-        (History(ops=[op("a"), op("a", "refused", at=2.0)], stream=notes("a")), "refused, but stored: 'a'"),
+        (
+            History(ops=[op("a"), op("b", UNKNOWN), op("b", REFUSED, at=2.0)], stream=notes("ab")),
+            "stored: 'b'",
+        ),
+        (History(ops=[op("a"), op("a", REFUSED, at=2.0)], stream=notes("a")), "refused, but stored: 'a'"),
         (attrs.evolve(GOOD, stream=[*notes("abe"), note("x")], handled=None), "stored, but never sent"),
         (
             History(ops=[op(each, at=2.0 * ord(each)) for each in "abcd"], stream=notes("acbd")),
@@ -117,12 +121,12 @@ class TestNoEvidence:
         assert f"0 attempts began {words} the fault" in verdict.describe()
 
     def test_no_recovery(self) -> None:
-        ops = [op("a", at=0.0), op("b", "refused", at=2.0), op("c", "refused", at=4.0)]
+        ops = [op("a", at=0.0), op("b", REFUSED, at=2.0), op("c", REFUSED, at=4.0)]
         verdict = check(History(ops=ops, stream=notes("a"), fault=(1.5, 3.0)), Expectations(least_each=1))
         assert verdict.missing == ("no event was answered 200 after the fault",)
 
     def test_an_attempt_with_an_outcome_and_no_end(self) -> None:
-        ops = [*GOOD.ops, Op("client", 0, "f", 10.0, None, "refused")]
+        ops = [*GOOD.ops, Op("client", 0, "f", 10.0, None, REFUSED)]
         assert check(attrs.evolve(GOOD, ops=ops)).missing == ("an attempt has an outcome, but no end",)
 
     @pytest.mark.parametrize(
@@ -161,7 +165,7 @@ class TestRecovery:
 
     @pytest.mark.parametrize(("last", "state"), [(15.0, "no evidence"), (15.1, "broke")])
     def test_without_a_200_it_is_late_if_attempts_still_failed_after_that_time(self, last: float, state: str) -> None:
-        ops = [*GOOD.ops[:4], op("f", "refused", at=8.0, ended=last)]
+        ops = [*GOOD.ops[:4], op("f", REFUSED, at=8.0, ended=last)]
         history = attrs.evolve(FAULT, ops=ops, stream=notes("ab"), handled=handle("ab"))
         verdict = check(history, attrs.evolve(STRICT, least_each=1))
         assert verdict.state == state
@@ -169,7 +173,7 @@ class TestRecovery:
             assert verdict.broken == ("no event was answered 200, for 8.1 s after the fault",)
 
     def test_an_attempt_that_began_in_the_fault_and_hung_says_nothing(self) -> None:
-        ops = [*GOOD.ops[:3], op("d", "unknown", at=6.0, ended=99.0)]
+        ops = [*GOOD.ops[:3], op("d", UNKNOWN, at=6.0, ended=99.0)]
         history = attrs.evolve(FAULT, ops=ops, stream=notes("ab"), handled=handle("ab"))
         assert check(history, attrs.evolve(STRICT, least_each=1)).state == "no evidence"
 
@@ -208,7 +212,7 @@ class TestWhatElseMustHold:
         assert check(attrs.evolve(GOOD, alarms=1)).broken == ("an alarm of lost data was raised, and none were lost",)
 
     def test_where_all_could_be_served_one_that_was_not_is_wrong(self) -> None:
-        ops = [*GOOD.ops[:2], op("c", "refused", at=4.0), op("c", "unknown", at=6.0)]
+        ops = [*GOOD.ops[:2], op("c", REFUSED, at=4.0), op("c", UNKNOWN, at=6.0)]
         history = attrs.evolve(GOOD, ops=ops, stream=notes("ab"), handled=handle("ab"))
         assert check(history).held
         assert check(history, Expectations(all_ok=True)).broken == ("not answered 200, though it could have been: 'c'",)
@@ -217,7 +221,7 @@ class TestWhatElseMustHold:
 
     @pytest.mark.parametrize(("wiped", "held"), [(5.9, False), (6.0, True), (6.5, True), (7.0, True), (7.1, False)])
     def test_one_that_was_under_way_when_redis_was_wiped_may_stay_in_doubt(self, wiped: float, held: bool) -> None:
-        ops = [*GOOD.ops[:2], op("d", "unknown", at=6.0)]
+        ops = [*GOOD.ops[:2], op("d", UNKNOWN, at=6.0)]
         history = attrs.evolve(GOOD, ops=ops, stream=(), handled=handle("ab"), wiped=wiped, alarms=1)
         assert check(history, Expectations(all_ok=True)).held is held
 
@@ -230,22 +234,22 @@ def test_times_are_measured() -> None:
     assert verdict.held
     assert verdict.silence == 6.0  # from the end of "b" to the end of "e"
     assert verdict.recovery == 2.0
-    assert check(attrs.evolve(GOOD, ops=[*GOOD.ops, op("f", "refused", at=20.0)])).silence == 12.0
+    assert check(attrs.evolve(GOOD, ops=[*GOOD.ops, op("f", REFUSED, at=20.0)])).silence == 12.0
 
 
 def test_the_longest_silence_is_found_wherever_it_is() -> None:
     """Before the first 200, and up to the end of the last attempt, with attempts that overlap."""
     late = [op("a", at=0.0, ended=10.0), op("b", at=5.0, ended=6.0)]
     assert check(History(ops=late, stream=notes("ab"))).silence == 6.0
-    vain = [op("a", at=0.0), op("c", "refused", at=5.0), op("d", "refused", at=9.0)]
+    vain = [op("a", at=0.0), op("c", REFUSED, at=5.0), op("d", REFUSED, at=9.0)]
     assert check(History(ops=vain, stream=notes("a"))).silence == 9.0
-    assert check(History(ops=[op("c", "refused", at=1.0, ended=4.0)], stream=())).silence == 3.0
+    assert check(History(ops=[op("c", REFUSED, at=1.0, ended=4.0)], stream=())).silence == 3.0
     assert check(History(ops=(), stream=())).silence == 0.0
 
 
 def test_recovery_is_measured_from_the_end_of_the_fault() -> None:
     """By what ended after it, and tried by what began after it."""
-    ops = [op("a", at=1.0, ended=2.0), op("b", at=1.5, ended=4.5), op("c", "refused", at=2.0, ended=9.0)]
+    ops = [op("a", at=1.0, ended=2.0), op("b", at=1.5, ended=4.5), op("c", REFUSED, at=2.0, ended=9.0)]
     history = History(ops=ops, stream=notes("ab"), fault=(1.0, 2.0))
     assert (history.recovery, history.tried) == (2.5, 0.0)
     assert attrs.evolve(history, fault=None).tried == 0.0
@@ -253,7 +257,7 @@ def test_recovery_is_measured_from_the_end_of_the_fault() -> None:
 
 
 def test_an_event_in_doubt_that_is_stored_is_counted_until_it_is_sure() -> None:
-    ops = [op("a"), op("b", "unknown"), op("c", "unknown"), op("c", at=2.0), op("d", "unknown")]
+    ops = [op("a"), op("b", UNKNOWN), op("c", UNKNOWN), op("c", at=2.0), op("d", UNKNOWN)]
     assert check(History(ops=ops, stream=notes("abc"))).ledger["stored though unknown"] == 1
 
 
@@ -274,19 +278,17 @@ def test_a_long_description_is_cut_short() -> None:
     assert check(History(ops=[op(long, id=1)], stream=[])).broken == (f"answered 200, but not stored: '{long[:80]}'",)
 
 
-@given(st.lists(st.sampled_from(["ok", "refused", "unknown"]), min_size=1), st.data())
+@given(st.lists(st.sampled_from(Outcome), min_size=1), st.data())
 def test_any_single_wrong_entry_is_found(outcomes: list[Outcome], data: st.DataObject) -> None:
     """From a true history, one entry dropped, doubled or added breaks a promise."""
-    ops = [
-        Op("c", n, f"{n}", n * 2.0, n * 2.0 + 1, kind, n if kind == "ok" else None) for n, kind in enumerate(outcomes)
-    ]
-    stored = [n for n, kind in enumerate(outcomes) if kind == "ok" or (kind == "unknown" and data.draw(st.booleans()))]
+    ops = [Op("c", n, f"{n}", n * 2.0, n * 2.0 + 1, kind, n if kind is OK else None) for n, kind in enumerate(outcomes)]
+    stored = [n for n, kind in enumerate(outcomes) if kind is OK or (kind is UNKNOWN and data.draw(st.booleans()))]
     stream = [note(f"{n}", n) for n in stored]
     assert check(History(ops=ops, stream=stream), Expectations(least_ok=0)).held
     n = data.draw(st.integers(0, len(ops) - 1))
-    if outcomes[n] == "ok":
+    if outcomes[n] is OK:
         spoiled = [each for each in stream if each.id != n]
-    elif outcomes[n] == "refused":
+    elif outcomes[n] is REFUSED:
         spoiled = [*stream, note(f"{n}", n)]
     else:
         spoiled = [*stream, note(f"{n}", n), note(f"{n}", n)]

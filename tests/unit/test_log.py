@@ -15,15 +15,15 @@ from zope.interface.verify import verifyObject
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused, Unknown
 from eventsvc.redis.log import PRODUCER_ID_TTL
-from eventsvc.submission import AppendReply, Earlier, IdempotencyKey, Outcome, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Submission
 from tests.support.backends import STREAM, Backend, OnServer
 
 MARKER = {MARKER_FIELD: MARKER_VALUE}
 
-APPENDED = AppendReply(Outcome.APPENDED)
-DUPLICATE = AppendReply(Outcome.DUPLICATE)
-LOST = AppendReply(Outcome.LOST)
-FULL = AppendReply(Outcome.FULL)
+APPENDED = AppendReply(BatchOutcome.APPENDED)
+DUPLICATE = AppendReply(BatchOutcome.DUPLICATE)
+LOST = AppendReply(BatchOutcome.LOST)
+FULL = AppendReply(BatchOutcome.FULL)
 
 
 def key(name: str, body: str = "body") -> IdempotencyKey:
@@ -31,7 +31,7 @@ def key(name: str, body: str = "body") -> IdempotencyKey:
     return IdempotencyKey(name.encode().ljust(16), body.encode().ljust(16))
 
 
-def earlier(outcome: Outcome, *submissions: Submission) -> AppendReply:
+def earlier(outcome: BatchOutcome, *submissions: Submission) -> AppendReply:
     """The reply to a batch in which the keys of earlier submissions were used again."""
     known: dict[bytes, Earlier] = {}
     for submission in submissions:
@@ -148,9 +148,9 @@ async def test_a_key_stores_once(backend: Backend) -> None:
     assert await append(backend, log, 1, first) == APPENDED
     again = request("c", "d", key=key("k"), first=7)
     assert await append(backend, log, 2, request("e"), again, request("f", key=key("l"))) == earlier(
-        Outcome.APPENDED, first
+        BatchOutcome.APPENDED, first
     )
-    assert await append(backend, other, 1, again, producer_id=b"other") == earlier(Outcome.APPENDED, first)
+    assert await append(backend, other, 1, again, producer_id=b"other") == earlier(BatchOutcome.APPENDED, first)
     assert stored(backend) == ["a", "b", "e", "f"]
 
 
@@ -160,7 +160,7 @@ async def test_a_key_with_another_body_is_told(backend: Backend) -> None:
     log = await backend.log()
     first = request("a", key=key("k", "one"))
     await append(backend, log, 1, first)
-    assert await append(backend, log, 2, request("b", key=key("k", "other"))) == earlier(Outcome.APPENDED, first)
+    assert await append(backend, log, 2, request("b", key=key("k", "other"))) == earlier(BatchOutcome.APPENDED, first)
     assert stored(backend) == ["a"]
 
 
@@ -170,9 +170,9 @@ async def test_a_repeated_call_gives_the_same_answers(backend: Backend) -> None:
     log = await backend.log()
     first, new = request("a", key=key("k"), first=1), request("b", key=key("l"), first=2)
     await append(backend, log, 1, first)
-    for outcome in (Outcome.APPENDED, Outcome.DUPLICATE, Outcome.DUPLICATE):
+    for outcome in (BatchOutcome.APPENDED, BatchOutcome.DUPLICATE, BatchOutcome.DUPLICATE):
         assert await append(backend, log, 2, first, new) == earlier(outcome, first)
-    assert await append(backend, log, 3, new) == earlier(Outcome.APPENDED, new)
+    assert await append(backend, log, 3, new) == earlier(BatchOutcome.APPENDED, new)
     assert stored(backend) == ["a", "b"]
 
 
@@ -183,7 +183,7 @@ async def test_a_key_is_known_even_if_the_stream_is_full(backend: Backend) -> No
     first, new = request("a", key=key("k")), request("b", key=key("l"))
     await append(backend, log, 1, first)
     for _ in range(2):
-        assert await append(backend, log, 2, first, new) == earlier(Outcome.FULL, first)
+        assert await append(backend, log, 2, first, new) == earlier(BatchOutcome.FULL, first)
     backend.empty()
     assert await append(backend, log, 3, new) == APPENDED
 
@@ -205,10 +205,10 @@ async def test_keys_past_the_most_are_passed_over_alone(backend: Backend) -> Non
     first, second, third = (request(text, key=key(text)) for text in "abc")
     plain = request("plain")
     assert await append(backend, log, 1, first) == APPENDED
-    full = attrs.evolve(earlier(Outcome.APPENDED, first), no_room=frozenset([key("c").digest]))
+    full = attrs.evolve(earlier(BatchOutcome.APPENDED, first), no_room=frozenset([key("c").digest]))
     batch = (second, first, third, plain)
     assert await append(backend, log, 2, *batch) == full
-    assert await append(backend, log, 2, *batch) == attrs.evolve(full, outcome=Outcome.DUPLICATE)
+    assert await append(backend, log, 2, *batch) == attrs.evolve(full, outcome=BatchOutcome.DUPLICATE)
     assert stored(backend) == ["a", "b", "plain"]
     assert (await backend.wait(log.renew(b"producer", 2))).keys == 2
     backend.forget_keys()
@@ -222,7 +222,7 @@ async def test_no_key_at_all_may_be_taken(backend: Backend) -> None:
     log = await backend.log(hard_max=2, max_keys=0)
     new = request("a", key=key("k"))
     no_room = frozenset([key("k").digest])
-    assert await append(backend, log, 1, new) == AppendReply(Outcome.APPENDED, no_room=no_room)
+    assert await append(backend, log, 1, new) == AppendReply(BatchOutcome.APPENDED, no_room=no_room)
     assert await append(backend, log, 2, request("plain")) == APPENDED
     assert await append(backend, log, 3, new) == FULL
 
@@ -267,7 +267,7 @@ async def test_a_call_may_be_as_large_as_can_be(backend: Backend) -> None:
     requests = [request("x" * 1_000, key=key(f"{number}"), first=number) for number in range(1_000)]
     assert await append(backend, log, 1, *requests) == APPENDED
     assert await append(backend, log, 1, *requests) == DUPLICATE
-    for number, outcome in ((2, Outcome.APPENDED), (2, Outcome.DUPLICATE)):
+    for number, outcome in ((2, BatchOutcome.APPENDED), (2, BatchOutcome.DUPLICATE)):
         assert await append(backend, log, number, *requests) == earlier(outcome, *requests)
     assert len(stored(backend)) == 1_000
 
@@ -322,7 +322,7 @@ async def test_a_call_may_have_any_number_of_keys(backend: Backend) -> None:
     log = await backend.log()
     requests = [request("x", key=key(f"{number}"), first=number) for number in range(2_500)]
     assert await append(backend, log, 1, *requests) == APPENDED
-    assert await append(backend, log, 2, *requests) == earlier(Outcome.APPENDED, *requests)
+    assert await append(backend, log, 2, *requests) == earlier(BatchOutcome.APPENDED, *requests)
     assert len(stored(backend)) == 2_500
 
 
@@ -349,7 +349,7 @@ async def test_a_key_is_found_whichever_hash_has_it(backend: OnServer) -> None:
     for number in range(6):
         there = b"{NotificationStream}:keys:%d" % number
         backend.client.rename(hash, there)
-        assert await append(backend, log, number + 2, first) == earlier(Outcome.APPENDED, first)
+        assert await append(backend, log, number + 2, first) == earlier(BatchOutcome.APPENDED, first)
         hash = there
     assert stored(backend) == ["a"]
 

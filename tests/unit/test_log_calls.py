@@ -11,7 +11,7 @@ import pytest
 
 from eventsvc.event import EVENT_FIELD
 from eventsvc.redis.log import RedisEventLog
-from eventsvc.submission import AppendReply, Earlier, IdempotencyKey, Outcome, Renewal, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
 from tests.support.recording import Recorder, result_of
 
 WEEK = 604_800
@@ -28,7 +28,7 @@ def test_a_batch_without_keys_names_no_hashes() -> None:
     """A script with fewer keys is cheaper.  The producer id is remembered for a week."""
     recorder = Recorder(answer=[b"APPENDED", []])
     reply = make_log(recorder).append(b"producer", 7, [Submission((1, 2), (b"a", b"b")), Submission((3,), (b"c",))])
-    assert result_of(reply) == AppendReply(Outcome.APPENDED)
+    assert result_of(reply) == AppendReply(BatchOutcome.APPENDED)
     assert recorder.keys == [["stream", b"{stream}:lane:producer"]]
     entries = (2, b"", b"", b"a", b"b", 1, b"", b"", b"c")
     assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 100_000, 8, *entries)]
@@ -52,7 +52,7 @@ def test_the_ids_of_an_earlier_request_are_read_however_many(count: int) -> None
     record = b"f" * 16 + struct.pack(f">{count}Q", *ids)
     recorder = Recorder(answer=[b"DUPLICATE", [b"d" * 16 + record, b"n" * 16]])
     assert result_of(make_log(recorder).append(b"producer", 7, [])) == AppendReply(
-        Outcome.DUPLICATE, {b"d" * 16: Earlier(b"f" * 16, ids)}, frozenset([b"n" * 16])
+        BatchOutcome.DUPLICATE, {b"d" * 16: Earlier(b"f" * 16, ids)}, frozenset([b"n" * 16])
     )
 
 

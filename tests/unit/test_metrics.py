@@ -24,6 +24,7 @@ from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.event import MARKER_FIELD, Event
 from eventsvc.histogram import Histogram
+from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
 from eventsvc.simulator.service import Simulator
 from eventsvc.tap.figures import connection_figures, consumer_figures, producer_figures, simulator_figures
@@ -285,11 +286,11 @@ def test_a_simulator_counts_by_outcome() -> None:
     """What its tally says."""
     clock = Clock()
 
-    async def post(event: Event) -> str:
-        return "ok"
+    async def post(event: Event) -> Outcome:
+        return Outcome.OK
 
     simulator = Simulator(post=post, clock=clock, random=Random(1), rate=10.0, count=3)
-    simulator.tally.ok, simulator.tally.unknown = 3, 1
+    simulator.tally.outcomes |= {Outcome.OK: 3, Outcome.UNKNOWN: 1}
     figures = read(publish(*simulator_figures(simulator)))
     assert figures["simulated_total{outcome=ok}"] == 3
     assert figures["simulated_total{outcome=unknown}"] == 1

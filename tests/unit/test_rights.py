@@ -18,6 +18,7 @@ import redis
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
+from eventsvc.outcome import Outcome
 from eventsvc.redis.scripts import load_script
 from eventsvc.submission import IdempotencyKey
 from tests.support.processes import Server
@@ -176,7 +177,7 @@ async def test_rights_that_come_and_go_under_load_store_everything_once(each_ser
             await gatherResults([loading, *keyed])
             verdict = producer.judge(least_ok=100)
             assert verdict.held, verdict.describe()
-            assert any(op.outcome != "ok" for op in producer.ops)
+            assert any(op.outcome is not Outcome.OK for op in producer.ops)
 
 
 async def insist(producer: ProducerHarness, name: str, enough: Callable[[], bool]) -> None:
@@ -186,6 +187,6 @@ async def insist(producer: ProducerHarness, name: str, enough: Callable[[], bool
             break
         description = f"{name}-{number}"
         key = IdempotencyKey(sha256(description.encode()).digest()[:16], b"f" * 16)
-        while (await producer.post(description, name, key)).outcome != "ok":
+        while (await producer.post(description, name, key)).outcome is not Outcome.OK:
             await pause(0.001)
         await pause(0.001)

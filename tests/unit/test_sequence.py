@@ -19,12 +19,12 @@ from eventsvc.producer.sequence import (
     not_looked_up,
     stores_all,
 )
-from eventsvc.submission import AppendReply, Earlier, IdempotencyKey, Outcome, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Submission
 
-APPENDED = AppendReply(Outcome.APPENDED)
-DUPLICATE = AppendReply(Outcome.DUPLICATE)
-FULL = AppendReply(Outcome.FULL)
-LOST = AppendReply(Outcome.LOST)
+APPENDED = AppendReply(BatchOutcome.APPENDED)
+DUPLICATE = AppendReply(BatchOutcome.DUPLICATE)
+FULL = AppendReply(BatchOutcome.FULL)
+LOST = AppendReply(BatchOutcome.LOST)
 
 KEY = IdempotencyKey(b"key", b"body")
 PLAIN = Submission((1, 2), (b"a", b"b"))
@@ -75,14 +75,14 @@ def test_a_batch_is_dropped_only_if_nobody_waits_and_no_attempt_is_in_doubt(
 @pytest.mark.parametrize(
     ("outcome", "told"),
     [
-        (Outcome.APPENDED, None),
-        (Outcome.DUPLICATE, None),
-        (Outcome.FULL, StreamFull),
-        (Outcome.LOST, Unknown),
+        (BatchOutcome.APPENDED, None),
+        (BatchOutcome.DUPLICATE, None),
+        (BatchOutcome.FULL, StreamFull),
+        (BatchOutcome.LOST, Unknown),
     ],
 )
 def test_a_request_is_told_what_became_of_its_batch(
-    submission: Submission, outcome: Outcome, told: type[Exception] | None
+    submission: Submission, outcome: BatchOutcome, told: type[Exception] | None
 ) -> None:
     """Its own ids if it is stored; an error otherwise; the keys of others do not matter."""
     reply = AppendReply(outcome, {b"other": Earlier(b"body", (9,))}, frozenset({b"another"}))
@@ -90,8 +90,8 @@ def test_a_request_is_told_what_became_of_its_batch(
     assert result is submission.ids if told is None else isinstance(result, told)
 
 
-@pytest.mark.parametrize("outcome", [Outcome.APPENDED, Outcome.DUPLICATE, Outcome.FULL])
-def test_a_key_is_answered_before_its_batch(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [BatchOutcome.APPENDED, BatchOutcome.DUPLICATE, BatchOutcome.FULL])
+def test_a_key_is_answered_before_its_batch(outcome: BatchOutcome) -> None:
     """What its key stands for holds whatever became of the rest: the ids of the first time, or a conflict."""
     reply = AppendReply(outcome, {b"key": Earlier(b"body", (9,))})
     assert find_result(KEYED, reply) == (9,)
@@ -108,8 +108,8 @@ def test_a_key_is_answered_before_its_batch(outcome: Outcome) -> None:
         (DUPLICATE, True),
         (FULL, False),
         (LOST, False),
-        (AppendReply(Outcome.APPENDED, {b"key": Earlier(b"body", (9,))}), False),
-        (AppendReply(Outcome.DUPLICATE, no_room=frozenset({b"key"})), False),
+        (AppendReply(BatchOutcome.APPENDED, {b"key": Earlier(b"body", (9,))}), False),
+        (AppendReply(BatchOutcome.DUPLICATE, no_room=frozenset({b"key"})), False),
     ],
 )
 def test_all_are_told_their_own_ids_only_if_all_are_stored(reply: AppendReply, all_are: bool) -> None:

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
 
 from eventsvc.event import Event
+from eventsvc.outcome import Outcome
 from eventsvc.simulator.service import MOST_IN_FLIGHT, PROGRESS, Simulator, Tally
 
 
@@ -25,20 +26,20 @@ class World:
 
     clock: Clock = attrs.field(factory=Clock)
     posted: list[tuple[float, str]] = attrs.field(factory=list)
-    waiting: list[Deferred[str]] = attrs.field(factory=list)
+    waiting: list[Deferred[Outcome]] = attrs.field(factory=list)
     ended: list[float] = attrs.field(factory=list)
 
-    def hold(self, event: Event) -> Deferred[str]:
+    def hold(self, event: Event) -> Deferred[Outcome]:
         """A producer that answers later."""
         self.posted.append((self.clock.seconds(), event.description))
-        answer: Deferred[str] = Deferred()
+        answer: Deferred[Outcome] = Deferred()
         self.waiting.append(answer)
         return answer
 
-    async def take(self, event: Event) -> str:
+    async def take(self, event: Event) -> Outcome:
         """A producer that answers at once."""
         self.posted.append((self.clock.seconds(), event.description))
-        return "ok"
+        return Outcome.OK
 
     def start(self, post: Callable[[Event], Any] | None = None, rate: float = 10.0, **options: Any) -> Simulator:
         simulator = Simulator(
@@ -86,7 +87,7 @@ def test_what_is_in_flight_is_bounded(world: World) -> None:
     world.run(10.0)
     assert simulator.in_flight == simulator.tally.sent == len(world.waiting) == MOST_IN_FLIGHT
     assert simulator.tally.dropped > 500
-    world.waiting.pop().callback("ok")
+    world.waiting.pop().callback(Outcome.OK)
     world.run(1.0)
     assert simulator.tally.sent == MOST_IN_FLIGHT + 1
 
@@ -95,9 +96,10 @@ def test_each_outcome_is_counted(world: World) -> None:
     """What comes of each event is counted under its name."""
     simulator = world.start(world.hold, count=6)
     world.run(5.0)
-    for answer, outcome in zip(world.waiting, ["ok", "ok", "ok", "refused", "refused", "unknown"]):
+    outcomes = [*[Outcome.OK] * 3, *[Outcome.REFUSED] * 2, Outcome.UNKNOWN]
+    for answer, outcome in zip(world.waiting, outcomes):
         answer.callback(outcome)
-    assert simulator.tally == Tally(sent=6, ok=3, refused=2, unknown=1)
+    assert simulator.tally == Tally(6, {Outcome.OK: 3, Outcome.REFUSED: 2, Outcome.UNKNOWN: 1})
 
 
 def test_it_ends_after_its_count_once_all_is_answered(world: World) -> None:
@@ -107,7 +109,7 @@ def test_it_ends_after_its_count_once_all_is_answered(world: World) -> None:
     assert len(world.posted) == 7
     assert not world.ended
     for answer in world.waiting:
-        answer.callback("ok")
+        answer.callback(Outcome.OK)
     assert world.ended == [pytest.approx(20.0)]
 
 
@@ -138,9 +140,9 @@ def test_a_rate_beyond_its_means_leaves_others_their_turn(world: World) -> None:
         turns.append(world.clock.seconds())
         world.clock.callLater(0.5, work)
 
-    async def post(event: Event) -> str:
+    async def post(event: Event) -> Outcome:
         world.clock.rightNow += 0.001  # what it costs to post
-        return "ok"
+        return Outcome.OK
 
     work()
     world.start(post, rate=1_000_000.0, duration=2.0)
@@ -175,17 +177,17 @@ def test_it_stops_with_a_summary(world: World) -> None:
         world.run(1.0)
         assert (stopping.called, len(world.waiting)) == (False, under_way)
         for answer in world.waiting:
-            answer.callback("ok")
+            answer.callback(Outcome.OK)
         assert stopping.called
     (summary,) = messages(events, "summary")
-    assert summary["details"] == attrs.asdict(Tally(sent=under_way, ok=under_way))
+    assert summary["details"] == {"sent": under_way, "ok": under_way, "refused": 0, "unknown": 0, "dropped": 0}
     assert not world.clock.getDelayedCalls()
 
 
 def test_a_post_that_fails_in_an_unexpected_way_is_told(world: World) -> None:
     """A fault of our own is logged, and does not end the traffic."""
 
-    async def post(event: Event) -> str:
+    async def post(event: Event) -> Outcome:
         raise ZeroDivisionError
 
     with capturedLogs() as events:

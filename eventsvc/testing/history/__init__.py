@@ -11,8 +11,9 @@ from typing import Final, Literal
 
 import attrs
 
+from eventsvc.outcome import Outcome
 from eventsvc.testing.history.checks import Expectations, Finding, find_broken
-from eventsvc.testing.history.records import Cause, Handling, History, Op, Outcome
+from eventsvc.testing.history.records import Cause, Handling, History, Op
 
 __all__ = ["Cause", "Expectations", "Handling", "History", "Op", "Outcome", "State", "Verdict", "check"]
 
@@ -74,7 +75,7 @@ def _find_missing(history: History, ledger: Mapping[str, int], expect: Expectati
         yield "the run was not drained"
     if ledger["ok"] < expect.least_ok:
         yield f"{ledger['ok']} events were answered 200, fewer than {expect.least_ok}"
-    if any(op.ended is None and op.outcome != "unknown" for op in history.ops):
+    if any(op.ended is None and op.outcome is not Outcome.UNKNOWN for op in history.ops):
         yield "an attempt has an outcome, but no end"
     if history.fault is None or not expect.least_each:
         return
@@ -92,14 +93,14 @@ def _find_missing(history: History, ledger: Mapping[str, int], expect: Expectati
 
 def _count(history: History) -> dict[str, int]:
     outcomes = Counter(op.outcome for op in history.ops)
-    unsure = {op.description for op in history.ops if op.outcome == "unknown"}
-    sure = {op.description for op in history.ops if op.outcome == "ok"}
+    unsure = {op.description for op in history.ops if op.outcome is Outcome.UNKNOWN}
+    sure = {op.description for op in history.ops if op.outcome is Outcome.OK}
     handled = history.handled_ids
     return {
         "sent": len(history.ops),
-        "ok": outcomes["ok"],
-        "refused": outcomes["refused"],
-        "unknown": outcomes["unknown"],
+        "ok": outcomes[Outcome.OK],
+        "refused": outcomes[Outcome.REFUSED],
+        "unknown": outcomes[Outcome.UNKNOWN],
         "stored": len(history.stream),
         "stored though unknown": sum(each.description in unsure - sure for each in history.stream),
         "handled": len(set(handled)),

@@ -11,6 +11,7 @@ from math import inf
 
 import attrs
 
+from eventsvc.outcome import Outcome
 from eventsvc.testing.history.records import Handling, History, Op
 
 
@@ -90,7 +91,7 @@ def _badly_stored(history: History) -> Iterator[Finding]:
     gone = False
     for description, ops in attempts.items():
         ids = stored.pop(description, [])
-        confirmed = {op.id for op in ops if op.outcome == "ok"}
+        confirmed = {op.id for op in ops if op.outcome is Outcome.OK}
         if len(ids) > 1:
             yield "stored more than once", description
         if ids and _is_refused(ops):
@@ -117,8 +118,8 @@ def _is_refused(ops: Sequence[Op]) -> bool:
 
     It is a lie if an earlier attempt has stored it; but a later one may do so.
     """
-    refused = [op.invoked for op in ops if op.outcome == "refused"]
-    others = [inf if op.ended is None else op.ended for op in ops if op.outcome != "refused"]
+    refused = [op.invoked for op in ops if op.outcome is Outcome.REFUSED]
+    others = [inf if op.ended is None else op.ended for op in ops if op.outcome is not Outcome.REFUSED]
     return bool(refused) and max(others, default=-inf) < max(refused)
 
 
@@ -181,14 +182,14 @@ def _needlessly_repeated(history: History, handled: Sequence[Handling], within: 
 
 def _not_served(history: History) -> Iterator[Finding]:
     """What was under way when Redis lost its data may stay in doubt: nobody knows if it was stored by then."""
-    served = {op.description for op in history.ops if op.outcome == "ok" or _is_torn(op, history.wiped)}
+    served = {op.description for op in history.ops if op.outcome is Outcome.OK or _is_torn(op, history.wiped)}
     for description in sorted({op.description for op in history.ops} - served):
         yield "not answered 200, though it could have been", description
 
 
 def _is_torn(op: Op, wiped: float | None) -> bool:
     ended = inf if op.ended is None else op.ended
-    return op.outcome == "unknown" and wiped is not None and op.invoked <= wiped <= ended
+    return op.outcome is Outcome.UNKNOWN and wiped is not None and op.invoked <= wiped <= ended
 
 
 def _left_lying(history: History, at_most: float) -> Iterator[Finding]:

@@ -12,8 +12,7 @@ from typing import Literal
 import attrs
 
 from eventsvc.event import Notification
-
-Outcome = Literal["ok", "refused", "unknown"]
+from eventsvc.outcome import Outcome
 
 
 @attrs.frozen
@@ -147,7 +146,7 @@ class History:
     def silence(self) -> float:
         """The longest time without a 200, from the first attempt to the end of the last, in seconds."""
         ended = sorted(op.ended for op in self.ops if op.ended is not None)
-        stored = sorted(op.ended for op in self.ops if op.outcome == "ok" and op.ended is not None)
+        stored = sorted(op.ended for op in self.ops if op.outcome is Outcome.OK and op.ended is not None)
         moments = [*(op.invoked for op in self.ops[:1]), *stored, *ended[-1:]]
         return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
 
@@ -160,7 +159,7 @@ class History:
         if self.fault is None:
             return None
         end = self.fault[1]
-        after = [op.ended for op in self.ops if op.outcome == "ok" and op.ended is not None and op.ended > end]
+        after = [op.ended for op in self.ops if op.outcome is Outcome.OK and op.ended is not None and op.ended > end]
         return min(after) - end if after else None
 
     @property
@@ -169,7 +168,7 @@ class History:
         if self.fault is None:
             return 0.0
         end = self.fault[1]
-        failed = (op for op in self.ops if op.outcome != "ok" and op.invoked > end)
+        failed = (op for op in self.ops if op.outcome is not Outcome.OK and op.invoked > end)
         return max((op.ended - end for op in failed if op.ended is not None), default=0.0)
 
     @property
