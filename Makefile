@@ -10,13 +10,14 @@ ROBOT ?=
 ONLY ?=
 MUTANTS ?=
 
-.PHONY: help demo test bench chaos mutants robot cluster-test clean
+.PHONY: help demo test bench chaos picture mutants robot cluster-test clean
 
 help:
 	@echo "make demo   run everything in one process, with a server of its own"
 	@echo "make test   run all checks and tests"
 	@echo "make bench  measure it beside its peers, and write docs/benchmarks.md"
 	@echo "make chaos  break it in every way at hand, and judge what came of it"
+	@echo "make picture  draw docs/chaos.svg: what clients see while Redis is killed and comes back"
 	@echo "make mutants  change the code in many ways, and see that unit tests notice"
 	@echo "make robot  run the Robot suites on this machine; with TARGET=cluster, on a release in a cluster"
 	@echo "make cluster-test  install it on the cluster of kubectl's context, and break it there"
@@ -43,6 +44,11 @@ chaos: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'
 	@$(BIN)/python -m chaos run --repeat 3 --report build/chaos
 	@$(BIN)/python -m chaos self-test --report build/chaos-self-test
+
+picture: $(VENV)/made
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'
+	@$(BIN)/python -m chaos run redis-killed --seed 7 --report build/picture
+	@cp build/picture/redis-killed-7.svg docs/chaos.svg
 
 mutants: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[mutants]'

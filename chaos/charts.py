@@ -19,6 +19,8 @@ from eventsvc.testing.history import Op
 
 WIDTH: Final = 900
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 18
+#: Between two charts.
+_GAP: Final = 10
 #: Seconds of one step of a line.
 _STEP: Final = 0.25
 
@@ -64,9 +66,9 @@ class Axes:
         return self.height - _BOTTOM - (self.height - _TOP - _BOTTOM) * share
 
 
-def charts(evidence: Evidence, began: float = 0.0, changes: Sequence[float] = ()) -> str:
+def draw_charts(evidence: Evidence, began: float = 0.0, changes: Sequence[float] = ()) -> Sequence[str]:
     """
-    All charts of a run, one above the other on the same span of time.
+    Draw all charts of a run as SVG, to stand one above the other on the same span of time.
 
     @param began: the moment from which seconds are counted.
     @param changes: when something was broken or mended.
@@ -85,8 +87,23 @@ def charts(evidence: Evidence, began: float = 0.0, changes: Sequence[float] = ()
         ("not answered", "unknown", _difference(begun, ended, times)),
         ("stored, not handled", "out", _difference(stored, _first_handled(evidence), times)),
     ]
-    return "\n".join(
-        [_dots(ops, frame), _lines("events per second", rates, frame), _lines("events waiting", waiting, frame)]
+    return [_dots(ops, frame), _lines("events per second", rates, frame), _lines("events waiting", waiting, frame)]
+
+
+def stack(charts: Sequence[str], style: str) -> str:
+    """Put charts one above the other into one SVG that needs nothing else."""
+    placed, height = [], 0
+    for chart in charts:
+        tall = int(chart.partition(f'viewBox="0 0 {WIDTH} ')[2].partition('"')[0])
+        placed.append(chart.replace("<svg ", f'<svg y="{height}" height="{tall}" ', 1))
+        height += tall + _GAP
+    return "".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"><style>{style}</style>',
+            '<rect width="100%" height="100%" fill="var(--paper)"/>',
+            *placed,
+            "</svg>\n",
+        ]
     )
 
 

@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 import msgspec
 
-from chaos.charts import charts
+from chaos.charts import draw_charts, stack
 from chaos.planted import BUGS
 from chaos.scenario import Run
 
@@ -24,11 +24,14 @@ _JOURNAL: Final = 60
 
 
 def write(runs: Sequence[Run], directory: Path) -> None:
-    """Write C{index.html}, C{report.json} and C{junit.xml} into a directory."""
+    """Write C{index.html}, C{report.json}, C{junit.xml}, and a C{.svg} of each run, into a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "index.html").write_text(page(runs), encoding="utf-8")
     (directory / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(list(map(record, runs)))))
     (directory / "junit.xml").write_text(junit(runs), encoding="utf-8")
+    for run in runs:
+        if run.evidence is not None:
+            (directory / f"{run.directory.name}.svg").write_text(picture(run), encoding="utf-8")
 
 
 def record(run: Run) -> Mapping[str, Any]:
@@ -84,12 +87,11 @@ def junit(runs: Iterable[Run]) -> str:
 
 def page(runs: Sequence[Run]) -> str:
     """One page that needs nothing else."""
-    style = files("chaos").joinpath("report.css").read_text(encoding="utf-8")
     day = strftime("%Y-%m-%d %H:%M UTC", gmtime(runs[0].began[0])) if runs else ""
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>eventsvc: chaos</title>',
-            f'<meta name="viewport" content="width=device-width"><style>{style}</style></head><body>',
+            f'<meta name="viewport" content="width=device-width"><style>{_style()}</style></head><body>',
             f"<h1>eventsvc: chaos</h1><p>{day}. {summary(runs)}.</p>",
             _table(runs),
             *map(_section, runs),
@@ -124,6 +126,21 @@ def _table(runs: Iterable[Run]) -> str:
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
+def picture(run: Run) -> str:
+    """The charts of a run as one SVG."""
+    return stack(_charts(run), _style())
+
+
+def _charts(run: Run) -> Sequence[str]:
+    if run.evidence is None:
+        return []
+    return draw_charts(run.evidence, run.began[1], [at for at, _ in run.journal])
+
+
+def _style() -> str:
+    return files("chaos").joinpath("report.css").read_text(encoding="utf-8")
+
+
 def _section(run: Run) -> str:
     verdict = run.verdict
     findings = [f"<li>{escape(words)}</li>" for words in (*verdict.broken, *verdict.missing)]
@@ -133,7 +150,7 @@ def _section(run: Run) -> str:
         f"<p>{escape(run.scenario.what)}</p>",
         f"<p>The services have a planted bug. {escape(BUGS[run.planted].what)}</p>" if run.planted else "",
         f"<ul>{''.join(findings)}</ul>" if findings else "",
-        charts(run.evidence, run.began[1], [at for at, _ in run.journal]) if run.evidence else "",
+        "\n".join(_charts(run)),
         f"<pre>{escape(chr(10).join(ledger(verdict.ledger)))}</pre>" if verdict.ledger else "",
         f"<p>Again: <code>{escape(run.command)}</code></p>",
         _details("What was done", _journal(run)),

@@ -270,9 +270,16 @@ def test_the_ledger_says_which_sum_does_not_come_out() -> None:
     ]
 
 
-def test_the_report_is_written_in_three_forms(tmp_path: Path) -> None:
-    write([a_run(GOOD, tmp_path)], tmp_path / "report")
+def test_the_report_is_written_in_all_its_forms(tmp_path: Path) -> None:
+    run = a_run(GOOD, tmp_path)
+    write([run], tmp_path / "report")
     [row] = msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes())
     assert row["scenario"] == "reply-cut"
     assert row["fault"] == [10.0, 20.0]
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {"index.html", "report.json", "junit.xml"}
+    drawn = f"{run.directory.name}.svg"
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"index.html", "report.json", "junit.xml", drawn}
+    picture = ElementTree.parse(tmp_path / "report" / drawn).getroot()
+    charts = [each for each in picture if each.tag.endswith("svg")]
+    assert len(charts) == 3
+    last = charts[-1].attrib
+    assert int(last["y"]) + int(last["height"]) <= int(picture.attrib["viewBox"].split()[3])
