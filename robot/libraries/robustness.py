@@ -16,7 +16,7 @@ from local import Local
 from robot.api import Failure, SkipExecution, logger
 from robot.api.deco import keyword, library
 
-from chaos.charts import charts
+from chaos.charts import draw_charts
 from chaos.evidence import Evidence, Said, doubts
 from chaos.process import raise_file_limit
 from chaos.report import ledger
@@ -145,7 +145,8 @@ def _tell(verdict: Verdict, evidence: Evidence | None, began: float) -> None:
     logger.info("\n".join([*words, *figures]), also_console=True)
     if evidence is not None:
         style = files("chaos").joinpath("report.css").read_text(encoding="utf-8")
-        page = f"<meta charset=utf-8><style>{style}</style>{charts(evidence, began)}"
+        drawn = "\n".join(draw_charts(evidence, began))
+        page = f"<meta charset=utf-8><style>{style}</style>{drawn}"
         frame = f'<iframe srcdoc="{escape(page)}" style="width: 100%; height: 620px; border: 0"></iframe>'
         logger.info(frame, html=True)
     if not verdict.held:
