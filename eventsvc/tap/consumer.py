@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.python.reflect import namedAny
+from twisted.python.reflect import ModuleNotFound, ObjectNotFound, namedAny
 
 from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.handler_call import find_fault
@@ -35,11 +37,19 @@ def load_handler(name: str) -> Callable[[Any], Any]:
     """
     Import the handler of a dotted name.
 
+    As C{python -m} does, it looks in the working directory first.
+
     @raise ValueError: there is none that could handle an event; the text says why.
     """
+    directory = os.getcwd()
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
     try:
         handler: Callable[[Any], Any] = namedAny(name)
         flush = getattr(handler, "flush", nothing_to_flush)
+    except (ModuleNotFound, ObjectNotFound):
+        module = name.partition(".")[0]
+        raise ValueError(f"no module named {module!r}, neither in {directory} nor on Python's path") from None
     except (Exception, SystemExit) as error:
         raise ValueError(f"{name!r} cannot be imported: {f'{error}' or type(error).__name__}") from None
     if fault := find_fault(handler, None):

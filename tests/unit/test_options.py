@@ -4,6 +4,8 @@ Tests for L{eventsvc.tap.options} and the options of the roles.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,8 +65,13 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (("producer", "--redis-port="), "--redis-port='': expected a port number from 1 to 65535"),
         (("dev", "--event-producer-port=1"), "option --event-producer-port not recognized; see --help"),
         (
-            ("consumer", "--handler=no.such"),
-            "--handler: 'no.such' cannot be imported: 'no.such' does not name an object: "
+            ("consumer", "--handler=nowhere.handle"),
+            f"--handler: no module named 'nowhere', neither in {os.getcwd()} nor on Python's path: "
+            "expected log, or the dotted name of a callable",
+        ),
+        (
+            ("consumer", "--handler=string.handle"),
+            "--handler: 'string.handle' cannot be imported: module 'string' has no attribute 'handle': "
             "expected log, or the dotted name of a callable",
         ),
         (
@@ -94,6 +101,24 @@ def test_a_handler_that_can_never_work_is_told_at_the_start(fails: Fails, role: 
     said = fails("eventsvc", role, f"--handler=tests.support.wrong_handlers.{name}")
     assert said.startswith(f"eventsvc: --handler: 'tests.support.wrong_handlers.{name}{fault}")
     assert said.endswith(": expected log, or the dotted name of a callable\n")
+
+
+def test_a_handler_is_found_in_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As C{python -m} finds its module there; the directory goes onto the path once."""
+    (tmp_path / "beside_me.py").write_text("def handle(notification): ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    for _ in range(2):
+        parse("eventsvc", "consumer", "--handler=beside_me.handle")
+    assert sys.path.count(str(tmp_path)) == 1
+
+
+def test_what_a_handler_misses_is_told(fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A module that is there and imports one that is not is no missing module."""
+    (tmp_path / "module_that_misses.py").write_text("import nowhere_to_be_found\n")
+    monkeypatch.chdir(tmp_path)
+    said = fails("eventsvc", "consumer", "--handler=module_that_misses.handle")
+    assert "'module_that_misses.handle' cannot be imported: No module named 'nowhere_to_be_found'" in said
 
 
 def test_a_module_that_exits_when_it_is_imported_is_told(
