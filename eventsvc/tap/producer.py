@@ -25,7 +25,7 @@ from eventsvc.web.fast_path_site import make_fast_path_site
 
 
 class Options(RoleOptions):
-    """C{twistd eventsvc producer}."""
+    """C{twistd eventsvc producer}, or C{twistd producer}."""
 
     settings = ROLES["producer"]
 

@@ -21,7 +21,7 @@ from eventsvc.telemetry.logs import json_log
 
 
 class Options(RoleOptions):
-    """C{twistd eventsvc simulator}."""
+    """C{twistd eventsvc simulator}, or C{twistd simulator}."""
 
     settings = ROLES["simulator"]
 

@@ -193,13 +193,14 @@ def test_help_tells_the_roles(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n    {role} " in text
 
 
-def test_the_consumer_has_an_alias(capsys: pytest.CaptureFixture[str]) -> None:
-    """C{twistd consumer} is C{twistd eventsvc consumer}."""
-    assert help_of(capsys, "consumer").startswith("Usage: twistd [options] consumer [options]\n")
-    assert parse("consumer", "--redis-port=7").read(RedisSettings).port == 7
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_is_a_word_of_twistd(capsys: pytest.CaptureFixture[str], role: str) -> None:
+    """C{twistd consumer} is C{twistd eventsvc consumer}, and so with the others."""
+    assert help_of(capsys, role).startswith(f"Usage: twistd [options] {role} [options]\n")
+    assert parse(role, "--log-level=debug").read(LogSettings).level == "DEBUG"
 
 
-@pytest.mark.parametrize("role", [["eventsvc", "producer"], ["consumer"]])
+@pytest.mark.parametrize("role", [["eventsvc", "producer"], ["producer"], ["consumer"]])
 def test_no_pid_file_in_the_foreground(role: list[str]) -> None:
     """With C{-n} there is no pid file, unless one is asked for."""
     for flags, pid_file in ([], ""), (["--pidfile", "own.pid"], "own.pid"):

@@ -8,4 +8,6 @@ from twisted.application.service import ServiceMaker
 eventsvc = ServiceMaker(
     "eventsvc", "eventsvc.tap", "An event gateway: producer, consumer, simulator or dev.", "eventsvc"
 )
+producer = ServiceMaker("producer", "eventsvc.tap.producer", "The producer of eventsvc.", "producer")
 consumer = ServiceMaker("consumer", "eventsvc.tap.consumer", "The consumer of eventsvc.", "consumer")
+simulator = ServiceMaker("simulator", "eventsvc.tap.simulator", "The simulator of eventsvc.", "simulator")
