@@ -7,13 +7,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Sequence
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, Final, NoReturn, TypeVar
 
 from twisted.python.usage import Options, UsageError
 
 from eventsvc.settings import InvalidSettings, Setting, read, rows
 
 T = TypeVar("T")
+
+#: What to do instead of going into the background.
+_NO_LOG: Final = (
+    "without -n twistd goes into the background, where the log of eventsvc is lost: it goes to standard output. "
+    "Run `twistd -n ...` and let systemd, a container or a shell keep it there; or name a log observer with --logger"
+)
 
 
 class RoleOptions(Options):
@@ -61,7 +67,11 @@ class RoleOptions(Options):
                 problems.append(str(problem))
         if problems:
             self.fail("\n".join(problems))
-        _leave_no_pid_file(self)
+        twistd = _top(self)
+        if twistd is not None:
+            if _loses_the_log(twistd):
+                self.fail(_NO_LOG)
+            _leave_no_pid_file(twistd)
 
     def read(self, cls: type[T]) -> T:
         """The settings of a class, from flags and environment."""
@@ -80,15 +90,25 @@ def _describe(row: Setting) -> str:
     return f"{row.help} [{row.name}]" if default == "-" else f"{row.help} [{row.name}, default {default}]"
 
 
-def _leave_no_pid_file(options: Options) -> None:
+def _top(options: Options) -> Options | None:
+    """The options of C{twistd} itself; C{None} where there is no C{twistd}."""
+    top: Options = options
+    while top.parent is not None:
+        top = top.parent
+    return top if "nodaemon" in top else None
+
+
+def _loses_the_log(twistd: Options) -> bool:
+    """Whether the process would go into the background, where standard output leads nowhere."""
+    return not (twistd["nodaemon"] or twistd.get("debug") or twistd.get("logger"))
+
+
+def _leave_no_pid_file(twistd: Options) -> None:
     """
     Keep C{twistd -n} from writing twistd.pid, unless it was asked for one.
 
     Two services in one directory would collide on it, and a read-only
     directory would end the process.
     """
-    top: Options = options
-    while top.parent is not None:
-        top = top.parent
-    if top is not options and top.get("nodaemon") and top.get("pidfile") == "twistd.pid":
-        top["pidfile"] = ""
+    if twistd["nodaemon"] and twistd.get("pidfile") == "twistd.pid":
+        twistd["pidfile"] = ""

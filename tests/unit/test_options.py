@@ -200,6 +200,16 @@ def test_each_role_is_a_word_of_twistd(capsys: pytest.CaptureFixture[str], role:
     assert parse(role, "--log-level=debug").read(LogSettings).level == "DEBUG"
 
 
+@pytest.mark.parametrize("role", [["eventsvc", "producer"], ["consumer"]])
+def test_the_background_is_refused(capsys: pytest.CaptureFixture[str], role: list[str]) -> None:
+    """There the log would be lost without a word, unless somebody has named another place for it."""
+    with pytest.raises(SystemExit) as ended:
+        ServerOptions().parseOptions(role)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("eventsvc: without -n twistd goes into the background, where the log")
+    ServerOptions().parseOptions(["--logger=twisted.logger.STDLibLogObserver", *role])
+
+
 @pytest.mark.parametrize("role", [["eventsvc", "producer"], ["producer"], ["consumer"]])
 def test_no_pid_file_in_the_foreground(role: list[str]) -> None:
     """With C{-n} there is no pid file, unless one is asked for."""
