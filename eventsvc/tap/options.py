@@ -9,8 +9,10 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, Final, NoReturn, TypeVar
 
+from twisted.copyright import version
 from twisted.python.usage import Options, UsageError
 
+from eventsvc import __version__
 from eventsvc.settings import InvalidSettings, Setting, read, rows
 
 T = TypeVar("T")
@@ -52,6 +54,11 @@ class RoleOptions(Options):
             super().parseOptions(options)
         except UsageError as error:
             self.fail(f"{error}; {self.hint}")
+
+    def opt_version(self) -> NoReturn:
+        """Print the versions of eventsvc and Twisted and exit."""
+        print(f"eventsvc {__version__}, Twisted {version}")
+        raise SystemExit(0)
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:

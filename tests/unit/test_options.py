@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.copyright import version
 from twisted.scripts._twistd_unix import ServerOptions
 
+import eventsvc
 from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, SimulatorSettings, rows
 from eventsvc.tap import Options
 from eventsvc.tap.options import RoleOptions
@@ -191,6 +193,15 @@ def test_help_tells_the_roles(capsys: pytest.CaptureFixture[str]) -> None:
     assert text.startswith("Usage: twistd [options] eventsvc ROLE [options]\n")
     for role in ("producer", "consumer", "simulator", "dev"):
         assert f"\n    {role} " in text
+
+
+@pytest.mark.parametrize("words", [["eventsvc"], ["eventsvc", "producer"], ["consumer"]])
+def test_the_version_is_ours(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    """And that of Twisted, which is half of what runs."""
+    with pytest.raises(SystemExit) as ended:
+        parse(*words, "--version")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"eventsvc {eventsvc.__version__}, Twisted {version}\n"
 
 
 @pytest.mark.parametrize("role", ROLES)
