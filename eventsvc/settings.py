@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +107,10 @@ def _stream(text: str) -> str:
     return _name(text)
 
 
+def _address(text: str) -> str:
+    return str(ip_address("127.0.0.1" if text == "localhost" else text)) if text else ""
+
+
 def _optional_count(text: str) -> int | None:
     return _integer(1, 10**15)(text)
 
@@ -115,6 +120,7 @@ _DAY = 86_400.0
 TEXT = Kind("UTF-8 text", _text)
 NAME = Kind("a name without white space", _name)
 STREAM = Kind("a name without white space or braces", _stream)
+ADDRESS = Kind("an IPv4 or IPv6 address, or localhost", _address)
 PORT = Kind("a port number from 1 to 65535", _integer(1, 65535))
 OPTIONAL_PORT = Kind("a port number from 1 to 65535, or 0 for none", _integer(0, 65535))
 DATABASE = Kind("a database number from 0 to 99999", _integer(0, 99_999))
@@ -173,6 +179,13 @@ class StreamSettings:
 class ProducerSettings:
     """What the producer alone is told."""
 
+    host: str = setting(
+        "REST_SERVER_HOST",
+        ADDRESS,
+        "",
+        "Address to listen on; not set, all of IPv4 (the role dev: 127.0.0.1). :: is all of IPv6, and of IPv4 too "
+        "where the system allows it.",
+    )
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port to serve HTTP on; 0 takes a free one.")
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest life of one request.")
     connections_per_address: int = setting(

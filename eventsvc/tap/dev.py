@@ -35,6 +35,9 @@ class Options(RoleOptions):
     def postOptions(self) -> None:
         super().postOptions()
         check_handler(self)
+        host = self.read(ProducerSettings).host
+        if ":" in host and host != "::":
+            self.fail(f"REST_SERVER_HOST={host!r}: dev posts to itself over IPv4: expected an IPv4 address or ::")
         try:
             find_server()
         except NoServer as remedy:
@@ -53,7 +56,9 @@ def makeService(options: RoleOptions) -> IService:
         vitals = Vitals(reactor)
         vitals.setServiceParent(process)
         limits = options.read(StreamSettings)
-        listener = add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals)
+        producer = options.read(ProducerSettings)
+        producer = attrs.evolve(producer, host=producer.host or "127.0.0.1")
+        listener = add_producer(process, reactor, redis, limits, producer, vitals)
         add_consumer(process, reactor, redis, limits, options.read(ConsumerSettings), log, vitals)
         _begin_traffic(process, reactor, options, listener, redis)
 
@@ -66,16 +71,17 @@ def _begin_traffic(
     process: Process, reactor: Any, options: RoleOptions, listener: Listener, redis: RedisSettings
 ) -> None:
     """Post to the producer's port, which is known once it listens."""
+    host = "127.0.0.1" if listener.interface in ("0.0.0.0", "::") else listener.interface
     port = listener.port
     sys.__stderr__.write(  # type: ignore[union-attr]
         f"""
     eventsvc is up; Ctrl-C stops it.
-      producer  http://127.0.0.1:{port}/event
+      producer  http://{host}:{port}/event
       server    redis://127.0.0.1:{redis.port}, stream {redis.stream}
     Post an event yourself:
-      curl -i --data '{{"description": "hello world"}}' http://127.0.0.1:{port}/event
+      curl -i --data '{{"description": "hello world"}}' http://{host}:{port}/event
 
 """
     )
-    settings = attrs.evolve(options.read(SimulatorSettings), host="127.0.0.1", port=port)
+    settings = attrs.evolve(options.read(SimulatorSettings), host=host, port=port)
     add_simulator(process, reactor, settings, process.finish)

@@ -65,7 +65,7 @@ def add_producer(
         max_connections=connections_within(raise_descriptor_limit()),
         per_address=settings.connections_per_address,
     )
-    listener = Listener(reactor, settings.port, site)
+    listener = Listener(reactor, settings.port, site, settings.host)
     for part in (connection, AppenderService(appender), listener):
         part.setServiceParent(process)
     return listener

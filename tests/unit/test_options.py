@@ -65,6 +65,10 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (("producer", "--redis-port"), "option --redis-port requires argument; see --help"),
         (("producer", "--redis-port", "x"), "--redis-port='x': expected a port number from 1 to 65535"),
         (("producer", "--redis-port="), "--redis-port='': expected a port number from 1 to 65535"),
+        (
+            ("dev", "--rest-server-host=::1"),
+            "REST_SERVER_HOST='::1': dev posts to itself over IPv4: expected an IPv4 address or ::",
+        ),
         (("dev", "--event-producer-port=1"), "option --event-producer-port not recognized; see --help"),
         (
             ("consumer", "--handler=nowhere.handle"),

@@ -52,10 +52,10 @@ def server_port(dev: Service) -> int:
     return int(re.findall(r"redis://127.0.0.1:(\d+)", dev.err())[0])
 
 
-def is_open(port: int) -> bool:
+def is_open(port: int, address: str = "127.0.0.1") -> bool:
     """Whether somebody listens on a port."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0
 
 
 def connect(port: int) -> socket.socket:
@@ -266,6 +266,31 @@ def test_dev_ends_by_itself(services: Services, flags: list[str]) -> None:
     tally = summary(dev)
     assert tally["sent"] == tally["ok"] > 0
     assert problems(dev) == []
+
+
+@pytest.mark.parametrize(
+    ("role", "flags", "everywhere"),
+    [
+        ("producer", [], True),
+        ("producer", ["--rest-server-host=127.0.0.1"], False),
+        ("dev", [], False),
+        ("dev", ["--rest-server-host=0.0.0.0"], True),
+    ],
+)
+def test_it_listens_where_it_is_told(services: Services, role: str, flags: list[str], everywhere: bool) -> None:
+    """A producer on all addresses unless it is told one; what is there to try it out on loopback alone."""
+    port = services.start("eventsvc", role, "--rest-server-port=0", *flags).port()
+    assert is_open(port)
+    assert is_open(port, "127.0.0.2") is everywhere
+
+
+@pytest.mark.parametrize(("address", "told"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1")])
+def test_dev_posts_to_where_it_listens(services: Services, address: str, told: str) -> None:
+    """It finds its own producer on any address, and prints one that can be asked."""
+    dev = start_dev(services, f"--rest-server-host={address}", "--events-per-second=100", "--count=3")
+    assert dev.process.wait(30.0) == 0
+    assert summary(dev)["ok"] == 3
+    assert f"' http://{told}:" in dev.err()
 
 
 def test_dev_says_how_to_try_it(services: Services) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventsvc.settings import (
+    ADDRESS,
     BOUND,
     COUNT,
     DATABASE,
@@ -43,6 +44,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     TEXT: {"": "", " any thing\n": " any thing\n", "ä": "ä"},
     NAME: {"a": "a", "redis-master.svc": "redis-master.svc", "::1": "::1", "Ä{b}": "Ä{b}"},
     STREAM: {"NotificationStream": "NotificationStream", "a:b": "a:b"},
+    ADDRESS: {"": "", "127.0.0.1": "127.0.0.1", "0.0.0.0": "0.0.0.0", "::": "::", "localhost": "127.0.0.1"},
     PORT: {"1": 1, "65535": 65535, "0080": 80},
     OPTIONAL_PORT: {"0": 0, "65535": 65535},
     DATABASE: {"0": 0, "15": 15},
@@ -67,6 +69,7 @@ REFUSED: dict[Kind, list[str]] = {
     TEXT: ["\udcff"],
     NAME: NO_NAME,
     STREAM: [*NO_NAME, "{a}", "a}", "{"],
+    ADDRESS: [" ", "127.0.0.1 ", "127.1", "127.0.0.1:8080", "[::1]", "example.org", "*", "\udcff"],
     PORT: [*NO_WHOLE, "0", "65536", "tcp://10.0.0.1:6379"],
     OPTIONAL_PORT: [*NO_WHOLE, "65536"],
     DATABASE: [*NO_WHOLE, "100000"],
@@ -234,6 +237,7 @@ def test_the_names_are_those_of_the_contract() -> None:
             "IDEMPOTENCY_WINDOW": "86400",
             "ADMIN_PORT": "0",
             "REDIS_RETRY_PERIOD": "2",
+            "REST_SERVER_HOST": "-",
             "REST_SERVER_PORT": "8080",
             "REST_SERVER_WRITE_TIMEOUT": "10",
             "EVENT_PRODUCER_HOST": "127.0.0.1",
