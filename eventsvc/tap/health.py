@@ -18,6 +18,7 @@ from eventsvc.interfaces import Refused, Unknown
 from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.settings import AdminSettings
+from eventsvc.tap.options import name_settings
 from eventsvc.tap.process import Listener
 from eventsvc.telemetry.logs import standard_output
 from eventsvc.telemetry.metrics import Figure, Metrics
@@ -171,4 +172,5 @@ def simulator_health(vitals: Vitals) -> Health:
 def add_admin(process: MultiService, reactor: Any, settings: AdminSettings, health: Health) -> None:
     """Serve health and figures on a port of their own, if there is to be one."""
     if settings.port:
-        Listener(reactor, settings.port, make_admin_site(health, reactor)).setServiceParent(process)
+        site = make_admin_site(health, reactor)
+        Listener(reactor, settings.port, site, "", name_settings(AdminSettings, "port")).setServiceParent(process)

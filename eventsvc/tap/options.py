@@ -91,6 +91,12 @@ class RoleOptions(Options):
         raise SystemExit(2)
 
 
+def name_settings(cls: type, *fields: str) -> str:
+    """The flags and variables that fill some fields of a class of settings."""
+    found = dict(rows(cls))
+    return " or ".join([f"--{found[field].flag} ({found[field].name})" for field in fields])
+
+
 def _describe(row: Setting) -> str:
     """What C{--help} says of a setting."""
     default = row.show_default()

@@ -164,14 +164,17 @@ class Listener(Service):
     Listens on a TCP port; a port that is taken ends the process in words.
 
     @ivar port: once it listens, the one that was taken for 0.
+    @ivar interface: an address, or empty for all of IPv4.
+    @ivar settings: the flags and variables that another address is set with.
     @ivar factory: if it has a C{drain}, that is waited for at the end.
     """
 
-    def __init__(self, reactor: Any, port: int, factory: Any, interface: str = "") -> None:
+    def __init__(self, reactor: Any, port: int, factory: Any, interface: str = "", settings: str = "") -> None:
         self.reactor = reactor
         self.port = port
         self.factory = factory
         self.interface = interface
+        self.settings = settings
         self.listening: Any = None
 
     def privilegedStartService(self) -> None:
@@ -183,8 +186,10 @@ class Listener(Service):
             )
             self.listening.startListening()
         except CannotListenError as error:
-            words = f"eventsvc: cannot listen on port {self.port}: {error.socketError.strerror}"
-            print(words, file=sys.__stderr__)  # the other is redirected into the log by now
+            address = f"[{self.interface}]" if ":" in self.interface else self.interface or "0.0.0.0"
+            words = f"eventsvc: cannot listen on {address}:{self.port}: {error.socketError.strerror}"
+            remedy = f"; choose another with {self.settings}" if self.settings else ""
+            print(f"{words}{remedy}", file=sys.__stderr__)  # the other is redirected into the log by now
             raise SystemExit(1) from None
         self.port = self.listening.getHost().port
 

@@ -16,7 +16,7 @@ from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSetting
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures
 from eventsvc.tap.health import Vitals, producer_health
-from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
 from eventsvc.telemetry.logs import json_log
@@ -65,7 +65,8 @@ def add_producer(
         max_connections=connections_within(raise_descriptor_limit()),
         per_address=settings.connections_per_address,
     )
-    listener = Listener(reactor, settings.port, site, settings.host)
+    names = name_settings(ProducerSettings, "port", "host")
+    listener = Listener(reactor, settings.port, site, settings.host, names)
     for part in (connection, AppenderService(appender), listener):
         part.setServiceParent(process)
     return listener

@@ -163,14 +163,29 @@ def test_a_request_in_progress_is_answered_at_the_end(services: Services, server
         assert len(read_events(client)) == 2
 
 
-@pytest.mark.parametrize("role", ["producer", "dev"])
-def test_a_taken_port_ends_it_with_1(services: Services, role: str) -> None:
-    """A port that somebody else listens on is told in words, before anything is started."""
+PRODUCERS = "--rest-server-port (REST_SERVER_PORT) or --rest-server-host (REST_SERVER_HOST)"
+
+
+@pytest.mark.parametrize(
+    ("role", "flag", "address", "remedy"),
+    [
+        ("producer", "--rest-server-port", "0.0.0.0", PRODUCERS),
+        ("dev", "--rest-server-port", "127.0.0.1", PRODUCERS),
+        ("consumer", "--admin-port", "0.0.0.0", "--admin-port (ADMIN_PORT)"),
+        ("simulator", "--admin-port", "0.0.0.0", "--admin-port (ADMIN_PORT)"),
+    ],
+)
+def test_a_taken_port_ends_it_with_1(services: Services, role: str, flag: str, address: str, remedy: str) -> None:
+    """
+    A port that somebody else listens on is told in words, and how to choose
+    another, before anything is started.
+    """
     with socket.create_server(("", 0)) as other:
         port = other.getsockname()[1]
-        service = services.start("eventsvc", role, f"--rest-server-port={port}")
+        service = services.start("eventsvc", role, f"{flag}={port}")
         assert service.process.wait(30.0) == 1
-    assert service.err() == f"eventsvc: cannot listen on port {port}: Address already in use\n"
+    problem = f"cannot listen on {address}:{port}: Address already in use"
+    assert service.err() == f"eventsvc: {problem}; choose another with {remedy}\n"
     assert problems(service) == []
     assert "Connection" not in service.out()
 
