@@ -91,7 +91,7 @@ def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[argparse.Name
 
 async def run(reactor: Any, asked: argparse.Namespace, redis: RedisSettings) -> int:
     """Do what was asked, and give the exit code."""
-    connection = make_connection(reactor, redis)
+    connection = make_connection(reactor, redis, lasting=False)  # the services warn of that
     desk = Desk(asked=asked, redis=redis, connection=connection, clock=reactor, out=sys.stdout, err=sys.stderr, ask=ask)
     connection.startService()
     try:

@@ -67,6 +67,7 @@ class Connection(Service):
 
     @ivar prepare: run on each new session after the handshake, before
         anybody else may use it.
+    @ivar lasting: what Redis confirms has to survive it.
     """
 
     endpoint: IStreamClientEndpoint
@@ -77,6 +78,7 @@ class Connection(Service):
     database: int = 0
     retry_period: float = 2.0
     prepare: Callable[[Session], Awaitable[None]] = _nothing_to_prepare
+    lasting: bool = True
     #: how often a session was made
     connects: int = attrs.field(default=0, init=False)
     _session: Session | None = attrs.field(default=None, init=False)
@@ -220,16 +222,22 @@ class Connection(Service):
         self._tells_role = role is not None
         if problem := _no_primary(session, role):
             raise NotConnected(problem)
-        self._warn_of_eviction(await _ask(session, "INFO", "memory"))
+        self._warn_of_loss(await _ask(session, "INFO"))
 
-    def _warn_of_eviction(self, memory: bytes | None) -> None:
-        facts = dict(line.partition(b":")[::2] for line in (memory or b"").splitlines())
+    def _warn_of_loss(self, info: bytes | None) -> None:
+        """Say what is wrong with a server that may lose what it has confirmed, as far as it tells."""
+        facts = dict(line.partition(b":")[::2] for line in (info or b"").splitlines())
         policy = facts.get(b"maxmemory_policy", b"noeviction").decode()
         if facts.get(b"maxmemory", b"0") != b"0" and policy != "noeviction":
             self._log.warn(
                 "Redis drops data when its memory is full: acknowledged events may be lost. "
                 "Set its maxmemory-policy to noeviction; it is {policy}",
                 policy=policy,
+            )
+        if self.lasting and facts.get(b"aof_enabled") == b"0":
+            self._log.warn(
+                "Redis keeps no append-only file: acknowledged events are lost when it crashes or restarts. "
+                "Set its appendonly to yes: `CONFIG SET appendonly yes` now, and the same in its configuration file"
             )
 
     def _begin(self, session: Session) -> None:

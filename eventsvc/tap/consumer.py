@@ -87,9 +87,14 @@ def add_consumer(
     settings: ConsumerSettings,
     log: JsonLog,
     vitals: Vitals,
+    lasting: bool = True,
 ) -> Health:
-    """Put the parts of a consumer into a process, and give its health."""
-    connection = make_connection(reactor, redis)
+    """
+    Put the parts of a consumer into a process, and give its health.
+
+    @param lasting: what Redis confirms has to survive it.
+    """
+    connection = make_connection(reactor, redis, lasting=lasting)
     handler: Callable[[Any], Any]
     if settings.handler == "log":
         handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread)

@@ -58,8 +58,9 @@ def makeService(options: RoleOptions) -> IService:
         limits = options.read(StreamSettings)
         producer = options.read(ProducerSettings)
         producer = attrs.evolve(producer, host=producer.host or "127.0.0.1")
-        listener = add_producer(process, reactor, redis, limits, producer, vitals)
-        add_consumer(process, reactor, redis, limits, options.read(ConsumerSettings), log, vitals)
+        listener = add_producer(process, reactor, redis, limits, producer, vitals, lasting=False)
+        consumer = options.read(ConsumerSettings)
+        add_consumer(process, reactor, redis, limits, consumer, log, vitals, lasting=False)
         _begin_traffic(process, reactor, options, listener, redis)
 
     server = EmbeddedServer(reactor, redis.port, process.fail, ready=lambda: process.attempt(add_roles))

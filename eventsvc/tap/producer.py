@@ -37,9 +37,14 @@ def add_producer(
     limits: StreamSettings,
     settings: ProducerSettings,
     vitals: Vitals,
+    lasting: bool = True,
 ) -> Listener:
-    """Put the parts of a producer into a process."""
-    connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream))
+    """
+    Put the parts of a producer into a process.
+
+    @param lasting: what Redis confirms has to survive it.
+    """
+    connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream), lasting=lasting)
     appender = Appender(
         event_log=RedisEventLog(
             connection, redis.stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys

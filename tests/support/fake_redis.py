@@ -38,7 +38,7 @@ GOOD: Final = {
     "COMMAND": b"*1\r\n*1\r\n" + bulk(b"xautoclaim"),
     "PREPARE": b"+OK\r\n",  # no command of Redis: what a test prepares a session with
     "ROLE": b"*3\r\n" + bulk(b"master") + b":0\r\n*0\r\n",
-    "INFO": bulk(b"# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n"),
+    "INFO": bulk(b"# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n# Persistence\r\naof_enabled:1\r\n"),
 }
 
 

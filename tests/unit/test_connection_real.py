@@ -66,6 +66,19 @@ async def test_a_user_needs_no_rights_but_those_for_its_work(each_server: Server
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_server_without_an_append_only_file_is_warned_of(each_server: Server) -> None:
+    """Each make says whether it keeps one; whether it still does is asked at the next connection."""
+    with each_server.client() as client, logged() as said:
+        async with started(each_server.port) as connection:
+            await ready(connection)
+        assert not said("append-only file")
+        client.config_set("appendonly", "no")
+        async with started(each_server.port) as connection:
+            await ready(connection)
+        assert said("append-only file")
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_database_is_selected_on_each_connection(server: Server) -> None:
     with server.client() as client:
         async with started(server.port, database=3) as connection:

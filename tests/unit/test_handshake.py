@@ -34,7 +34,7 @@ def test_a_handshake_is_done_before_anybody_may_send(redis: FakeRedis) -> None:
         [b"PING"],
         [b"COMMAND", b"INFO", b"XAUTOCLAIM"],
         [b"ROLE"],
-        [b"INFO", b"memory"],
+        [b"INFO"],
         [b"PREPARE"],
     ]
     stop(redis, connection)
@@ -221,6 +221,30 @@ def test_a_redis_that_may_drop_data_is_warned_of_at_each_connection(
         assert usable(connection)
     warnings = [line for line in messages(events) if "acknowledged events may be lost" in line]
     assert len(warnings) == (2 if warned else 0)
+    stop(redis, connection)
+
+
+@pytest.mark.parametrize(
+    ("persistence", "lasting", "warned"),
+    [
+        (b"aof_enabled:0\r\n", True, True),
+        (b"aof_enabled:1\r\n", True, False),
+        (b"aof_enabled:0\r\n", False, False),
+        (b"", True, False),
+    ],
+)
+def test_a_redis_without_an_append_only_file_is_warned_of_at_each_connection(
+    redis: FakeRedis, persistence: bytes, lasting: bool, warned: bool
+) -> None:
+    """What is confirmed there is gone with its process; who wants it so is not told."""
+    redis.answers["INFO"] = bulk(b"# Persistence\r\nloading:0\r\n" + persistence)
+    with capturedLogs() as events:
+        connection = make_connection(redis, lasting=lasting)
+        redis.link.close()
+        redis.run(0.1)
+        assert usable(connection)
+    warnings = [event["log_level"].name for event in events if "append-only file" in str(event["log_format"])]
+    assert warnings == (["warn", "warn"] if warned else [])
     stop(redis, connection)
 
 
