@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.reflect import safe_str
 
 from eventsvc.consumer.delivery import Handle, Retry, SetAside, after_failure, decide
@@ -332,10 +332,11 @@ class InFlight:
             deliveries, unfinished = deliveries + 1, None
 
     def _note_failure(self, entry: Entry, deliveries: int, error: Exception) -> Retry | SetAside:
-        self._log.failure("the handler failed on {id}, delivery {count}", id=entry.id, count=deliveries)
+        words = "the handler failed on {id}, delivery {count}"
+        self._log.failure(words, level=LogLevel.warn, id=entry.id, count=deliveries)
         self.counts.failed += 1
-        words = str(error) if isinstance(error, HandlerMistake) else f"{type(error).__name__}: {safe_str(error)}"
-        return after_failure(deliveries, self.max_deliveries, words, self.jitter())
+        problem = str(error) if isinstance(error, HandlerMistake) else f"{type(error).__name__}: {safe_str(error)}"
+        return after_failure(deliveries, self.max_deliveries, problem, self.jitter())
 
     def _exit(self, entry: Entry, error: HandlerExit) -> None:
         """End the process: the entry stays in flight, and is handed over."""

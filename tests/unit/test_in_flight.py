@@ -337,6 +337,17 @@ def test_pauses_between_attempts_to_set_aside_grow(world: ConsumerWorld, memory:
     memory.error = None
 
 
+def test_a_failed_delivery_is_a_warning_and_a_dead_letter_an_error(world: ConsumerWorld) -> None:
+    """The first is tried again by itself; the second waits for somebody."""
+    with capturedLogs() as logs:
+        world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=2)
+        world.add("bad")
+        world.run(5.0)
+    told = [(event["log_level"], "log_failure" in event, event.get("details")) for event in logs]
+    failed = (LogLevel.warn, True, None)
+    assert told == [failed, failed, (LogLevel.error, False, {"alarm": "dead_letter"})]
+
+
 def test_memory_that_runs_out_again_is_told_again(world: ConsumerWorld, memory: Memory) -> None:
     consumer = world.consumer(raiser(world, "now", KeyError("x")), max_deliveries=1)
     with capturedLogs() as logs:
