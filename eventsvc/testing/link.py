@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -121,23 +122,20 @@ class Link:
         self.operations.append(name)
         reply: Deferred[T] = Deferred(lambda reply: self._in_flight.remove(reply))
         self._in_flight.append(reply)
-
-        def answer(result: T | Exception) -> None:
-            if reply in self._in_flight:
-                self._in_flight.remove(reply)
-                reply.errback(result) if isinstance(result, Exception) else reply.callback(result)
-
-        later = self.clock.callLater
-        match next(self.fates, Fate.FINE):
+        answer, later = partial(self._answer, reply), self.clock.callLater
+        fate = next(self.fates, Fate.FINE)
+        if fate in (Fate.ROLLED_BACK, Fate.ROLLED_BACK_CUT):
+            self.backend.roll_back()
+        match fate:
             case Fate.FINE if ready is not None:
                 ready().addCallback(lambda _: reply in self._in_flight and later(self.latency, answer, apply()))
-            case Fate.FINE:
+            case Fate.FINE | Fate.ROLLED_BACK:
                 later(self.latency, answer, apply())
             case Fate.REFUSED:
                 later(self.latency, answer, Refused("told to refuse"))
             case Fate.CUT_BEFORE:
                 later(self.latency, self.cut)
-            case Fate.CUT_AFTER:
+            case Fate.CUT_AFTER | Fate.ROLLED_BACK_CUT:
                 apply()
                 later(self.latency, self.cut)
             case Fate.LATE:
@@ -147,14 +145,13 @@ class Link:
                 pass
             case Fate.FORBIDDEN:
                 later(self.latency, answer, self._forbid(apply))
-            case Fate.ROLLED_BACK:
-                self.backend.roll_back()
-                later(self.latency, answer, apply())
-            case Fate.ROLLED_BACK_CUT:
-                self.backend.roll_back()
-                apply()
-                later(self.latency, self.cut)
         return reply
+
+    def _answer(self, reply: Deferred[T], result: T | Exception) -> None:
+        """Fire a reply, unless it was lost or given up meanwhile."""
+        if reply in self._in_flight:
+            self._in_flight.remove(reply)
+            reply.errback(result) if isinstance(result, Exception) else reply.callback(result)
 
     def _forbid(self, apply: Callable[[], T]) -> T | Exception:
         self.backend.has_rights = False

@@ -88,28 +88,29 @@ def _badly_stored(history: History) -> Iterator[Finding]:
     for op in history.ops:
         attempts[op.description].append(op)
 
-    gone = False
+    wiped = False
     for description, ops in attempts.items():
         ids = stored.pop(description, [])
-        confirmed = {op.id for op in ops if op.outcome is Outcome.OK}
         if len(ids) > 1:
             yield "stored more than once", description
         if ids and _is_refused(ops):
             yield "refused, but stored", description
-        if not confirmed:
-            continue
+        confirmed = {op.id for op in ops if op.outcome is Outcome.OK}
         if len(confirmed) > 1:
             yield "answered with more than one id", description
-        if not ids and history.wiped is not None and min(op.invoked for op in ops) <= history.wiped:
-            gone = True
-        elif not ids:
-            yield "answered 200, but not stored", description
+        if confirmed and not ids and _may_be_wiped(history, ops):
+            wiped = True
         elif not confirmed <= set(ids):
-            yield "stored under another id than it was answered", description
+            yield "stored under another id than it was answered" if ids else "answered 200, but not stored", description
     for description in stored:
         yield "stored, but never sent: an event was damaged or made up", description
-    if gone and not history.alarms:
+    if wiped and not history.alarms:
         yield "data were lost by Redis without an alarm", ""
+
+
+def _may_be_wiped(history: History, ops: Sequence[Op]) -> bool:
+    """Whether Redis lost its data after an event was first sent."""
+    return history.wiped is not None and min(op.invoked for op in ops) <= history.wiped
 
 
 def _is_refused(ops: Sequence[Op]) -> bool:

@@ -1,0 +1,42 @@
+"""
+No module is longer than a reader can hold in mind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Lines that a module may have, by directory.
+MOST = {"eventsvc": 300}
+
+#: Modules that are longer, until they are split.
+LONGER = {
+    "eventsvc/consumer/in_flight.py",
+    "eventsvc/consumer/service.py",
+    "eventsvc/settings.py",
+    "eventsvc/producer/appender.py",
+    "eventsvc/web/fast_path.py",
+}
+
+
+def modules(directory: str) -> Iterator[tuple[str, int]]:
+    """Each module below a directory, and its lines."""
+    for path in sorted((ROOT / directory).rglob("*.py")):
+        yield path.relative_to(ROOT).as_posix(), len(path.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize(("directory", "most"), MOST.items())
+def test_no_module_is_too_long(directory: str, most: int) -> None:
+    """A module that is too long is split by subject."""
+    assert {name: lines for name, lines in modules(directory) if lines > most and name not in LONGER} == {}
+
+
+def test_a_module_that_was_split_is_listed_no_more() -> None:
+    """The list of exceptions only shrinks."""
+    lines = dict(modules("eventsvc"))
+    assert [name for name in LONGER if lines.get(name, 0) <= MOST["eventsvc"]] == []
