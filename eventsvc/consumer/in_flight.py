@@ -7,55 +7,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from msgspec.structs import replace
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import deferLater
-from twisted.logger import Logger, LogLevel
-from twisted.python.reflect import safe_str
+from twisted.logger import Logger
 
-from eventsvc.consumer.delivery import Handle, Retry, SetAside, after_failure, decide
-from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, Unfinished, call
+from eventsvc.consumer.counts import ConsumerCounts
+from eventsvc.consumer.delivery import Handle, SetAside, decide
+from eventsvc.consumer.delivery_attempts import DeliveryAttempts, Ended
+from eventsvc.consumer.flush import Flush
+from eventsvc.consumer.handler_call import Handler, Unfinished, call
 from eventsvc.consumer.setting_aside import Letter, SettingAside
 from eventsvc.event import Entry, Notification
 from eventsvc.interfaces import IEventGroup
 from eventsvc.net.background import run_in_background
 
-#: Takes an event; may return anything that can be awaited.
-Handler = Callable[[Notification], Any]
-
-
-def nothing_to_flush() -> None:
-    """A handler that keeps nothing back."""
-
-
-def nothing_to_exit(_: str) -> None:
-    """A handler that is no process of its own."""
-
-
-def nobody_to_tell() -> None:
-    """Nobody acknowledges between two slices."""
-
-
 #: Seconds that plain handlers may hold the reactor, one after another.
 _SLICE: Final = 0.05
-
-#: Seconds between attempts of a letter that holds up the line.
-_PAUSE: Final = 0.5
-
-
-@attrs.define(kw_only=True)
-class ConsumerCounts:
-    """What a consumer has done, in entries; it only grows."""
-
-    handled: int = 0
-    failed: int = 0
-    redelivered: int = 0
-    passed_over: int = 0
-    dead: int = 0
 
 
 @attrs.define(eq=False)
@@ -71,8 +42,8 @@ class InFlight:
     With a concurrency of 1 an entry that has to be tried again holds up those
     behind it, so that their order is kept.
 
-    @ivar flush: called before an entry is done with; what it raises is a
-        failure of the handler.
+    @ivar flush: runs before an entry is done with; what it raises is a failure
+        of the handler.
     @ivar exit: called with a sentence when the handler asks for the end of the
         process; nothing is begun any more.
     @ivar after_slice: called when a slice is over and more waits: the time to
@@ -87,10 +58,10 @@ class InFlight:
     jitter: Callable[[], float]
     concurrency: int = 1
     max_deliveries: int = 5
-    flush: Callable[[], object] = nothing_to_flush
-    exit: Callable[[str], object] = nothing_to_exit
+    flush: Flush = attrs.field(factory=Flush)
+    exit: Callable[[str], object] = lambda _: None
     counts: ConsumerCounts = attrs.field(factory=ConsumerCounts)
-    after_slice: Callable[[], None] = attrs.field(default=nobody_to_tell, init=False)
+    after_slice: Callable[[], None] = attrs.field(default=lambda: None, init=False)
     aside: SettingAside = attrs.field(init=False)
     entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
     done: list[str] = attrs.field(factory=list, init=False)
@@ -99,17 +70,25 @@ class InFlight:
     _watchers: list[Deferred[None]] = attrs.field(factory=list, init=False)
     #: entries in work that another consumer has taken over
     _lost: set[str] = attrs.field(factory=set, init=False)
-    _flushing: DeferredLock = attrs.field(factory=DeferredLock, init=False)
-    _failed_flushes: int = attrs.field(default=0, init=False)
+    _attempts: DeliveryAttempts = attrs.field(init=False)
     _next_slice: IDelayedCall | None = attrs.field(default=None, init=False)
     _is_beginning: bool = attrs.field(default=False, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
-    _cancelled: bool = attrs.field(default=False, init=False)
     _log = Logger()
 
-    @aside.default
-    def _make_aside(self) -> SettingAside:
-        return SettingAside(self.group, self.clock, self.jitter, self._end_letter)
+    def __attrs_post_init__(self) -> None:
+        self.aside = SettingAside(self.group, self.clock, self.jitter, self.counts, lambda id: self._forget([id]))
+        self._attempts = DeliveryAttempts(
+            group=self.group,
+            handler=self.handler,
+            flush=self.flush,
+            exit=self.exit,
+            clock=self.clock,
+            jitter=self.jitter,
+            max_deliveries=self.max_deliveries,
+            counts=self.counts,
+            lost=self._lost,
+        )
 
     @property
     def load(self) -> int:
@@ -168,7 +147,7 @@ class InFlight:
 
     def cancel(self) -> None:
         """Give up those begun with."""
-        self._stopping = self._cancelled = True
+        self._stopping = self._attempts.cancelled = True
         self.aside.stop()
         working, self._working = self._working, set()
         for work in working:
@@ -185,7 +164,7 @@ class InFlight:
             return
         self._is_beginning = True
         handled: list[Entry] = []
-        now, flushes = self.clock.seconds, self._failed_flushes
+        now, failed_before = self.clock.seconds, self.flush.failed
         end = now() + _SLICE
         try:
             while self._line and len(self._working) < self.concurrency and not self._stopping:
@@ -198,7 +177,7 @@ class InFlight:
         finally:
             self._is_beginning = False
         if handled:
-            self._end_run(handled, flushes)
+            self._end_run(handled, failed_before)
         if self._next_slice is not None:
             self.after_slice()
 
@@ -242,14 +221,14 @@ class InFlight:
             self._working.add(work)
             work.addCallback(ended)
 
-    def _end_run(self, run: Sequence[Entry], flushes: int) -> None:
+    def _end_run(self, run: Sequence[Entry], failed_before: int) -> None:
         """The handler returned at once for each of these."""
-        if self.flush is nothing_to_flush:
-            self._succeed(run)
+        if self.flush.is_needed:
+            self._work(self._flush_run(run, failed_before))
         else:
-            self._work(self._flush_run(run, flushes))
+            self._succeed(run)
 
-    async def _flush_run(self, run: Sequence[Entry], flushes: int) -> None:
+    async def _flush_run(self, run: Sequence[Entry], failed_before: int) -> None:
         """
         Flush what the handler keeps of these.
 
@@ -257,7 +236,7 @@ class InFlight:
         others: the first from here, the rest from the head of the line.
         """
         try:
-            await self._flush(flushes)
+            await self.flush.run(failed_before)
         except Exception as error:
             first, *rest = run
             self._forget([entry.id for entry in rest if entry.id in self._lost])
@@ -273,111 +252,26 @@ class InFlight:
         else:
             self._succeed(run)
 
-    async def _flush(self, flushes: int) -> None:
-        """
-        Flush what the handler keeps.
-
-        Two flushes at once could each take what the other's entries need, so
-        they wait for each other; and one that failed may have had in it what
-        came before it.
-
-        @param flushes: how many had failed when the first handler began.
-        """
-        if self.flush is nothing_to_flush:
-            return
-        async with self._flushing:
-            try:
-                unfinished = call(self.flush)
-                if unfinished is not None:
-                    await unfinished
-            except Exception:
-                self._failed_flushes += 1
-                raise
-        if self._failed_flushes != flushes:
-            raise HandlerMistake("a flush for other events failed, and may have lost this one")
-
     async def _deliver(self, entry: Entry, notification: Notification, unfinished: Unfinished | None = None) -> None:
         """
-        Deliver an entry until the handler has finished or there is no more point.
+        Deliver an entry, as often as it takes, and be done with it.
 
         @param unfinished: what the first call has left to do, if there was one.
         """
-        deliveries, flushes = entry.deliveries, self._failed_flushes
-        while True:
-            try:
-                if unfinished is None:
-                    await self._count_delivery(entry.id, deliveries)
-                    flushes = self._failed_flushes
-                    unfinished = call(self.handler, notification)
-                if unfinished is not None:
-                    await unfinished
-                await self._flush(flushes)
-            except HandlerExit as error:
-                self._exit(entry, error)
-                return
-            except Exception as error:
-                if self._cancelled:
-                    raise
-                follow = self._note_failure(entry, deliveries, error)
-            else:
+        match await self._attempts.deliver(entry, notification, unfinished):
+            case Ended.HANDLED:
                 self._succeed([entry])
-                return
-            if isinstance(follow, SetAside):
-                await self._set_aside(Letter.of(entry.id, follow, deliveries))
-                return
-            await deferLater(self.clock, follow.after)
-            if entry.id in self._lost:
+            case Ended.LOST:
                 self._forget([entry.id])
-                return
-            deliveries, unfinished = deliveries + 1, None
-
-    def _note_failure(self, entry: Entry, deliveries: int, error: Exception) -> Retry | SetAside:
-        words = "the handler failed on {id}, delivery {count}"
-        self._log.failure(words, level=LogLevel.warn, id=entry.id, count=deliveries)
-        self.counts.failed += 1
-        problem = str(error) if isinstance(error, HandlerMistake) else f"{type(error).__name__}: {safe_str(error)}"
-        return after_failure(deliveries, self.max_deliveries, problem, self.jitter())
-
-    def _exit(self, entry: Entry, error: HandlerExit) -> None:
-        """End the process: the entry stays in flight, and is handed over."""
-        self._stopping = True
-        self._log.failure("the handler ends the process on {id}", id=entry.id)
-        self.exit(f"{error}")
-
-    async def _count_delivery(self, id: str, deliveries: int) -> None:
-        """
-        Note that the handler begins again.
-
-        It is noted before, so that an entry that ends the process is given up
-        at last.  If it cannot be noted the handler is not kept waiting.
-        """
-        self.counts.redelivered += 1
-        try:
-            await self.group.count_delivery(id, deliveries)
-        except CancelledError:
-            raise
-        except Exception as error:
-            self._log.debug("a delivery of {id} is not counted: {error}", id=id, error=error)
+            case Ended.EXIT:  # the entry stays in flight, and is handed over
+                self._stopping = True
+            case Letter() as letter:
+                await self._set_aside(letter)
 
     async def _set_aside(self, letter: Letter) -> None:
         """Set an entry aside: at once, or else beside the line."""
-        while not await self.aside.attempt(letter):
-            if self.aside.put(letter):
-                self.entries[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
-                return
-            await deferLater(self.clock, _PAUSE)
-
-    def _end_letter(self, letter: Letter, moved: bool) -> None:
-        if moved:
-            self.counts.dead += 1
-            self._log.error(
-                "{id} is set aside, {why}: {error}",
-                id=letter.id,
-                why=letter.reason,
-                error=letter.error,
-                details={"alarm": "dead_letter"},
-            )
-        self._forget([letter.id])
+        if not await self.aside.move(letter):
+            self.entries[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
 
     def _succeed(self, run: Sequence[Entry]) -> None:
         """The handler has finished with these."""

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery import SetAside, shorten
 from eventsvc.interfaces import IEventGroup
 from eventsvc.net.background import run_in_background
@@ -24,6 +25,9 @@ _LONGEST_PAUSE: Final = 15.0
 
 #: Entries that may wait; those that come then hold up the line.
 MOST: Final = 1_000
+
+#: Seconds between two attempts of an entry that holds up the line.
+_PAUSE: Final = 0.5
 
 
 @attrs.frozen
@@ -49,15 +53,16 @@ class SettingAside:
     A dead letter needs memory, which a full Redis does not have.  So that what
     is behind goes on, a refused letter waits here, without its event.
 
-    @ivar ended: called with each letter that is done with, and whether it was
-        moved: not if the entry is pending no more, or another consumer's.
+    @ivar ended: called with the id of each entry that is done with: it was
+        moved, or is pending no more, or another consumer's.
     @ivar refused: attempts that did not succeed.
     """
 
     group: IEventGroup
     clock: IReactorTime
     jitter: Callable[[], float]
-    ended: Callable[[Letter, bool], None]
+    counts: ConsumerCounts
+    ended: Callable[[str], None]
     refused: int = attrs.field(default=0, init=False)
     _waiting: deque[Letter] = attrs.field(factory=deque, init=False)
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
@@ -67,7 +72,15 @@ class SettingAside:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def attempt(self, letter: Letter) -> bool:
+    async def move(self, letter: Letter) -> bool:
+        """Set an entry aside, and say if that is done: else it waits here, without its event."""
+        while not await self._attempt(letter):
+            if self._put(letter):
+                return False
+            await deferLater(self.clock, _PAUSE)
+        return True
+
+    async def _attempt(self, letter: Letter) -> bool:
         """Try once; say whether the letter is done with."""
         try:
             moved = await self.group.set_aside(letter.id, letter.reason, letter.error, letter.deliveries)
@@ -78,10 +91,19 @@ class SettingAside:
             self._tell(letter, f"{error}")
             return False
         self._problem = ""
-        self.ended(letter, moved)
+        if moved:
+            self.counts.dead += 1
+            self._log.error(
+                "{id} is set aside, {why}: {error}",
+                id=letter.id,
+                why=letter.reason,
+                error=letter.error,
+                details={"alarm": "dead_letter"},
+            )
+        self.ended(letter.id)
         return True
 
-    def put(self, letter: Letter) -> bool:
+    def _put(self, letter: Letter) -> bool:
         """Keep a letter and try again; say if there was room for it."""
         if len(self._waiting) >= MOST:
             return False
@@ -94,7 +116,7 @@ class SettingAside:
         """Forget letters whose entries are no longer ours."""
         for letter in [letter for letter in self._waiting if letter.id in ids]:
             self._waiting.remove(letter)
-            self.ended(letter, False)
+            self.ended(letter.id)
 
     def stop(self) -> None:
         """Try no more; what is left stays pending."""
@@ -109,7 +131,7 @@ class SettingAside:
             pause = min(2 * pause, _LONGEST_PAUSE)
             while self._waiting:
                 letter = self._waiting[0]
-                done = await self.attempt(letter)
+                done = await self._attempt(letter)
                 if letter in self._waiting:  # it may have been dropped meanwhile
                     self._waiting.remove(letter)
                     if not done:

@@ -14,8 +14,9 @@ from twisted.application.service import IService
 from twisted.python.reflect import ModuleNotFound, ObjectNotFound, namedAny
 
 from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.flush import Flush, nothing_to_flush
 from eventsvc.consumer.handler_call import find_fault
-from eventsvc.consumer.in_flight import InFlight, nothing_to_flush
+from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.lag import Lag
 from eventsvc.consumer.name_hold import EVERY, NameHold
 from eventsvc.consumer.retention import Retention
@@ -110,7 +111,7 @@ def add_consumer(
         in_flight=InFlight(
             group=group,
             handler=handler,
-            flush=getattr(handler, "flush", nothing_to_flush),
+            flush=Flush(getattr(handler, "flush", nothing_to_flush)),
             exit=process.fail,
             clock=reactor,
             jitter=random.random,

@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.task import Clock, deferLater
 
 from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.flush import Flush, nothing_to_flush
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
@@ -41,6 +42,7 @@ class ConsumerWorld:
         handler: Callable[[Notification], Any] | None = None,
         fates: Iterable[Fate] = (),
         name: str = "consumer",
+        flush: Callable[[], Any] = nothing_to_flush,
         claim_idle: float = 30.0,
         group_type: type[MemoryEventGroup] = MemoryEventGroup,
         **options: Any,
@@ -49,7 +51,14 @@ class ConsumerWorld:
         group = group_type(self.stream, Link(self.clock, iter(fates)), consumer=name)
         chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
         drain_timeout = options.pop("drain_timeout", 10.0)
-        in_flight = InFlight(group=group, handler=handler or self.see, clock=self.clock, jitter=lambda: 0.5, **options)
+        in_flight = InFlight(
+            group=group,
+            handler=handler or self.see,
+            flush=Flush(flush),
+            clock=self.clock,
+            jitter=lambda: 0.5,
+            **options,
+        )
         consumer = Consumer(
             group=group,
             in_flight=in_flight,
