@@ -74,6 +74,8 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
             "consumer_faults",
         ),
         "eventsvc/consumer/delivery.py": ("delivery", "in_flight", "consumer"),
+        "eventsvc/consumer/delivery_attempts.py": ("in_flight", "consumer"),
+        "eventsvc/consumer/flush.py": ("in_flight",),
         "eventsvc/consumer/handler_call.py": ("handler_call", "in_flight"),
         "eventsvc/consumer/in_flight.py": ("in_flight", "consumer_reads", "consumer_rounds", "consumer"),
         "eventsvc/telemetry/log_output.py": ("log_output",),

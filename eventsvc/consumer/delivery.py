@@ -5,7 +5,6 @@ What to do with an entry of the stream: pure decisions, no I/O.
 from __future__ import annotations
 
 import attrs
-import msgspec
 
 from eventsvc.event import (
     EVENT_FIELD,
@@ -15,12 +14,6 @@ from eventsvc.event import (
     Notification,
     decode_notification,
 )
-
-
-class Handle(msgspec.Struct, frozen=True, gc=False):
-    """Give the notification to the handler."""
-
-    notification: Notification
 
 
 @attrs.frozen
@@ -51,7 +44,8 @@ class SetAside:
     error: str
 
 
-Action = Handle | PassOver | SetAside
+#: A notification is for the handler.
+Action = Notification | PassOver | SetAside
 
 
 def decide(entry: Entry, max_deliveries: int) -> Action:
@@ -73,7 +67,7 @@ def decide(entry: Entry, max_deliveries: int) -> Action:
         names = ", ".join(repr(name)[1:] for name in entry.fields)
         return SetAside("malformed", f"no field 'EventStream' among {names}")
     try:
-        return Handle(decode_notification(data, entry.id))
+        return decode_notification(data, entry.id)
     except InvalidEvent as error:
         return SetAside("malformed", str(error))
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from eventsvc.consumer.counts import ConsumerCounts
-from eventsvc.consumer.delivery import Handle, SetAside, decide
+from eventsvc.consumer.delivery import SetAside, decide
 from eventsvc.consumer.delivery_attempts import DeliveryAttempts, Ended
 from eventsvc.consumer.flush import Flush
 from eventsvc.consumer.handler_call import Handler, Unfinished, call
@@ -188,17 +188,17 @@ class InFlight:
     def _begin_with(self, entry: Entry) -> bool:
         """Give an entry to the handler; say if it has finished already."""
         action = decide(entry, self.max_deliveries)
-        if isinstance(action, Handle):
+        if isinstance(action, Notification):
             if entry.again:
-                self._work(self._deliver(entry, action.notification))
+                self._work(self._deliver(entry, action))
                 return False
             try:
-                unfinished = call(self.handler, action.notification)
+                unfinished = call(self.handler, action)
             except Exception as error:
                 unfinished = _fail(error)
             if unfinished is None:
                 return True
-            self._work(self._deliver(entry, action.notification, unfinished))
+            self._work(self._deliver(entry, action, unfinished))
         elif isinstance(action, SetAside):
             self._work(self._set_aside(Letter.of(entry.id, action, entry.deliveries)))
         else:
@@ -246,9 +246,9 @@ class InFlight:
                 if entry.id in self.entries
             ]
             self._line.extendleft(reversed(behind))
-            action = decide(first, self.max_deliveries)
-            assert isinstance(action, Handle)
-            await self._deliver(first, action.notification, _fail(error))
+            notification = decide(first, self.max_deliveries)
+            assert isinstance(notification, Notification)
+            await self._deliver(first, notification, _fail(error))
         else:
             self._succeed(run)
 

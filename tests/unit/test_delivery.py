@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.consumer.delivery import Handle, Pace, PassOver, Retry, SetAside, after_failure, decide
+from eventsvc.consumer.delivery import Pace, PassOver, Retry, SetAside, after_failure, decide
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE, Entry, Notification, encode_notification
 
 NOTIFICATION = Notification(7, "hello", "2025-02-25T22:06:25.478310425Z", "5-0")
@@ -23,13 +23,13 @@ COUNTS = st.integers(1, 10**15)
 @given(COUNTS, COUNTS)
 def test_a_new_event_is_handled(deliveries: int, most: int) -> None:
     """What is read for the first time goes to the handler, with where it stands."""
-    assert decide(Entry("5-0", {EVENT_FIELD: DATA}, deliveries), most) == Handle(NOTIFICATION)
+    assert decide(Entry("5-0", {EVENT_FIELD: DATA}, deliveries), most) == NOTIFICATION
 
 
 @pytest.mark.parametrize("others", [{b"more": b"x"}, MARKER])
 def test_fields_of_others_do_not_matter(others: dict[bytes, bytes]) -> None:
     """An entry with an event is an event, whatever else it carries."""
-    assert decide(Entry("5-0", {**others, EVENT_FIELD: DATA}), 5) == Handle(NOTIFICATION)
+    assert decide(Entry("5-0", {**others, EVENT_FIELD: DATA}), 5) == NOTIFICATION
 
 
 @given(st.binary())
@@ -75,7 +75,7 @@ def test_an_event_that_ends_the_process_is_given_up(fields: dict[bytes, bytes] |
     It is tried as often as it may be, and once more: the read before the first
     try was counted too.
     """
-    assert decide(Entry("5-0", {EVENT_FIELD: DATA}, most + 1, again=True), most) == Handle(NOTIFICATION)
+    assert decide(Entry("5-0", {EVENT_FIELD: DATA}, most + 1, again=True), most) == NOTIFICATION
     action = decide(Entry("5-0", fields, most + 2, again=True), most)
     assert action == SetAside("failed", f"given up after {most + 1} deliveries that did not end")
 

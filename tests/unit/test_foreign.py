@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from eventsvc.consumer.delivery import Handle, decide
+from eventsvc.consumer.delivery import decide
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE, Entry, Notification, encode_notification
 from eventsvc.interfaces import IEventGroup, Refused, Unknown
 from eventsvc.submission import Submission
@@ -59,7 +59,7 @@ async def test_events_of_a_foreign_producer_are_handled(backend: OnServer) -> No
     message = {"source": "elsewhere", "id": 7, "timestamp": STAMP, "description": "hello", "more": [1]}
     id = backend.client.xadd(STREAM, {"trace": "x", "EventStream": json.dumps(message, indent=1)}).decode()
     (entry,) = await group.read(9, 0.0)
-    assert decide(entry, 5) == Handle(Notification(7, "hello", STAMP, id))
+    assert decide(entry, 5) == Notification(7, "hello", STAMP, id)
 
 
 @pytest_twisted.ensureDeferred
