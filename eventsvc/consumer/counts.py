@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import attrs
 
+from eventsvc.interfaces import Refused, Unknown
+
 
 @attrs.define(kw_only=True)
 class ConsumerCounts:
@@ -16,3 +18,14 @@ class ConsumerCounts:
     redelivered: int = 0
     passed_over: int = 0
     dead: int = 0
+
+
+def reason_of(error: Exception) -> str:
+    """Return what a failure is counted as: the code of Redis' own error, if it is one."""
+    match error:
+        case Refused():
+            return str(getattr(error, "code", error.reason))
+        case Unknown():
+            return "unknown"
+        case _:
+            return "unexpected"

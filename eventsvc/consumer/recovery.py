@@ -1,6 +1,6 @@
 """
-Takes up what was read and never acknowledged, by this consumer or by others,
-and hands it over at the end.
+Takes up what was read and never acknowledged, by this consumer or by others;
+keeps what is in flight, and hands it over at the end.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from eventsvc.consumer.acknowledgements import Acknowledgements
+from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.event import Entry
 from eventsvc.interfaces import IEventGroup
@@ -103,8 +104,30 @@ class Recovery:
                 details={"alarm": "trimmed_pending"},
             )
 
+    @property
+    def chores(self) -> Sequence[Chore]:
+        """What keeps entries with their consumers, and the list of consumers short."""
+        return Chore(self.claim_idle / 3, self._renew), Chore(60.0, self._remove_stale)
+
+    async def _renew(self) -> None:
+        """Keep others from claiming what is in flight here."""
+        ids = list(self.in_flight.entries)
+        for start in range(0, len(ids), _PAGE):
+            others = await self.group.renew(ids[start : start + _PAGE])
+            if others:
+                self.in_flight.drop(others)
+                self._log.warn("{count} entries in flight were claimed by another consumer", count=len(others))
+
+    async def _remove_stale(self) -> None:
+        """Remove consumers that left nothing behind and will not come back."""
+        removed = await self.group.remove_stale(max(3600.0, 10 * self.claim_idle))
+        if removed:
+            self._log.info("removed stale consumers: {names}", names=", ".join(removed))
+
     async def hand_over(self) -> None:
-        """Let other consumers claim at once all that is pending here."""
+        """Acknowledge what is done, and let other consumers claim at once all that is pending here."""
+        await self.group.open()
+        await self.acknowledgements.confirm()
         after = ""
         while ids := await self.group.list_pending(after, _PAGE):
             await self.group.release(ids)

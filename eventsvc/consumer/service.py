@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from eventsvc.consumer.acknowledgements import Acknowledgements
 from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.counts import reason_of
 from eventsvc.consumer.delivery import Pace
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.page import PageSize
@@ -35,8 +36,6 @@ _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 #: Seconds one attempt to hand over may take at the end.
 _FAREWELL: Final = 2.0
-#: Ids in one call.
-_PAGE: Final = 1_000
 
 
 @attrs.define(eq=False, slots=False)
@@ -84,7 +83,7 @@ class Consumer(Service):
         self._pace = Pace(self.claim_idle / 2, self.in_flight.concurrency)
         self.acknowledgements = Acknowledgements(self.group, self.in_flight)
         self.recovery = Recovery(self.group, self.in_flight, self.acknowledgements, self.clock, self.claim_idle)
-        self.chores = [*self.chores, Chore(self.claim_idle / 3, self._renew), Chore(60.0, self._remove_stale)]
+        self.chores = [*self.chores, *self.recovery.chores]
 
     def startService(self) -> None:
         """
@@ -273,21 +272,6 @@ class Consumer(Service):
             self._pace.observe(handled - self._handled_before, now - self._busy_since)
         self._busy_since, self._handled_before = now, handled
 
-    async def _renew(self) -> None:
-        """Keep others from claiming what is in flight here."""
-        ids = list(self.in_flight.entries)
-        for start in range(0, len(ids), _PAGE):
-            others = await self.group.renew(ids[start : start + _PAGE])
-            if others:
-                self.in_flight.drop(others)
-                self._log.warn("{count} entries in flight were claimed by another consumer", count=len(others))
-
-    async def _remove_stale(self) -> None:
-        """Remove consumers that left nothing behind and will not come back."""
-        removed = await self.group.remove_stale(max(3600.0, 10 * self.claim_idle))
-        if removed:
-            self._log.info("removed stale consumers: {names}", names=", ".join(removed))
-
     async def _leave(self) -> None:
         """
         Finish what is in flight, within bounds, and hand over the rest.
@@ -307,24 +291,8 @@ class Consumer(Service):
         if self._running is not None:
             self._running.cancel()
         try:
-            await ensureDeferred(self._hand_over()).addTimeout(_FAREWELL, self.clock)
+            await ensureDeferred(self.recovery.hand_over()).addTimeout(_FAREWELL, self.clock)
         except (Refused, Unknown) as error:
             self._log.warn("could not hand over: {error}", error=error)
         except TimeoutError:
             self._log.warn("could not hand over within {seconds:g} s", seconds=_FAREWELL)
-
-    async def _hand_over(self) -> None:
-        await self.group.open()
-        await self.acknowledgements.confirm()
-        await self.recovery.hand_over()
-
-
-def reason_of(error: Exception) -> str:
-    """What a failure is counted as: the code of Redis' own error, if it is one."""
-    match error:
-        case Refused():
-            return str(getattr(error, "code", error.reason))
-        case Unknown():
-            return "unknown"
-        case _:
-            return "unexpected"

@@ -305,7 +305,7 @@ class TestPagesOfIds:
 
     @pytest.fixture(autouse=True)
     def small_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in ("service", "recovery", "acknowledgements"):
+        for module in ("recovery", "acknowledgements"):
             monkeypatch.setattr(f"eventsvc.consumer.{module}._PAGE", 2)
 
     def test_all_that_is_left_is_handed_over(self, consuming: ConsumerWorld) -> None:
