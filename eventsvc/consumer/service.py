@@ -105,9 +105,8 @@ class Consumer(Service):
         return ensureDeferred(self._leave())
 
     async def _run(self) -> None:
-        pause = _FIRST_PAUSE
+        pause, handled = _FIRST_PAUSE, 0
         while True:
-            handled = self.in_flight.counts.handled
             try:
                 await self._consume()
             except CancelledError:
@@ -119,7 +118,7 @@ class Consumer(Service):
                 self._log.failure("the reader loop failed in an unexpected way")
             self.last_round = self.clock.seconds()
             if self.in_flight.counts.handled > handled:
-                pause = _FIRST_PAUSE
+                pause, handled = _FIRST_PAUSE, self.in_flight.counts.handled
             await deferLater(self.clock, pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
