@@ -14,7 +14,8 @@ import redis
 import requests
 
 from cluster.release import Release
-from eventsvc.settings import RedisSettings, SimulatorSettings, read
+from eventsvc.settings import RedisSettings, SimulatorSettings
+from eventsvc.settings.reading import read
 
 #: Where Kubernetes puts what a pod needs to ask its API.
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -22,7 +22,8 @@ from zope.interface import provider
 
 from eventsvc import __version__
 from eventsvc.cli.dead_letters import Desk, NotDone
-from eventsvc.settings import InvalidSettings, RedisSettings, read, rows
+from eventsvc.settings import RedisSettings
+from eventsvc.settings.reading import InvalidSettings, read, rows
 from eventsvc.tap.parts import make_connection
 from eventsvc.tap.process import use_monotonic_time
 

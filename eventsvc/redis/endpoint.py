@@ -12,7 +12,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 
-from eventsvc.settings import InvalidSettings
+from eventsvc.settings.reading import InvalidSettings
 
 #: Seconds a TCP connection may take.
 CONNECT_TIMEOUT: Final = 2.0

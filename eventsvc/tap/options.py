@@ -13,7 +13,7 @@ from twisted.copyright import version
 from twisted.python.usage import Options, UsageError
 
 from eventsvc import __version__
-from eventsvc.settings import InvalidSettings, Setting, read, rows
+from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
 
 T = TypeVar("T")
 

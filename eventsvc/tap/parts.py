@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.endpoint import make_endpoint
-from eventsvc.settings import InvalidSettings, RedisSettings
+from eventsvc.settings import RedisSettings
+from eventsvc.settings.reading import InvalidSettings
 
 
 def make_connection(reactor: Any, settings: RedisSettings, **more: Any) -> Connection:

@@ -19,7 +19,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from eventsvc import __version__
-from eventsvc.settings import ROLES, read, rows
+from eventsvc.settings import ROLES
+from eventsvc.settings.reading import read, rows
 from tests.support.custom_resources import SCHEMAS
 from tests.support.rendering import (
     CHART,

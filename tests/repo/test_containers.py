@@ -12,7 +12,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from eventsvc import __version__
-from eventsvc.settings import ROLES, read
+from eventsvc.settings import ROLES
+from eventsvc.settings.reading import read
 from tests.support.rendering import CHART, ROOT, find_command, render, the
 
 DOCKERFILES = sorted((ROOT / "containers").glob("*/Dockerfile"))

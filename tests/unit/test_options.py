@@ -15,7 +15,8 @@ from twisted.copyright import version
 from twisted.scripts._twistd_unix import ServerOptions
 
 import eventsvc
-from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, SimulatorSettings, rows
+from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, SimulatorSettings
+from eventsvc.settings.reading import rows
 from eventsvc.tap import Options
 from eventsvc.tap.options import RoleOptions
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.settings import (
+from eventsvc.settings import ROLES, RedisSettings, table
+from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
     COUNT,
@@ -24,20 +25,14 @@ from eventsvc.settings import (
     OPTIONAL_SECONDS,
     PORT,
     RATE,
-    ROLES,
     SECONDS,
     SEED,
     STREAM,
     SWITCH,
     TEXT,
-    InvalidSettings,
     Kind,
-    RedisSettings,
-    Setting,
-    read,
-    rows,
-    table,
 )
+from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
 
 #: What each kind takes, and what that becomes.
 TAKEN: dict[Kind, dict[str, Any]] = {

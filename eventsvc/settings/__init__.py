@@ -7,142 +7,30 @@ from the classes below.
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 import attrs
 
-
-class InvalidSettings(ValueError):
-    """Settings that do not parse; one line for each."""
-
-
-@attrs.frozen
-class Kind:
-    """How a value is written, and what to say when it is not."""
-
-    expects: str
-    parse: Callable[[str], Any]
-
-
-@attrs.frozen
-class Setting:
-    """One row of the table."""
-
-    name: str
-    kind: Kind
-    default: Any
-    help: str
-    flag: str
-    secret: bool
-
-    def show_default(self) -> str:
-        match self.default:
-            case None | "":
-                return "-"
-            case bool():
-                return "on" if self.default else "off"
-            case _:
-                return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
-
-
-def _number(text: str) -> float:
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        raise ValueError
-    return float(text)
-
-
-def _integer(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", text) or not least <= int(text) <= most:
-            raise ValueError
-        return int(text)
-
-    return parse
-
-
-def _bounded(least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        number = _number(text)
-        if not least <= number <= most:
-            raise ValueError
-        return number
-
-    return parse
-
-
-def _choice(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.upper() not in words:
-            raise ValueError
-        return text.upper()
-
-    return parse
-
-
-def _switch(text: str) -> bool:
-    return {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}[
-        text.lower()
-    ]
-
-
-def _text(text: str) -> str:
-    text.encode()
-    return text
-
-
-def _name(text: str) -> str:
-    if not text or " " in text or not text.isprintable():
-        raise ValueError
-    return text
-
-
-def _stream(text: str) -> str:
-    if "{" in text or "}" in text:
-        raise ValueError
-    return _name(text)
-
-
-def _address(text: str) -> str:
-    return str(ip_address("127.0.0.1" if text == "localhost" else text)) if text else ""
-
-
-def _optional_count(text: str) -> int | None:
-    return _integer(1, 10**15)(text)
-
-
-_DAY = 86_400.0
-
-TEXT = Kind("UTF-8 text", _text)
-NAME = Kind("a name without white space", _name)
-STREAM = Kind("a name without white space or braces", _stream)
-ADDRESS = Kind("an IPv4 or IPv6 address, or localhost", _address)
-PORT = Kind("a port number from 1 to 65535", _integer(1, 65535))
-OPTIONAL_PORT = Kind("a port number from 1 to 65535, or 0 for none", _integer(0, 65535))
-DATABASE = Kind("a database number from 0 to 99999", _integer(0, 99_999))
-COUNT = Kind("a whole number from 1", _integer(1, 10**15))
-BOUND = Kind("a whole number from 1, or 0 for no bound", _integer(0, 10**15))
-OPTIONAL_COUNT = Kind("a whole number from 1", _optional_count)
-SEED = Kind("a whole number from 0", _integer(0, 10**15))
-SECONDS = Kind("seconds from 0.001 to 31536000, decimals allowed", _bounded(0.001, 365 * _DAY))
-LONG_SECONDS = Kind("seconds from 60 to 31536000, decimals allowed", _bounded(60, 365 * _DAY))
-OPTIONAL_SECONDS = Kind("seconds from 0 to 31536000, decimals allowed", _bounded(0, 365 * _DAY))
-RATE = Kind("events per second from 0.001 to 1000000, decimals allowed", _bounded(0.001, 1e6))
-SWITCH = Kind("on or off", _switch)
-LEVEL = Kind(
-    "one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case",
-    _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
+from eventsvc.settings.kinds import (
+    ADDRESS,
+    BOUND,
+    COUNT,
+    DATABASE,
+    LEVEL,
+    LONG_SECONDS,
+    NAME,
+    OPTIONAL_COUNT,
+    OPTIONAL_PORT,
+    OPTIONAL_SECONDS,
+    PORT,
+    RATE,
+    SECONDS,
+    SEED,
+    STREAM,
+    SWITCH,
+    TEXT,
 )
-
-
-def setting(name: str, kind: Kind, default: Any, help: str, *, flag: str | None = None, secret: bool = False) -> Any:
-    """Declare a setting as a field of one of the classes below."""
-    row = Setting(name, kind, default, help, flag or name.lower().replace("_", "-"), secret)
-    return attrs.field(default=default, repr=not secret, metadata={"setting": row})
+from eventsvc.settings.reading import Setting, rows, setting
 
 
 @attrs.frozen(kw_only=True)
@@ -206,7 +94,7 @@ class ProducerSettings:
         "Most bytes of events waiting for Redis, and of larger requests that are still arriving.",
     )
     idempotency_window: float = setting(
-        "IDEMPOTENCY_WINDOW", LONG_SECONDS, _DAY, "How long an Idempotency-Key is remembered, at least."
+        "IDEMPOTENCY_WINDOW", LONG_SECONDS, 86_400.0, "How long an Idempotency-Key is remembered, at least."
     )
     idempotency_max_keys: int = setting(
         "IDEMPOTENCY_MAX_KEYS",
@@ -295,68 +183,6 @@ ROLES: Mapping[str, tuple[type, ...]] = {
     "consumer": (RedisSettings, StreamSettings, ConsumerSettings, AdminSettings, LogSettings),
     "simulator": (SimulatorSettings, AdminSettings, LogSettings),
 }
-
-
-def rows(*classes: type) -> Iterator[tuple[str, Setting]]:
-    """Each setting of the classes, with the field it fills."""
-    for cls in classes:
-        for field in attrs.fields(cls):
-            yield field.name, field.metadata["setting"]
-
-
-T = TypeVar("T")
-
-
-def read(
-    cls: type[T],
-    environment: Mapping[str, str] = os.environ,
-    flags: Mapping[str, str | None] | None = None,
-) -> T:
-    """
-    Read the settings of a class: a flag beats the environment.
-
-    @param flags: by flag, without its dashes; C{None} is not given.
-    @raise InvalidSettings: naming each variable or flag, its value and what
-        was expected.
-    """
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    for field, row in rows(cls):
-        try:
-            found = _find(row, environment, flags or {})
-            if found is not None:
-                values[field] = _parse(row, *found)
-        except InvalidSettings as problem:
-            problems.append(str(problem))
-    if problems:
-        raise InvalidSettings("\n".join(problems))
-    return cls(**values)
-
-
-def _find(row: Setting, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> tuple[str, str] | None:
-    """Where a setting is given, and its text."""
-    flag = flags.get(row.flag)
-    if flag is not None:
-        return f"--{row.flag}", flag
-    text = environment.get(row.name)
-    path = environment.get(f"{row.name}_FILE") if row.secret else None
-    if path:
-        if text:
-            raise InvalidSettings(f"{row.name} and {row.name}_FILE are both set: expected one of them")
-        try:
-            return f"{row.name}_FILE", Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise InvalidSettings(f"{row.name}_FILE={path!r}: expected a readable UTF-8 file ({problem})") from None
-    return None if text is None else (row.name, text)
-
-
-def _parse(row: Setting, where: str, text: str) -> Any:
-    try:
-        return row.kind.parse(text)
-    except (ValueError, KeyError):
-        shown = "(hidden)" if row.secret else repr(text)
-        raise InvalidSettings(f"{where}={shown}: expected {row.kind.expects}") from None
 
 
 def table() -> str:
