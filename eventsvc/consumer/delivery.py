@@ -84,19 +84,6 @@ def after_failure(deliveries: int, max_deliveries: int, error: str, jitter: floa
     return Retry(min(0.1 * 2.0 ** min(deliveries - 1, 10), 10.0) * (0.5 + 0.5 * jitter))
 
 
-def shorten(text: str, most: int = 2_000) -> str:
-    """
-    Cut a text to C{most} bytes of UTF-8, and say how long it was.
-
-    What UTF-8 cannot hold, half a surrogate pair, is written as its escape.
-    """
-    encoded = text.encode("utf-8", "backslashreplace")
-    if len(encoded) <= most:
-        return encoded.decode()
-    mark = f" [cut, {len(encoded)} bytes in all]"
-    return encoded[: most - len(mark)].decode("utf-8", "ignore") + mark
-
-
 @attrs.define
 class Pace:
     """

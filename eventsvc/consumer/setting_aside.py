@@ -15,9 +15,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from eventsvc.consumer.counts import ConsumerCounts
-from eventsvc.consumer.delivery import SetAside, shorten
+from eventsvc.consumer.delivery import SetAside
 from eventsvc.interfaces import IEventGroup
 from eventsvc.net.background import run_in_background
+from eventsvc.text import shorten
 
 #: Seconds between two attempts, first and longest.
 _FIRST_PAUSE: Final = 0.5

@@ -17,9 +17,9 @@ from twisted.logger import ILogObserver, LogLevel, formatEvent
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
-from eventsvc.consumer.delivery import shorten
 from eventsvc.event import format_timestamp
 from eventsvc.telemetry.log_output import LONGEST, LogOutput
+from eventsvc.text import shorten
 
 _LEVELS: Final = {
     "DEBUG": LogLevel.debug,

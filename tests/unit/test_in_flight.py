@@ -16,7 +16,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, capturedLogs
 
 from eventsvc.consumer import setting_aside
-from eventsvc.consumer.delivery import shorten
 from eventsvc.consumer.service import Consumer
 from eventsvc.event import EVENT_FIELD, Entry, Notification, encode_notification
 from eventsvc.interfaces import Refused, Unknown
@@ -497,24 +496,6 @@ def test_an_entry_that_is_not_ours_is_not_set_aside_nor_counted(
     assert consumer.in_flight.counts.dead == 0
     assert world.pending == [1]
     assert consumer.in_flight.entries == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "short"),
-    [
-        ("", ""),
-        ("x" * 2_000, "x" * 2_000),
-        ("x" * 2_001, "x" * 1_973 + " [cut, 2001 bytes in all]"),
-        ("é" * 1_001, "é" * 987 + " [cut, 2002 bytes in all]"),
-        ("half \ud800 a pair", "half \\ud800 a pair"),
-        ("\ud800" * 1_000, "\\ud800" * 328 + "\\ud8 [cut, 6000 bytes in all]"),
-    ],
-)
-def test_the_error_of_a_dead_letter_has_a_bounded_length_and_is_utf_8(text: str, short: str) -> None:
-    assert shorten(text).encode() == shorten(text).encode("utf-8", "strict")
-    assert len(shorten(text).encode()) <= 2_000
-    assert shorten(text)[:1_900] == short[:1_900]
-    assert shorten(text).partition(" [cut")[1:] == short.partition(" [cut")[1:]
 
 
 @pytest.mark.parametrize("fields", [{b"x" * 3_000_000: b"1"}, {EVENT_FIELD: b'{"id":' + b"9" * 3_000_000}])
