@@ -1,6 +1,5 @@
 """
-From what a run left behind to what the judge is shown of it, and the signs
-that a fault was felt.
+From what a run left behind to what the judge is shown of it.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ import time
 from calendar import timegm
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -20,8 +19,8 @@ from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Handling, History, Op
 
-#: What a service says when events may have been lost.
-_ALARMS: Final = ("LOST:", "the group was gone", "pending events were trimmed")
+#: The alarms by which a service says that events may have been lost.
+_LOSSES: Final = {"lost", "group_recreated", "trimmed_pending"}
 
 #: Clocks are stepped by whole hours; no run is as long as half of one.
 _STEP: Final = 3600.0
@@ -34,6 +33,7 @@ class Line:
 
     @ivar id: of the event that was handled, if the line is of one.
     @ivar failed: the handler failed on it.
+    @ivar alarm: the kind of alarm, if the line is one.
     """
 
     at: float
@@ -42,6 +42,7 @@ class Line:
     message: str
     id: int | None = None
     failed: bool = False
+    alarm: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,98 +64,9 @@ class Evidence:
         begin, end = self.fault
         return (op for op in self.history.ops if op.invoked <= end and (op.ended is None or op.ended >= begin))
 
-
-class Sign(Protocol):
-    """Something by which a fault shows that it had an effect; its text says what."""
-
-    def seen(self, evidence: Evidence) -> bool: ...
-
-
-@attrs.frozen
-class Suffered:
-    """Attempts that failed or were slow."""
-
-    seconds: float = 0.3
-    least: int = 3
-
-    def seen(self, evidence: Evidence) -> bool:
-        slow = [
-            op
-            for op in evidence.during()
-            if op.outcome is not Outcome.OK or op.ended is None or op.ended - op.invoked >= self.seconds
-        ]
-        return len(slow) >= self.least
-
-    def __str__(self) -> str:
-        return f"{self.least} attempts failed or took {self.seconds:g} s"
-
-
-@attrs.frozen
-class Said:
-    """Words in the logs of services, since the fault began."""
-
-    words: str
-    by: str = ""
-    least: int = 1
-
-    def seen(self, evidence: Evidence) -> bool:
-        begin = evidence.fault[0]
-        return (
-            sum(
-                self.words in line.message and line.process.startswith(self.by) and line.at >= begin
-                for line in evidence.lines
-            )
-            >= self.least
-        )
-
-    def __str__(self) -> str:
-        return f"{self.by or 'a service'} said {self.words!r} {self.least} times"
-
-
-@attrs.frozen
-class Counted:
-    """A figure of the services."""
-
-    figure: str
-    least: int = 1
-
-    def seen(self, evidence: Evidence) -> bool:
-        return evidence.figures.get(self.figure, 0) >= self.least
-
-    def __str__(self) -> str:
-        return f"{self.figure} is {self.least} or more"
-
-
-@attrs.frozen
-class HandledAgain:
-    """Events that were handled more than once."""
-
-    least: int = 1
-
-    def seen(self, evidence: Evidence) -> bool:
-        handled = evidence.history.handled_ids
-        return len(handled) - len(set(handled)) >= self.least
-
-    def __str__(self) -> str:
-        return f"{self.least} events were handled again"
-
-
-@attrs.frozen
-class SetAside:
-    """Events among the dead letters."""
-
-    least: int = 1
-
-    def seen(self, evidence: Evidence) -> bool:
-        return len(evidence.history.dead) >= self.least
-
-    def __str__(self) -> str:
-        return f"{self.least} events were set aside"
-
-
-def doubts(evidence: Evidence, signs: Sequence[Sign]) -> Sequence[str]:
-    """The signs that are missing, in words."""
-    return [f"the fault was not felt: expected that {sign}" for sign in signs if not sign.seen(evidence)]
+    def since_fault(self, by: str) -> Iterator[Line]:
+        """The lines since the fault began, of the services whose name begins so."""
+        return (line for line in self.lines if line.at >= self.fault[0] and line.process.startswith(by))
 
 
 def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], drained: bool) -> Evidence:
@@ -232,7 +144,7 @@ def tell(
         waiting={known[id]: min([quiet, *kept.pending.values()]) for id in unread},
         drained=drained,
         fault=fault,
-        alarms=sum(words in line.message for line in lines for words in _ALARMS),
+        alarms=sum(line.alarm in _LOSSES for line in lines),
     )
 
 
@@ -289,7 +201,7 @@ def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
         stepped = _STEP * round((at - (at if before is None else before)) / _STEP)
         offset, at = offset + stepped, at - stepped
         before = at
-        yield Line(at, name, line["level"], message, id, failed)
+        yield Line(at, name, line["level"], message, id, failed, line.get("alarm", ""))
 
 
 def _seconds(timestamp: str) -> float:

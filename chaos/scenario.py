@@ -19,11 +19,12 @@ from redis import RedisError
 from requests import RequestException
 
 from chaos.deployment import OK, Deployment
-from chaos.evidence import Evidence, Sign, doubts, gather
+from chaos.evidence import Evidence, gather
 from chaos.faults import Fault
 from chaos.plan import Plan
 from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, wait_until, watchdog
+from chaos.signs import Sign, doubts
 from chaos.toxics import NotChanged
 from chaos.workload import Load
 from eventsvc.testing import history

@@ -7,7 +7,6 @@ from __future__ import annotations
 from signal import SIGKILL
 from typing import Final
 
-from chaos.evidence import Counted, Said, Suffered
 from chaos.faults import (
     CUT_AT_ONCE,
     KILL_CLIENTS,
@@ -20,6 +19,7 @@ from chaos.faults import (
     everywhere,
 )
 from chaos.scenario import Expectations, Scenario
+from chaos.signs import Counted, Said, Suffered
 from chaos.toxics import Toxic
 from chaos.workload import Load
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.evidence import Counted, Said, Suffered
 from chaos.faults import (
     KILL_CLIENTS,
     Frozen,
@@ -15,6 +14,7 @@ from chaos.faults import (
 )
 from chaos.plan import Plan
 from chaos.scenario import Expectations, Scenario
+from chaos.signs import Alarmed, Counted, Said, Suffered
 
 SERVER: Final = (
     # Redis itself
@@ -40,7 +40,7 @@ SERVER: Final = (
         what="Somebody deletes all data of Redis.",
         faults=[Told(["FLUSHALL"], wipes=True)],
         on=0.5,
-        signs=[Said("LOST", "producer"), Said("the group was gone", "consumer")],
+        signs=[Alarmed("lost", "producer"), Alarmed("group_recreated", "consumer")],
         expect=Expectations(all_ok=True, alarm=True, least_each=20),
     ),
     Scenario(
@@ -48,7 +48,7 @@ SERVER: Final = (
         what="Redis is killed and comes back without its data.",
         faults=[Killed("redis", wiped=True)],
         on=1,
-        signs=[Said("LOST", "producer"), Said("the group was gone", "consumer")],
+        signs=[Alarmed("lost", "producer"), Alarmed("group_recreated", "consumer")],
         expect=Expectations(all_ok=True, alarm=True),
     ),
     Scenario(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.evidence import Counted, HandledAgain, Said, SetAside, Suffered
 from chaos.faults import (
     CUT_AT_ONCE,
     DESTROY_GROUP,
@@ -23,6 +22,7 @@ from chaos.faults import (
 )
 from chaos.plan import Plan
 from chaos.scenario import Expectations, Scenario
+from chaos.signs import Alarmed, Counted, HandledAgain, Said, SetAside, Suffered
 from chaos.toxics import Toxic
 from chaos.workload import Load
 
@@ -112,7 +112,7 @@ SERVICES: Final = (
         faults=[DESTROY_GROUP],
         pulses=2,
         on=1,
-        signs=[HandledAgain(), Said("the group was gone", "consumer", 2)],
+        signs=[HandledAgain(), Alarmed("group_recreated", "consumer", 2)],
         expect=Expectations(all_ok=True, alarm=True),
     ),
     Scenario(
@@ -123,7 +123,7 @@ SERVICES: Final = (
         load=Load(rate=50, poison=0.05),
         pulses=3,
         on=1,
-        signs=[SetAside(15), Said("is set aside, failed", "consumer"), Said("is set aside, malformed", "consumer", 12)],
+        signs=[SetAside(15), Alarmed("dead_letter", "consumer", 13)],
         expect=Expectations(all_ok=True, least_ok=100, set_aside=True),
     ),
     Scenario(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 from chaos.environment import ClockStepped, Flooded, Full, Promoted, RolledBack, Unread
-from chaos.evidence import Counted, HandledAgain, Said, Suffered
 from chaos.faults import (
     KILL_CLIENTS,
     REDIS_DOWN,
@@ -24,6 +23,7 @@ from chaos.faults import (
 )
 from chaos.plan import Plan
 from chaos.scenario import Expectations, Scenario
+from chaos.signs import Counted, HandledAgain, Said, Suffered
 from chaos.toxics import Toxic
 from chaos.workload import Load
 

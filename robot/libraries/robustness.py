@@ -17,11 +17,12 @@ from robot.api import Failure, SkipExecution, logger
 from robot.api.deco import keyword, library
 
 from chaos.charts import draw_charts
-from chaos.evidence import Evidence, Said, doubts
+from chaos.evidence import Evidence
 from chaos.process import raise_file_limit
 from chaos.report import ledger
 from chaos.scenario import run
 from chaos.scenarios import BY_NAME
+from chaos.signs import Said, doubts
 from chaos.workload import Load
 from cluster.commands import Namespace
 from cluster.release import Release

@@ -20,12 +20,12 @@ pytest.importorskip("toxiproxy", reason="the chaos suite needs toxiproxy-python"
 pytest.importorskip("chaos", reason="the chaos suite is beside the package, in the repository")
 
 from chaos.__main__ import SKIPPED, main
-from chaos.evidence import Said
 from chaos.planted import BUGS
 from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until, watchdog
 from chaos.programs import NotFound
 from chaos.scenario import Expectations, Scenario, run
 from chaos.scenarios import BY_NAME
+from chaos.signs import Said
 from chaos.toxics import TOXIPROXY, VERSION, NotChanged, Toxic, Toxics
 
 # For real: on the real Toxiproxy, or skipped with the words that say how to get it.

@@ -18,19 +18,7 @@ pytest.importorskip("chaos", reason="the chaos suite is beside the package, in t
 
 from chaos.__main__ import _jobs, _parse
 from chaos.deployment import TAKEN_UP, Deployment
-from chaos.evidence import (
-    Counted,
-    Evidence,
-    HandledAgain,
-    Line,
-    Said,
-    SetAside,
-    Sign,
-    Suffered,
-    doubts,
-    parse_log,
-    read_log,
-)
+from chaos.evidence import Evidence, Kept, Line, parse_log, read_log, tell
 from chaos.faults import holding_up
 from chaos.impolite import _sort
 from chaos.plan import Plan
@@ -39,6 +27,7 @@ from chaos.process import Process
 from chaos.report import junit, ledger, page, record, write
 from chaos.scenario import Expectations, Run
 from chaos.scenarios import BY_NAME, SCENARIOS
+from chaos.signs import Alarmed, Counted, HandledAgain, Said, SetAside, Sign, Suffered, doubts
 from eventsvc.event import Notification
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Handling, History, Op, check
@@ -86,10 +75,23 @@ def test_an_attempt_that_failed_in_the_fault_shows_that_it_was_felt() -> None:
     assert not felt({**GOOD, 6.0: Outcome.UNKNOWN}, Suffered(least=1))
 
 
-def test_describe_error_count_only_since_the_fault_began_and_by_whom_they_must_be_said() -> None:
-    sign = Said("connected", "producer")
+def test_words_and_alarms_count_only_since_the_fault_began_and_by_whom_they_must_be_said() -> None:
     for at, by, told in ((15.0, "producer-1", True), (5.0, "producer-1", False), (15.0, "consumer-1", False)):
-        assert felt(GOOD, sign, (Line(at, by, "info", "connected to Redis"),)) is told
+        lines = (Line(at, by, "critical", "connected to Redis", alarm="lost"),)
+        assert felt(GOOD, Said("connected", "producer"), lines) is told
+        assert felt(GOOD, Alarmed("lost", "producer"), lines) is told
+        assert not felt(GOOD, Alarmed("dead_letter", "producer"), lines)
+
+
+def test_an_alarm_is_known_by_its_member_whatever_its_words() -> None:
+    log = b'{"time": "2026-11-24T08:00:00Z", "level": "critical", "message": "%s"%s}'
+    lines = [
+        *parse_log(log % (b"whatever", b', "alarm": "lost"'), "producer-1", 0.0),
+        *parse_log(log % (b"LOST: the group was gone", b""), "producer-1", 0.0),
+    ]
+    assert [line.alarm for line in lines] == ["lost", ""]
+    history = tell(Kept({}, (), {}, b"0-0"), (), lines, FAULT, True, 0.0)
+    assert history.alarms == 1
 
 
 def test_events_handled_again_or_set_aside_are_signs() -> None:
