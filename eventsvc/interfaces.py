@@ -14,14 +14,14 @@ from zope.interface import Attribute, Interface
 
 from eventsvc.consumer.page import PAGE_BYTES
 from eventsvc.errors import KeyConflict, KeyRunning, KeysFull, QueueFull, Refused, StreamFull, TooLarge, Unknown
-from eventsvc.event import Entry, Event
+from eventsvc.event import Entry, Event, Notification
 from eventsvc.submission import AppendReply, IdempotencyKey, Renewal, Result, Submission
 
 __all__ = [
     "Claimed",
+    "Handler",
     "IAppender",
     "IEventGroup",
-    "IEventHandler",
     "IEventLog",
     "KeyConflict",
     "KeyRunning",
@@ -192,15 +192,41 @@ class IEventGroup(Interface):
         """See how the stream and the group stand."""
 
 
-class IEventHandler(Interface):
-    """What a consumer does with an event; a plain callable will do too."""
+class Handler(Protocol):
+    """
+    What a consumer does with an event: a function, or an object that can be called.
 
-    def __call__(notification: object) -> object:
+    It may have a C{flush} without arguments: see L{FlushingHandler}.
+    """
+
+    def __call__(self, notification: Notification, /) -> object:
         """
-        Handle a L{eventsvc.event.Notification}.
+        Handle an event.
 
-        Return (or fire with, or await) anything once it is handled; raise to
-        have it delivered again.
+        The event is handled once this returns; or, if it returns an awaitable
+        (a coroutine, a Deferred, a Future where asyncio is the reactor), once
+        that has ended.  What it returns is not kept, but these are a failure,
+        since nobody would run them: a Failure, a generator, a class or a
+        function, a Future of a thread.
+
+        A failure is one failed delivery.  The event is delivered again after a
+        pause, and set aside after C{CONSUMER_MAX_DELIVERIES}.
+
+        @raise Exception: the delivery failed.
+        @raise SystemExit: end the process in order, as does C{KeyboardInterrupt}:
+            drain, hand over, exit with 1.  This event is delivered again.
+        """
+
+
+class FlushingHandler(Handler, Protocol):
+    """A handler that does for several events together what it keeps back of each."""
+
+    def flush(self) -> object:
+        """
+        Do what was kept back; return and raise as the handler does.
+
+        Called before events are acknowledged; a failure is one of every event
+        that was handled since the last time.
         """
 
 

@@ -17,10 +17,10 @@ from twisted.python.reflect import safe_str
 from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery import Retry, SetAside, after_failure
 from eventsvc.consumer.flush import Flush
-from eventsvc.consumer.handler_call import Handler, HandlerExit, HandlerMistake, Unfinished, call
+from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, Unfinished, call
 from eventsvc.consumer.setting_aside import Letter
 from eventsvc.event import Entry, Notification
-from eventsvc.interfaces import IEventGroup
+from eventsvc.interfaces import Handler, IEventGroup
 
 
 class Ended(enum.Enum):

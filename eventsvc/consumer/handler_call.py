@@ -16,11 +16,6 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr, safe_str
 
-from eventsvc.event import Notification
-
-#: Takes an event; may return anything that can be awaited.
-Handler = Callable[[Notification], Any]
-
 #: What a handler call has left to do.
 Unfinished = Coroutine[Deferred[Any], Any, None]
 

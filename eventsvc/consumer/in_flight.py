@@ -19,10 +19,10 @@ from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery import SetAside, decide
 from eventsvc.consumer.delivery_attempts import DeliveryAttempts, Ended
 from eventsvc.consumer.flush import Flush
-from eventsvc.consumer.handler_call import Handler, Unfinished, call
+from eventsvc.consumer.handler_call import Unfinished, call
 from eventsvc.consumer.setting_aside import Letter, SettingAside
 from eventsvc.event import Entry, Notification
-from eventsvc.interfaces import IEventGroup
+from eventsvc.interfaces import Handler, IEventGroup
 from eventsvc.net.background import run_in_background
 
 #: Seconds that plain handlers may hold the reactor, one after another.

@@ -46,7 +46,7 @@ class LogHandler:
     call_from_thread: Callable[..., object]
     _lines: list[_EventLine] = attrs.field(factory=list, init=False)
 
-    def __call__(self, notification: Notification) -> None:
+    def __call__(self, notification: Notification, /) -> None:
         self._lines.append(
             _EventLine(
                 format_timestamp(self.wall_clock()),
