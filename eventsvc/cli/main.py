@@ -92,7 +92,11 @@ def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[argparse.Name
 
 async def run(reactor: Any, asked: argparse.Namespace, redis: RedisSettings) -> int:
     """Do what was asked, and give the exit code."""
-    connection = make_connection(reactor, redis, lasting=False)  # the services warn of that
+    try:
+        connection = make_connection(reactor, redis, lasting=False)  # the services warn of that
+    except InvalidSettings as wrong:
+        sys.stderr.write(f"eventsvc: {wrong}\n")
+        return 2
     desk = Desk(asked=asked, redis=redis, connection=connection, clock=reactor, out=sys.stdout, err=sys.stderr, ask=ask)
     connection.startService()
     try:

@@ -7,7 +7,6 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
@@ -22,52 +21,65 @@ from eventsvc.consumer.name_hold import EVERY, NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.log import LogHandler
+from eventsvc.interfaces import Handler
 from eventsvc.redis.group import RedisEventGroup
-from eventsvc.settings import ROLES, AdminSettings, ConsumerSettings, LogSettings, RedisSettings, StreamSettings
+from eventsvc.settings import (
+    ROLES,
+    AdminSettings,
+    ConsumerSettings,
+    LogSettings,
+    RedisSettings,
+    StreamSettings,
+)
+from eventsvc.settings.reading import InvalidSettings
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures
 from eventsvc.tap.health import Vitals, add_admin, consumer_health
-from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.options import RoleOptions, edge
 from eventsvc.tap.parts import make_connection
 from eventsvc.tap.process import Process
 from eventsvc.telemetry.logs import JsonLog, json_log
 from eventsvc.web.health import Health
 
 
-def load_handler(name: str) -> Callable[[Any], Any]:
+def load_handler(name: str) -> Handler:
     """
     Import the handler of a dotted name.
 
     As C{python -m} does, it looks in the working directory first.
 
-    @raise ValueError: there is none that could handle an event; the text says why.
+    @raise InvalidSettings: there is none that could handle an event; the text says why.
     """
+
+    def wrong(fault: str) -> InvalidSettings:
+        return InvalidSettings(f"--handler: {fault}: expected log, or the dotted name of a callable")
+
     directory = os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)
     try:
-        handler: Callable[[Any], Any] = namedAny(name)
+        handler: Handler = namedAny(name)
         flush = getattr(handler, "flush", nothing_to_flush)
     except (ModuleNotFound, ObjectNotFound):
         module = name.partition(".")[0]
-        raise ValueError(f"no module named {module!r}, neither in {directory} nor on Python's path") from None
+        raise wrong(f"no module named {module!r}, neither in {directory} nor on Python's path") from None
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{name!r} cannot be imported: {f'{error}' or type(error).__name__}") from None
+        raise wrong(f"{name!r} cannot be imported: {f'{error}' or type(error).__name__}") from None
     if fault := find_fault(handler, None):
-        raise ValueError(f"{name!r} {fault}")
+        raise wrong(f"{name!r} {fault}")
     if fault := find_fault(flush):
-        raise ValueError(f"'{name}.flush' {fault}")
+        raise wrong(f"'{name}.flush' {fault}")
     return handler
 
 
-def check_handler(options: RoleOptions) -> None:
-    """End the process with 2 if the handler that is set can never handle an event."""
-    name = options.read(ConsumerSettings).handler
-    try:
-        if name != "log":
-            load_handler(name)
-    except ValueError as problem:
-        options.fail(f"--handler: {problem}: expected log, or the dotted name of a callable")
+def check_handler(name: str) -> None:
+    """
+    Check the setting C{CONSUMER_HANDLER}.
+
+    @raise InvalidSettings: it can never handle an event.
+    """
+    if name != "log":
+        load_handler(name)
 
 
 class Options(RoleOptions):
@@ -75,9 +87,10 @@ class Options(RoleOptions):
 
     settings = ROLES["consumer"]
 
-    def postOptions(self) -> None:
-        super().postOptions()
-        check_handler(self)
+    def check(self) -> None:
+        """Check that there is such a handler as well."""
+        super().check()
+        check_handler(self.read(ConsumerSettings).handler)
 
 
 def add_consumer(
@@ -96,7 +109,7 @@ def add_consumer(
     @param lasting: what Redis confirms has to survive it.
     """
     connection = make_connection(reactor, redis, lasting=lasting)
-    handler: Callable[[Any], Any]
+    handler: Handler
     if settings.handler == "log":
         handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread)
     else:
@@ -134,6 +147,7 @@ def add_consumer(
     return consumer_health(vitals, consumer, connection)
 
 
+@edge
 def makeService(options: RoleOptions) -> IService:
     """Build the process of a consumer."""
     from twisted.internet import reactor

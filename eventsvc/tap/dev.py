@@ -17,9 +17,10 @@ from eventsvc.settings import (
     SimulatorSettings,
     StreamSettings,
 )
+from eventsvc.settings.reading import InvalidSettings
 from eventsvc.tap.consumer import add_consumer, check_handler
 from eventsvc.tap.health import Vitals
-from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.options import RoleOptions, edge
 from eventsvc.tap.process import Listener, Process
 from eventsvc.tap.producer import add_producer
 from eventsvc.tap.simulator import add_simulator
@@ -32,18 +33,22 @@ class Options(RoleOptions):
     settings = (StreamSettings, ProducerSettings, ConsumerSettings, SimulatorSettings, LogSettings)
     fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT")
 
-    def postOptions(self) -> None:
-        super().postOptions()
-        check_handler(self)
+    def check(self) -> None:
+        """Check that there are such a handler and a server, and that it can post to itself, as well."""
+        super().check()
+        check_handler(self.read(ConsumerSettings).handler)
         host = self.read(ProducerSettings).host
         if ":" in host and host != "::":
-            self.fail(f"REST_SERVER_HOST={host!r}: dev posts to itself over IPv4: expected an IPv4 address or ::")
+            raise InvalidSettings(
+                f"REST_SERVER_HOST={host!r}: dev posts to itself over IPv4: expected an IPv4 address or ::"
+            )
         try:
             find_server()
         except NoServer as remedy:
-            self.fail(str(remedy))
+            raise InvalidSettings(str(remedy)) from None
 
 
+@edge
 def makeService(options: RoleOptions) -> IService:
     """Build the process that is all roles at once; they start when the server accepts connections."""
     from twisted.internet import reactor

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import wraps
 from typing import Any, ClassVar, Final, NoReturn, TypeVar
 
+from twisted.application.service import IService
 from twisted.copyright import version
 from twisted.python.usage import Options, UsageError
 
@@ -16,6 +18,7 @@ from eventsvc import __version__
 from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
 
 T = TypeVar("T")
+Role = TypeVar("Role", bound="RoleOptions")
 
 #: What to do instead of going into the background.
 _NO_LOG: Final = (
@@ -65,7 +68,23 @@ class RoleOptions(Options):
             raise UsageError(f"unexpected argument {arguments[0]!r}")
 
     def postOptions(self) -> None:
-        """Read all settings once, so that a wrong one is told now."""
+        """Check all settings, so that a wrong one is told now; end the process with 2 if one is."""
+        try:
+            self.check()
+        except InvalidSettings as problems:
+            self.fail(str(problems))
+        twistd = _top(self)
+        if twistd is not None:
+            if _loses_the_log(twistd):
+                self.fail(_NO_LOG)
+            _leave_no_pid_file(twistd)
+
+    def check(self) -> None:
+        """
+        Read all settings once.
+
+        @raise InvalidSettings: some are wrong; the text says all that is.
+        """
         problems = []
         for cls in self.settings:
             try:
@@ -73,12 +92,7 @@ class RoleOptions(Options):
             except InvalidSettings as problem:
                 problems.append(str(problem))
         if problems:
-            self.fail("\n".join(problems))
-        twistd = _top(self)
-        if twistd is not None:
-            if _loses_the_log(twistd):
-                self.fail(_NO_LOG)
-            _leave_no_pid_file(twistd)
+            raise InvalidSettings("\n".join(problems))
 
     def read(self, cls: type[T]) -> T:
         """The settings of a class, from flags and environment."""
@@ -89,6 +103,19 @@ class RoleOptions(Options):
         for line in problem.splitlines():
             sys.stderr.write(f"eventsvc: {line}\n")
         raise SystemExit(2)
+
+
+def edge(make_service: Callable[[Role], IService]) -> Callable[[Role], IService]:
+    """Let a C{makeService} end the process with 2, and say why, if settings cannot be followed."""
+
+    @wraps(make_service)
+    def make(options: Role) -> IService:
+        try:
+            return make_service(options)
+        except InvalidSettings as problem:
+            options.fail(str(problem))
+
+    return make
 
 
 def name_settings(cls: type, *fields: str) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import sys
 from typing import Any
 
 import attrs
@@ -17,18 +16,16 @@ from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.endpoint import make_endpoint
 from eventsvc.settings import RedisSettings
-from eventsvc.settings.reading import InvalidSettings
 
 
 def make_connection(reactor: Any, settings: RedisSettings, **more: Any) -> Connection:
-    """A connection to Redis as the settings say; end the process with 2 if they cannot be followed."""
-    try:
-        endpoint = make_endpoint(reactor, settings.host, settings.port, settings.tls, settings.tls_ca)
-    except InvalidSettings as problem:
-        sys.stderr.write(f"eventsvc: {problem}\n")
-        raise SystemExit(2) from None
+    """
+    Return a connection to Redis as the settings say.
+
+    @raise InvalidSettings: they cannot be followed.
+    """
     return Connection(
-        endpoint=endpoint,
+        endpoint=make_endpoint(reactor, settings.host, settings.port, settings.tls, settings.tls_ca),
         clock=reactor,
         jitter=random.random,
         username=settings.username,

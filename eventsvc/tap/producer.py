@@ -16,7 +16,7 @@ from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSetting
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures
 from eventsvc.tap.health import Vitals, producer_health
-from eventsvc.tap.options import RoleOptions, name_settings
+from eventsvc.tap.options import RoleOptions, edge, name_settings
 from eventsvc.tap.parts import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
 from eventsvc.telemetry.logs import json_log
@@ -77,6 +77,7 @@ def add_producer(
     return listener
 
 
+@edge
 def makeService(options: RoleOptions) -> IService:
     """Build the process of a producer."""
     from twisted.internet import reactor

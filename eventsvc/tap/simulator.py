@@ -15,7 +15,7 @@ from eventsvc.settings import ROLES, AdminSettings, LogSettings, SimulatorSettin
 from eventsvc.simulator.service import MOST_IN_FLIGHT, Simulator
 from eventsvc.tap.figures import simulator_figures
 from eventsvc.tap.health import Vitals, add_admin, simulator_health
-from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.options import RoleOptions, edge
 from eventsvc.tap.process import Process
 from eventsvc.telemetry.logs import json_log
 
@@ -49,6 +49,7 @@ def add_simulator(
     return simulator
 
 
+@edge
 def makeService(options: RoleOptions) -> IService:
     """Build the process of a simulator."""
     from twisted.internet import reactor

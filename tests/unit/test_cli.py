@@ -62,6 +62,16 @@ def test_settings_come_from_flags_and_environment_as_those_of_the_services(monke
     assert (redis.port, redis.stream) == (2, "Other")
 
 
+@pytest_twisted.ensureDeferred
+async def test_settings_that_cannot_be_followed_end_it_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are found out only when the connection is made."""
+    line = ["dead", "list", "--redis-tls", "on", "--redis-tls-ca", "/dev/null"]
+    assert await run(reactor, *parse(line, anybody=False)) == 2
+    assert capsys.readouterr().err == (
+        "eventsvc: REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, and there are none in it\n"
+    )
+
+
 async def do(server: Server, *line: str) -> int:
     """Run a command on a server; its exit code."""
     return await run(reactor, *parse(["dead", *line, "--redis-port", f"{server.port}"], anybody=False))
