@@ -18,7 +18,7 @@ from tests.support.consumer_world import ConsumerWorld as ConsumerWorld
 from tests.support.consumer_world import running_world
 from tests.support.http import MAKERS, Served, serving
 from tests.support.processes import Server, Services, running_server
-from tests.support.servers import REMEDIES, find_binary
+from tests.support.server_binaries import REMEDIES, find_binary
 
 if TYPE_CHECKING:
     from tests.support.backends import Backend

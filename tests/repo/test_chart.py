@@ -22,7 +22,7 @@ from eventsvc import __version__
 from eventsvc.settings import ROLES
 from eventsvc.settings.reading import read, rows
 from tests.support.custom_resources import SCHEMAS
-from tests.support.rendering import (
+from tests.support.helm import (
     CHART,
     KUBERNETES,
     OVERLAYS,

@@ -13,7 +13,7 @@ from cluster import images
 from cluster.commands import Failed, Namespace, run, wait_until
 from cluster.logs import Logs
 from eventsvc import __version__
-from tests.support.rendering import CHART
+from tests.support.helm import CHART
 
 
 def test_it_installs_the_images_of_the_chart() -> None:

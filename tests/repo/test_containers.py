@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from eventsvc import __version__
 from eventsvc.settings import ROLES
 from eventsvc.settings.reading import read
-from tests.support.rendering import CHART, ROOT, find_command, render, the
+from tests.support.helm import CHART, ROOT, find_command, render, the
 
 DOCKERFILES = sorted((ROOT / "containers").glob("*/Dockerfile"))
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]

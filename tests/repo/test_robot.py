@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.support.rendering import ROOT
+from tests.support.helm import ROOT
 
 SUITES = ROOT / "robot"
 

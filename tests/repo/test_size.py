@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 #: Lines that a module may have, by directory.
-MOST = {"eventsvc": 300}
+MOST = {"eventsvc": 300, "tests": 500}
 
 #: Modules that are longer, until they are split.
 LONGER = {

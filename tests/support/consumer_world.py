@@ -109,6 +109,17 @@ class ConsumerWorld:
         """The places of the entries not acknowledged."""
         return sorted(self.stream.groups["group"].pending)
 
+    @property
+    def dead(self) -> dict[str, str]:
+        """The dead letters, by id: the reason and the error."""
+        return {letter["id"]: f"{letter['reason']}: {letter['error']}" for letter in self.stream.dead}
+
+
+def eager(consumer: Consumer) -> Consumer:
+    """Have a consumer read all there is at once, as if it had handled many."""
+    consumer._pace.size = 1_000
+    return consumer
+
 
 @contextmanager
 def running_world() -> Iterator[ConsumerWorld]:

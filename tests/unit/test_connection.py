@@ -15,7 +15,16 @@ from eventsvc.interfaces import Unknown
 from eventsvc.redis.connection import Connection, backoff
 from eventsvc.redis.errors import NotConnected
 from eventsvc.redis.session import Script
-from tests.support.connecting import STAGES, error_of, fired, make_connection, messages, prepare_something, stop, usable
+from tests.support.fake_connection import (
+    STAGES,
+    error_of,
+    fired,
+    make_connection,
+    messages,
+    prepare_something,
+    stop,
+    usable,
+)
 from tests.support.fake_redis import GOOD, SILENCE, FakeRedis
 
 

@@ -21,10 +21,10 @@ from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply, NotConnected
 from eventsvc.redis.session import Script
 from eventsvc.redis.silence import REPLY_TIMEOUT
-from tests.support.connecting import usable
+from tests.support.fake_connection import usable
 from tests.support.processes import Server
 from tests.support.producer_harness import in_thread, until
-from tests.support.reconnecting import logged, options_of, ready, started
+from tests.support.real_connection import logged, options_of, ready, started
 
 
 @pytest_twisted.ensureDeferred

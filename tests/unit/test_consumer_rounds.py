@@ -15,9 +15,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from eventsvc.consumer.chore import Chore
-from eventsvc.consumer.page import PAGE_BYTES, size_of
 from eventsvc.event import Entry, Notification
-from eventsvc.interfaces import Claimed, Refused, Unknown
+from eventsvc.interfaces import Refused, Unknown
 from eventsvc.testing import Fate, MemoryEventGroup, MemoryStream
 from tests.support.consumer_world import ConsumerWorld
 from tests.unit.test_consumer import link_of
@@ -35,29 +34,6 @@ class NoRightToAcknowledge(MemoryEventGroup):
 
     def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
         return fail(Refused("NOPERM no permissions to run the 'xack' command"))
-
-
-class NarrowLink(MemoryEventGroup):
-    """No page of more than a megabyte arrives."""
-
-    def _fit(self, page: Sequence[Entry]) -> None:
-        if sum(map(size_of, page)) > 2**20 and len(page) > 1:
-            self.link.cut()
-            raise Unknown("no reply within 2 s")
-
-    def read_pending(self, after: str, count: int, size: int = PAGE_BYTES) -> Deferred[Sequence[Entry]]:
-        def fitting(page: Sequence[Entry]) -> Sequence[Entry]:
-            self._fit(page)
-            return page
-
-        return super().read_pending(after, count, size).addCallback(fitting)
-
-    def claim(self, idle: float, cursor: str, count: int, size: int = PAGE_BYTES) -> Deferred[Claimed]:
-        def fitting(page: Claimed) -> Claimed:
-            self._fit(page.entries)
-            return page
-
-        return super().claim(idle, cursor, count, size).addCallback(fitting)
 
 
 class TestPhases:
@@ -441,112 +417,6 @@ class TestReadiness:
         assert [event["log_level"].name for event in logs] == ["warn", "warn"]
 
 
-class TestRecovery:
-    """What was left is found quickly, whole, and told truly."""
-
-    def test_what_a_dead_consumer_left_is_claimed_at_the_speed_of_reading(self, consuming: ConsumerWorld) -> None:
-        """On an idle stream, whose reads wait for seconds."""
-        consuming.leave_pending("dead", *[f"{number}" for number in range(2_000)])
-        consumer = consuming.consumer()
-        consuming.run(29.0)
-        assert consuming.seen == []
-        consuming.run(8.0)
-        assert len(consuming.seen) == consumer.recovery.claimed == 2_000
-        assert consuming.pending == []
-
-    def test_what_becomes_idle_is_claimed_soon(self, consuming: ConsumerWorld) -> None:
-        """Whenever it was last touched."""
-        consuming.consumer(consuming.slow(0.1), concurrency=3)
-        for number in range(8):
-            consuming.run(4.0)
-            consuming.leave_pending(f"dead {number}", f"{number}")
-        for number in range(8):
-            assert len(consuming.seen) <= number + 1
-            consuming.run(4.0)
-        consuming.run(2.0)
-        assert len(consuming.seen) == 8
-
-    def test_new_events_are_read_while_others_are_claimed(self, consuming: ConsumerWorld) -> None:
-        """There may be hours of them."""
-        consuming.leave_pending("dead", *["old"] * 1_000, idle=100.0)
-        consuming.consumer(consuming.slow(1.0), concurrency=3)
-        consuming.run(1.0)
-        consuming.add("new")
-        consuming.run(60.0)
-        assert "new" in consuming.seen
-        assert len(consuming.seen) < 300
-
-    def test_a_claim_goes_on_where_it_was(self, consuming: ConsumerWorld) -> None:
-        """Behind many entries that others have in flight: Redis looks at a few in each call."""
-        live = consuming.consumer(consuming.slow(200.0), name="live", concurrency=600)
-        consuming.add(*["busy"] * 600)
-        consuming.run(20.0)
-        consuming.leave_pending("dead", *"abc", idle=100.0)
-        consuming.consumer(consuming.slow(0.1), name="second")
-        consuming.run(15.0)
-        assert consuming.seen == ["a", "b", "c"]
-        assert len(live.in_flight.entries) == 600
-
-    def test_an_own_entry_that_was_trimmed_is_told_as_lost(self, consuming: ConsumerWorld) -> None:
-        """As one of another consumer: its event is gone, whatever becomes of the letter."""
-        consuming.leave_pending("consumer", "a", "b", "c")
-        del consuming.stream.entries[2]
-        with capturedLogs() as logs:
-            consumer = consuming.consumer(consuming.slow(1.0), concurrency=3)
-            consuming.run(1.5)
-            link_of(consumer).cut()
-            consuming.run(10.0)
-        assert sorted(consuming.seen) == ["a", "c"]
-        assert consumer.recovery.trimmed == 1
-        alarms = Counter(event["details"]["alarm"] for event in logs if "details" in event)
-        assert alarms == {"trimmed_pending": 1, "dead_letter": 1}
-        assert [letter["reason"] for letter in consuming.stream.dead] == ["trimmed"]
-
-    @pytest.mark.parametrize("owner", ["consumer", "dead"])
-    def test_large_entries_are_taken_up_in_pages_that_arrive(self, consuming: ConsumerWorld, owner: str) -> None:
-        """Each page that does not arrive halves the next."""
-        consuming.leave_pending(owner, *[f"{number}" + "x" * 250_000 for number in range(200)], idle=100.0)
-        consumer = consuming.consumer(consuming.slow(0.01), concurrency=3, group_type=NarrowLink)
-        most = 0
-        for _ in range(120):
-            consuming.run(1.0)
-            most = max(most, sum(map(size_of, consumer.in_flight.entries.values())))
-        assert len(consuming.seen) == 200
-        assert consuming.pending == []
-
-    @pytest.mark.parametrize("owner", ["consumer", "dead", ""])
-    def test_entries_in_flight_are_bounded_by_their_bytes(self, consuming: ConsumerWorld, owner: str) -> None:
-        """Own, claimed and new ones."""
-        names = [f"{number:03}" + "x" * 1_000_000 for number in range(100)]
-        if owner:
-            consuming.leave_pending(owner, *names, idle=100.0)
-        else:
-            consuming.add(*names)
-        consumer = consuming.consumer(consuming.slow(2.0), concurrency=100)
-        most = 0
-        for _ in range(300):
-            consuming.run(0.1)
-            most = max(most, sum(map(size_of, consumer.in_flight.entries.values())))
-        assert len(consuming.seen) == 100
-        assert 8e6 < most < 16 * 2**20 + 2 * PAGE_BYTES
-
-
-@pytest.mark.parametrize("tenths", range(20))
-def test_what_ends_while_own_entries_are_listed_is_not_handled_again(tenths: int) -> None:
-    """Whenever the connection is lost, over a link so slow that handlers end before the list is there."""
-    clock = Clock()
-    world = ConsumerWorld(clock, MemoryStream(clock))
-    world.leave_pending("consumer", *"abcdef")
-    consumer = world.consumer(world.slow(0.7), concurrency=3)
-    link_of(consumer).latency = 0.25
-    world.run(0.5 + tenths / 10)
-    link_of(consumer).cut()
-    world.run(20.0)
-    assert sorted(world.seen) == [*"abcdef"]
-    assert world.pending == []
-    world.stop(consumer)
-
-
 def test_what_is_refused_to_be_acknowledged_is_not_handled_again(consuming: ConsumerWorld) -> None:
     """The list of own entries, asked for before the refusal is known, has it among them."""
     consuming.leave_pending("consumer", *[f"{number}" for number in range(30)])
@@ -566,7 +436,6 @@ def test_what_is_refused_to_be_acknowledged_is_not_handled_again(consuming: Cons
     assert consuming.pending == []
 
 
-#: What becomes of operations on a log that keeps what it has.
 LOSSES = (Fate.FINE, Fate.REFUSED, Fate.CUT_BEFORE, Fate.CUT_AFTER, Fate.LATE)
 
 

@@ -23,7 +23,7 @@ from eventsvc import embedded
 from eventsvc.embedded import REMEDY, EmbeddedServer, NoServer, find_server, free_port, server_command
 from tests.support.processes import wait_until
 from tests.support.producer_harness import until
-from tests.support.servers import REMEDIES, find_binary
+from tests.support.server_binaries import REMEDIES, find_binary
 
 
 def answers(port: int) -> bool:

@@ -14,7 +14,7 @@ from eventsvc.interfaces import Claimed, Measures
 from eventsvc.redis.errors import ErrorReply
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.redis.silence import REPLY_TIMEOUT
-from tests.support.connecting import error_of
+from tests.support.fake_connection import error_of
 from tests.support.recording import Recorder, result_of
 
 

@@ -10,7 +10,16 @@ from twisted.logger import capturedLogs
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import NotConnected
 from eventsvc.redis.session import Session
-from tests.support.connecting import STAGES, error_of, fired, make_connection, messages, prepare_something, stop, usable
+from tests.support.fake_connection import (
+    STAGES,
+    error_of,
+    fired,
+    make_connection,
+    messages,
+    prepare_something,
+    stop,
+    usable,
+)
 from tests.support.fake_redis import GOOD, HANG_UP, SILENCE, FakeRedis, bulk
 
 

@@ -18,10 +18,10 @@ from eventsvc.event import Event
 from eventsvc.interfaces import Unknown
 from eventsvc.redis.silence import bytes_under_way
 from tests.support.certificates import Authority
-from tests.support.connecting import usable
+from tests.support.fake_connection import usable
 from tests.support.processes import Server
 from tests.support.producer_harness import pause, read_stream, running_producer, until
-from tests.support.reconnecting import ready, started
+from tests.support.real_connection import ready, started
 from tests.support.slow_link import slow_link
 
 MEGABYTE = [Event("x" * 1_000) for _ in range(1_000)]

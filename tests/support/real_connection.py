@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 from eventsvc.redis.connection import Connection
 from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts import make_connection
-from tests.support.connecting import messages
+from tests.support.fake_connection import messages
 from tests.support.processes import PATIENCE
 
 reactor: Any = installed_reactor
