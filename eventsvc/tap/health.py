@@ -22,7 +22,8 @@ from eventsvc.tap.options import name_settings
 from eventsvc.tap.process import Listener
 from eventsvc.telemetry.logs import standard_output
 from eventsvc.telemetry.metrics import Figure, Metrics
-from eventsvc.web.health import Health, make_admin_site
+from eventsvc.web.admin import make_admin_site
+from eventsvc.web.health import Health
 
 #: Seconds between two beats, and without one, after which a process is dead.
 BEAT: Final = 1.0

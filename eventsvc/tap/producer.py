@@ -21,7 +21,7 @@ from eventsvc.tap.parts import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
 from eventsvc.telemetry.logs import json_log
 from eventsvc.web.api import Api
-from eventsvc.web.fast_path_site import make_fast_path_site
+from eventsvc.web.site import make_site
 
 
 class Options(RoleOptions):
@@ -63,7 +63,7 @@ def add_producer(
     )
     vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
     health = producer_health(vitals, appender, connection)
-    site = make_fast_path_site(
+    site = make_site(
         Api(appender, health),
         settings.request_timeout,
         reactor,

@@ -29,8 +29,7 @@ class Connection(Protocol):
     """
     One connection of a site.
 
-    @ivar deadline: when L{expire} is to be called; a L{Channel} sees to that
-        itself.
+    @ivar deadline: when L{expire} is to be called.
     """
 
     deadline: float
@@ -85,10 +84,11 @@ class Admission:
     64 more connections are accepted.
 
     @ivar site: holds the connections that were admitted, in their order.
+    @ivar spare: those that were not, and have a place for probes, the oldest first.
     """
 
     site: Site
-    _spare: dict[Connection, None] = attrs.field(factory=dict, init=False)
+    spare: dict[Connection, None] = attrs.field(factory=dict, init=False)
     _hosts: dict[Connection, str] = attrs.field(factory=dict, init=False)
     _of_host: Counter[str] = attrs.field(factory=Counter, init=False)
     #: the longest idle comes last
@@ -115,15 +115,15 @@ class Admission:
 
     def hold(self, connection: Connection) -> None:
         """Give a connection that is not admitted a place in which a probe is answered."""
-        if len(self._spare) >= min(SPARE, max(4, self.site.max_connections // 2)):
-            oldest = next(iter(self._spare))
-            del self._spare[oldest]
+        if len(self.spare) >= min(SPARE, max(4, self.site.max_connections // 2)):
+            oldest = next(iter(self.spare))
+            del self.spare[oldest]
             oldest.transport.abortConnection()
-        self._spare[connection] = None
+        self.spare[connection] = None
 
     def remove(self, connection: Connection) -> None:
         """A connection is gone, or on its way."""
-        self._spare.pop(connection, None)
+        self.spare.pop(connection, None)
         self.site.connections.pop(connection, None)
         host = self._hosts.pop(connection, None)
         if host is not None:

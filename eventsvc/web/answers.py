@@ -77,6 +77,10 @@ def unavailable(description: str, stored: str) -> Answer:
     return problem(503, "Redis Client error", description, ((b"Retry-After", RETRY_AFTER),), stored=stored)
 
 
+#: The answer to a request that was under way for too long.
+TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
+
+
 def unexpected() -> Answer:
     """The answer to a fault of our own; its cause is in the log alone."""
     return problem(500, "Internal Server Error", "An unexpected error; see the log of the service")

@@ -13,6 +13,8 @@ import attrs
 #: Bytes that a connection is read by while it holds no L{Reservation}, and with one.
 READ: Final = 4_096
 READ_LARGE: Final = 65_536
+#: Bytes that are kept while requests wait for their answers; past them the socket waits.
+READ_AHEAD: Final = READ
 
 
 @attrs.define(eq=False)

@@ -1,43 +1,40 @@
 """
-One HTTP/1.1 connection, with the limits that twisted.web lacks.
+One HTTP/1.1 connection: the fast path between requests, twisted.web for all else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request, datetimeToString
-from twisted.web.http_headers import Headers
+from twisted.web.http import Request, datetimeToString
 from zope.interface import implementer
 
 from eventsvc.web.answers import Answer, to_bytes
-from eventsvc.web.arrivals import READ, READ_LARGE, Reservation
-from eventsvc.web.limits import (
-    HEAD_TOO_LARGE,
-    LINGER,
-    MAX_HEAD_BYTES,
-    MAX_HEADERS,
-    PERHAPS_REPEATED,
-    PROBES,
-    TOO_SLOW,
-    bad_request,
-    check_begun,
-    check_head,
-    check_length,
-    no_room,
-    origin_form,
-)
+from eventsvc.web.arrivals import READ_AHEAD
+from eventsvc.web.fast_path import FastPath
+from eventsvc.web.inflow import Inflow
+from eventsvc.web.limits import LINGER, PERHAPS_REPEATED, TOO_SLOW, no_room
+from eventsvc.web.phase import ANSWERING, BLANK, ENDING, IDLE, NEW, PARSING, READING
+from eventsvc.web.strict_parser import StrictParser
 
 
 @implementer(IHalfCloseableProtocol)
-class Channel(HTTPChannel):
+class Channel(StrictParser):
     """
-    A connection: one request at a time, each with a deadline.
+    A connection.
+
+    # Note [Between requests]
+
+    Whenever no request is under way, the fast path looks at what comes.  What
+    it does not take, right or wrong, is for twisted.web, which is given one
+    request at a time; the bytes behind it are kept here until it is answered:
+
+        POST /event, POST /event   GET /metrics    POST /event
+        fast path, both at once    twisted.web     fast path
 
     # Note [Last answer]
 
@@ -46,249 +43,256 @@ class Channel(HTTPChannel):
     answer.  So the last answer ends our side alone; what still comes is thrown
     away until the client closes too, or L{LINGER} is over.
 
-    @ivar leaving: nothing more is read here.
-    @ivar refusal: if it is a connection too many, the answer to all but a
-        probe: see Note [Spare places] of L{eventsvc.web.admission}.
-    @ivar idle_since: since when there has been no request.
+    @ivar deadline: when the site is to call L{expire}.
+    @ivar inflow: when the socket is read.
     """
 
-    totalHeadersSize = MAX_LENGTH = MAX_HEAD_BYTES
-    _optimisticEagerReadSize = READ
-    maxHeaders = MAX_HEADERS
+    #: L{inflow} alone pauses and resumes the transport, not twisted.web
+    _waitingForTransport = True
 
     transport: Any
-    requests: list[Any]
-    site: Any
     _networkProducer: Any
-    leaving = False
-    refusal: Answer | None = None
-    idle_since: float | None = None
-    _fresh = True
-    _spent = 0.0
-    deadline = inf
+    inflow: Inflow
+    phase = NEW
+    deadline: float
+    _fast: FastPath | None = None
     _read_lost = False
-    #: for a request that is too large to come unasked
-    _reservation: Reservation | None = None
-    #: what the timer runs for: a request, or the pause before one
-    _timed: bool | None = None
-    _timer: IDelayedCall | None = None
+    #: once the last answer is written
+    _cut_off: IDelayedCall | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: bytes that neither the fast path nor twisted.web has taken
+        self._ahead = bytearray()
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self.refusal = self.site.admit(self)
+        site = self.site
+        self.inflow = Inflow(site.arrivals, self.transport, self._networkProducer)
+        self._fast = site.fast_path(self) if site.fast_path is not None else None
+        self.refusal = site.admit(self)
         if self.refusal is not None:
-            self.site.admission.hold(self)
-            self._start_timer(LINGER, self.expire)
+            site.admission.hold(self)
+            self.phase = PARSING
+        self.deadline = site.reactor.seconds() + (LINGER if self.refusal else site.first_byte)
         self.close_if_idle()
 
-    def take_over(self, transport: Any, data: bytes, spent: float) -> None:
-        """
-        Go on with a connection that was in other hands.
-
-        @param data: bytes of a request that has begun, if one has.
-        @param spent: seconds that it has used of its time.
-        """
-        self._buffer, self._spent = data, spent if data else 0.0
-        self.makeConnection(transport)
-        self.dataReceived(b"")
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.leaving = True
-        self.release()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self.phase = ENDING
+        if self._fast is not None:
+            self._fast.abandon()
+            self._fast = None  # it has this channel: no cycle is left
+        if self._cut_off and self._cut_off.active():
+            self._cut_off.cancel()
+        self.inflow.release()
         super().connectionLost(reason)
         self.site.forget(self)
 
     # What comes in
 
     def dataReceived(self, data: bytes) -> None:
-        if not self.leaving:
-            self._fresh = False
-            super().dataReceived(data)
-            if self.line_mode and self._buffer and not (self.paused or self._busyReceiving):
-                self._check(check_begun(self._buffer, first=not self.requests))
-            self.close_if_idle()
+        phase = self.phase
+        if phase is IDLE or phase is NEW:
+            self._begin()
+            self._read(data)
+        elif (phase is PARSING or phase is BLANK) and not self.paused:
+            if phase is BLANK:
+                self._begin()
+            self._parse(data)
+            self.read_on()
+        elif phase is not ENDING:
+            self._ahead += data
+            if phase is READING and self._fast is not None and len(self._ahead) >= (self._fast.wanted or 0):
+                self.read_again()
+            elif phase is not READING and len(self._ahead) > READ_AHEAD:
+                self._flow()
 
-    def _check(self, answer: Answer | None) -> bool:
-        """Refuse the request if there is an answer to it already."""
-        if answer is not None:
-            self.refuse(answer)
-        return answer is None
+    def _begin(self) -> None:
+        """A request begins, and its time."""
+        self.phase = ANSWERING
+        self.deadline = self.site.reactor.seconds() + self.site.timeout
 
-    def lineReceived(self, line: bytes) -> None:
-        if line.startswith((b" ", b"\t")):
-            self.refuse(bad_request("A line of the head begins with white space"))
-        elif self._check(check_begun(line, first=False)):
-            super().lineReceived(line)
+    def _read(self, data: bytes) -> None:
+        """Have the requests in C{data} answered, and keep what is none yet."""
+        while self._try_fast_path(data):
+            self._parse(self._take_ahead())
+            if not self._may_read():
+                self._rest()
+                break
+            self._begin()
+            data = self._take_ahead()
+        if self._ahead or self.inflow.is_held:
+            self._flow()
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self.refuse(HEAD_TOO_LARGE)
+    def _try_fast_path(self, data: bytes) -> bool:
+        """Have the fast path take what it can, keep the rest, and say whether that is for twisted.web."""
+        fast = self._fast
+        if fast is None:
+            self._ahead = bytearray(data)
+            return True
+        used = fast.submit(data)
+        if used < len(data):
+            self._ahead = bytearray(data[used:])
+            if used:
+                self.deadline = self.site.reactor.seconds() + self.site.timeout
+        if fast.responses or fast.turn is not None:
+            return False
+        if self._ahead and not self.paused and (fast.wanted is None or self._read_lost):
+            return self.phase is ANSWERING
+        self._rest()
+        return False
 
-    def headerReceived(self, line: bytes) -> bool:
-        name, _, value = line.partition(b":")
-        answer = check_length(value.strip(b" \t")) if name.lower() == b"content-length" else None
-        return self._check(answer) and bool(super().headerReceived(line))
+    def _take_ahead(self) -> bytes:
+        data, self._ahead = bytes(self._ahead), bytearray()
+        return data
 
-    def allHeadersReceived(self) -> None:
-        headers = self.requests[-1].requestHeaders
-        names = (b"Host", b"Content-Length", b"Transfer-Encoding")
-        answer = check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])
-        if self._check(answer or self._refuse_all_but_probes(headers)):
-            super().allHeadersReceived()
+    def read_again(self) -> None:
+        """Read what is kept, although it was looked at before."""
+        self.phase = ANSWERING
+        self._read(self._take_ahead())
 
-    def _refuse_all_but_probes(self, headers: Headers) -> Answer | None:
-        """If this is a connection too many, say so to all but a probe."""
-        if self.refusal is None:
-            return None
-        if self._command in (b"GET", b"HEAD") and origin_form(self._path).partition(b"?")[0] in PROBES:
-            return None
-        return PERHAPS_REPEATED[self.refusal] if headers.hasHeader(b"Idempotency-Key") else self.refusal
+    def read_on(self) -> None:
+        """Read what is kept: no request of the fast path is under way."""
+        if self._may_read():
+            self._begin()
+            self._read(self._take_ahead())
+        else:
+            self._rest()
+            if self.inflow.is_held:
+                self._flow()
 
-    def allContentReceived(self) -> None:
-        if not self.leaving:
-            super().allContentReceived()
+    def _may_read(self) -> bool:
+        """Whether bytes are kept, and need not be kept any longer."""
+        return bool(self._ahead) and self.phase is ANSWERING and not (self._handlingRequest or self.paused)
+
+    def _rest(self) -> None:
+        """No request is under way: wait for what the client sends next, or close."""
+        phase, site = self.phase, self.site
+        if self.paused or self._handlingRequest or phase is ENDING:
+            return
+        if self._read_lost:
+            self.loseConnection()
+        elif phase is PARSING and (self.requests or self._buffer or self.refusal):
+            return
+        elif self._ahead:
+            self.phase = READING
+        elif site.closing:
+            self.loseConnection()
+        else:
+            self.phase = BLANK if phase is PARSING else IDLE
+            self.deadline = site.reactor.seconds() + site.idle
 
     def readConnectionLost(self) -> None:
         """The client sends no more, but may wait for answers."""
         self._read_lost = True
-        if self.leaving:
+        if self.phase is READING:
+            self._parse(self._take_ahead())  # which may find fault with it
+        if self.phase is ENDING:
             self.transport.loseConnection()
-        self.close_if_idle()
+        elif self.phase is not ANSWERING:
+            self._rest()
 
     def writeConnectionLost(self) -> None:
         """All that was written is on its way."""
 
-    # What goes out
+    def _parse(self, data: bytes) -> None:
+        """Give bytes to twisted.web."""
+        self.phase = PARSING
+        super().dataReceived(data)
 
-    def checkPersistence(self, request: Request, version: bytes) -> bool:
-        options = b",".join(request.requestHeaders.getRawHeaders(b"Connection", ())).lower().split(b",")
-        lasts = version == b"HTTP/1.1" and b"close" not in [option.strip() for option in options]
-        return lasts and self.refusal is None
-
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
-        headers.removeHeader(b"Server")
-        if self.site.draining:
-            self.persistent = False
-        if not self.persistent:
-            headers.setRawHeaders(b"Connection", [b"close"])
-        super().writeHeaders(version, code, reason, headers)
-
-    def refuse(self, answer: Answer) -> None:
-        """Answer whatever the client still sends, and close: see Note [Last answer]."""
-        if self.leaving:
-            return
-        self.leaving = True
-        self.release()
-        self.idle_since = self.site.reactor.seconds()
-        self.persistent = False
-        self.clearLineBuffer()
-        self.transport.write(to_bytes(answer, datetimeToString(), last=True))
-        self._networkProducer.unregisterProducer()
-        if self._read_lost or self.isSecure():  # with TLS this ends our side alone
-            self.transport.loseConnection()
-        else:
-            self.transport.loseWriteConnection()
-        self._start_timer(LINGER, self.transport.abortConnection)
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """twisted.web found fault with the request."""
-        if self._receivedHeaderSize > MAX_HEAD_BYTES or self._receivedHeaderCount > MAX_HEADERS:
-            self.refuse(HEAD_TOO_LARGE)
-        else:
-            self.refuse(bad_request("The bytes are not an HTTP/1.1 request"))
-
-    def loseConnection(self) -> None:
-        """Close once all is written; a client that does not read is cut off."""
-        if not self.leaving:
-            self.leaving = True
-            self.idle_since = self.site.reactor.seconds()
-            super().loseConnection()
-            self._start_timer(LINGER, self.transport.abortConnection)
+    def allContentReceived(self) -> None:
+        """Have the request handled, and take the bytes behind it from twisted.web."""
+        if self.phase is not ENDING:
+            self.phase = ANSWERING
+            self._ahead[:0] = b"".join(self._dataBuffer) + self.clearLineBuffer()
+            self._dataBuffer = []
+            self._flow()
+            super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        self.release()
-        self._timed = None  # whatever comes next has its own time
+        self.inflow.release()
         super().requestDone(request)
-        self.close_if_idle()
+        if not self._busyReceiving:
+            self.read_on()
+
+    # What goes out
 
     def pauseProducing(self) -> None:
-        """
-        The client does not read its answers: make no more of them.
-
-        twisted.web would go on with what was already read, and would go on
-        reading, as it writes only while it handles a request.
-        """
-        super().pauseProducing()
+        """The client does not read its answers: make no more of them, and read no more."""
         self.paused = True
-        self._networkProducer.pauseProducing()
+        if self.phase not in (PARSING, ANSWERING, ENDING):
+            self._begin()
+        self._flow()
 
     def resumeProducing(self) -> None:
         self.paused = False
-        super().resumeProducing()
-        self._wait_for_grant()
-        self.dataReceived(b"")
+        self._flow()
+        if self.phase is PARSING:
+            self._parse(self._take_ahead())
+        if self._fast is None or not self._fast.is_busy:
+            self.read_on()
 
-    # Large requests
+    def _flow(self) -> None:
+        """Say whether the socket is to be read."""
+        self.inflow.want(not (self.paused or (self.phase is ANSWERING and len(self._ahead) > READ_AHEAD)))
 
-    def reserve(self, size: int) -> None:
-        """Have so many bytes of a body come, now or when there is room for them."""
-        if self._reservation is None and not self.leaving:
-            self._reservation = self.site.arrivals.reserve(size, self._on_grant)
-            if self._reservation.granted:
-                self.transport.read_size = READ_LARGE
-            self._wait_for_grant()
+    def refuse(self, answer: Answer) -> None:
+        """Answer whatever the client still sends, and close: see Note [Last answer]."""
+        if self.phase is not ENDING:
+            self._end()
+            self.transport.write(to_bytes(answer, datetimeToString(), last=True))
+            self._networkProducer.unregisterProducer()
+            if self._read_lost or self.isSecure():  # with TLS this ends our side alone
+                self.transport.loseConnection()
+            else:
+                self.transport.loseWriteConnection()
 
-    def release(self) -> None:
-        """The body is elsewhere, or nowhere."""
-        if self._reservation is not None:
-            reservation, self._reservation = self._reservation, None
-            self.transport.read_size = READ
-            if not (reservation.granted or self.paused):
-                self._networkProducer.resumeProducing()
-            reservation.release()
+    def loseConnection(self) -> None:
+        """Close once all is written; a client that does not read is cut off."""
+        if self.phase is not ENDING:
+            self._end()
+            super().loseConnection()
 
-    def _wait_for_grant(self) -> None:
-        if self._reservation is not None and not self._reservation.granted:
-            self._networkProducer.pauseProducing()
-
-    def _on_grant(self) -> None:
-        self.transport.read_size = READ_LARGE
-        if not self.paused:
-            self._networkProducer.resumeProducing()
+    def _end(self) -> None:
+        """Take nothing more in."""
+        self.phase, self.deadline = ENDING, inf
+        self._cut_off = self.site.reactor.callLater(LINGER, self.transport.abortConnection)
+        self.clearLineBuffer()
+        self._ahead.clear()
+        self.inflow.release()
+        self._flow()
 
     # Time
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when there has been no request; C{None} if there is one."""
+        phase, site = self.phase, self.site
+        if phase is IDLE or phase is BLANK:
+            return float(self.deadline - site.idle)
+        if phase is NEW:
+            return float(self.deadline - site.first_byte)
+        return None if self._cut_off is None else self._cut_off.getTime() - LINGER
+
     def close_if_idle(self) -> None:
-        """
-        Close a connection on which nothing more will happen; on any other a
-        request, or the pause before one, has a time to end.
-        """
-        if self.leaving or self._busyReceiving:
-            return
-        started = bool(self.requests or self._buffer or self.paused)
-        answering = self._handlingRequest or self.paused
-        if (self._read_lost and not answering) or (self.site.closing and not started):
+        """Close it if the site is to end and there is no request."""
+        if self.site.closing and self.idle_since is not None:
             self.loseConnection()
-        elif started is not self._timed and self.refusal is None:
-            self._timed = started
-            self.idle_since = None if started else self.site.reactor.seconds()
-            if started:
-                self._start_timer(self.site.timeout - self._spent, self.expire)
-                self._spent = 0.0
-            else:
-                self._start_timer(self.site.first_byte if self._fresh else self.site.idle, self.loseConnection)
 
     def expire(self) -> None:
-        """The time of a request is over."""
-        if self._handlingRequest:
+        """See to what takes too long."""
+        phase = self.phase
+        if phase is ANSWERING and self._handlingRequest:
             self.requests[0].expire()
-        elif self._reservation is not None and not self._reservation.granted:
-            self.refuse(no_room(self.requests[-1].requestHeaders.hasHeader(b"Idempotency-Key")))
-        else:
+        elif phase is ANSWERING and self._fast is not None and self._fast.is_busy:
+            self._fast.expire()
+        elif phase is ANSWERING:
+            self.refuse(TOO_SLOW)  # to take its answers
+        elif self.inflow.waits_for_room:
+            self.refuse(no_room(self.inflow.has_key))
+        elif phase is READING or phase is PARSING:
+            if phase is READING:
+                self._parse(self._take_ahead())  # which may find fault with it
             self.refuse(PERHAPS_REPEATED[self.refusal] if self.refusal else TOO_SLOW)
-
-    def _start_timer(self, seconds: float, call: Callable[[], object]) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = self.site.reactor.callLater(seconds, call)
+        else:
+            self.loseConnection()

@@ -6,22 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 import attrs
 from klein import Klein
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.http import Request
 
 from eventsvc.web.answers import Answer, answer_for, json_answer, problem, render
-from eventsvc.web.arrivals import Arrivals
-from eventsvc.web.site import BoundedSite, make_site
-
-#: Seconds a request may take.
-TIMEOUT: Final = 10.0
-#: Most connections to a port that serves nothing else.
-MAX_CONNECTIONS: Final = 64
 
 
 @attrs.frozen(eq=False)
@@ -80,20 +72,3 @@ def serve_health(app: Klein) -> None:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
-
-
-@attrs.define(eq=False, slots=False)
-class AdminApi:
-    """The HTTP interface of a role that serves no events."""
-
-    app = Klein()
-    health: Health
-    arrivals: Arrivals = attrs.field(factory=Arrivals)
-
-
-serve_health(AdminApi.app)
-
-
-def make_admin_site(health: Health, clock: IReactorTime) -> BoundedSite:
-    """Serve health and figures on a port of their own."""
-    return make_site(AdminApi(health), TIMEOUT, clock, max_connections=MAX_CONNECTIONS)

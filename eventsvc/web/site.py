@@ -4,27 +4,33 @@ The HTTP server in front of the routes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
+from twisted.web.http import datetimeToString
 from twisted.web.server import Request, Site
 
 from eventsvc.event import MAX_BYTES
 from eventsvc.interfaces import QueueFull
 from eventsvc.web.admission import Admission, Connection
-from eventsvc.web.answers import Answer, not_found, render, unavailable, unexpected
+from eventsvc.web.answers import TIME_IS_UP, Answer, not_found, render, unexpected
+from eventsvc.web.api import Api
 from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.channel import Channel
+from eventsvc.web.fast_path import FastPath
 from eventsvc.web.limits import BODY_TOO_LARGE, FIRST_BYTE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
+from eventsvc.web.request_heads import RequestHeads
 from eventsvc.web.turns import SMALL, Turn, Turns
 
-#: The answer to a request that was under way for too long.
-TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
+#: Seconds between two looks at the deadlines of all connections.
+_SWEEP: Final = 1.0
 
 
 class Routes(Protocol):
@@ -50,7 +56,7 @@ class BoundedRequest(Request):
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
         if length is not None and length > SMALL:
-            self.channel.reserve(length)
+            self._reserve(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         size = self.content.tell() + len(data)
@@ -58,12 +64,15 @@ class BoundedRequest(Request):
             self.channel.refuse(BODY_TOO_LARGE)
             return
         if size > SMALL:
-            self.channel.reserve(MAX_BYTES)
+            self._reserve(MAX_BYTES)
         self.content.write(data)
+
+    def _reserve(self, size: int) -> None:
+        self.channel.inflow.reserve(size, self.requestHeaders.hasHeader(b"Idempotency-Key"))
 
     def leave_arrivals(self) -> None:
         """The body is not kept any more."""
-        self.channel.release()
+        self.channel.inflow.release()
 
     def wait_for_turn(self, turns: Turns, size: int, full: QueueFull | None) -> Deferred[bool]:
         """
@@ -132,7 +141,12 @@ class BoundedSite(Site):
     """
     The routes on a port, without an access log.
 
+    Deadlines are seen to once a second: so what takes too long may take a
+    second more.
+
+    @ivar fast_path: makes the fast path of a connection, if there is to be one.
     @ivar connections: all that were admitted, the oldest first.
+    @ivar date: as it stands in answers of the fast path; at most a second old.
     @ivar draining: each answer is the last on its connection.
     @ivar closing: a connection without a request is closed.
     """
@@ -140,17 +154,25 @@ class BoundedSite(Site):
     displayTracebacks = False
     noisy = False
     protocol: Any = Channel
+    idle = IDLE
+    first_byte = FIRST_BYTE
+    fast_path: Callable[[Channel], FastPath] | None = None
 
     def __init__(
         self,
         api: Routes,
         timeout: float,
         clock: IReactorTime,
-        max_connections: int,
-        idle: float,
-        first_byte: float,
-        per_address: int,
+        max_connections: int = MAX_CONNECTIONS,
+        per_address: int = 0,
     ) -> None:
+        """
+        @param timeout: the longest life of one request in seconds: from its first
+            byte until its answer, however slowly it comes.
+        @param max_connections: the most connections at once; for one more the
+            longest idle is closed, or it is told that its events are not stored.
+        @param per_address: the most connections of one address; 0 for no bound.
+        """
         super().__init__(
             api.app.resource(),
             requestFactory=BoundedRequest,
@@ -161,12 +183,12 @@ class BoundedSite(Site):
         self.arrivals = api.arrivals
         self.timeout = timeout
         self.max_connections = max_connections
-        self.idle = idle
-        self.first_byte = first_byte
         self.per_address = per_address
         self.connections: dict[Connection, None] = {}
         self.admission = Admission(self)
         self.draining = self.closing = False
+        self.date = b""
+        self._sweeping: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
 
     def startFactory(self) -> None:
@@ -179,8 +201,8 @@ class BoundedSite(Site):
         """
         Let requests in progress end, and close all connections.
 
-        It fires when there are none, at the latest after L{GRACE}, C{timeout}
-        and L{LINGER}.  Stop listening first.
+        It fires when there are none, at the latest after L{GRACE}, C{timeout},
+        a second for the sweep, and L{LINGER}.  Stop listening first.
 
         # Note [Grace]
 
@@ -208,7 +230,23 @@ class BoundedSite(Site):
 
     def admit(self, connection: Connection) -> Answer | None:
         """Take a connection in, or say what it is to be answered: see L{Admission}."""
+        if self._sweeping is None:
+            self._sweep_later()
         return self.admission.admit(connection)
+
+    def _sweep_later(self) -> None:
+        self.date = datetimeToString()
+        self._sweeping = self.reactor.callLater(_SWEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        """See to all connections that take too long."""
+        self._sweeping = None
+        connections = [*self.connections, *self.admission.spare]
+        if connections:
+            self._sweep_later()
+        now = self.reactor.seconds()
+        for connection in [each for each in connections if each.deadline <= now]:
+            connection.expire()
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -223,23 +261,15 @@ class BoundedSite(Site):
 
 
 def make_site(
-    api: Routes,
+    api: Api,
     timeout: float,
     clock: IReactorTime,
     max_connections: int = MAX_CONNECTIONS,
-    idle: float = IDLE,
-    first_byte: float = FIRST_BYTE,
     per_address: int = 0,
+    fast_path: bool = True,
 ) -> BoundedSite:
-    """
-    Serve the routes.
-
-    @param timeout: the longest life of one request in seconds: from its first
-        byte until its answer, however slowly it comes.
-    @param max_connections: the most connections at once; for one more the
-        longest idle is closed, or it is told that its events are not stored.
-    @param idle: seconds after which a connection without a request is closed.
-    @param first_byte: the same for one that is new.
-    @param per_address: the most connections of one address; 0 for no bound.
-    """
-    return BoundedSite(api, timeout, clock, max_connections, idle, first_byte, per_address)
+    """Serve the routes as a L{BoundedSite}, with or without the fast path."""
+    site = BoundedSite(api, timeout, clock, max_connections, per_address)
+    if fast_path:
+        site.fast_path = partial(FastPath, api.appender, api.turns, RequestHeads())
+    return site

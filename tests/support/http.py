@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -19,7 +20,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eventsvc.web.api import Api
-from eventsvc.web.fast_path_site import make_fast_path_site
 from eventsvc.web.health import Health
 from eventsvc.web.site import BoundedSite, make_site
 from tests.support.producer_world import ProducerWorld, make_world
@@ -233,6 +233,7 @@ class Served:
     """A producer's HTTP interface, in front of an appender in memory."""
 
     world: ProducerWorld
+    api: Api
     site: BoundedSite
     connections: list[Connection] = attrs.field(factory=list)
 
@@ -293,8 +294,10 @@ def refusal(connection: Connection) -> Response:
     return response
 
 
+#: Makes a site without the fast path.
+routes_alone = partial(make_site, fast_path=False)
 #: What makes a site: with the routes alone, and with the fast path in front.
-MAKERS = [make_site, make_fast_path_site]
+MAKERS = [routes_alone, make_site]
 
 #: A producer that is well.
 WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figures 1\n")
@@ -302,11 +305,12 @@ WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figu
 
 @contextmanager
 def serving(
-    make: Any = make_site, world: ProducerWorld | None = None, health: Health = WELL, timeout: float = 10.0
+    make: Any = routes_alone, world: ProducerWorld | None = None, health: Health = WELL, timeout: float = 10.0
 ) -> Iterator[Served]:
     """Serve, and in the end see that nothing is left behind."""
     world = world or make_world()
-    served = Served(world, make(Api(world.appender, health), timeout, world.clock))
+    api = Api(world.appender, health)
+    served = Served(world, api, make(api, timeout, world.clock))
     yield served
     for connection in served.connections:
         connection.vanish()

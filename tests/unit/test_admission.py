@@ -13,8 +13,8 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactor
 
+from eventsvc.web.admin import AdminApi
 from eventsvc.web.admission import SPARE, _has_unread
-from eventsvc.web.health import AdminApi
 from eventsvc.web.limits import LINGER, PROBES
 from tests.support.http import Connection, Served, post
 
@@ -250,7 +250,7 @@ def test_an_address_has_room_again_when_its_connections_are_gone(served: Served)
     assert not served.site.connections
     assert not served.site.admission._of_host
     assert not served.site.admission._hosts
-    assert not served.site.admission._spare
+    assert not served.site.admission.spare
 
 
 def test_without_a_bound_an_address_has_all(served: Served) -> None:

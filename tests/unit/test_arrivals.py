@@ -202,6 +202,24 @@ def test_a_large_request_behind_others_of_its_read_keeps_its_place(make: Any) ->
         assert served.site.arrivals.held == 0
 
 
+@both
+@paths
+@pytest.mark.parametrize(("first", "status"), [(EVENT, 200), (b"{}", 400)])
+def test_a_large_request_right_behind_another_reserves_too(make: Any, path: str, first: bytes, status: int) -> None:
+    """What the first one held is not for the second, whenever that is answered."""
+    with serving(make, make_world(queue_bytes=2 * HALF)) as served:
+        before, request = post(first.ljust(HALF), path=path), large("x", path)
+        client = begin(served, before)
+        client.send(before[1_000:] + request[:1_000])
+        served.run()
+        assert statuses([client]) == [[status]]
+        assert served.site.arrivals.held == HALF
+        client.send(request[1_000:])
+        served.run()
+        assert statuses([client]) == [[status, 200]]
+        assert served.site.arrivals.held == 0
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 60), st.integers(0, 9)), max_size=60))
 def test_whatever_is_reserved_and_released_the_bound_holds_and_all_get_in(steps: list[tuple[bool, int, int]]) -> None:
     arrivals = Arrivals(100)

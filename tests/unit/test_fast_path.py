@@ -1,12 +1,13 @@
 """
-Tests for L{eventsvc.web.fast_path} and L{eventsvc.web.fast_path_site}: what is their own,
-beside the tests of the channel, the routes and the site, which they pass too.
+Tests for L{eventsvc.web.fast_path}: what is its own, beside the tests of the
+channel, the routes and the site, which it passes too.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,23 +16,33 @@ from twisted.logger import capturedLogs
 
 from eventsvc.interfaces import Result
 from eventsvc.producer.backlog import PendingRequest
-from eventsvc.web.channel import Channel
-from eventsvc.web.fast_path import READ_AHEAD
-from eventsvc.web.fast_path_site import make_fast_path_site
+from eventsvc.web.arrivals import READ_AHEAD
+from eventsvc.web.fast_path import FastPath
 from eventsvc.web.limits import LINGER
-from tests.support.http import EVENT, Connection, Served, post, serving
+from eventsvc.web.phase import Phase
+from eventsvc.web.request_heads import RequestHeads
+from eventsvc.web.site import BoundedRequest, make_site
+from tests.support.http import EVENT, Connection, Served, head, post, serving
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
-    with serving(make_fast_path_site) as made:
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[BoundedRequest]:
+    """The requests that twisted.web has begun to parse."""
+    made: list[BoundedRequest] = []
+
+    class Counted(BoundedRequest):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr("eventsvc.web.site.BoundedRequest", Counted)
+    return made
+
+
+@pytest.fixture
+def served(parsed: list[BoundedRequest]) -> Iterator[Served]:
+    with serving(make_site) as made:
         yield made
-
-
-def channel_of(connection: Connection) -> Channel | None:
-    """Whose a connection is, if the fast path has given it away."""
-    channel: Channel | None = connection.protocol.channel
-    return channel
 
 
 def statuses(connection: Connection) -> list[int]:
@@ -47,13 +58,13 @@ def numbered(number: int, *headers: str) -> bytes:
 # Its own requests
 
 
-def test_good_and_bad_events_stay_on_the_fast_path(served: Served) -> None:
+def test_good_and_bad_events_stay_on_the_fast_path(served: Served, parsed: list[BoundedRequest]) -> None:
     """It answers them itself."""
     connection = served.connect()
     connection.send(post(), post(b"{}") + post(EVENT, "Idempotency-Key: a"), post(EVENT, "Idempotency-Key: a b"))
     served.run()
     assert statuses(connection) == [200, 400, 200, 400]
-    assert channel_of(connection) is None
+    assert parsed == []
 
 
 def test_an_event_leaves_nothing_for_the_garbage_collector(served: Served) -> None:
@@ -74,7 +85,7 @@ def test_an_event_leaves_nothing_for_the_garbage_collector(served: Served) -> No
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])
-def test_a_request_may_come_in_pieces(served: Served, size: int) -> None:
+def test_a_request_may_come_in_pieces(served: Served, parsed: list[BoundedRequest], size: int) -> None:
     """Cut anywhere, and the next one joined to it."""
     connection = served.connect()
     data = numbered(0) + numbered(1) + numbered(2)
@@ -82,24 +93,22 @@ def test_a_request_may_come_in_pieces(served: Served, size: int) -> None:
     served.run()
     assert statuses(connection) == [200, 200, 200]
     assert served.stored() == ["0", "1", "2"]
-    assert channel_of(connection) is None
+    assert parsed == []
 
 
-def test_a_large_body_in_many_pieces_is_looked_at_once(served: Served) -> None:
+def test_a_large_body_in_many_pieces_is_looked_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at each piece: that would take time with the square of its size."""
     connection = served.connect()
     data = post(EVENT.ljust(1_000_000))
     connection.send(data[:100])
-    fast_path = connection.protocol
     looks = []
-    look = fast_path._submit_requests
+    look = FastPath.submit
 
-    def count(data: bytes) -> int:
+    def count(fast_path: FastPath, data: bytes) -> int:
         looks.append(len(data))
-        submitted: int = look(data)
-        return submitted
+        return look(fast_path, data)
 
-    fast_path._submit_requests = count
+    monkeypatch.setattr(FastPath, "submit", count)
     connection.send(*[data[at : at + 1000] for at in range(100, len(data), 1000)])
     served.run()
     assert looks == [len(data)]
@@ -125,8 +134,8 @@ def test_an_answer_that_is_known_too_early_waits_for_those_before_it(served: Ser
         waiting.append(PendingRequest((), (), answer=answer))
         return waiting[-1]
 
-    site: Any = served.site
-    site.appender = SimpleNamespace(submit=submit)
+    appender: Any = SimpleNamespace(submit=submit)
+    served.site.fast_path = partial(FastPath, appender, served.api.turns, RequestHeads())
     connection = served.connect()
     connection.send(post() + post() + post(b"{}") + post())
     written = []
@@ -144,7 +153,7 @@ def test_what_comes_after_them_waits_until_they_are_answered(served: Served) -> 
     served.run()
     assert served.world.appender.backlog.events == 2
     assert connection.paused
-    assert len(connection.protocol._buffer) < READ_AHEAD + 200
+    assert len(connection.protocol._ahead) < READ_AHEAD + 200
     served.world.link.connect()
     served.run(5.0)
     assert statuses(connection) == [200] * 1000
@@ -181,7 +190,7 @@ def test_a_request_has_no_timer_of_its_own(served: Served) -> None:
 def test_a_fault_in_answering_ends_the_connection_and_not_the_appender(served: Served) -> None:
     """Others have their answers."""
     bad, good = served.connect(), served.connect()
-    bad.protocol._write_now = lambda data: 1 // 0
+    bad.protocol._fast._write_now = lambda data: 1 // 0
     bad.send(post())
     good.send(post())
     with capturedLogs() as logs:
@@ -196,7 +205,7 @@ def test_a_client_that_never_reads_is_cut_off_with_what_it_still_asked_for(serve
     """After the time that a request may take, and that of a last answer."""
     connection = served.connect()
     connection.reading = False
-    while not connection.protocol._paused:
+    while not connection.protocol.paused:
         connection.send(numbered(0))
         served.run(0.002)
     connection.send(post(b"{}"), numbered(1))
@@ -206,55 +215,116 @@ def test_a_client_that_never_reads_is_cut_off_with_what_it_still_asked_for(serve
     assert served.stored() == stored
 
 
-# Handing over
+# Requests of other kinds between its own
+
+OTHERS = [
+    post(path="/events"),
+    post(path="/event?a"),
+    post(EVENT, "Expect: 100-continue"),
+    post(b"", "X: y", path="/none"),
+    b"\r\n" + post(),
+    b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n",
+    head("Host: a", "Transfer-Encoding: chunked") + b"%x\r\n%b\r\n0\r\n\r\n" % (len(EVENT), EVENT),
+]
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        post(path="/events"),
-        post(path="/event?a"),
-        post(EVENT, "Connection: close"),
-        post(EVENT, "Expect: 100-continue"),
-        post(b"", "X: y", path="/none"),
-        b"\r\n" + post(),
-    ],
-)
-def test_anything_else_is_handed_over_after_the_earlier_answers(served: Served, other: bytes) -> None:
-    """And from then on the connection is the channel's."""
+@pytest.mark.parametrize("other", [*OTHERS, post(EVENT, "Connection: close")])
+def test_anything_else_is_for_twisted_web_after_the_earlier_answers(
+    served: Served, parsed: list[BoundedRequest], other: bytes
+) -> None:
+    """In the order in which it was sent."""
     connection = served.connect()
     connection.send(numbered(0) + numbered(1) + other[:10], other[10:])
-    assert channel_of(connection) is None
+    assert parsed == []
     served.run()
-    assert channel_of(connection) is not None
+    assert len(parsed) == 1
     assert statuses(connection)[:2] == [200, 200]
     assert len(connection.responses()) >= 3
     assert served.stored()[:2] == ["0", "1"]
 
 
-@pytest.mark.parametrize("begin", [b"G", b"PO ", b"POST /events", b"\x16\x03\x01", b"\r"])
-def test_what_cannot_become_its_own_is_handed_over_at_once(served: Served, begin: bytes) -> None:
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_after_any_other_request_the_fast_path_goes_on(
+    served: Served, parsed: list[BoundedRequest], other: bytes, size: int
+) -> None:
+    """However they are cut."""
+    connection = served.connect()
+    data = numbered(0) + other + numbered(1) + numbered(2) + other + other + numbered(3)
+    connection.send(*[data[at : at + size] for at in range(0, len(data), size)])
+    served.run()
+    assert len(parsed) == 3
+    final = [status for status in statuses(connection) if status != 100]
+    assert [final[0], *final[2:4], final[6]] == [200] * 4
+    assert len(final) == 7
+    assert [text for text in served.stored() if text != "hello"] == ["0", "1", "2", "3"]
+    connection.send(numbered(4))
+    served.run()
+    assert len(parsed) == 3
+    assert served.stored()[-1] == "4"
+
+
+@pytest.mark.parametrize("blank", [b"\r\n", b"\r"])
+def test_the_request_behind_a_blank_line_is_for_twisted_web(
+    served: Served, parsed: list[BoundedRequest], blank: bytes
+) -> None:
+    """It skips one such line, also when the request comes later; until then the connection is idle."""
+    connection = served.connect()
+    connection.send(blank)
+    served.run(1.0)
+    connection.send(b"\n"[: 2 - len(blank)])
+    served.run(11.0)
+    connection.send(post(), b"\r\n", post(), post())
+    served.run()
+    assert statuses(connection) == [200, 200, 200]
+    assert len(parsed) == 2
+
+
+def test_any_number_of_other_requests_in_one_read_are_answered(served: Served) -> None:
+    """The stack does not grow."""
+    connection = served.connect()
+    connection.send(b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 3000)
+    assert statuses(connection) == [404] * 3000
+
+
+def test_its_own_requests_wait_behind_another_within_bounds(served: Served, parsed: list[BoundedRequest]) -> None:
+    """And go out in one batch when that is answered."""
+    served.world.link.disconnect()
+    connection = served.connect()
+    connection.send(post(path="/events"), *[numbered(number) for number in range(1000)])
+    served.run()
+    assert connection.paused
+    assert len(connection.protocol._ahead) < READ_AHEAD + 200
+    served.world.link.connect()
+    served.run(5.0)
+    assert statuses(connection) == [200] * 1001
+    assert served.stored() == ["hello", *[str(number) for number in range(1000)]]
+    assert len(parsed) == 1
+
+
+@pytest.mark.parametrize("begin", [b"G", b"PO ", b"POST /events", b"\r"])
+def test_what_cannot_become_its_own_is_for_twisted_web_at_once(served: Served, begin: bytes) -> None:
     """Without waiting for a whole head."""
     connection = served.connect()
     connection.send(begin)
-    assert channel_of(connection) is not None
+    assert connection.protocol.phase is Phase.PARSING
 
 
-def test_the_time_of_a_request_does_not_begin_again_when_it_is_handed_over(served: Served) -> None:
-    """Nobody gets twice as much by changing producer_ids."""
+def test_the_time_of_a_request_does_not_begin_again_with_the_other_parser(served: Served) -> None:
+    """Nobody gets twice as much."""
     connection = served.connect()
     connection.send(b"POST /event")
     served.run(6.0)
     connection.send(b"s HTTP/1.1\r\n")
-    assert channel_of(connection) is not None
+    assert connection.protocol.phase is Phase.PARSING
     served.run(3.9)
     assert connection.received == b""
     served.run(0.2)
     assert statuses(connection) == [408]
 
 
-def test_a_connection_that_was_handed_over_still_counts(served: Served) -> None:
-    """As one, whichever hands it is in."""
+def test_a_connection_counts_once_whatever_comes_on_it(served: Served) -> None:
+    """By either parser."""
     served.site.max_connections = 2
     changed, stayed = served.connect(), served.connect()
     changed.send(post(path="/events"))
@@ -270,7 +340,7 @@ def test_a_connection_that_was_handed_over_still_counts(served: Served) -> None:
 
 
 def test_a_client_that_ends_while_answers_are_owed_gets_them(served: Served) -> None:
-    """Also when the connection has to change hands afterwards."""
+    """Of either parser."""
     connection = served.connect()
     connection.send(post() + post(path="/none"))
     connection.end()

@@ -23,10 +23,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventsvc.event import MAX_BYTES
-from eventsvc.web.fast_path_site import make_fast_path_site
 from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS
 from eventsvc.web.site import make_site
-from tests.support.http import post, serving, without_date
+from tests.support.http import post, routes_alone, serving, without_date
 from tests.support.producer_world import make_world
 
 GOOD = [b'{"description": "%d"}' % number for number in range(3)]
@@ -130,8 +129,8 @@ def test_the_fast_path_answers_as_the_routes_do() -> None:
     @example(post(GOOD[0], "X: " + "x" * MAX_HEAD_BYTES), [], False, True)
     @given(SENT, CUTS, st.booleans(), st.sampled_from([True, True, True, False]))
     def compare(sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> None:
-        by_fast_path = outcome(make_fast_path_site, sent, cuts, ends, connected)
-        assert by_fast_path == outcome(make_site, sent, cuts, ends, connected)
+        by_fast_path = outcome(make_site, sent, cuts, ends, connected)
+        assert by_fast_path == outcome(routes_alone, sent, cuts, ends, connected)
         statuses.update(line[9:12] for line in by_fast_path[0].split(b"\r\n") if line.startswith(b"HTTP/1."))
         taken[bool(by_fast_path[1])] += 1
 

@@ -17,7 +17,7 @@ from eventsvc.interfaces import QueueFull
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.web import api
 from eventsvc.web.arrivals import READ
-from eventsvc.web.fast_path_site import make_fast_path_site
+from eventsvc.web.site import make_site
 from eventsvc.web.turns import SMALL, Turn, Turns
 from tests.support.http import MAKERS, Connection, Served, post, serving
 from tests.support.producer_world import make_world
@@ -275,7 +275,7 @@ def test_the_end_of_the_server_waits_for_those_in_the_line(make: Any) -> None:
         assert drained == []
         served.world.link.connect()
         served.run(1.0)
-        all_of_one_read = [200, 200] if make is make_fast_path_site else [200]
+        all_of_one_read = [200, 200] if make is make_site else [200]
         assert [statuses(client) for client in clients] == [all_of_one_read, all_of_one_read, [200]]
         for client in clients:
             closes = [response.headers.get("Connection") for response in client.responses()]
@@ -285,7 +285,7 @@ def test_the_end_of_the_server_waits_for_those_in_the_line(make: Any) -> None:
 
 def test_an_answer_is_not_the_last_while_another_request_of_its_read_waits() -> None:
     """Also at the end of the server."""
-    with serving(make_fast_path_site, make_world(queue_events=1)) as served:
+    with serving(make_site, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         client = send(served, single("first") + single("second"))
         served.site.drain()
@@ -317,7 +317,7 @@ def test_a_client_that_does_not_read_takes_no_place(make: Any) -> None:
 
 def test_a_connection_has_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else comes from its client, and whatever answers it gets meanwhile; little of that is read."""
-    with serving(make_fast_path_site, make_world(queue_events=1)) as served:
+    with serving(make_site, make_world(queue_events=1)) as served:
         joins: list[int] = []
         join = Turns.join
 
@@ -342,14 +342,13 @@ def test_a_connection_has_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("path", ["/event", "/events"])
 def test_who_goes_away_is_forgotten(path: str) -> None:
     """At once: the next one need not wait."""
-    with serving(make_fast_path_site, make_world(queue_events=1)) as served:
+    with serving(make_site, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         send(served, single("first"))
         gone = send(served, post(event("gone"), path=path))
-        site: Any = served.site
-        is_open = [site.turns.is_open]
+        is_open = [served.api.turns.is_open]
         gone.vanish()
-        is_open.append(site.turns.is_open)
+        is_open.append(served.api.turns.is_open)
         assert is_open == [False, True]
 
 
@@ -366,7 +365,7 @@ def test_little_is_read_behind_a_request_that_waits(make: Any) -> None:
 
 def test_what_came_later_takes_its_place_behind_others() -> None:
     """Also if the turn of what came before it ends with the queue full again."""
-    with serving(make_fast_path_site, make_world(queue_events=1, batch_events=1)) as served:
+    with serving(make_site, make_world(queue_events=1, batch_events=1)) as served:
         served.world.link.disconnect()
         send(served, single("first"))
         client = send(served, single("a") + single("b"))

@@ -1,0 +1,71 @@
+"""
+When the socket of a connection is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from eventsvc.web.arrivals import READ, READ_LARGE, Arrivals, Reservation
+
+
+@attrs.define(eq=False)
+class Inflow:
+    """
+    Has a socket wait, and large requests arrive only when there is room for them.
+
+    @ivar transport: what is read, by C{read_size} bytes at a time.
+    @ivar producer: pauses and resumes the transport.
+    @ivar is_held: whether the socket waits.
+    @ivar has_key: whether the last request that reserved has an idempotency key.
+    """
+
+    arrivals: Arrivals
+    transport: Any
+    producer: Any
+    is_held: bool = attrs.field(default=False, init=False)
+    has_key: bool = attrs.field(default=False, init=False)
+    reservation: Reservation | None = attrs.field(default=None, init=False)
+    _is_wanted: bool = attrs.field(default=True, init=False)
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether there is a large request that may not arrive yet."""
+        return self.reservation is not None and not self.reservation.granted
+
+    def want(self, is_wanted: bool) -> None:
+        """Say whether more bytes are wanted."""
+        self._is_wanted = is_wanted
+        self._update()
+
+    def reserve(self, size: int, has_key: bool) -> None:
+        """Let a body of this many bytes arrive, now or once there is room for it; it may be called again."""
+        if self.reservation is None:
+            self.has_key = has_key
+            self.reservation = self.arrivals.reserve(size, self._on_grant)
+            if self.reservation.granted:
+                self.transport.read_size = READ_LARGE
+            self._update()
+
+    def _on_grant(self) -> None:
+        self.transport.read_size = READ_LARGE
+        self._update()
+
+    def release(self) -> None:
+        """Give the reservation back: the body is elsewhere, or nowhere."""
+        if self.reservation is not None:
+            reservation, self.reservation = self.reservation, None
+            self.transport.read_size = READ
+            self._update()
+            reservation.release()
+
+    def _update(self) -> None:
+        is_held = not self._is_wanted or self.waits_for_room
+        if is_held is not self.is_held:
+            self.is_held = is_held
+            if is_held:
+                self.producer.pauseProducing()
+            else:
+                self.producer.resumeProducing()

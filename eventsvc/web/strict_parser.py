@@ -1,0 +1,105 @@
+"""
+twisted.web's parser of requests, with the limits that it lacks.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from twisted.web.http import HTTPChannel, Request
+from twisted.web.http_headers import Headers
+
+from eventsvc.web.answers import Answer
+from eventsvc.web.limits import (
+    HEAD_TOO_LARGE,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    PERHAPS_REPEATED,
+    PROBES,
+    bad_request,
+    check_begun,
+    check_head,
+    check_length,
+    origin_form,
+)
+
+
+class StrictParser(HTTPChannel):
+    """
+    A parser that refuses what two servers could understand differently, and what is too large.
+
+    @ivar refusal: if it is a connection too many, the answer to all but a
+        probe: see Note [Spare places] of L{eventsvc.web.admission}.
+    """
+
+    totalHeadersSize = MAX_LENGTH = MAX_HEAD_BYTES
+    maxHeaders = MAX_HEADERS
+
+    requests: list[Any]
+    site: Any
+    refusal: Answer | None = None
+
+    @abstractmethod
+    def refuse(self, answer: Answer) -> None:
+        """Answer whatever the client still sends, and close."""
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self.line_mode and self._buffer and not self.paused:
+            self.check(check_begun(self._buffer, first=not self.requests))
+
+    def lineReceived(self, line: bytes) -> None:
+        if line.startswith((b" ", b"\t")):
+            self.refuse(bad_request("A line of the head begins with white space"))
+        elif self.check(check_begun(line, first=False)):
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.refuse(HEAD_TOO_LARGE)
+
+    def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        answer = check_length(value.strip(b" \t")) if name.lower() == b"content-length" else None
+        return self.check(answer) and bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:
+        headers = self.requests[-1].requestHeaders
+        names = (b"Host", b"Content-Length", b"Transfer-Encoding")
+        answer = check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])
+        if self.check(answer or self._refuse_all_but_probes(headers)):
+            super().allHeadersReceived()
+
+    def check(self, answer: Answer | None) -> bool:
+        """Refuse the request if there is an answer to it already."""
+        if answer is not None:
+            self.refuse(answer)
+        return answer is None
+
+    def _refuse_all_but_probes(self, headers: Headers) -> Answer | None:
+        """If this is a connection too many, say so to all but a probe."""
+        if self.refusal is None:
+            return None
+        if self._command in (b"GET", b"HEAD") and origin_form(self._path).partition(b"?")[0] in PROBES:
+            return None
+        return PERHAPS_REPEATED[self.refusal] if headers.hasHeader(b"Idempotency-Key") else self.refusal
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        options = b",".join(request.requestHeaders.getRawHeaders(b"Connection", ())).lower().split(b",")
+        lasts = version == b"HTTP/1.1" and b"close" not in [option.strip() for option in options]
+        return lasts and self.refusal is None
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        headers.removeHeader(b"Server")
+        if self.site.draining:
+            self.persistent = False
+        if not self.persistent:
+            headers.setRawHeaders(b"Connection", [b"close"])
+        super().writeHeaders(version, code, reason, headers)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """twisted.web found fault with the request."""
+        if self._receivedHeaderSize > MAX_HEAD_BYTES or self._receivedHeaderCount > MAX_HEADERS:
+            self.refuse(HEAD_TOO_LARGE)
+        else:
+            self.refuse(bad_request("The bytes are not an HTTP/1.1 request"))
