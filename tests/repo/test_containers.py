@@ -51,6 +51,23 @@ def test_a_service_of_compose_understands_its_settings(role: str) -> None:
         read(cls, environment)
 
 
+def test_a_handler_can_be_mounted_into_the_consumer_of_compose() -> None:
+    """Where it is mounted its module is found: in the working directory."""
+    consumer = COMPOSE["consumer"]
+    (mount,) = consumer["volumes"]
+    assert mount == f"${{HANDLERS:-handlers}}:{consumer['working_dir']}:ro"
+    assert consumer["environment"]["CONSUMER_HANDLER"] == "${CONSUMER_HANDLER:-log}"
+
+
+def test_the_page_names_what_compose_can_be_told() -> None:
+    """Every variable with its default."""
+    page = (ROOT / "docs" / "install.md").read_text()
+    section = page.partition("## With compose")[2].partition("\n## ")[0]
+    for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "compose.yaml").read_text()):
+        assert f"`{name}`" in section
+        assert default in section or name == "HANDLERS"
+
+
 def test_compose_runs_the_images_of_the_chart() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     redis = values["redis"]["image"]
