@@ -179,13 +179,22 @@ def test_a_role_beats_what_is_said_of_all() -> None:
 def test_the_values_know_every_setting(role: str) -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     known = set(schema["properties"][role]["properties"]["settings"]["properties"])
-    assert known == {row.name for _, row in rows(*ROLES[role])} - SET_BY_CHART
+    settings = {row.name for _, row in rows(*ROLES[role])} - SET_BY_CHART
+    place = f"charts/eventsvc/values.schema.json, properties.{role}.properties.settings.properties"
+    assert known == settings, (
+        f"{place}: add {sorted(settings - known)}, remove {sorted(known - settings)}; "
+        "what the chart itself sets goes into SET_BY_CHART here"
+    )
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert set(_schema_paths(schema, schema)) - {"global"} == set(_value_paths(values, schema))
+    described, given = set(_schema_paths(schema, schema)) - {"global"}, set(_value_paths(values, schema))
+    assert described == given, (
+        f"charts/eventsvc/values.schema.json alone has {sorted(described - given)}, "
+        f"charts/eventsvc/values.yaml alone {sorted(given - described)}"
+    )
 
 
 def _schema_paths(node: Any, schema: Any) -> list[str]:
