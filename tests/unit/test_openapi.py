@@ -5,9 +5,11 @@ The document at C{/openapi.json}, held against the service that serves it.
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import schemathesis
 from hypothesis import settings
 
 from eventsvc.embedded import free_port
+from eventsvc.web.api import Api
 from tests.support.processes import Server, Services, wait_until
 
 DOCUMENT: dict[str, Any] = json.loads(files("eventsvc.web").joinpath("openapi.json").read_bytes())
@@ -53,6 +56,19 @@ def url(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_the_service_answers_as_its_document_says(case: Any, url: str) -> None:
     """Good and bad requests of every route get the answers that are written there."""
     case.call_and_validate(base_url=url)
+
+
+def test_every_route_is_in_the_document() -> None:
+    """And nothing else is; the page about the interface names them too."""
+    routes = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in Api.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD"}  # werkzeug adds it to GET
+    }
+    documented = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert routes == documented, "eventsvc/web/openapi.json and the routes of eventsvc/web differ"
+    page = (Path(__file__).parents[2] / "docs" / "interface.md").read_text()
+    assert [(path, method) for path, method in sorted(routes) if f"`{method.upper()} {path}`" not in page] == []
 
 
 def test_it_is_served_as_it_is_written(url: str) -> None:
