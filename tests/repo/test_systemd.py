@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from eventsvc.settings import ROLES, read, rows
+from eventsvc.settings import ROLES
+from eventsvc.settings.reading import read, rows
 from tests.support.rendering import ROOT
 
 PAGE = (ROOT / "docs" / "install.md").read_text()
