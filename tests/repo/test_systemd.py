@@ -15,7 +15,7 @@ import pytest
 
 from eventsvc.settings import ROLES
 from eventsvc.settings.reading import read, rows
-from tests.support.rendering import ROOT
+from tests.support.helm import ROOT
 
 PAGE = (ROOT / "docs" / "install.md").read_text()
 (UNIT,) = re.findall(r"^```ini\n(.*?)^```$", PAGE, re.M | re.S)
