@@ -30,7 +30,7 @@ class TooManyEvents(ValueError):
     """A batch of more than L{MAX_EVENTS} events."""
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class Event(msgspec.Struct, frozen=True):
     """An Event Message (EM): what a client asks to be stored."""
 
     description: str
@@ -67,7 +67,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     again: bool = False
 
 
-class _Wire(msgspec.Struct, frozen=True, gc=False):
+class _Wire(msgspec.Struct, frozen=True):
     id: int
     description: str
     timestamp: str
