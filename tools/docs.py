@@ -51,43 +51,42 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
         _answer(InvalidEvent()),
     ),
     (
-        "the `Idempotency-Key` is no quoted string and no token, is empty or too long, or there are several",
+        "the `Idempotency-Key` is neither a quoted string nor a token, is empty or too long, or there are several",
         _answer(InvalidKey()),
     ),
     (
-        "the bytes are no HTTP/1.1 request, or one that two servers could read differently: "
-        "`Host` missing, doubled or malformed, `Content-Length` doubled or no number, with `Transfer-Encoding` "
-        "beside it, a transfer coding other than `chunked`, a folded header",
+        "the bytes are not an HTTP/1.1 request, or two servers could read it differently: "
+        "`Host` is missing, repeated or malformed; `Content-Length` is repeated, not a number, or comes with "
+        "`Transfer-Encoding`; the transfer coding is not `chunked`; a header is folded",
         bad_request(""),
     ),
     ("another path", _answer(NotFound())),
     ("another method on a known path; the title is that method, here `GET`", _answer(MethodNotAllowed(["POST"]))),
     ("the request did not arrive within `REST_SERVER_WRITE_TIMEOUT`", TOO_SLOW),
-    ("the `Idempotency-Key` is in use with a request that is still running", _answer(KeyRunning())),
+    ("another request with the same `Idempotency-Key` is still running", _answer(KeyRunning())),
     (f"the body is larger than {MAX_BYTES:,} bytes", BODY_TOO_LARGE),
     (f"there are more than {MAX_EVENTS:,} events in a batch", _answer(TooManyEvents())),
     (
-        "the events of the request are more than `QUEUE_MAX_EVENTS` or `QUEUE_MAX_BYTES` allow at any time",
+        "the request alone exceeds `QUEUE_MAX_EVENTS` or `QUEUE_MAX_BYTES`",
         _answer(TooLarge()),
     ),
     ("the `Idempotency-Key` was used with another body, or on another path", _answer(KeyConflict())),
     (f"more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES:,} bytes of them", HEAD_TOO_LARGE),
-    ("a fault of the service itself; its cause is in the log alone", unexpected()),
+    ("an error in the service itself; the cause is only in the log", unexpected()),
     (
-        "the stream is at its hard limit, or as many keys as `IDEMPOTENCY_MAX_KEYS` are remembered; or, without an "
-        "`Idempotency-Key`, the queue was full for `REDIS_WRITE_TIMEOUT`, a large request found no room, "
-        "or Redis was away or refused for "
-        "`REDIS_WRITE_TIMEOUT` and surely has none of the events",
+        "the stream is at its hard limit; or `IDEMPOTENCY_MAX_KEYS` keys are remembered; or, without an "
+        "`Idempotency-Key`: the queue was full for `REDIS_WRITE_TIMEOUT`, a large request found no room, "
+        "or Redis was unreachable or refused for `REDIS_WRITE_TIMEOUT` and certainly stored none of the events",
         _answer(Refused()),
     ),
     (
-        "the events were sent to Redis, and it did not confirm them within `REDIS_WRITE_TIMEOUT`; "
-        "Redis did not look the `Idempotency-Key` up, so that an earlier request with it may have been stored; "
+        "Redis did not confirm the events within `REDIS_WRITE_TIMEOUT`; "
+        "or Redis did not look up the `Idempotency-Key`, so an earlier request with it may have been stored; "
         "or the whole request took longer than `REST_SERVER_WRITE_TIMEOUT`",
         _answer(Unknown()),
     ),
-    ("there are more connections than the server holds, and this one is closed", TOO_MANY_CONNECTIONS),
-    ("the same, and the request has an `Idempotency-Key`", PERHAPS_REPEATED[TOO_MANY_CONNECTIONS]),
+    ("the server has reached its limit of connections and closes this one", TOO_MANY_CONNECTIONS),
+    ("the same, for a request with an `Idempotency-Key`", PERHAPS_REPEATED[TOO_MANY_CONNECTIONS]),
 )
 
 
