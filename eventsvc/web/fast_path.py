@@ -17,7 +17,7 @@ from eventsvc.web.answers import TIME_IS_UP, Answer
 from eventsvc.web.api import parse_event
 from eventsvc.web.inflow import Inflow
 from eventsvc.web.limits import MAX_HEAD_BYTES
-from eventsvc.web.request_heads import END, RequestHeads, could_begin
+from eventsvc.web.request_heads import END, Head, RequestHeads, could_begin
 from eventsvc.web.responses import Completed, response
 from eventsvc.web.turns import SMALL, Turn, Turns
 
@@ -100,8 +100,7 @@ class FastPath:
         while begin < size:
             body = data.find(END, begin)
             if body < 0:
-                is_ours = size - begin <= MAX_HEAD_BYTES and could_begin(data[begin:])
-                self.wanted = size - begin + 1 if is_ours else None
+                self._wait_for_head(data[begin:])
                 break
             body += len(END)
             bytes_of_head = data[begin:body]
@@ -111,11 +110,7 @@ class FastPath:
                 break
             end = body + head.length
             if end > size:
-                self.wanted = end - begin
-                if self.wanted > SMALL:
-                    if begin:
-                        self._inflow.release()  # that of a request before it
-                    self._inflow.reserve(head.length, bool(head.keys))
+                self._wait_for_body(head, end - begin, is_first=begin == 0)
                 break
             if head.keys and responses:
                 self._write_completed()
@@ -136,6 +131,17 @@ class FastPath:
             self._inflow.release()
         self._write_completed()
         return begin
+
+    def _wait_for_head(self, data: bytes) -> None:
+        is_ours = len(data) <= MAX_HEAD_BYTES and could_begin(data)
+        self.wanted = len(data) + 1 if is_ours else None
+
+    def _wait_for_body(self, head: Head, size: int, is_first: bool) -> None:
+        self.wanted = size
+        if size > SMALL:
+            if not is_first:
+                self._inflow.release()  # that of the request before it
+            self._inflow.reserve(head.length, bool(head.keys))
 
     def _submit_in_turn(self, body: bytes, keys: Sequence[bytes], begin: int, end: int) -> bool:
         """
