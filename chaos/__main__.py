@@ -30,7 +30,7 @@ SKIPPED: Final = 2
 
 def main(arguments: Sequence[str]) -> int:
     """Do as the command line says; the exit status."""
-    options = _parse(arguments)
+    options = _make_parser().parse_args(arguments)
     if options.command == "list":
         for scenario in SCENARIOS:
             print(f"{scenario.name:22} {scenario.what}")
@@ -43,10 +43,15 @@ def main(arguments: Sequence[str]) -> int:
         return SKIPPED
     raise_file_limit()
     shutil.rmtree(options.report, ignore_errors=True)
-    return _run_all(_jobs(options), options)
+    seed = random.SystemRandom().randrange(1, 10_000) if options.seed is None else options.seed
+    if options.command == "self-test":
+        jobs = plan_self_test(options.bug or [*BUGS], seed, options.seeds)
+    else:
+        jobs = plan_runs(options.name or [*BY_NAME], seed, options.repeat)
+    return _run_all(jobs, options.report, options.side_by_side)
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m chaos", description="Break eventsvc on purpose, and judge it.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name the scenarios")
@@ -64,31 +69,30 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         command.add_argument(
             "--side-by-side", type=int, default=2, metavar="N", help="so many runs at a time; default %(default)s"
         )
-    options = parser.parse_args(arguments)
-    if options.command != "list" and options.seed is None:
-        options.seed = random.SystemRandom().randrange(1, 10_000)
-    return options
+    return parser
 
 
-def _jobs(options: argparse.Namespace) -> Sequence[Job]:
-    """What is to be run, the longest of each seed first."""
-    if options.command == "self-test":
-        seeds = range(options.seed, options.seed + options.seeds)
-        return [Job(BUGS[name].scenario, seed, name) for seed in seeds for name in options.bug or BUGS]
-    names = sorted(options.name or BY_NAME, key=lambda name: -BY_NAME[name].seconds)
-    return [Job(name, options.seed + turn) for turn in range(options.repeat) for name in names]
+def plan_runs(names: Sequence[str], seed: int, repeat: int) -> Sequence[Job]:
+    """Return the runs of scenarios on so many seeds from C{seed} on, the longest of each seed first."""
+    ordered = sorted(names, key=lambda name: -BY_NAME[name].seconds)
+    return [Job(name, seed + turn) for turn in range(repeat) for name in ordered]
 
 
-def _run_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
+def plan_self_test(bugs: Sequence[str], seed: int, repeat: int) -> Sequence[Job]:
+    """Return the runs that must catch planted bugs, on so many seeds from C{seed} on."""
+    return [Job(BUGS[name].scenario, each, name) for each in range(seed, seed + repeat) for name in bugs]
+
+
+def _run_all(jobs: Sequence[Job], report: Path, side_by_side: int) -> int:
     runs: list[Run] = []
     try:
-        for done in carry_out(jobs, options.report, options.side_by_side):
+        for done in carry_out(jobs, report, side_by_side):
             print(_tell(done), flush=True)
             runs.append(done)
     finally:
         runs.sort(key=lambda run: (list(BY_NAME).index(run.scenario.name), run.seed))
-        write(runs, options.report)
-    print(f"{summary(runs)}; see {options.report / 'index.html'}")
+        write(runs, report)
+    print(f"{summary(runs)}; see {report / 'index.html'}")
     return HELD if all(run.passed for run in runs) else FAILED
 
 

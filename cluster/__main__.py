@@ -25,17 +25,6 @@ _ROLE: Final = str(ROOT / "robot" / "role.yaml")
 
 def main(arguments: Sequence[str]) -> int:
     """Do it all; the exit status."""
-    options = _parse(arguments)
-    namespace = Namespace(options.namespace)
-    try:
-        _try(namespace, options)
-    except Failed as problem:
-        print(f"failed: {problem}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m cluster", description="Try the chart on the cluster of kubectl's current context."
     )
@@ -43,20 +32,32 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="leave all as it is if something fails")
     parser.add_argument("--no-images", action="store_true", help="the images are on the nodes already")
     parser.add_argument("--repeat", type=int, default=2, metavar="N", help="break it all N times; default %(default)s")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        _try(Namespace(options.namespace), images=not options.no_images, repeat=options.repeat, keep=options.keep)
+    except Failed as problem:
+        print(f"failed: {problem}", file=sys.stderr)
+        return 1
+    return 0
 
 
-def _try(namespace: Namespace, options: argparse.Namespace) -> None:
-    if not options.no_images:
+def _try(namespace: Namespace, images: bool, repeat: int, keep: bool) -> None:
+    """
+    Install the chart, break the release, and uninstall it.
+
+    @param images: build the images and load them onto the nodes first.
+    @param keep: leave all as it is if something fails.
+    """
+    if images:
         begin = time.monotonic()
         load(build())
         print(f"images built and loaded in {time.monotonic() - begin:.0f} s", flush=True)
     run("kubectl", "create", "namespace", namespace.name)
     run("kubectl", "label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=restricted")
     try:
-        _try_release(namespace, options.repeat)
+        _try_release(namespace, repeat)
     except BaseException:
-        if not options.keep:
+        if not keep:
             run("kubectl", "delete", "namespace", namespace.name)
         raise
     run("kubectl", "delete", "namespace", namespace.name)

@@ -4,7 +4,6 @@ What people do with dead letters: look at them, send them back, delete them.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -56,6 +55,28 @@ class Chosen:
 
 
 @attrs.frozen(kw_only=True)
+class Asked:
+    """
+    What a person asks for.
+
+    @ivar command: the name of a method of L{Desk}.
+    @ivar id: of the letter to C{show}.
+    @ivar ids: of those to C{replay} or C{purge}; none, if C{all} is meant.
+    @ivar yes: whether it is done without a question.
+    @ivar limit: most letters to C{list}; without, all of them.
+    """
+
+    command: str
+    id: str = ""
+    ids: Sequence[str] = ()
+    all: bool = False
+    yes: bool = False
+    json: bool = False
+    quiet: bool = False
+    limit: int | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Desk:
     """
     Does what was asked with the dead letters of a stream.
@@ -63,11 +84,10 @@ class Desk:
     Each command is a method of its name, and raises L{NotDone} if there is
     something it could not do.
 
-    @ivar asked: the command line.
     @ivar ask: puts a question to a person.
     """
 
-    asked: argparse.Namespace
+    asked: Asked
     redis: RedisSettings
     connection: Connection
     clock: IReactorTime

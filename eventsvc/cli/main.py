@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+import attrs
 from twisted.internet.task import react
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from zope.interface import provider
 
 from eventsvc import __version__
-from eventsvc.cli.dead_letters import Desk, NotDone
+from eventsvc.cli.dead_letters import Asked, Desk, NotDone
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read, rows
 from eventsvc.tap.parts import make_connection
@@ -71,26 +72,27 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[argparse.Namespace, RedisSettings]:
+def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[Asked, RedisSettings]:
     """
     Read the command line; end the process with 2 if it is wrong.
 
     @param anybody: there is somebody who can answer a question.
     """
     parser = make_parser()
-    asked = parser.parse_args(arguments)
+    given = vars(parser.parse_args(arguments))
+    asked = Asked(**{name: value for name, value in given.items() if name in attrs.fields_dict(Asked)})
     if asked.command in ("replay", "purge"):
         if bool(asked.ids) == asked.all:
             parser.error("name the ids, or say --all")
         if not asked.yes and not anybody:
             parser.error("standard input is no terminal, so nobody can be asked: say --yes")
     try:
-        return asked, read(RedisSettings, os.environ, vars(asked))
+        return asked, read(RedisSettings, os.environ, given)
     except InvalidSettings as problems:
         parser.exit(2, "".join(f"eventsvc: {problem}\n" for problem in str(problems).splitlines()))
 
 
-async def run(reactor: Any, asked: argparse.Namespace, redis: RedisSettings) -> int:
+async def run(reactor: Any, asked: Asked, redis: RedisSettings) -> int:
     """Do what was asked, and give the exit code."""
     try:
         connection = make_connection(reactor, redis, lasting=False)  # the services warn of that

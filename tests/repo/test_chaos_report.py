@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("toxiproxy", reason="the chaos suite needs toxiproxy-python")
 pytest.importorskip("chaos", reason="the chaos suite is beside the package, in the repository")
 
-from chaos.__main__ import _jobs, _parse
+from chaos.__main__ import plan_runs
 from chaos.deployment import TAKEN_UP, Deployment
 from chaos.evidence import Evidence, Kept, Line, parse_log, read_log, tell
 from chaos.faults import holding_up
@@ -165,7 +165,7 @@ def test_every_scenario_has_a_name_of_its_own_and_says_what_it_breaks() -> None:
 
 
 def test_the_longest_run_of_each_seed_begins_first() -> None:
-    jobs = _jobs(_parse(["run", "reply-cut", "everything", "--seed", "7", "--repeat", "2"]))
+    jobs = plan_runs(["reply-cut", "everything"], seed=7, repeat=2)
     assert [(job.scenario, job.seed) for job in jobs] == [
         ("everything", 7),
         ("reply-cut", 7),

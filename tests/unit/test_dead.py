@@ -4,7 +4,6 @@ Tests for L{eventsvc.redis.dead} and L{eventsvc.cli.dead_letters}, on a real ser
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 from collections.abc import AsyncIterator
@@ -18,7 +17,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import fail, gatherResults
 
-from eventsvc.cli.dead_letters import Desk, NotDone
+from eventsvc.cli.dead_letters import Asked, Desk, NotDone
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import PAGE_BYTES, DeadLetters
@@ -189,9 +188,8 @@ async def test_a_purged_letter_is_gone_and_others_stay(server: Server) -> None:
 
 def make_desk(connection: Connection, port: int, **asked: Any) -> Desk:
     """A desk where everything is agreed to."""
-    options = {"json": False, "quiet": False, "yes": True, "all": False, "ids": [], "limit": None, **asked}
     return Desk(
-        asked=argparse.Namespace(**options),
+        asked=Asked(**{"command": "list", "yes": True, **asked}),
         redis=RedisSettings(port=port),
         connection=connection,
         clock=reactor,
