@@ -8,32 +8,17 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import redis
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port, server_command
 
-T = TypeVar("T")
 _TICK = os.sysconf("SC_CLK_TCK")
-
-
-def wait_until(what: Callable[[], T], patience: float = 60.0, every: float = 0.01) -> T:
-    """
-    Ask again and again, until the answer is true.
-
-    @raise TimeoutError: it did not become true.
-    """
-    deadline = time.monotonic() + patience
-    while not (answer := what()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {patience} s: {what}")
-        time.sleep(every)
-    return answer
 
 
 def is_listening(port: int) -> bool:

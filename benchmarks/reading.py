@@ -14,8 +14,9 @@ from pathlib import Path
 import attrs
 
 from benchmarks.figures import Bar, Sample, Section, cpu, rate, ratio, show
-from benchmarks.processes import RedisServer, start, wait_until
-from benchmarks.subjects import STREAM, TWISTD
+from benchmarks.processes import RedisServer, start
+from benchmarks.subjects import STREAM
+from chaos.suites import TWISTD, wait_until
 
 GROUP = "demo_consumer_group"
 COUNT = 500
@@ -34,7 +35,7 @@ class Reader:
 
 
 OURS = Reader(
-    "eventsvc, a JSON line per event", lambda port: [*TWISTD, "eventsvc", "consumer", "--redis-port", f"{port}"]
+    "eventsvc, a JSON line per event", lambda port: [*TWISTD, "-n", "eventsvc", "consumer", "--redis-port", f"{port}"]
 )
 BARE = Reader(
     "bare hiredis loop, no handler",
@@ -70,9 +71,9 @@ def measure(reader: Reader, redis: RedisServer) -> Sample:
 
         running = start(reader.command(redis.port), output=Path(directory, "output"))
         try:
-            first = wait_until(lambda: (done := acknowledged()) >= _WARM and done)
+            first = wait_until(lambda: (done := acknowledged()) >= _WARM and done, patience=60.0)
             begin, before = time.monotonic(), running.cpu()
-            wait_until(lambda: acknowledged() >= EVENTS)
+            wait_until(lambda: acknowledged() >= EVENTS, patience=60.0)
             seconds, used, memory = time.monotonic() - begin, running.cpu() - before, running.memory()
         finally:
             running.end()

@@ -14,8 +14,9 @@ from statistics import median
 import redis
 
 from benchmarks.figures import Bar, Section
-from benchmarks.processes import RedisServer, wait_until
+from benchmarks.processes import RedisServer
 from benchmarks.subjects import EVENT, EVENTSVC, Deployed, deploy
+from chaos.suites import wait_until
 
 _CLIENTS = 8
 _OUTAGES = (0.2, 0.5, 1.0, 2.0)

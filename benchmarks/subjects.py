@@ -12,14 +12,13 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.processes import RedisServer, Running, is_listening, start, wait_until
+from benchmarks.processes import RedisServer, Running, is_listening, start
+from chaos.suites import TWISTD, wait_until
 from eventsvc.embedded import free_port
 
 STREAM = "NotificationStream"
 EVENT = b'{"description": "hello world"}'
 _HERE = Path(__file__).parent
-
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n"]
 
 
 @attrs.frozen
@@ -41,7 +40,7 @@ class Subject:
 def _eventsvc(http: int, redis: int) -> Sequence[str]:
     return [
         *TWISTD,
-        *("eventsvc", "producer", "--rest-server-port", f"{http}", "--redis-port", f"{redis}"),
+        *("-n", "eventsvc", "producer", "--rest-server-port", f"{http}", "--redis-port", f"{redis}"),
         *("--redis-stream-hard-max", "100000000", "--log-level", "WARNING"),
     ]
 
@@ -113,5 +112,5 @@ def deploy(subject: Subject, options: Sequence[str] = ()) -> Deployed:
     redis.start()
     port = free_port()
     service = start(subject.command(port, redis.port))
-    wait_until(lambda: is_listening(port))
+    wait_until(lambda: is_listening(port), patience=60.0)
     return Deployed(subject, port, redis, service)

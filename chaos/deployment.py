@@ -26,7 +26,8 @@ import requests
 import chaos
 from chaos.clock import WallClock
 from chaos.plan import PASSWORD, SETTINGS, Plan
-from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until
+from chaos.process import EndedByItself, Process, stable_port
+from chaos.suites import TWISTD, NotInTime, wait_until
 from chaos.toxics import TOXIPROXY, Toxics
 from chaos.workload import Load
 from eventsvc.embedded import server_command
@@ -46,8 +47,6 @@ DEAD: Final = "{NotificationStream}:dead"
 GROUP: Final = "demo_consumer_group"
 #: A group of ours that reads along, where the stream is trimmed.
 RECORDER: Final = "recorder"
-
-TWISTD: Final = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
 
 @attrs.define(eq=False)

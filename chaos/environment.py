@@ -17,7 +17,7 @@ import requests
 
 from chaos.deployment import Deployment
 from chaos.faults import Down, Frozen, Toxified, holding_up
-from chaos.process import NotInTime, wait_until
+from chaos.suites import NotInTime, wait_until
 from chaos.toxics import Toxic
 
 _LATE: Final = Toxic("latency", {"latency": 1500})

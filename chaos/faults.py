@@ -13,7 +13,8 @@ from typing import Any, Final, Protocol
 import attrs
 
 from chaos.deployment import GROUP, HANDLED, STREAM, Deployment
-from chaos.process import stable_port, wait_until
+from chaos.process import stable_port
+from chaos.suites import wait_until
 from chaos.toxics import Toxic
 
 

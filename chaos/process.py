@@ -11,46 +11,24 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import IO, Final, TypeVar
+from typing import IO, Final
 
 import attrs
 
-T = TypeVar("T")
+from chaos.suites import PATIENCE, NotInTime
 
 _ports: Final = count()
 #: How many processes have ports of their own, and how many ports.
 _RANGES: Final = 100
 _RANGE: Final = 120
 
-#: Seconds after which a wait for something that must come has failed.
-PATIENCE: Final = 30.0
-
-
-class NotInTime(Exception):
-    """Something that had to come did not; the text says what."""
-
 
 class EndedByItself(Exception):
     """A process ended that had no reason to."""
-
-
-def wait_until(what: Callable[[], T], name: str, patience: float = PATIENCE) -> T:
-    """
-    Ask again and again, until the answer is true.
-
-    @raise NotInTime: it did not become true.
-    """
-    deadline = time.monotonic() + patience
-    while not (answer := what()):
-        if time.monotonic() > deadline:
-            raise NotInTime(f"not within {patience:g} s: {name}")
-        time.sleep(0.02)
-    return answer
 
 
 def raise_file_limit() -> None:

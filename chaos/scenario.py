@@ -23,8 +23,9 @@ from chaos.evidence import Evidence, gather
 from chaos.faults import Fault
 from chaos.plan import Plan
 from chaos.planted import BUGS
-from chaos.process import EndedByItself, NotInTime, Process, wait_until, watchdog
+from chaos.process import EndedByItself, Process, watchdog
 from chaos.signs import Sign, doubts
+from chaos.suites import NotInTime, wait_until
 from chaos.toxics import NotChanged
 from chaos.workload import Load
 from eventsvc.testing import history

@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from cluster.commands import Failed, Namespace, run, wait_until
+from chaos.suites import NotInTime
+from cluster.commands import Failed, Namespace, run, wait_for
 from cluster.images import NEXT_TAG, ROOT, build, load
 from cluster.release import CHART, Release
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         _try(Namespace(options.namespace), images=not options.no_images, repeat=options.repeat, keep=options.keep)
-    except Failed as problem:
+    except (Failed, NotInTime) as problem:
         print(f"failed: {problem}", file=sys.stderr)
         return 1
     return 0
@@ -78,7 +79,7 @@ def _try_release(namespace: Namespace, repeat: int) -> None:
     _robot(namespace, "upgrade", "upgrade.robot")
     namespace.kubectl("delete", "--filename", _ROLE)
     namespace.helm("uninstall", RELEASE, "--wait")
-    wait_until("nothing is left", lambda: not left(namespace), 120)
+    wait_for(lambda: not left(namespace), "nothing is left", 120)
     print("uninstalled, and nothing is left", flush=True)
 
 
@@ -90,7 +91,7 @@ def _install(namespace: Namespace) -> float:
     url = f"{Release(namespace).url}/event"
     ask = f"from urllib.request import urlopen; urlopen('{url}', b'{{\"description\": \"first\"}}', 5)"
     command = ("exec", "deployment/event-producer", "--", "python", "-c", f"{ask}; print(200)")
-    wait_until("a 200", lambda: namespace.kubectl(*command), 120)
+    wait_for(lambda: namespace.kubectl(*command), "a 200", 120)
     return time.monotonic() - begin
 
 

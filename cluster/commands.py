@@ -7,18 +7,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import attrs
 
+from chaos.suites import wait_until
+
 T = TypeVar("T")
 
 
 class Failed(Exception):
-    """A command failed, or what was waited for did not come; the text says which and why."""
+    """A command failed; the text says which and why."""
 
 
 def run(*command: str, input: str | None = None) -> str:
@@ -33,24 +34,13 @@ def run(*command: str, input: str | None = None) -> str:
     return done.stdout
 
 
-def wait_until(what: str, is_so: Callable[[], T], patience: float) -> T:
+def wait_for(what: Callable[[], T], name: str, patience: float) -> T:
     """
     Ask again and again, until the answer is true; a command that fails is no answer.
 
-    @raise Failed: it did not become true in C{patience} seconds.
+    @raise NotInTime: it did not become true in C{patience} seconds.
     """
-    deadline = time.monotonic() + patience
-    why = ""
-    while True:
-        try:
-            answer = is_so()
-            if answer:
-                return answer
-        except Failed as problem:
-            why = f": {problem}"
-        if time.monotonic() > deadline:
-            raise Failed(f"not within {patience:g} s: {what}{why}")
-        time.sleep(0.2)
+    return wait_until(what, name, patience, every=0.2, passing=(Failed,))
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from chaos.workload import Load
-from cluster.commands import Namespace, wait_until
+from cluster.commands import Namespace, wait_for
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Op
 
@@ -65,7 +65,7 @@ class LoadPod:
         self.remove()
         pod = _pod(self.image, "python", "-m", "chaos.workload", msgspec.json.encode(load).decode(), url)
         self.namespace.kubectl("create", "--filename", "-", input=json.dumps(pod))
-        wait_until("events are answered 200", lambda: any(op.outcome is Outcome.OK for op in self.ops()), 60)
+        wait_for(lambda: any(op.outcome is Outcome.OK for op in self.ops()), "events are answered 200", 60)
 
     def clock(self) -> tuple[float, float]:
         """The time of day, and that of the attempts."""

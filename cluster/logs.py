@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from chaos.evidence import Line, parse_log
-from cluster.commands import Failed, Namespace, wait_until
+from cluster.commands import Failed, Namespace, wait_for
 
 
 @attrs.define(eq=False)
@@ -33,7 +33,7 @@ class Logs:
 
     def start(self) -> None:
         """Follow all there are, and from now on each new one."""
-        wait_until("the logs are followed", self._look, 30)
+        wait_for(self._look, "the logs are followed", 30)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 

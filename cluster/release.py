@@ -18,8 +18,9 @@ import redis
 
 from chaos.deployment import STREAM, is_drained
 from chaos.evidence import Evidence, read_redis, tell
+from chaos.suites import NotInTime
 from chaos.workload import Load
-from cluster.commands import Failed, Namespace, wait_until
+from cluster.commands import Failed, Namespace, wait_for
 from cluster.images import ROBOT, ROOT, TAG
 from cluster.load import LoadPod
 from cluster.logs import Logs
@@ -82,7 +83,7 @@ class Release:
         """Wait until all pods that should be there are, and no other."""
         for what in (*self._services, f"statefulset/{self.prefix}redis-master"):
             self.namespace.kubectl("rollout", "status", what, "--timeout=120s")
-        wait_until("no pod is ending", lambda: not any(map(self._ending, ("redis", "producer", "consumer"))), 120)
+        wait_for(lambda: not any(map(self._ending, ("redis", "producer", "consumer"))), "no pod is ending", 120)
 
     def _ending(self, part: str) -> bool:
         pods = self.namespace.get("pods", "--selector", self.selector(part))["items"]
@@ -150,8 +151,8 @@ class Release:
         self.load.stop()
         drained = True
         try:
-            wait_until("all events are handled", self._is_drained, 60)
-        except Failed:
+            wait_for(self._is_drained, "all events are handled", 60)
+        except (Failed, NotInTime):
             drained = False  # the judge says so
         with self.redis() as client:
             kept, now = read_redis(client, since), time.time() - offset
@@ -163,8 +164,8 @@ class Release:
             history = attrs.evolve(tell(kept, ops, lines, fault, drained, now), causes=[Cause("anew", *fault)])
             return Evidence(history=history, lines=lines, fault=fault)
 
-        with suppress(Failed):  # the judge says which event nobody handled
-            wait_until("the logs have all events", lambda: _all_handled(look()), 15)
+        with suppress(Failed, NotInTime):  # the judge says which event nobody handled
+            wait_for(lambda: _all_handled(look()), "the logs have all events", 15)
         return look()
 
     def _is_drained(self) -> bool:

@@ -21,9 +21,8 @@ from local import Local
 from robot.api import logger
 from robot.api.deco import keyword, library
 
-from chaos.deployment import TWISTD
 from chaos.plan import Plan
-from chaos.process import wait_until
+from chaos.suites import TWISTD, wait_until
 from cluster.access import InPod, Outside
 from cluster.commands import Namespace
 from cluster.release import Release

@@ -21,11 +21,12 @@ pytest.importorskip("chaos", reason="the chaos suite is beside the package, in t
 
 from chaos.__main__ import SKIPPED, main
 from chaos.planted import BUGS
-from chaos.process import EndedByItself, NotInTime, Process, stable_port, wait_until, watchdog
+from chaos.process import EndedByItself, Process, stable_port, watchdog
 from chaos.programs import NotFound
 from chaos.scenario import Expectations, Scenario, run
 from chaos.scenarios import BY_NAME
 from chaos.signs import Said
+from chaos.suites import NotInTime, wait_until
 from chaos.toxics import TOXIPROXY, VERSION, NotChanged, Toxic, Toxics
 
 # For real: on the real Toxiproxy, or skipped with the words that say how to get it.

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from chaos.suites import NotInTime
 from cluster import images
-from cluster.commands import Failed, Namespace, run, wait_until
+from cluster.commands import Failed, Namespace, run, wait_for
 from cluster.logs import Logs
 from eventsvc import __version__
 from tests.support.helm import CHART
@@ -94,8 +95,8 @@ def test_what_does_not_come_is_named_with_the_last_reason() -> None:
     def never() -> bool:
         raise Failed("no such pod")
 
-    with pytest.raises(Failed, match="not within 0 s: a pod: no such pod"):
-        wait_until("a pod", never, 0)
+    with pytest.raises(NotInTime, match="not within 0 s: a pod: no such pod"):
+        wait_for(never, "a pod", 0)
 
 
 def test_the_logs_of_all_pods_count_but_no_line_that_is_half_written(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Server, Services, wait_until
+from chaos.suites import wait_until
+from tests.support.processes import Server, Services
 from tools import docs
 
 ROOT = Path(__file__).parents[2]

@@ -15,6 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 
+from chaos.suites import wait_until
 from eventsvc.interfaces import IEventGroup, IEventLog
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.group import RedisEventGroup
@@ -25,7 +26,7 @@ from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryEventLog, Memor
 from eventsvc.testing.group import place_of
 from eventsvc.testing.log import create_stream
 from tests.support.clocks import run_clock
-from tests.support.processes import Server, wait_until
+from tests.support.processes import Server
 from tests.support.producer_harness import until
 
 T = TypeVar("T")

@@ -10,43 +10,18 @@ import re
 import resource
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import redis
 
+from chaos.suites import PATIENCE, TWISTD, wait_until
 from eventsvc.embedded import free_port, server_command
-
-T = TypeVar("T")
-
-#: Seconds after which a wait for another process has failed.
-PATIENCE = 30.0
-
-#: The command C{twistd} of this interpreter.
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-
-
-def wait_until(what: Callable[[], T], patience: float = PATIENCE) -> T:
-    """
-    Ask again and again, until the answer is true.
-
-    @raise TimeoutError: it did not become true.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        answer = what()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not in {patience} s: {what}")
-        time.sleep(0.01)
 
 
 @attrs.define

@@ -12,11 +12,11 @@ from typing import Any
 from twisted.internet import reactor as installed_reactor
 from twisted.logger import capturedLogs
 
+from chaos.suites import PATIENCE
 from eventsvc.redis.connection import Connection
 from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts import make_connection
 from tests.support.fake_connection import messages
-from tests.support.processes import PATIENCE
 
 reactor: Any = installed_reactor
 

@@ -17,12 +17,13 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from chaos.suites import PATIENCE, wait_until
 from eventsvc.cli.letter_text import make_table
 from eventsvc.cli.main import parse, run
 from eventsvc.embedded import free_port
 from eventsvc.redis.dead import DeadLetter
 from tests.support.dead_letters import dead_ids, set_aside, set_events_aside, stream_fields
-from tests.support.processes import PATIENCE, Server, wait_until
+from tests.support.processes import Server
 
 EVENTSVC = [sys.executable, "-c", "from eventsvc.cli.main import main; main()"]
 

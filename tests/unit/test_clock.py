@@ -17,8 +17,9 @@ from urllib.request import urlopen
 import pytest
 
 from chaos.clock import WallClock
+from chaos.suites import PATIENCE, wait_until
 from eventsvc.embedded import free_port
-from tests.support.processes import PATIENCE, Server, Service, Services, post, wait_until
+from tests.support.processes import Server, Service, Services, post
 
 EVENT = '{"description": "hello"}'
 HOUR = 3_600.0

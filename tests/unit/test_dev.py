@@ -4,7 +4,8 @@ Everything in one process starts and stops without a word of alarm.
 
 from __future__ import annotations
 
-from tests.support.processes import Services, wait_until
+from chaos.suites import wait_until
+from tests.support.processes import Services
 
 
 def test_it_starts_and_stops_quietly(services: Services) -> None:

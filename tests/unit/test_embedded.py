@@ -19,9 +19,9 @@ from twisted.internet import reactor
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.python.failure import Failure
 
+from chaos.suites import wait_until
 from eventsvc import embedded
 from eventsvc.embedded import REMEDY, EmbeddedServer, NoServer, find_server, free_port, server_command
-from tests.support.processes import wait_until
 from tests.support.producer_harness import until
 from tests.support.server_binaries import REMEDIES, find_binary
 

@@ -20,8 +20,9 @@ from urllib.request import urlopen
 import attrs
 import pytest
 
+from chaos.suites import wait_until
 from eventsvc.event import EVENT_FIELD, Notification, decode_notification
-from tests.support.processes import Server, Service, Services, post, running_server, wait_until
+from tests.support.processes import Server, Service, Services, post, running_server
 
 STREAM = "NotificationStream"
 GROUP = "demo_consumer_group"

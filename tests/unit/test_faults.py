@@ -13,9 +13,10 @@ import pytest
 import pytest_twisted
 from twisted.logger import capturedLogs
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from eventsvc.outcome import Outcome
-from tests.support.processes import Server, Services, post, wait_until
+from tests.support.processes import Server, Services, post
 from tests.support.producer_harness import STREAM, in_thread, pause, read_stream, running_producer, until
 
 

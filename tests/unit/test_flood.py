@@ -14,7 +14,8 @@ from http.client import HTTPConnection
 import attrs
 import pytest
 
-from tests.support.processes import Server, Service, Services, post, wait_until
+from chaos.suites import wait_until
+from tests.support.processes import Server, Service, Services, post
 
 EVENT = '{"description": "hello"}'
 #: A request without an end.

@@ -13,8 +13,9 @@ import pytest
 import pytest_twisted
 from twisted.logger import capturedLogs
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port
-from tests.support.processes import Server, Services, post, wait_until
+from tests.support.processes import Server, Services, post
 from tests.support.producer_harness import STREAM, until
 from tests.unit.test_consumer_faults import GROUP, add, running_reader
 

@@ -17,8 +17,9 @@ from select import select
 
 import pytest
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port
-from tests.support.processes import Server, Service, Services, post, wait_until
+from tests.support.processes import Server, Service, Services, post
 
 STREAM = "NotificationStream"
 GROUP = "demo_consumer_group"

@@ -15,12 +15,13 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred, fail
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from eventsvc.interfaces import Unknown
 from eventsvc.tap.health import Rounds, Vitals, producer_health
 from eventsvc.web.health import Health
 from tests.support.consumer_world import ConsumerWorld
-from tests.support.processes import Server, Service, Services, running_server, wait_until
+from tests.support.processes import Server, Service, Services, running_server
 from tests.support.producer_world import ProducerWorld, make_world
 from tests.unit.test_consumer import crash, link_of
 

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import attrs
 import pytest
 
+from chaos.suites import wait_until
 from eventsvc.telemetry import log_output
 from eventsvc.telemetry.log_output import MOST_LINES, LogOutput
-from tests.support.processes import wait_until
 
 
 @attrs.define

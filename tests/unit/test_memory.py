@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port
-from tests.support.processes import Server, Service, Services, wait_until
+from tests.support.processes import Server, Service, Services
 
 MEGABYTE = 1_048_576
 #: Seconds of load, as long as the promise says.

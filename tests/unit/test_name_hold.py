@@ -15,12 +15,13 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from chaos.suites import wait_until
 from eventsvc.consumer.name_hold import NameHold
 from eventsvc.embedded import free_port
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.testing import Link, MemoryEventGroup, MemoryStream
 from tests.support.clocks import run_clock
-from tests.support.processes import Server, Service, Services, wait_until
+from tests.support.processes import Server, Service, Services
 from tests.unit.test_consumer_faults import add
 from tests.unit.test_health import figure
 

@@ -16,9 +16,10 @@ import pytest
 import schemathesis
 from hypothesis import settings
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from eventsvc.web.api import Api
-from tests.support.processes import Server, Services, wait_until
+from tests.support.processes import Server, Services
 
 DOCUMENT: dict[str, Any] = json.loads(files("eventsvc.web").joinpath("openapi.json").read_bytes())
 

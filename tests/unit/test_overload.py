@@ -14,8 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 import attrs
 import pytest
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port
-from tests.support.processes import Server, Services, running_server, wait_until
+from tests.support.processes import Server, Services, running_server
 
 BATCH = b"\n".join([b'{"description": "hello world"}'] * 1_000)
 #: Seconds of one measurement.

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from eventsvc.event import EVENT_FIELD, Notification, decode_notification
-from tests.support.processes import Server, Service, Services, post, wait_until
+from tests.support.processes import Server, Service, Services, post
 
 EVENT = '{"description": "hello"}'
 STREAM = "NotificationStream"

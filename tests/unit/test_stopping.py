@@ -18,9 +18,10 @@ from twisted.application.service import Service as Part
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
+from chaos.suites import wait_until
 from eventsvc.tap.process import Process
 from eventsvc.telemetry.logs import json_log
-from tests.support.processes import Server, Services, wait_until
+from tests.support.processes import Server, Services
 
 STREAM = "NotificationStream"
 
