@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.http import datetimeToString
@@ -52,6 +53,7 @@ class BoundedRequest(Request):
     _turn: Turn | None = None
     #: when it began to wait for room in the queue
     waiting_since: float | None = None
+    _fault_log = Logger()
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
@@ -106,7 +108,7 @@ class BoundedRequest(Request):
             super().process()
 
     def processingFailed(self, reason: Failure) -> None:
-        self._log.failure("a request failed in an unexpected way", reason)
+        self._fault_log.failure("a request failed in an unexpected way", reason)
         self.answer(unexpected())
 
     def expire(self) -> None:
