@@ -21,7 +21,12 @@ class Sign(Protocol):
 
 @attrs.frozen
 class Suffered:
-    """Attempts that failed or were slow."""
+    """
+    Attempts to post, during the fault, that failed or were slow.
+
+    @ivar seconds: what is slow.
+    @ivar least: how many there have to be.
+    """
 
     seconds: float = 0.3
     least: int = 3
@@ -40,7 +45,12 @@ class Suffered:
 
 @attrs.frozen
 class Said:
-    """Words in the logs of services, since the fault began."""
+    """
+    Words in the logs of services, since the fault began.
+
+    @ivar by: how the names of these services begin; empty, all of them.
+    @ivar least: how many lines have to have them.
+    """
 
     words: str
     by: str = ""
@@ -55,7 +65,13 @@ class Said:
 
 @attrs.frozen
 class Alarmed:
-    """Alarms of one kind in the logs of services, since the fault began."""
+    """
+    Alarms of one kind in the logs of services, since the fault began.
+
+    @ivar alarm: the member C{alarm} of a line of the log.
+    @ivar by: how the names of these services begin; empty, all of them.
+    @ivar least: how many there have to be.
+    """
 
     alarm: str
     by: str = ""
@@ -70,7 +86,12 @@ class Alarmed:
 
 @attrs.frozen
 class Counted:
-    """A figure of the services."""
+    """
+    A figure of the services.
+
+    @ivar figure: its name, without C{_total}.
+    @ivar least: what it has to come to.
+    """
 
     figure: str
     least: int = 1

@@ -35,6 +35,7 @@ from eventsvc.web.limits import (
     TOO_SLOW,
     bad_request,
 )
+from tools.chaos_tables import faults_table, signs_table
 
 
 def _answer(error: Exception) -> Answer:
@@ -103,7 +104,12 @@ def errors_table() -> str:
 
 
 #: The parts that are made here, by the name their markers give.
-PARTS: Final[Mapping[str, Callable[[], str]]] = {"settings": settings.table, "errors": errors_table}
+PARTS: Final[Mapping[str, Callable[[], str]]] = {
+    "settings": settings.table,
+    "errors": errors_table,
+    "faults": faults_table,
+    "signs": signs_table,
+}
 
 _PART: Final = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.S)
 _CODE: Final = re.compile(r"^(```|~~~).*?^\1[`~]*$", re.S | re.M)

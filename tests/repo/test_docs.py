@@ -9,8 +9,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import attrs
 import pytest
 
+from chaos import environment, faults, signs
 from chaos.suites import wait_until
 from tests.support.processes import Server, Services
 from tools import docs
@@ -54,6 +56,20 @@ def test_a_command_is_answered_as_it_is_said(line: str, status: str, services: S
     command = line.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("curl ", "curl --silent --show-error ")
     answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True).stdout
     assert answer.startswith(f"HTTP/1.1 {status} ")
+
+
+def test_every_fault_and_sign_of_the_chaos_suite_is_on_its_page() -> None:
+    """Whoever writes a scenario need not read the source."""
+    page = (ROOT / "docs" / "chaos.md").read_text()
+    named = {
+        name
+        for module in (faults, environment, signs)
+        for name, each in vars(module).items()
+        if isinstance(each, type) and attrs.has(each) and each.__module__ == module.__name__
+    }
+    assert {"Killed", "Full", "Counted"} <= named
+    assert [name for name in named if f"| `{name}(" not in page] == []
+    assert re.findall(r"^\| `\w+\(.*\)` \| +\|$", page, re.M) == []
 
 
 @pytest.mark.parametrize(
