@@ -1,5 +1,5 @@
 """
-The acknowledgements of a consumer, and those of them that Redis has not
+Sends the acknowledgements of a consumer, and keeps those that Redis has not
 confirmed.
 """
 
@@ -20,7 +20,7 @@ _PAGE: Final = 1_000
 @attrs.define(eq=False)
 class Acknowledgements:
     """
-    Acknowledges what is done with, and knows what is not confirmed yet.
+    Acknowledges entries that are done, and keeps the unconfirmed ids.
 
     # Note [Unconfirmed acknowledgement]
 
@@ -44,9 +44,9 @@ class Acknowledgements:
 
     def send(self) -> None:
         """
-        Acknowledge what is done, and wait for no reply.
+        Acknowledge what is done, without waiting for the reply.
 
-        Raises L{Refused} or L{Unknown} if an earlier one was not confirmed.
+        Raises L{Refused} or L{Unknown} if an earlier acknowledgement failed.
         """
         if self._problem is not None:
             raise self._problem
@@ -65,7 +65,7 @@ class Acknowledgements:
         self.group.acknowledge(done).addCallbacks(confirmed, failed)
 
     async def confirm(self) -> None:
-        """Acknowledge all that is done and not confirmed, and wait for the replies."""
+        """Acknowledge everything done and unconfirmed, and wait for the replies."""
         self._problem = None
         self.unconfirmed.update(self.in_flight.take_done())
         ids = sorted(self.unconfirmed)

@@ -1,5 +1,5 @@
 """
-What a consumer does now and then between two rounds.
+Maintenance that a consumer does between two rounds.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import attrs
 @attrs.define(eq=False)
 class Chore:
     """
-    Something done now and then between two rounds.
+    A maintenance task, done between two rounds.
 
     @ivar every: seconds from its end to its next start.
-    @ivar handled: after so many entries it is due earlier; C{None}: time
-        alone counts.
-    @ivar problem: why it was refused the last time; empty if it was not.
+    @ivar handled: number of handled entries after which it is due earlier;
+        C{None}: only time counts.
+    @ivar problem: why Redis refused it the last time; empty if it did not.
     """
 
     every: float
@@ -28,10 +28,10 @@ class Chore:
     _due_handled: int = attrs.field(default=0, init=False)
 
     def is_due(self, now: float, handled: int) -> bool:
-        """Say whether to do it now, when so many entries were handled."""
+        """Return whether it is due, by the clock or by the count of handled entries."""
         return self.due <= now or (self.handled is not None and handled >= self._due_handled)
 
     def end(self, now: float, handled: int) -> None:
-        """Note that it was done or refused."""
+        """Schedule the next time, after it was done or refused."""
         self.due = now + self.every
         self._due_handled = handled + (self.handled or 0)

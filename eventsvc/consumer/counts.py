@@ -1,5 +1,5 @@
 """
-What a consumer counts.
+The counters of a consumer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from eventsvc.interfaces import Refused, Unknown
 
 @attrs.define(kw_only=True)
 class ConsumerCounts:
-    """What a consumer has done, in entries; it only grows."""
+    """What a consumer has done, in entries; the numbers only grow."""
 
     handled: int = 0
     failed: int = 0
@@ -21,7 +21,7 @@ class ConsumerCounts:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what a failure is counted as: the code of Redis' own error, if it is one."""
+    """Return the reason a failure is counted under: the code of Redis' error, if it is one."""
     match error:
         case Refused():
             return str(getattr(error, "code", error.reason))

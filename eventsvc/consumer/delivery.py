@@ -18,7 +18,7 @@ from eventsvc.event import (
 
 @attrs.frozen
 class PassOver:
-    """Nothing to handle: acknowledge it."""
+    """Acknowledge it: there is nothing to handle."""
 
 
 @attrs.frozen
@@ -50,11 +50,11 @@ Action = Notification | PassOver | SetAside
 
 def decide(entry: Entry, max_deliveries: int) -> Action:
     """
-    Say what an entry asks for.
+    Return what to do with an entry.
 
-    Redis counts a delivery when an entry is read, and we count one each time a
-    handler begins with it again.  An entry that was read before, but perhaps
-    never begun with, is given the benefit of that doubt.
+    Redis counts a delivery when an entry is read, and the consumer counts one
+    each time it calls a handler again.  An entry that was read before may never
+    have reached a handler, so it gets one delivery more.
     """
     if entry.again and entry.deliveries > max_deliveries + 1:
         return SetAside("failed", f"given up after {entry.deliveries - 1} deliveries that did not end")
@@ -74,9 +74,9 @@ def decide(entry: Entry, max_deliveries: int) -> Action:
 
 def after_failure(deliveries: int, max_deliveries: int, error: str, jitter: float) -> Retry | SetAside:
     """
-    Say what follows a failed delivery.
+    Return what follows a failed delivery.
 
-    @param deliveries: how many there were, this one included.
+    @param deliveries: number of deliveries, including this one.
     @param jitter: from 0 to 1.
     """
     if deliveries >= max_deliveries:
@@ -87,10 +87,10 @@ def after_failure(deliveries: int, max_deliveries: int, error: str, jitter: floa
 @attrs.define
 class Pace:
     """
-    How many entries to read at once: what is handled in C{span} seconds.
+    How many entries to read at once: as many as are handled in C{span} seconds.
 
-    It begins small and at most doubles, so that a slow handler is found out
-    before much waits behind it.
+    It starts small and at most doubles, so that few entries wait behind a
+    handler that turns out to be slow.
     """
 
     span: float
@@ -103,6 +103,6 @@ class Pace:
         return self.least
 
     def observe(self, handled: int, seconds: float) -> None:
-        """Learn from so many entries handled in so many seconds."""
+        """Adapt to the time that handling C{handled} entries took."""
         affordable = self.span * handled / seconds if seconds > 0 else self.most
         self.size = max(self.least, int(min(self.size * 2, affordable, self.most)))

@@ -1,5 +1,5 @@
 """
-Delivers one entry: again, with growing pauses, for as long as its handler fails.
+Delivers one entry, and retries with backoff while its handler fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from eventsvc.interfaces import Handler, IEventGroup
 
 
 class Ended(enum.Enum):
-    """How the deliveries of an entry ended that is not set aside."""
+    """How the deliveries of an entry ended, if it is not set aside."""
 
     HANDLED = "the handler has finished"
     LOST = "another consumer has taken the entry over"
@@ -34,14 +34,14 @@ class Ended(enum.Enum):
 @attrs.define(eq=False)
 class DeliveryAttempts:
     """
-    Calls a handler for an entry until it has finished or there is no more point.
+    Calls a handler for an entry until it succeeds or the deliveries are used up.
 
     @ivar exit: called with a sentence when the handler asks for the end of the
         process.
     @ivar lost: ids of entries that another consumer has taken over; its owner
         adds to it.
-    @ivar cancelled: whether the calls under way are given up: how they end is
-        no failure of the handler then.
+    @ivar cancelled: whether running calls were cancelled: an error is not
+        counted as a failure of the handler then.
     """
 
     group: IEventGroup
@@ -62,7 +62,7 @@ class DeliveryAttempts:
         """
         Deliver an entry, and return how that ended.
 
-        @param unfinished: what the first call has left to do, if there was one.
+        @param unfinished: what the first call still has to do, if it was made.
         """
         deliveries, failed_before = entry.deliveries, self.flush.failed
         while True:
@@ -75,7 +75,7 @@ class DeliveryAttempts:
                     await unfinished
                 await self.flush.run(failed_before)
             except HandlerExit as error:
-                self._log.failure("the handler ends the process on {id}", id=entry.id)
+                self._log.failure("the handler asked to end the process on entry {id}", id=entry.id)
                 self.exit(f"{error}")
                 return Ended.EXIT
             except Exception as error:
@@ -100,10 +100,10 @@ class DeliveryAttempts:
 
     async def _count_delivery(self, id: str, deliveries: int) -> None:
         """
-        Note that the handler begins again.
+        Count a delivery in Redis before the handler is called again.
 
-        It is noted before, so that an entry that ends the process is given up
-        at last.  If it cannot be noted the handler is not kept waiting.
+        So an entry that ends the process is eventually given up.  If Redis
+        does not count it, the handler is called anyway.
         """
         self.counts.redelivered += 1
         try:
@@ -111,4 +111,4 @@ class DeliveryAttempts:
         except CancelledError:
             raise
         except Exception as error:
-            self._log.debug("a delivery of {id} is not counted: {error}", id=id, error=error)
+            self._log.debug("cannot count a delivery of entry {id}: {error}", id=id, error=error)

@@ -1,5 +1,5 @@
 """
-Flushes what a handler keeps back.
+Flushes what a handler has buffered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from eventsvc.consumer.handler_call import HandlerMistake, call
 
 
 def nothing_to_flush() -> None:
-    """Do nothing: the flush of a handler that keeps nothing back."""
+    """Do nothing: the flush of a handler that buffers nothing."""
 
 
 @attrs.define(eq=False)
@@ -21,10 +21,10 @@ class Flush:
     """
     Calls the C{flush} of a handler, and counts the calls that fail.
 
-    Two flushes at once could each take what the other's entries need, so they
-    wait for each other.
+    Flushes run one at a time: two at once could each take what the other's
+    entries need.
 
-    @ivar failed: flushes that failed so far.
+    @ivar failed: failed flushes so far.
     """
 
     function: Callable[[], object] = nothing_to_flush
@@ -33,17 +33,17 @@ class Flush:
 
     @property
     def is_needed(self) -> bool:
-        """Whether the handler keeps anything back."""
+        """Whether the handler has a C{flush}."""
         return self.function is not nothing_to_flush
 
     async def run(self, failed_before: int) -> None:
         """
-        Flush what the handler keeps, or raise what the handler raises.
+        Flush what the handler has buffered, or raise what the handler raises.
 
-        @param failed_before: how many flushes had failed when the first of the
-            handlers began whose events are flushed.
-        @raise HandlerMistake: a flush for other events failed since, and may
-            have had these in it.
+        @param failed_before: L{failed} when the handler was called for the first
+            of the events that are flushed.
+        @raise HandlerMistake: another flush has failed since, and may have
+            contained these events.
         """
         if not self.is_needed:
             return

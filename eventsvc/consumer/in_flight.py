@@ -1,6 +1,6 @@
 """
-The entries a consumer has in flight: each goes to the handler, and is done with
-once that has finished.
+The entries a consumer has in flight: each is given to the handler, and is done
+once the handler has finished.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ _SLICE: Final = 0.05
 @attrs.define(eq=False)
 class InFlight:
     """
-    Works on entries, C{concurrency} at a time and in their order.
+    Gives entries to the handler, C{concurrency} at a time and in order.
 
-    Those whose handler returns at once are done with together: a handler that
-    keeps something back to do it for all of them has C{flush} to do it in.
-    After L{_SLICE} seconds of such handlers the reactor has a turn, so that
-    what is done is acknowledged, and the rest renewed.
+    Entries whose handler returns at once are a run, and are done together: a
+    handler that buffers events writes them in its C{flush}.  After L{_SLICE}
+    seconds of such handlers the reactor has a turn, so that what is done is
+    acknowledged and the rest renewed.
 
-    With a concurrency of 1 an entry that has to be tried again holds up those
-    behind it, so that their order is kept.
+    With a concurrency of 1 an entry that is retried blocks those behind it, so
+    that their order is kept.
 
-    @ivar flush: runs before an entry is done with; what it raises is a failure
-        of the handler.
-    @ivar exit: called with a sentence when the handler asks for the end of the
-        process; nothing is begun any more.
-    @ivar after_slice: called when a slice is over and more waits: the time to
+    @ivar flush: runs before an entry is done; an error in it is a failure of
+        the handler.
+    @ivar exit: called with a sentence when the handler asks to end the process;
+        no entry is begun after that.
+    @ivar after_slice: called when a slice is over and more entries wait, to
         acknowledge what is done.
-    @ivar entries: those not yet done with, by id.
-    @ivar done: ids to be acknowledged.
+    @ivar entries: those that are not done yet, by id.
+    @ivar done: ids to acknowledge.
     """
 
     group: IEventGroup
@@ -92,16 +92,16 @@ class InFlight:
 
     @property
     def load(self) -> int:
-        """How many entries wait for the handler, or are with it."""
+        """The number of entries that wait for the handler, or are with it."""
         return len(self.entries) - len(self.aside)
 
     @property
     def is_busy(self) -> bool:
-        """Whether a new entry would have to wait for its turn with the handler."""
+        """Whether a new entry would have to wait for the handler."""
         return bool(self._line) or len(self._working) >= self.concurrency
 
     def take(self, entries: Iterable[Entry]) -> None:
-        """Work on entries, but not on one that is in flight already."""
+        """Take entries in flight, except those that are in flight already."""
         new: dict[str, Entry] = {}
         for entry in entries:
             if entry.id in self.entries:
@@ -113,15 +113,15 @@ class InFlight:
         self._begin()
 
     def take_done(self) -> Sequence[str]:
-        """The ids to acknowledge, once."""
+        """Return the ids to acknowledge, each once."""
         done, self.done = self.done, []
         return done
 
     def drop(self, ids: Collection[str]) -> None:
         """
-        Begin no more with entries that another consumer has taken over.
+        Drop entries that another consumer has taken over.
 
-        A handler that is at one already goes on; if it fails, that is all.
+        A handler that has begun goes on; if it fails, it is not retried.
         """
         lost = self.entries.keys() & set(ids)
         self.aside.drop(lost)
@@ -133,20 +133,20 @@ class InFlight:
         self._lost.update(lost & self.entries.keys())
 
     def when_changed(self) -> Deferred[None]:
-        """Fire when next an entry is done with."""
+        """Fire when the next entry is done."""
         watcher: Deferred[None] = Deferred(self._watchers.remove)
         self._watchers.append(watcher)
         return watcher
 
     async def finish(self) -> None:
-        """Begin with no more, and wait for those begun with."""
+        """Begin no more entries, and wait for those that were begun."""
         self._stopping = True
         while self._working:
             await self.when_changed()
         self.aside.stop()
 
     def cancel(self) -> None:
-        """Give up those begun with."""
+        """Cancel the entries that were begun."""
         self._stopping = self._attempts.cancelled = True
         self.aside.stop()
         working, self._working = self._working, set()
@@ -155,10 +155,10 @@ class InFlight:
 
     def _begin(self) -> None:
         """
-        Begin with what is next in the line, for one slice.
+        Begin the next entries in the line, for one slice.
 
-        Not while it is at that already: the handler may end at once; nor while
-        the next slice waits for the reactor to have had its turn.
+        Does nothing if it is running already, because a handler may end at
+        once, or while the next slice is scheduled.
         """
         if self._is_beginning or self._next_slice is not None:
             return
@@ -186,7 +186,7 @@ class InFlight:
         self._begin()
 
     def _begin_with(self, entry: Entry) -> bool:
-        """Give an entry to the handler; say if it has finished already."""
+        """Give an entry to the handler; return whether the handler has finished."""
         action = decide(entry, self.max_deliveries)
         if isinstance(action, Notification):
             if entry.again:
@@ -207,7 +207,7 @@ class InFlight:
         return False
 
     def _work(self, coroutine: Unfinished) -> None:
-        """Take a slot until a coroutine has ended."""
+        """Occupy a slot until a coroutine has ended."""
 
         def ended(_: None) -> None:
             self._working.discard(work)
@@ -222,7 +222,7 @@ class InFlight:
             work.addCallback(ended)
 
     def _end_run(self, run: Sequence[Entry], failed_before: int) -> None:
-        """The handler returned at once for each of these."""
+        """Flush a run: the handler returned at once for each of its entries."""
         if self.flush.is_needed:
             self._work(self._flush_run(run, failed_before))
         else:
@@ -230,9 +230,9 @@ class InFlight:
 
     async def _flush_run(self, run: Sequence[Entry], failed_before: int) -> None:
         """
-        Flush what the handler keeps of these.
+        Flush what the handler has buffered of a run.
 
-        If that fails they are delivered again, one by one and before all
+        If that fails, its entries are delivered again one by one, before all
         others: the first from here, the rest from the head of the line.
         """
         try:
@@ -254,9 +254,9 @@ class InFlight:
 
     async def _deliver(self, entry: Entry, notification: Notification, unfinished: Unfinished | None = None) -> None:
         """
-        Deliver an entry, as often as it takes, and be done with it.
+        Deliver an entry until that has ended, and act on how it ended.
 
-        @param unfinished: what the first call has left to do, if there was one.
+        @param unfinished: what the first call still has to do, if it was made.
         """
         match await self._attempts.deliver(entry, notification, unfinished):
             case Ended.HANDLED:
@@ -269,22 +269,22 @@ class InFlight:
                 await self._set_aside(letter)
 
     async def _set_aside(self, letter: Letter) -> None:
-        """Set an entry aside: at once, or else beside the line."""
+        """Set an entry aside; its event is not kept while that is retried."""
         if not await self.aside.move(letter):
             self.entries[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
 
     def _succeed(self, run: Sequence[Entry]) -> None:
-        """The handler has finished with these."""
+        """Count entries as handled, and end them."""
         self.counts.handled += len(run)
         self._end([entry.id for entry in run])
 
     def _end(self, ids: Sequence[str]) -> None:
-        """Entries are done with, and to be acknowledged."""
+        """End entries, and have them acknowledged."""
         self.done += ids
         self._forget(ids)
 
     def _forget(self, ids: Sequence[str]) -> None:
-        """Entries are in flight no more."""
+        """Remove entries from those in flight."""
         for id in ids:
             self.entries.pop(id, None)
         self._lost.difference_update(ids)

@@ -1,5 +1,5 @@
 """
-How far a consumer's group is behind.
+Measures how far a group is behind.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from eventsvc.interfaces import IEventGroup, Measures
 @attrs.define(eq=False)
 class Lag:
     """
-    Measures a stream and its group, and keeps the last result for a while.
+    Measures a stream and its group, and keeps the last result.
 
-    @ivar lifetime: seconds after which a result says nothing any more.
+    @ivar lifetime: seconds after which a result is too old to be reported.
     """
 
     group: IEventGroup
@@ -25,10 +25,10 @@ class Lag:
     _taken: float = attrs.field(default=0.0, init=False)
 
     async def measure(self) -> None:
-        """Measure now."""
+        """Measure, and keep the result."""
         self._measures = await self.group.measure()
         self._taken = self.clock.seconds()
 
     def latest(self) -> Measures | None:
-        """The last result, unless it is too old."""
+        """Return the last result, unless it is too old."""
         return self._measures if self.clock.seconds() - self._taken <= self.lifetime else None

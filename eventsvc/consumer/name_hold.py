@@ -1,5 +1,5 @@
 """
-Notices that two processes are one consumer by name.
+Detects two processes that use the same consumer name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from eventsvc.interfaces import IEventGroup
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 EVERY: Final = 2.0
 
 #: Seconds by which two readings of one end may differ.
@@ -22,27 +22,25 @@ _TOLERANCE: Final = 0.5
 @attrs.define(eq=False)
 class NameHold:
     """
-    Says that this process has the name of its consumer, and notices when
-    another process says so.
+    Holds the name of this consumer, and detects when another process holds it.
 
-    Two processes of one name share one list of pending entries: each takes up
+    Two processes with one name share one list of pending entries: each takes up
     what the other has in flight, and events are handled twice.
 
     # Note [A name that is left behind]
 
-    What a process has said holds for C{lifetime} seconds, also if it is killed.
-    The process that comes after it finds the name held, and must not take that
-    for a clash.  But of a dead process the time that is left falls as fast as
-    time passes::
+    A process holds its name for C{lifetime} seconds, even after it is killed.
+    The next process finds the name held, which must not count as a clash.  But
+    the remaining time of a dead process falls as fast as time passes::
 
         killed:   15 s left | 13 | 11 | 9 ...                     | ours
         alive:    15 s left | 13 | 14: renewed | 12 | 13: renewed, so it is in use
 
-    Twice, because the clock of the server may have been set back once.
+    It takes two renewals, because the server's clock may be set back once.
 
-    @ivar token: names this process, and no other.
-    @ivar lifetime: seconds for which the name is held; several times as long
-        as it takes to come to the next look.
+    @ivar token: identifies this process.
+    @ivar lifetime: seconds for which the name is held; several times the time
+        between two checks.
     @ivar in_use: whether another process uses the name.
     """
 
@@ -56,11 +54,11 @@ class NameHold:
     _log = Logger()
 
     async def check(self) -> None:
-        """Hold the name, or see who does."""
+        """Hold the name, or find out whether another process does."""
         left = await self.group.hold_name(self.token, self.lifetime)
         if not left:
             if self.in_use:
-                self._log.info("the name of this consumer is its own again")
+                self._log.info("no other process uses the name of this consumer any more")
             self.in_use, self._until, self._renewals = False, None, 0
             return
         until = self.clock.seconds() + left
@@ -70,7 +68,7 @@ class NameHold:
         if self._renewals == 2 and not self.in_use:
             self.in_use = True
             self._log.critical(
-                "another process is the same consumer by name: events are handled twice. "
-                "Give each a REDIS_CONSUMER of its own, or none",
+                "another process uses the name of this consumer: events are handled twice. "
+                "Give each process its own REDIS_CONSUMER, or none",
                 details={"alarm": "consumer_name_in_use"},
             )

@@ -1,5 +1,5 @@
 """
-How much to ask for at once, in bytes: pure decisions, no I/O.
+How many bytes of entries to read at once: pure decisions, no I/O.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORGETTING: Final = 0.8
 
 
 def size_of(entry: Entry) -> int:
-    """The bytes an entry carries."""
+    """Return the bytes of an entry's fields."""
     return sum(map(len, entry.fields.values())) if entry.fields else 0
 
 
@@ -35,12 +35,11 @@ class PageSize:
     """
     Bounds a page of entries by its bytes.
 
-    The largest entry seen lately says how many may be read; it is forgotten
-    little by little, so that one large entry does not make all pages small.
-    After a page that did not arrive the next is half as large, and it grows
-    again with each that did.
+    The largest recent entry decides how many may be read; its weight decays, so
+    that one large entry does not keep all pages small.  After a page that did
+    not arrive the limit is halved, and each page that arrives doubles it again.
 
-    @ivar limit: bytes a page may have at present.
+    @ivar limit: bytes that a page may have at present.
     """
 
     limit: int = PAGE_BYTES
@@ -48,11 +47,11 @@ class PageSize:
     _largest_in_flight: int = attrs.field(default=0, init=False)
 
     def count(self, most: int) -> int:
-        """How many entries to read: at least 1, at most C{most}."""
+        """Return how many entries to read: at least 1, at most C{most}."""
         return max(1, min(most, int(self.limit / self._largest)))
 
     def arrived(self, entries: Iterable[Entry]) -> None:
-        """Learn from a page that arrived."""
+        """Adapt to a page that arrived."""
         self.limit = min(2 * self.limit, PAGE_BYTES)
         largest = max([len(value) for entry in entries if entry.fields for value in entry.fields.values()], default=0)
         if largest:
@@ -60,11 +59,11 @@ class PageSize:
             self._largest_in_flight = max(largest, self._largest_in_flight)
 
     def failed(self) -> None:
-        """A page may have been too large to arrive in time."""
+        """Halve the limit: a page may have been too large to arrive in time."""
         self.limit = max(self.limit // 2, _LEAST)
 
     def is_filled_by(self, entries: dict[str, Entry]) -> bool:
-        """Whether the entries in flight weigh so much that no more should be read."""
+        """Return whether the entries in flight have so many bytes that no more may be read."""
         if not entries:
             self._largest_in_flight = 0
         if len(entries) * self._largest_in_flight < _MOST_IN_FLIGHT:

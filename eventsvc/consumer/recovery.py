@@ -1,6 +1,6 @@
 """
-Takes up what was read and never acknowledged, by this consumer or by others;
-keeps what is in flight, and hands it over at the end.
+Takes up pending entries, of this consumer or of others; renews those in
+flight, and hands them over when the consumer stops.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Recovery:
     """
     Takes up pending entries, page by page.
 
-    @ivar claim_idle: seconds after which an entry that nobody touches is
+    @ivar claim_idle: idle seconds after which an entry of another consumer is
         claimed.  Idle entries are searched for ten times as often.
     """
 
@@ -48,20 +48,20 @@ class Recovery:
     _log = Logger()
 
     def begin_own(self) -> None:
-        """Take up own entries from the first: replies may have been lost."""
+        """Start again with the first own pending entry: replies may have been lost."""
         self._own = ""
 
     @property
     def has_own(self) -> bool:
-        """Whether there may be own entries that are not taken up."""
+        """Whether there may be own pending entries that are not taken up yet."""
         return self._own is not None
 
     async def take_up_own(self, count: int, size: int) -> Sequence[Entry]:
         """
-        Take up a page of the entries that were read before and not acknowledged.
+        Take up a page of own entries that were read before and not acknowledged.
 
-        Without it, those of a lost reply would wait for ever: a read of new
-        entries passes over them.
+        Without it, entries of a lost reply would wait forever: a read of new
+        entries does not return them.
         """
         page = await self.group.read_pending(self._own or "", count, size)
         self._own = page[-1].id if page else None
@@ -75,9 +75,9 @@ class Recovery:
 
     async def claim(self, count: int, size: int) -> Sequence[Entry]:
         """
-        Take over a page of the entries that other consumers have left.
+        Claim a page of entries that are idle with other consumers.
 
-        The next page is due at once, until all pending entries were looked at.
+        The next page is due at once, until all pending entries were searched.
         """
         page = await self.group.claim(self.claim_idle, self._cursor, count, size)
         self._cursor = page.cursor
@@ -89,7 +89,7 @@ class Recovery:
         return page.entries
 
     def _take(self, page: Sequence[Entry]) -> None:
-        """Take in flight what is not done with meanwhile."""
+        """Take those entries in flight that are not done already."""
         known = self.acknowledgements.unconfirmed.union(self.in_flight.done, self.in_flight.entries)
         new = [entry for entry in page if entry.id not in known]
         self._note_trimmed(sum(entry.fields is None for entry in new))
@@ -99,33 +99,33 @@ class Recovery:
         if count:
             self.trimmed += count
             self._log.critical(
-                "{count} pending events were trimmed: they are lost",
+                "{count} pending events were trimmed from the stream and are lost",
                 count=count,
                 details={"alarm": "trimmed_pending"},
             )
 
     @property
     def chores(self) -> Sequence[Chore]:
-        """What keeps entries with their consumers, and the list of consumers short."""
+        """The chores that renew what is in flight, and remove stale consumers."""
         return Chore(self.claim_idle / 3, self._renew), Chore(60.0, self._remove_stale)
 
     async def _renew(self) -> None:
-        """Keep others from claiming what is in flight here."""
+        """Renew what is in flight, so that others do not claim it."""
         ids = list(self.in_flight.entries)
         for start in range(0, len(ids), _PAGE):
             others = await self.group.renew(ids[start : start + _PAGE])
             if others:
                 self.in_flight.drop(others)
-                self._log.warn("{count} entries in flight were claimed by another consumer", count=len(others))
+                self._log.warn("another consumer claimed {count} entries in flight", count=len(others))
 
     async def _remove_stale(self) -> None:
-        """Remove consumers that left nothing behind and will not come back."""
+        """Remove consumers that have nothing pending and were not seen for long."""
         removed = await self.group.remove_stale(max(3600.0, 10 * self.claim_idle))
         if removed:
             self._log.info("removed stale consumers: {names}", names=", ".join(removed))
 
     async def hand_over(self) -> None:
-        """Acknowledge what is done, and let other consumers claim at once all that is pending here."""
+        """Acknowledge what is done, and let other consumers claim the rest at once."""
         await self.group.open()
         await self.acknowledgements.confirm()
         after = ""

@@ -1,6 +1,6 @@
 """
-Keeps the stream within its bounds, without ever passing an entry that a group
-has not acknowledged.
+Trims the stream to its bounds, and never an entry that a group has not
+acknowledged.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Retention:
     """
     Trims a stream in small steps.
 
-    History is what no group needs any more.  It is kept as long as there is
-    room for it: new events must not be refused because of it.
+    History is what every group has acknowledged.  It is kept while there is room
+    for it, and gives way before new events are refused.
 
     @ivar max_len: entries kept as history.
-    @ivar hard_max: entries past which the producer refuses new events.
+    @ivar hard_max: stream length at which the producer refuses new events.
     """
 
     group: IEventGroup
@@ -46,11 +46,11 @@ class Retention:
 
     @property
     def headroom(self) -> int:
-        """How many entries may be added to that before the producer refuses."""
+        """How many entries may be added to L{length} before the producer refuses."""
         return self.hard_max - self.length
 
     async def trim(self) -> None:
-        """Trim until nothing more may go, or time is up."""
+        """Trim until nothing more may be trimmed, or the time is up."""
         end = self.clock.seconds() + _LONGEST
         while removed := await self.group.trim(await self._keep()):
             self.trimmed += removed
@@ -58,5 +58,5 @@ class Retention:
                 return
 
     async def _keep(self) -> int:
-        """How many entries to keep: none at all while the server's memory is short."""
+        """Return how many entries to keep: none while the server's memory is short."""
         return 0 if await self.group.memory_used() > HISTORY_SHARE else self.length

@@ -1,6 +1,6 @@
 """
-The reader loop: connect, take up what was left, then read, handle and
-acknowledge for ever.
+The reader loop: connect, take up pending entries, then read, handle and
+acknowledge until stopped.
 """
 
 from __future__ import annotations
@@ -41,16 +41,17 @@ _FAREWELL: Final = 2.0
 @attrs.define(eq=False, slots=False)
 class Consumer(Service):
     """
-    Gives each event of a group to a handler, and acknowledges it after.
+    Gives each event of a group to a handler, and acknowledges it afterwards.
 
-    It goes round and round: acknowledge, do the chores that are due, and take
-    in flight a page of entries: own ones from before first, then those that
-    others left idle and new ones in turns.  With a full hand it waits.
+    Each round acknowledges what is done, does the chores that are due, and takes
+    a page of entries in flight: first its own pending ones, then by turns idle
+    ones of other consumers and new ones.  It waits while it has all the entries
+    in flight that it may have.
 
     @ivar block: longest wait for new events, in seconds.
-    @ivar claim_idle: seconds after which an entry that nobody touches is
-        claimed; entries in flight are renewed well before.
-    @ivar chores: done between two rounds, beside those of the consumer itself.
+    @ivar claim_idle: idle seconds after which an entry of another consumer is
+        claimed; entries in flight are renewed well before that.
+    @ivar chores: done between two rounds, in addition to the consumer's own.
     """
 
     group: IEventGroup
@@ -87,9 +88,9 @@ class Consumer(Service):
 
     def startService(self) -> None:
         """
-        Begin to read, once and for all.
+        Start to read; a consumer can be started once.
 
-        @raise RuntimeError: it was started before; what it has in flight belongs
+        @raise RuntimeError: it was started before; its entries in flight belong
             to that run.
         """
         if self._running is not None:
@@ -100,7 +101,7 @@ class Consumer(Service):
         self._running = run_in_background(self._run(), self._log)
 
     def stopService(self) -> Deferred[None]:
-        """Read no more, let the handlers in flight finish, hand over the rest."""
+        """Stop reading, let the running handlers finish, and hand over the rest."""
         super().stopService()
         return ensureDeferred(self._leave())
 
@@ -115,7 +116,7 @@ class Consumer(Service):
                 self._note_failure(error)
             except Exception as error:
                 self._note_failure(error)
-                self._log.failure("the reader loop failed in an unexpected way")
+                self._log.failure("the reader loop failed unexpectedly, and starts again")
             self.last_round = self.clock.seconds()
             if self.in_flight.counts.handled > handled:
                 pause, handled = _FIRST_PAUSE, self.in_flight.counts.handled
@@ -130,11 +131,11 @@ class Consumer(Service):
             self._page.failed()
         problem = f"The last round failed: {reason}"
         if problem != self.problem and not self._draining:
-            self._log.warn("starting again: {error}", error=error)
+            self._log.warn("reading from Redis failed, retrying: {error}", error=error)
         self.problem = problem
 
     async def _consume(self) -> None:
-        """What is done on one connection."""
+        """Do rounds until one fails."""
         await self._open()
         await self.acknowledgements.confirm()
         self.recovery.begin_own()
@@ -154,7 +155,7 @@ class Consumer(Service):
                 self.problem = ""
 
     def _acknowledge_early(self) -> None:
-        """Acknowledge what is done although more waits; the next round finds out what failed."""
+        """Acknowledge what is done between two slices; the next round reports a failure."""
         with suppress(Refused, Unknown):
             self.acknowledgements.send()
 
@@ -163,7 +164,7 @@ class Consumer(Service):
         if created and self._opened:
             self.groups_recreated += 1
             self._log.critical(
-                "the group was gone and is created anew at 0: events may be lost, others come again",
+                "the consumer group was missing, and is created at 0: events may be lost, others are repeated",
                 details={"alarm": "group_recreated"},
             )
         self._opened = True
@@ -173,7 +174,7 @@ class Consumer(Service):
         return [chore for chore in self.chores if chore.is_due(now, handled)]
 
     async def _do_chores(self) -> None:
-        """Do what is due.  A chore that is refused keeps no event from being read."""
+        """Do the chores that are due.  A refused chore does not stop the round."""
         for chore in self._due_chores():
             try:
                 await chore.work()
@@ -182,18 +183,18 @@ class Consumer(Service):
                 self.refused[reason_of(error)] += 1
                 if chore.problem != f"{error}":
                     chore.problem = f"{error}"
-                    self._log.warn("a chore is refused: {error}", error=error)
+                    self._log.warn("Redis refused a maintenance task, retrying: {error}", error=error)
             finally:
                 chore.end(self.clock.seconds(), self.in_flight.counts.handled)
 
     def _room(self) -> int:
-        """How many more entries to take in flight."""
+        """Return how many more entries may be taken in flight."""
         if self._page.is_filled_by(self.in_flight.entries):
             return 0
         return self._pace.size - self.in_flight.load
 
     async def _settle(self) -> None:
-        """Wait until something in flight is done with, or a chore is due."""
+        """Wait until an entry in flight is done, or a chore is due."""
         wait = min(chore.due for chore in self.chores) - self.clock.seconds()
         try:
             await self.in_flight.when_changed().addTimeout(max(0.001, wait), self.clock)
@@ -209,7 +210,7 @@ class Consumer(Service):
             self.problem = ""
 
     async def _arrive(self, asking: Awaitable[Sequence[Entry]]) -> Sequence[Entry]:
-        """Wait for a page, and learn from it and from what was handled before."""
+        """Wait for a page, and adapt the size of the next ones to it and to the pace of handling."""
         self._observe_pace()
         idle = not self.in_flight.entries
         page = await asking
@@ -229,9 +230,9 @@ class Consumer(Service):
             us:     handle 1 | XACK 1  handle 2 | XACK 2  handle 3
             Redis:    read 2 |           read 3 |
 
-        Only for the quickest of handlers, so that what is read ahead does not
-        lie about; only when the last read found as much as it asked for: the
-        next does not block then, which would hold up the acknowledgements
+        It reads ahead only for the quickest handlers, so that entries do not
+        wait long; only if the last read returned as many entries as it asked
+        for, so that the next does not block and delay the acknowledgements
         behind it; and only until a chore is due.
         """
         most = self._pace.most // 2
@@ -252,12 +253,12 @@ class Consumer(Service):
 
     def _block(self) -> float:
         """
-        How long a read may wait.
+        Return how many seconds a read may wait for new entries.
 
-        Not past the time to claim, nor long while others are in flight, which
-        have to be acknowledged.  Not at all until it is known to work, nor
-        while the handler is busy: nothing new could begin, and what is done
-        could not be acknowledged.
+        It may not wait past the next claim, and only briefly while entries are
+        in flight, because their acknowledgements wait behind the read.  It may
+        not wait at all after a failed round, until a read succeeds, or while the
+        handler is busy.
         """
         if self.problem or self.in_flight.is_busy:
             return 0.0
@@ -265,7 +266,7 @@ class Consumer(Service):
         return min(longest, self.recovery.claim_in)
 
     def _observe_pace(self) -> None:
-        """Learn how long it took to handle what was handled since the last page."""
+        """Measure how long handling took since the last page."""
         now, handled = self.clock.seconds(), self.in_flight.counts.handled
         if handled > self._handled_before:
             self._pace.observe(handled - self._handled_before, now - self._busy_since)
@@ -273,11 +274,11 @@ class Consumer(Service):
 
     async def _leave(self) -> None:
         """
-        Finish what is in flight, within bounds, and hand over the rest.
+        Finish what is in flight until the drain timeout, and hand over the rest.
 
-        The read under way is given up with its connection.  Its reply may
-        carry entries: they are among the pending ones by then, and handed
-        over with them.  The loop goes on meanwhile, to acknowledge and renew.
+        A blocked read is ended by closing its connection.  Entries in its lost
+        reply are pending, and are handed over as well.  The loop continues
+        meanwhile, to acknowledge and renew.
         """
         self._draining = True
         finishing = ensureDeferred(self.in_flight.finish())
@@ -285,13 +286,14 @@ class Consumer(Service):
         try:
             await finishing.addTimeout(self.drain_timeout, self.clock)
         except TimeoutError:
-            self._log.warn("{count} events are not finished, and handed over", count=len(self.in_flight.entries))
+            count = len(self.in_flight.entries)
+            self._log.warn("drain timed out: {count} unfinished events are handed over to other consumers", count=count)
             self.in_flight.cancel()
         if self._running is not None:
             self._running.cancel()
         try:
             await ensureDeferred(self.recovery.hand_over()).addTimeout(_FAREWELL, self.clock)
         except (Refused, Unknown) as error:
-            self._log.warn("could not hand over: {error}", error=error)
+            self._log.warn("cannot hand over pending events, others claim them later: {error}", error=error)
         except TimeoutError:
-            self._log.warn("could not hand over within {seconds:g} s", seconds=_FAREWELL)
+            self._log.warn("cannot hand over pending events within {seconds:g} s", seconds=_FAREWELL)

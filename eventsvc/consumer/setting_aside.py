@@ -1,5 +1,5 @@
 """
-Entries that could not be set aside yet, tried again beside the line.
+Moves entries to the dead letters, and retries while Redis refuses that.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ class Letter:
 
     @classmethod
     def of(cls, id: str, action: SetAside, deliveries: int) -> Letter:
-        """The letter an action asks for, its error cut to a bounded length."""
+        """Return the letter for an action, with its error cut to a bounded length."""
         return cls(id, action.reason, shorten(action.error), deliveries)
 
 
 @attrs.define(eq=False)
 class SettingAside:
     """
-    Moves entries to the dead letters, and goes on trying if that is refused.
+    Moves entries to the dead letters, and retries if that fails.
 
-    A dead letter needs memory, which a full Redis does not have.  So that what
-    is behind goes on, a refused letter waits here, without its event.
+    A dead letter needs memory, which a full Redis does not have.  A refused
+    letter waits here without its event, so that later entries are handled.
 
-    @ivar ended: called with the id of each entry that is done with: it was
-        moved, or is pending no more, or another consumer's.
-    @ivar refused: attempts that did not succeed.
+    @ivar ended: called with the id of an entry once it is moved, no longer
+        pending, or another consumer's.
+    @ivar refused: failed attempts so far.
     """
 
     group: IEventGroup
@@ -74,7 +74,7 @@ class SettingAside:
         return len(self._waiting)
 
     async def move(self, letter: Letter) -> bool:
-        """Set an entry aside, and say if that is done: else it waits here, without its event."""
+        """Set an entry aside; return C{False} if it waits here for the next attempt."""
         while not await self._attempt(letter):
             if self._put(letter):
                 return False
@@ -82,7 +82,7 @@ class SettingAside:
         return True
 
     async def _attempt(self, letter: Letter) -> bool:
-        """Try once; say whether the letter is done with."""
+        """Try once; return whether the letter is done."""
         try:
             moved = await self.group.set_aside(letter.id, letter.reason, letter.error, letter.deliveries)
         except CancelledError:
@@ -95,7 +95,7 @@ class SettingAside:
         if moved:
             self.counts.dead += 1
             self._log.error(
-                "{id} is set aside, {why}: {error}",
+                "moved entry {id} to the dead letters, {why}: {error}",
                 id=letter.id,
                 why=letter.reason,
                 error=letter.error,
@@ -105,7 +105,7 @@ class SettingAside:
         return True
 
     def _put(self, letter: Letter) -> bool:
-        """Keep a letter and try again; say if there was room for it."""
+        """Queue a letter for retries; return whether there was room for it."""
         if len(self._waiting) >= MOST:
             return False
         self._waiting.append(letter)
@@ -114,13 +114,13 @@ class SettingAside:
         return True
 
     def drop(self, ids: Collection[str]) -> None:
-        """Forget letters whose entries are no longer ours."""
+        """Drop letters whose entries another consumer has claimed."""
         for letter in [letter for letter in self._waiting if letter.id in ids]:
             self._waiting.remove(letter)
             self.ended(letter.id)
 
     def stop(self) -> None:
-        """Try no more; what is left stays pending."""
+        """Stop retrying; the remaining entries stay pending."""
         if self._running is not None:
             self._running.cancel()
             self._running = None
@@ -145,4 +145,4 @@ class SettingAside:
         """Log a problem once, until an attempt succeeds."""
         if problem != self._problem:
             self._problem = problem
-            self._log.warn("{id} cannot be set aside, and is tried again: {problem}", id=letter.id, problem=problem)
+            self._log.warn("cannot set entry {id} aside, retrying: {problem}", id=letter.id, problem=problem)

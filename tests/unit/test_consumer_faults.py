@@ -131,7 +131,7 @@ async def test_a_group_destroyed_under_a_blocked_read_is_made_anew_with_an_alarm
             await until(lambda: len(reader.handled) == 20)
             assert reader.consumer.groups_recreated == 1
             assert reader.handled[0] == 2  # made anew at 0: what is still there comes again
-    assert any("the group was gone" in event["log_format"] for event in logs if event.get("log_format"))
+    assert any("the consumer group was missing" in event["log_format"] for event in logs if event.get("log_format"))
 
 
 @pytest_twisted.ensureDeferred

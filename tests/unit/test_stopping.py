@@ -168,7 +168,7 @@ def test_a_thread_that_blocks_does_not_hold_up_the_end(
         client.xadd(STREAM, {"EventStream": event})
     wait_until((tmp_path / "begun").exists)
     assert consumer.stop(signal.SIGTERM) == 0
-    assert any("handed over" in line["message"] for line in consumer.lines())
+    assert any("drain timed out" in line["message"] for line in consumer.lines())
     other = services.start(*flags, "--redis-consumer=other")
     wait_until(lambda: other.says('"description":"hello"'))
 
