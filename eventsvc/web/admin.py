@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Final
 
 import attrs
-from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
 from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.health import Health, serve_health
+from eventsvc.web.routing import make_app
 from eventsvc.web.site import BoundedSite
 
 #: Seconds a request may take.
@@ -24,12 +24,10 @@ MAX_CONNECTIONS: Final = 64
 class AdminApi:
     """The HTTP interface of a role that serves no events."""
 
-    app = Klein()
+    app = make_app()
+    serve_health(app)
     health: Health
     arrivals: Arrivals = attrs.field(factory=Arrivals)
-
-
-serve_health(AdminApi.app)
 
 
 def make_admin_site(health: Health, clock: IReactorTime) -> BoundedSite:

@@ -12,7 +12,6 @@ from io import BytesIO
 from typing import Any, Final
 
 import attrs
-from klein import Klein
 from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed
 
@@ -22,6 +21,7 @@ from eventsvc.submission import IdempotencyKey
 from eventsvc.web.answers import Answer, InvalidKey, all_stored, render, stored
 from eventsvc.web.arrivals import Arrivals, bounded_by_queue
 from eventsvc.web.health import Health, serve_health
+from eventsvc.web.routing import make_app
 from eventsvc.web.turns import Turns
 
 _OPENAPI: Final = files("eventsvc.web").joinpath("openapi.json").read_bytes()
@@ -39,7 +39,8 @@ Parsed = tuple[Sequence[Event], IdempotencyKey | None]
 class Api:
     """The HTTP interface of the producer."""
 
-    app = Klein()
+    app = make_app()
+    serve_health(app)
     appender: IAppender
     health: Health
     turns: Turns = attrs.field(init=False)
@@ -86,9 +87,6 @@ class Api:
     @app.route("/openapi.json", methods=["GET"])
     def get_openapi(self, request: Request) -> bytes:
         return render(request, Answer(200, ((b"Content-Type", b"application/json"),), _OPENAPI))
-
-
-serve_health(Api.app)
 
 
 def read_body(request: Any) -> bytes:

@@ -10,10 +10,9 @@ from typing import Any
 
 import attrs
 from klein import Klein
-from twisted.python.failure import Failure
 from twisted.web.http import Request
 
-from eventsvc.web.answers import Answer, answer_for, json_answer, problem, render
+from eventsvc.web.answers import Answer, json_answer, problem, render
 
 
 @attrs.frozen(eq=False)
@@ -44,10 +43,7 @@ class Health:
 
 
 def serve_health(app: Klein) -> None:
-    """
-    Complete the app of a class that has a C{health}: with the routes to it,
-    and with the answers to whatever its routes raise.
-    """
+    """Add the routes to the C{health} of an app's class."""
 
     @app.route("/health/live", methods=["GET"])
     def get_live(self: Any, request: Request) -> bytes:
@@ -60,15 +56,3 @@ def serve_health(app: Klein) -> None:
     @app.route("/metrics", methods=["GET"])
     def get_metrics(self: Any, request: Request) -> bytes:
         return render(request, self.health.figures())
-
-    @app.handle_errors(Exception)
-    def render_error(self: Any, request: Any, failure: Failure) -> bytes:
-        """What is not expected goes on to L{Request.processingFailed}."""
-        answer = answer_for(failure.value, request.method.decode())
-        if answer is None:
-            failure.raiseException()
-        return render(request, answer)
-
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = True
-    app.url_map.redirect_defaults = False

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import Any, Final, Protocol
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -28,6 +27,7 @@ from eventsvc.web.channel import Channel
 from eventsvc.web.fast_path import FastPath
 from eventsvc.web.limits import BODY_TOO_LARGE, FIRST_BYTE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
 from eventsvc.web.request_heads import RequestHeads
+from eventsvc.web.routing import may_be_route
 from eventsvc.web.turns import SMALL, Turn, Turns
 
 #: Seconds between two looks at the deadlines of all connections.
@@ -101,11 +101,10 @@ class BoundedRequest(Request):
 
     def process(self) -> None:
         """Keep from Klein the paths that it would take for others, or fail on."""
-        path = unquote_to_bytes(self.path)
-        if not self.path.startswith(b"/") or path.startswith(b"//") or not _is_utf8(path):
-            self.answer(not_found())
-        else:
+        if may_be_route(self.path):
             super().process()
+        else:
+            self.answer(not_found())
 
     def processingFailed(self, reason: Failure) -> None:
         self._fault_log.failure("a request failed in an unexpected way", reason)
@@ -129,14 +128,6 @@ class BoundedRequest(Request):
         """Write the whole response."""
         self.write(render(self, answer))
         self.finish()
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class BoundedSite(Site):

@@ -1,0 +1,47 @@
+"""
+What the routes of every port have in common: the rules for URLs, and the answers to errors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from klein import Klein
+from twisted.python.failure import Failure
+
+from eventsvc.web.answers import answer_for, render
+
+
+def make_app() -> Klein:
+    """
+    Return an app without routes.
+
+    A path is a route only as it is written: no slash is added, merged or taken
+    away, and no path is redirected.  An error of a route is answered as
+    L{answer_for} says; one that is not expected goes on to
+    L{eventsvc.web.site.BoundedRequest.processingFailed}, which answers 500.
+    """
+    app = Klein()
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.url_map.redirect_defaults = False
+
+    @app.handle_errors(Exception)
+    def render_error(self: Any, request: Any, failure: Failure) -> bytes:
+        answer = answer_for(failure.value, request.method.decode())
+        if answer is None:
+            failure.raiseException()
+        return render(request, answer)
+
+    return app
+
+
+def may_be_route(path: bytes) -> bool:
+    """Say whether Klein may see a path: it takes some for others, and fails on what is no UTF-8."""
+    decoded = unquote_to_bytes(path)
+    try:
+        decoded.decode()
+    except UnicodeDecodeError:
+        return False
+    return path.startswith(b"/") and not decoded.startswith(b"//")
