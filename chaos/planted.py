@@ -196,13 +196,13 @@ class Bug:
 BUGS: Final[Mapping[str, Bug]] = {
     "acknowledge-before-append": Bug(_acknowledge_before_append, "down-long", "answered 200, but not stored"),
     "resend-with-new-number": Bug(_resend_with_new_number, "reply-cut", "stored more than once"),
-    "read-only-new": Bug(_read_only_new, "read-reply-cut", "then left lying"),
+    "read-only-new": Bug(_read_only_new, "read-reply-cut", "then left pending"),
     "acknowledge-before-handling": Bug(_acknowledge_before_handling, "consumer-killed", "neither handled"),
     "trim-by-length": Bug(_trim_by_length, "trimmed", "neither handled"),
     "renew-by-writing": Bug(_renew_by_writing, "rolled-back-idle", "no alarm was raised"),
     "wall-clock-timers": Bug(_wall_clock_timers, "clock-back", "after the fault"),
     "forget-acknowledgements": Bug(_forget_acknowledgements, "acknowledgement-cut", "handled again without a cause"),
-    "page-by-count": Bug(_page_by_count, "large-pending", "were handled while it was broken"),
+    "page-by-count": Bug(_page_by_count, "large-pending", "were handled during the fault"),
     "acknowledge-unawaited": Bug(_acknowledge_unawaited, "consumer-restarted", "neither handled"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }

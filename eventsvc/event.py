@@ -1,6 +1,6 @@
 """
-The two messages as values: the Event Message a client posts and the
-Notification Message the stream holds.  Bytes become values here, once.
+The two messages as values: the Event Message that a client posts and the
+Notification Message in the stream.  Only this module decodes and encodes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-#: The most events and bytes one request may carry.
+#: The most events and bytes in one request.
 MAX_EVENTS: Final = 1_000
 MAX_BYTES: Final = 1_048_576
 
@@ -23,26 +23,26 @@ MARKER_VALUE: Final = b"stream created"
 
 
 class InvalidEvent(ValueError):
-    """Bytes that are no event; the text says what is wrong and where."""
+    """The bytes are not a valid event; the text says what is wrong and where."""
 
 
 class TooManyEvents(ValueError):
-    """A batch of more than L{MAX_EVENTS} events."""
+    """A batch has more than L{MAX_EVENTS} events."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An Event Message (EM): what a client asks to be stored."""
+    """An Event Message (EM): the request of a client to store an event."""
 
     description: str
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
     """
-    A Notification Message (NM): an event as it stands in the stream.
+    A Notification Message (NM): an event as the stream has it.
 
-    C{id} is a random 63-bit integer; C{timestamp} is RFC 3339 in UTC with
-    nanoseconds, the moment the producer accepted the event; C{stream_id} is
-    where it stands in the stream, and no part of the message.
+    C{id} is a random 63-bit integer.  C{timestamp} is the time when the
+    producer accepted the event, in RFC 3339, UTC, with nanoseconds.
+    C{stream_id} is the id of its entry and not part of the message.
     """
 
     id: int
@@ -53,12 +53,12 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """
-    An entry of the stream, as a consumer is given it.
+    An entry of the stream as a consumer reads it.
 
     @ivar fields: C{None} if the entry was trimmed while it was pending.
-    @ivar deliveries: how often it was given to a handler, this time included.
-    @ivar again: it was read before: by this consumer, which may have crashed
-        over it, or by another.
+    @ivar deliveries: number of deliveries to a handler, this one included.
+    @ivar again: whether it was read before, by this consumer or another, which
+        may have crashed while handling it.
     """
 
     id: str
@@ -83,13 +83,13 @@ _encoder: Final = msgspec.json.Encoder()
 
 def decode_event(body: bytes, line: int | None = None) -> Event:
     """
-    Read one EM.
+    Decode one EM.
 
-    @param line: the line the bytes stand on, for the error text.
-    @raise InvalidEvent: the bytes are not UTF-8, not JSON, or no EM.
+    @param line: line number of the bytes, for the error text.
+    @raise InvalidEvent: the bytes are not UTF-8, not JSON, or not an EM.
     """
     try:
-        body.decode()  # a member that is passed over must be UTF-8 too
+        body.decode()  # ignored members must be UTF-8 too
         return _event_decoder.decode(body)
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(_explain(error, line)) from None
@@ -97,11 +97,11 @@ def decode_event(body: bytes, line: int | None = None) -> Event:
 
 def decode_events(body: bytes) -> Sequence[Event]:
     """
-    Read a batch: a JSON array of EMs, or NDJSON with one EM on each line that
+    Decode a batch: a JSON array of EMs, or NDJSON with one EM on each line that
     is not blank.
 
-    @raise InvalidEvent: as L{decode_event}, or there is no event at all.
-    @raise TooManyEvents: there are more than L{MAX_EVENTS}.
+    @raise InvalidEvent: as L{decode_event}, or the batch is empty.
+    @raise TooManyEvents: there are more than L{MAX_EVENTS} events.
     """
     if body.lstrip(_BLANK).startswith(b"["):
         try:
@@ -124,7 +124,7 @@ def _decode_lines(body: bytes) -> list[Event]:
         body.decode()
         return [_event_decoder.decode(line) for line in lines if line.strip(_BLANK)]
     except (ValueError, RecursionError):
-        # once more, slowly, to say which line it is
+        # decode again line by line, to find the line with the error
         return [decode_event(line, number) for number, line in enumerate(lines, 1) if line.strip(_BLANK)]
 
 
@@ -144,15 +144,15 @@ def _explain(error: Exception, line: int | None = None) -> str:
 
 
 def encode_event(event: Event) -> bytes:
-    """Write an EM as JSON."""
+    """Encode an EM as JSON."""
     return _encoder.encode(event)
 
 
 def decode_notification(data: bytes, stream_id: str = "") -> Notification:
     """
-    Read an NM that stands at C{stream_id}.
+    Decode the NM of the entry C{stream_id}.
 
-    @raise InvalidEvent: the bytes are not UTF-8, not JSON, or no NM.
+    @raise InvalidEvent: the bytes are not UTF-8, not JSON, or not an NM.
     """
     try:
         wire = _notification_decoder.decode(data)
@@ -163,13 +163,13 @@ def decode_notification(data: bytes, stream_id: str = "") -> Notification:
 
 def encode_notification(notification: Notification) -> bytes:
     """
-    Write an NM as JSON, its members in the order id, description, timestamp.
+    Encode an NM as JSON, with its members in the order id, description, timestamp.
     """
     return write_notification(notification.id, notification.description, notification.timestamp)
 
 
 def write_notification(id: int, description: str, timestamp: str) -> bytes:
-    """As L{encode_notification}, from the members."""
+    """Encode an NM from its members, as L{encode_notification} does."""
     return _encoder.encode(_Wire(id, description, timestamp))
 
 
@@ -180,10 +180,10 @@ _second: str = "1970-01-01T00:00:00"
 
 def format_timestamp(nanoseconds: int) -> str:
     """
-    Write nanoseconds since the epoch as RFC 3339 in UTC.
+    Format nanoseconds since the epoch as RFC 3339 in UTC.
 
-    The text of the last second is kept: formatting it anew costs more than
-    all else about an event.
+    The text of the last second is cached, because formatting it costs more than
+    everything else about an event.
     """
     global _begin, _second
     rest = nanoseconds - _begin

@@ -1,5 +1,5 @@
 """
-Counts of values by their size: what a distribution is drawn from.
+Counts of values by size, for distributions.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import attrs
 @attrs.define
 class Histogram:
     """
-    Counts values up to each of some bounds, and those past the last.
+    Counts values in the ranges between given bounds.
 
-    @ivar bounds: in ascending order; a value on a bound is within it.
-    @ivar counts: one for each bound, and one more.
+    @ivar bounds: the upper bounds, inclusive, in ascending order.
+    @ivar counts: one count for each bound, and one for the values above the last.
     @ivar total: the sum of all values.
     """
 

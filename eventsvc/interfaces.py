@@ -1,6 +1,6 @@
 """
-The contracts between the rooms: what an event log is, and the outcomes an
-operation on it can have.
+The contracts between packages: the event log, the group, the appender, the
+handler, and the errors of their operations.
 """
 
 from __future__ import annotations
@@ -39,39 +39,41 @@ __all__ = [
 
 class IEventLog(Interface):
     """
-    A stream that takes numbered batches.
+    A stream to which producers append batches with sequence numbers.
 
-    Every operation fails with L{Refused} or L{Unknown} and nothing else.
+    Every operation fails only with L{Refused} or L{Unknown}.
     """
 
     def when_ready() -> Deferred[None]:
-        """Fire when an operation can be tried: at once, or once connected."""
+        """Fire once the log is connected; at once if it is."""
 
     def append(producer_id: bytes, sequence: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
         """
         Append a batch at most once.
 
-        @param producer_id: names the one writer of these numbers.
-        @param sequence: 1 for a producer id's first batch, and one more for each
-            after.  The same sequence again asks what became of it.
+        @param producer_id: the only writer that uses these sequence numbers.
+        @param sequence: 1 for the first batch of a producer id, then one more for
+            each batch.  Repeating a sequence repeats its attempt, and the reply
+            says whether the first one was applied.
         """
 
     def renew(producer_id: bytes, sequence: int) -> Deferred[Renewal]:
         """
-        Keep a producer id alive, and ask whether its last sequence is this one; 0
-        before the first.
+        Keep a producer id alive, and ask whether this is its last sequence.
 
-        It is a question: whatever becomes of its reply, no sequence changes.
+        A renewal never changes a sequence, so a lost reply does no harm.
+
+        @param sequence: the last sequence of the producer id; 0 before the first.
         """
 
 
 @attrs.frozen
 class Claimed:
     """
-    A page of entries taken over from other consumers.
+    A page of entries claimed from other consumers.
 
-    @ivar cursor: where the next page begins; C{0-0} after the last.
-    @ivar trimmed: entries that were pending and are gone from the stream.
+    @ivar cursor: start of the next page; C{0-0} after the last.
+    @ivar trimmed: ids of entries that were removed from the stream while pending.
     """
 
     cursor: str
@@ -82,8 +84,11 @@ class Claimed:
 @attrs.frozen
 class Measures:
     """
-    How a stream and its group stand.
+    The state of a stream and its group.
 
+    @ivar length: number of entries in the stream.
+    @ivar dead: number of dead letters.
+    @ivar pending: number of entries delivered to the group and not acknowledged.
     @ivar unread_age: age of the oldest entry not yet delivered, in seconds.
     @ivar pending_age: age of the oldest entry not yet acknowledged, in seconds.
     """
@@ -99,67 +104,69 @@ class IEventGroup(Interface):
     """
     One consumer's view of a stream through its group.
 
-    Every operation fails with L{Refused} or L{Unknown} and nothing else;
-    after either the caller starts again with L{open}.
+    Every operation fails only with L{Refused} or L{Unknown}.  After either the
+    caller starts again with L{open}.
     """
 
     def open() -> Deferred[bool]:
         """
-        Wait for a connection and make sure of the stream and the group.
+        Wait for a connection, and create the stream and the group if missing.
 
-        Fires with C{True} if the group had to be created.  If it is there,
-        nothing is written: a server without memory left can be read.
+        Fires with C{True} if the group was created.  If it exists, nothing is
+        written, so a server without free memory can still be read.
         """
 
     def read(count: int, block: float) -> Deferred[Sequence[Entry]]:
         """
-        Read at most C{count} new entries, waiting at most C{block} seconds
-        for the first; none is an empty answer.  0 does not wait.
+        Read at most C{count} new entries.
+
+        @param block: the most seconds to wait for the first entry; then the
+            result is empty.  0 does not wait.
         """
 
     def read_pending(after: str, count: int, size: int = PAGE_BYTES) -> Deferred[Sequence[Entry]]:
         """
-        Take up at most C{count} entries that this consumer was given and has
-        not acknowledged, with ids greater than C{after}: as L{renew}, without
-        counting that as a delivery.
+        Read at most C{count} pending entries of this consumer, and renew them as
+        L{renew} does.  This does not count as a delivery.
 
-        @param size: bytes after which the page ends; one entry is always given.
+        @param after: only entries with greater ids are read.
+        @param size: bytes after which the page ends; it has at least one entry.
         """
 
     def list_pending(after: str, count: int) -> Deferred[Sequence[str]]:
-        """The ids of such entries, and nothing is done with them."""
+        """List the ids of at most C{count} pending entries, without renewing them."""
 
     def claim(idle: float, cursor: str, count: int, size: int = PAGE_BYTES) -> Deferred[Claimed]:
         """
-        Take over entries that nobody has touched for C{idle} seconds, without
-        counting that as a delivery.
+        Claim entries that were idle for C{idle} seconds.  This does not count as
+        a delivery.
 
         @param size: bytes after which the page ends, as in L{read_pending}.
         """
 
     def count_delivery(id: str, deliveries: int) -> Deferred[None]:
-        """Note how often an entry was delivered, and that it is in work."""
+        """Store the number of deliveries of an entry, and renew it."""
 
     def renew(ids: Sequence[str]) -> Deferred[Sequence[str]]:
         """
-        Say that these entries are in work, so that nobody claims them.
+        Reset the idle time of these entries, so that no consumer claims them.
 
-        Fires with those that have another owner by now.
+        Fires with those that another consumer owns now.
         """
 
     def acknowledge(ids: Sequence[str]) -> Deferred[None]:
-        """Say that these entries are done with."""
+        """Acknowledge these entries."""
 
     def set_aside(id: str, reason: str, error: str, deliveries: int) -> Deferred[bool]:
         """
-        Move a pending entry to the dead letters and acknowledge it, in one.
+        Move a pending entry to the dead letters and acknowledge it, atomically.
 
-        Fires with C{False} if it is not pending with this consumer any more:
-        it was acknowledged, or another consumer has claimed it.
+        Fires with C{False} if it is no longer pending with this consumer: it was
+        acknowledged, or another consumer claimed it.
         """
 
     def interrupt() -> None:
-        """Give up whatever operation is under way; it may have taken effect."""
+        """Abort the operation in flight; it may have taken effect."""
 
     def release(ids: Sequence[str]) -> Deferred[None]:
         """Let other consumers claim these entries at once."""
@@ -169,64 +176,66 @@ class IEventGroup(Interface):
 
     def trim(max_len: int) -> Deferred[int]:
         """
-        Remove some of the oldest entries past C{max_len} that every group has
-        acknowledged, and fire with how many; 0 means there are none.
+        Remove some of the oldest entries beyond C{max_len} that every group has
+        acknowledged.
+
+        Fires with the number of removed entries; 0 means that none are left.
         """
 
     def memory_used() -> Deferred[float]:
         """
-        Fire with the share of its memory limit that the server uses, 1 when it
-        is full; 0 if it has no limit or does not say.
+        Fire with the share of its memory limit that the server uses: 1 when it
+        is full, 0 if it has no limit or does not report it.
         """
 
     def hold_name(token: str, lifetime: float) -> Deferred[float]:
         """
-        Say for C{lifetime} seconds that the process of this token has the name
-        of this consumer.
+        Hold the name of this consumer for the process with this token, for
+        C{lifetime} seconds.
 
-        Fires with 0 if it has; else with the seconds for which the process of
-        another token still has it.
+        Fires with 0 if the process holds the name, else with the seconds for
+        which the process with another token still holds it.
         """
 
     def measure() -> Deferred[Measures]:
-        """See how the stream and the group stand."""
+        """Measure the stream and the group."""
 
 
 class Handler(Protocol):
     """
-    What a consumer does with an event: a function, or an object that can be called.
+    Handles events for a consumer: a function or another callable.
 
-    It may have a C{flush} without arguments: see L{FlushingHandler}.
+    It may have a method C{flush} without arguments: see L{FlushingHandler}.
     """
 
     def __call__(self, notification: Notification, /) -> object:
         """
         Handle an event.
 
-        The event is handled once this returns; or, if it returns an awaitable
+        The event is handled once this returns or, if it returns an awaitable
         (a coroutine, a Deferred, a Future where asyncio is the reactor), once
-        that has ended.  What it returns is not kept, but these are a failure,
-        since nobody would run them: a Failure, a generator, a class or a
-        function, a Future of a thread.
+        that has finished.  The result is ignored.  But a returned Failure,
+        generator, class, function or Future of a thread is a failure, because
+        nobody would run it.
 
         A failure is one failed delivery.  The event is delivered again after a
         pause, and set aside after C{CONSUMER_MAX_DELIVERIES}.
 
         @raise Exception: the delivery failed.
-        @raise SystemExit: end the process in order, as does C{KeyboardInterrupt}:
-            drain, hand over, exit with 1.  This event is delivered again.
+        @raise SystemExit: drain, hand over and exit with status 1, as for
+            C{KeyboardInterrupt}.  This event is delivered again.
         """
 
 
 class FlushingHandler(Handler, Protocol):
-    """A handler that does for several events together what it keeps back of each."""
+    """A handler that collects work and does it for several events together."""
 
     def flush(self) -> object:
         """
-        Do what was kept back; return and raise as the handler does.
+        Do the collected work; return and raise as the handler does.
 
-        Called before events are acknowledged; a failure is one of every event
-        that was handled since the last time.
+        Called before events are acknowledged.  A failure is a failed delivery
+        of every event handled since the last flush.
         """
 
 
@@ -234,16 +243,16 @@ class Waiting(Protocol):
     """Events that wait to be stored."""
 
     def abandon(self) -> None:
-        """Say that nobody waits for the result any more."""
+        """Report that no client waits for the result any more."""
 
 
 class IAppender(Interface):
-    """Takes events in and sees them stored."""
+    """Takes events and stores them in the log."""
 
-    backlog = Attribute("The L{eventsvc.producer.backlog.Backlog} of what waits to be stored.")
+    backlog = Attribute("The L{eventsvc.producer.backlog.Backlog}: the queue of events that wait to be stored.")
 
     def give_up(events: Sequence[Event], key: IdempotencyKey | None) -> Exception:
-        """Count events for which there was no room in time, and say what their client is told."""
+        """Count events that found no room in time, and return the error for their client."""
 
     def submit(
         events: Sequence[Event],
@@ -252,14 +261,18 @@ class IAppender(Interface):
         since: float | None = None,
     ) -> Waiting:
         """
-        Store all of the events or none, and call C{answer}, later, with what
-        is returned here and the result: their ids, or an error as that of
+        Store all of the events or none, and call C{answer} later with the
+        returned object and the result: the ids of the events, or an error of
         L{begin_append}.
 
-        Raises L{TooLarge}, L{KeyConflict} or L{KeyRunning} if that is known at
-        once, and L{QueueFull} if there is no room now: submit them again when
-        the backlog has told of room, with C{since}, the time of the first
-        attempt; or L{give_up}.
+        After L{QueueFull}, either submit the events again when the backlog
+        reports room, or L{give_up}.
+
+        @param since: time of the first attempt, if this is not the first.
+        @raise TooLarge: the request is larger than the whole queue.
+        @raise KeyConflict: the key was used with another request.
+        @raise KeyRunning: a request with the key is still running.
+        @raise QueueFull: the queue has no room now.
         """
 
     def begin_append(

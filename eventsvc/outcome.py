@@ -1,5 +1,5 @@
 """
-What a client knows of an attempt to store an event.
+What a client knows about an attempt to store an event.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ import enum
 
 
 class Outcome(enum.Enum):
-    """How an attempt to store an event ended, as its client sees it."""
+    """The outcome of an attempt to store an event, as its client sees it."""
 
-    #: answered 200: it is stored
+    #: answered 200: the event is stored
     OK = "ok"
-    #: it is surely not stored, nor will be
+    #: the event is not stored and never will be
     REFUSED = "refused"
-    #: it may be stored, or may yet
+    #: the event may be stored, now or later
     UNKNOWN = "unknown"

@@ -1,5 +1,5 @@
 """
-What is given to an event log, and what it replies: plain values.
+The request to an event log and its replies, as plain values.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from collections.abc import Mapping, Set
 
 import attrs
 
-#: What a request is told: the ids its events are stored under, or why they are not.
+#: The result of a request: the ids of the stored events, or the error.
 Result = tuple[int, ...] | Exception
 
 
 @attrs.frozen
 class IdempotencyKey:
     """
-    What a client calls its request, and what the request is.
+    A client's key for a request, and the identity of the request.
 
-    @ivar digest: stands for the key; safe as part of a Redis key.
-    @ivar fingerprint: stands for the route and body of the request.
+    @ivar digest: digest of the key; safe as part of a Redis key.
+    @ivar fingerprint: digest of the route and body of the request.
     """
 
     digest: bytes
@@ -28,7 +28,7 @@ class IdempotencyKey:
 
 @attrs.define(eq=False)
 class Submission:
-    """The events of one request, encoded: all are stored or none."""
+    """The encoded events of one request; either all are stored or none."""
 
     ids: tuple[int, ...]
     entries: tuple[bytes, ...]
@@ -36,20 +36,20 @@ class Submission:
 
 
 class BatchOutcome(enum.Enum):
-    """What became of a numbered batch."""
+    """The outcome of a batch with a sequence number."""
 
     APPENDED = "appended"
-    #: an earlier attempt of the same sequence had been applied
+    #: an earlier attempt with the same sequence was applied
     DUPLICATE = "duplicate"
-    #: the log no longer knows the numbers this producer id has used
+    #: the log no longer knows the last sequence of this producer id
     LOST = "lost"
-    #: the stream is at its hard limit; the sequence is spent
+    #: the stream is at its hard limit; the sequence is used up
     FULL = "full"
 
 
 @attrs.frozen
 class Earlier:
-    """What an idempotency key stood for before this batch."""
+    """An earlier request with the same idempotency key."""
 
     fingerprint: bytes
     ids: tuple[int, ...]
@@ -58,10 +58,12 @@ class Earlier:
 @attrs.frozen
 class AppendReply:
     """
-    @ivar earlier: by digest, the keys that were in use: their submissions
-        were passed over.
-    @ivar no_room: digests of the keys that were not in use, and could not be
-        remembered: theirs were passed over too.
+    The reply to a batch.
+
+    @ivar earlier: the earlier requests of keys that were in use, by digest;
+        submissions with these keys were skipped.
+    @ivar no_room: digests of new keys that could not be remembered;
+        submissions with these keys were skipped too.
     """
 
     outcome: BatchOutcome
@@ -69,23 +71,25 @@ class AppendReply:
     no_room: Set[bytes] = frozenset()
 
     def find_earlier(self, submission: Submission) -> Earlier | None:
-        """What the key of a submission stood for, if it was in use."""
+        """Return the earlier request with the key of a submission, if any."""
         return self.earlier.get(submission.key.digest) if submission.key is not None else None
 
     def has_no_room(self, submission: Submission) -> bool:
-        """Whether the key of a submission could not be remembered."""
+        """Return whether the key of a submission could not be remembered."""
         return submission.key is not None and submission.key.digest in self.no_room
 
     def passed_over(self, submission: Submission) -> bool:
-        """Whether the rest of its batch was looked at without it, for its key."""
+        """Return whether a submission was skipped because of its key."""
         return self.find_earlier(submission) is not None or self.has_no_room(submission)
 
 
 @attrs.frozen
 class Renewal:
     """
+    The reply to a renewal of a producer id.
+
     @ivar known: whether the sequence is the last of its producer id.
-    @ivar keys: idempotency keys that are remembered.
+    @ivar keys: number of remembered idempotency keys.
     """
 
     known: bool

@@ -1,1 +1,1 @@
-"""Load from a seed."""
+"""Simulated traffic, reproducible from a seed."""

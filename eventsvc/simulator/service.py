@@ -1,5 +1,5 @@
 """
-Traffic in an open model: events arrive when they arrive, however slow the
+Traffic in an open model: events arrive at their own rate, however slow the
 producer is.
 """
 
@@ -22,25 +22,25 @@ from eventsvc.net.background import run_in_background
 from eventsvc.outcome import Outcome
 from eventsvc.simulator.traffic import arrivals, describe
 
-#: Seconds between two lines of progress.
+#: Seconds between two progress messages.
 PROGRESS: Final = 5.0
-#: Requests under way at once; an arrival past it is counted and dropped.
+#: The most requests in flight; further arrivals are counted and dropped.
 MOST_IN_FLIGHT: Final = 256
-#: Arrivals that are overdue, after which others get their turn.
+#: Number of overdue arrivals after which the reactor gets a turn.
 _MOST_AT_ONCE: Final = 100
 
 
 @attrs.define
 class Tally:
-    """What came of the arrivals so far."""
+    """The outcomes of the arrivals so far."""
 
     sent: int = 0
     outcomes: dict[Outcome, int] = attrs.field(factory=lambda: dict.fromkeys(Outcome, 0))
-    #: arrivals that found too many requests under way
+    #: arrivals that found too many requests in flight
     dropped: int = 0
 
     def numbers(self) -> dict[str, int]:
-        """Return the counts by their names in the log."""
+        """Return the counts by the names they have in the log."""
         outcomes = {outcome.value: count for outcome, count in self.outcomes.items()}
         return {"sent": self.sent, **outcomes, "dropped": self.dropped}
 
@@ -48,11 +48,14 @@ class Tally:
 @attrs.define(eq=False, slots=False)
 class Simulator(Service):
     """
-    Posts events at random times and counts what comes of them.
+    Posts events at random times and counts the outcomes.
 
-    @ivar post: posts an event and says how that ended.
+    @ivar post: posts an event and returns the outcome.
+    @ivar rate: mean events per second.
+    @ivar duration: seconds after which no event is posted; C{None} for no limit.
+    @ivar count: number of events to post; C{None} for no limit.
     @ivar done: called once the last event has been answered, if there is a
-        last one.
+        limit.
     """
 
     post: Callable[[Event], Awaitable[Outcome]]
@@ -75,7 +78,7 @@ class Simulator(Service):
         self._schedule_progress()
 
     def stopService(self) -> Deferred[None]:
-        """Send no more, and wait for what is under way."""
+        """Stop posting, and wait for the requests in flight."""
         super().stopService()
         if self._running is not None:
             self._running.cancel()

@@ -1,5 +1,5 @@
 """
-Simulated traffic: when events arrive, and what they say.
+Simulated traffic: the arrival times and the texts of events.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from random import Random
 
 def arrivals(rate: float, random: Random) -> Iterator[float]:
     """
-    Arrival times of a Poisson process, in seconds from its start.
+    Yield the arrival times of a Poisson process, in seconds from its start.
 
     @param rate: mean events per second.
     """
@@ -21,7 +21,7 @@ def arrivals(rate: float, random: Random) -> Iterator[float]:
 
 
 def describe(number: int, random: Random) -> str:
-    """What the event of this number says."""
+    """Return the description of the event with this number."""
     subject = random.choice(("door", "lamp", "pump", "valve", "sensor"))
     state = random.choice(("opened", "closed", "started", "stopped", "failed"))
     return f"{subject} {random.randint(1, 99)} {state} ({number})"

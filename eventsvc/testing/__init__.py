@@ -1,6 +1,6 @@
 """
-An event log in memory, for tests: it does what Redis does, and loses what a
-network loses when it is told to.
+An event log in memory, for tests.  It behaves as Redis does, and a link to it
+loses messages on request.
 """
 
 from eventsvc.testing.group import MemoryEventGroup

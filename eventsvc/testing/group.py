@@ -1,5 +1,5 @@
 """
-A group's consumer on the stream in memory.
+A consumer of a group on the stream in memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MemoryEventGroup:
         return group
 
     def _seen(self) -> float:
-        """Note that this consumer is there; the time."""
+        """Record that this consumer is active, and return the time."""
         now = self.stream.clock.seconds()
         self._group.consumers[self.consumer] = now
         return now
@@ -105,7 +105,7 @@ class MemoryEventGroup:
         return self._carry("list_pending", lambda: [f"{place}-0" for place in self._own(after)[:count]])
 
     def _own(self, after: str) -> Sequence[int]:
-        """The places of the entries pending with this consumer, after an id."""
+        """Return the positions of this consumer's pending entries after an id."""
         pending = sorted(self._group.pending.items())
         return [place for place, row in pending if row.consumer == self.consumer and place > place_of(after)]
 
@@ -230,10 +230,10 @@ class MemoryEventGroup:
         return self._carry("measure", apply)
 
     def _age(self, places: Collection[int]) -> float:
-        """Seconds since the first of these entries was added."""
+        """Return the seconds since the oldest of these entries was added."""
         return self.stream.clock.seconds() - self.stream.times[min(places)] if places else 0.0
 
 
 def place_of(id: str) -> int:
-    """The place in the stream that an id stands for."""
+    """Return the position in the stream of an id."""
     return int(id.partition("-")[0] or 0)

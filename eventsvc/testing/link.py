@@ -1,5 +1,5 @@
 """
-The way to a log in memory, and what goes wrong on it.
+The link to a log in memory, and its faults.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ T = TypeVar("T")
 
 
 class Fate(enum.Enum):
-    """What becomes of one operation."""
+    """What happens to one operation."""
 
     FINE = "it is applied and answered"
-    REFUSED = "it is not applied, and that is the answer"
+    REFUSED = "it is refused and not applied"
     CUT_BEFORE = "the connection is lost before it arrives"
     CUT_AFTER = "it is applied, and the connection is lost before its reply arrives"
-    LATE = "the connection is lost, and it is applied some time after"
-    SILENT = "nothing comes back until the connection is cut"
-    FORBIDDEN = "the user lacks the right to one command of it"
-    ROLLED_BACK = "the log goes back to an earlier state, and then it is applied and answered"
-    ROLLED_BACK_CUT = "the log goes back, it is applied, and the connection is lost before its reply arrives"
+    LATE = "the connection is lost, and it is applied later"
+    SILENT = "no reply arrives until the connection is cut"
+    FORBIDDEN = "the user lacks the permission for one of its commands"
+    ROLLED_BACK = "the log returns to an earlier state, then it is applied and answered"
+    ROLLED_BACK_CUT = (
+        "the log returns to an earlier state, it is applied, and the connection is lost before its reply arrives"
+    )
 
 
 class Backend(Protocol):
-    """What a link leads to, as far as it can be told to misbehave."""
+    """The far end of a link, as far as faults affect it."""
 
-    #: whether the user of the link has the right to every command
+    #: whether the user of the link may run every command
     has_rights: bool
 
     def roll_back(self) -> None:
-        """Go back to an earlier state, as a replica that lags has it."""
+        """Return to an earlier state, such as that of a replica that lags."""
 
 
 @attrs.define
@@ -53,14 +55,14 @@ class _NoBackend:
 @attrs.define(eq=False)
 class Link:
     """
-    The way to a log, and the controller of what goes wrong on it.
+    The link to a log.  Tests decide which faults it has.
 
-    @ivar fates: of the operations to come; all after them are fine.
+    @ivar fates: the fates of the next operations; after them all are fine.
     @ivar latency: seconds from an operation to its reply.
-    @ivar repair: seconds from a lost connection to the next.
+    @ivar repair: seconds from the loss of a connection to the next one.
     @ivar lateness: seconds after which a late operation is applied.
-    @ivar backend: what misbehaves itself, if that is the fate.
-    @ivar operations: names of all that were tried.
+    @ivar backend: the far end, for fates that affect it.
+    @ivar operations: names of all operations that were attempted.
     """
 
     clock: IReactorTime
@@ -75,12 +77,12 @@ class Link:
     _in_flight: list[Deferred[Any]] = attrs.field(factory=list, init=False)
 
     def expect(self, *fates: Fate) -> None:
-        """Say what becomes of the next operations."""
+        """Set the fates of the next operations."""
         self.fates = iter(fates)
 
     @property
     def silent(self) -> bool:
-        """Whether an operation waits for its reply."""
+        """Return whether an operation waits for its reply."""
         return bool(self._in_flight)
 
     def when_ready(self) -> Deferred[None]:
@@ -91,21 +93,21 @@ class Link:
         return waiter
 
     def disconnect(self) -> None:
-        """Lose the connection, with all operations under way."""
+        """Lose the connection and all operations in flight."""
         self.connected = False
         in_flight, self._in_flight = self._in_flight, []
         for reply in in_flight:
             reply.errback(Unknown("connection lost"))
 
     def connect(self) -> None:
-        """Have a connection again."""
+        """Restore the connection."""
         self.connected = True
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)
 
     def cut(self) -> None:
-        """Lose the connection and have the next a little later."""
+        """Lose the connection, and restore it after C{repair} seconds."""
         self.disconnect()
         self.clock.callLater(self.repair, self.connect)
 
@@ -113,9 +115,10 @@ class Link:
         self, name: str, apply: Callable[[], T], ready: Callable[[], Deferred[None]] | None = None
     ) -> Deferred[T]:
         """
-        Carry an operation there and its reply back.
+        Send an operation to the backend and return its reply.
 
-        @param ready: gives when it may be applied, if not at once.
+        @param ready: returns a Deferred that fires when the operation may be
+            applied; by default it is applied at once.
         """
         if not self.connected:
             return fail(Refused("not connected"))
@@ -148,7 +151,7 @@ class Link:
         return reply
 
     def _answer(self, reply: Deferred[T], result: T | Exception) -> None:
-        """Fire a reply, unless it was lost or given up meanwhile."""
+        """Fire a reply, unless it was lost or cancelled meanwhile."""
         if reply in self._in_flight:
             self._in_flight.remove(reply)
             reply.errback(result) if isinstance(result, Exception) else reply.callback(result)

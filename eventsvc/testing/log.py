@@ -1,5 +1,5 @@
 """
-What Redis holds, in memory, and the log that appends to it.
+The contents of Redis, in memory, and the log that appends to them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from eventsvc.testing.link import Link
 
 @attrs.define
 class Pending:
-    """An entry that was given to a consumer."""
+    """An entry that was delivered to a consumer and is not acknowledged."""
 
     consumer: str
     since: float
@@ -28,7 +28,7 @@ class Pending:
 
 @attrs.define
 class Group:
-    """How far a group has come."""
+    """The state of a group."""
 
     last: int = -1
     pending: dict[int, Pending] = attrs.field(factory=dict)
@@ -39,10 +39,10 @@ class Group:
 @attrs.frozen
 class _Applied:
     """
-    One append, and what it replaced.
+    One append, with what is needed to undo it.
 
-    @ivar first: place of its first entry.
-    @ivar kept: what was kept of the producer id before it.
+    @ivar first: position of its first entry.
+    @ivar kept: the state of the producer id before it.
     @ivar digests: the keys it stored.
     """
 
@@ -55,17 +55,17 @@ class _Applied:
 @attrs.define(eq=False)
 class MemoryStream:
     """
-    What Redis holds: entries, groups, producer ids, keys and dead letters.
+    The contents of Redis: entries, groups, producer ids, keys and dead letters.
 
-    An entry's id is its place, counted from 1: C{7-0}.
+    An entry's id is its position, counted from 1: C{7-0}.
 
-    @ivar window: seconds an idempotency key is remembered.
-    @ivar max_keys: idempotency keys past which no new one is taken.
+    @ivar window: seconds for which an idempotency key is remembered.
+    @ivar max_keys: the most idempotency keys that are remembered.
     @ivar times: when each entry was added.
-    @ivar keys: when a key is forgotten, and what it stands for.
+    @ivar keys: when each key expires, and the request it belongs to.
     @ivar has_rights: whether its user may run every command of an append.
-    @ivar lag: appends that are lost when it goes back.
-    @ivar names: by group and consumer, the process that has the name, and
+    @ivar lag: number of appends that L{roll_back} undoes.
+    @ivar names: by group and consumer, the process that holds the name, and
         until when.
     @ivar memory_used: the share of the memory limit in use.
     """
@@ -108,7 +108,7 @@ class MemoryStream:
         self._applied.clear()
 
     def roll_back(self) -> None:
-        """Lose the last appends, as a replica that lags has not seen them; ids are given out again."""
+        """Undo the last appends, as a failover to a replica that lags does.  Their ids are used again."""
         for _ in range(min(self.lag, len(self._applied))):
             last = self._applied.pop()
             for place in range(last.first, self._next):
@@ -123,7 +123,7 @@ class MemoryStream:
                 self.producer_ids[last.producer_id] = last.kept
 
     def payloads(self) -> list[bytes]:
-        """The events in the stream, in their order."""
+        """Return the events in stream order."""
         return [fields[EVENT_FIELD] for fields in self.entries.values() if EVENT_FIELD in fields]
 
     def when_added(self) -> Deferred[None]:
@@ -132,7 +132,7 @@ class MemoryStream:
         return watcher
 
     def append(self, producer_id: bytes, sequence: int, submissions: Iterable[Submission]) -> AppendReply:
-        """What append.lua does."""
+        """Append a batch as append.lua does."""
         last, reply = self.producer_ids.get(producer_id, (0, AppendReply(BatchOutcome.APPENDED)))
         if last == sequence:
             return reply if reply.outcome is BatchOutcome.FULL else attrs.evolve(reply, outcome=BatchOutcome.DUPLICATE)
@@ -161,7 +161,7 @@ class MemoryStream:
         return reply
 
     def renew(self, producer_id: bytes, sequence: int) -> Renewal:
-        """What renew.lua does."""
+        """Check a sequence as renew.lua does."""
         self._forget_keys()
         last, _ = self.producer_ids.get(producer_id, (0, None))
         return Renewal(last == sequence, len(self.keys))
@@ -171,7 +171,7 @@ class MemoryStream:
         self.keys = {digest: (end, known) for digest, (end, known) in self.keys.items() if end > now}
 
     def check_rights(self) -> None:
-        """Refuse what could be refused half way, before the first write."""
+        """Raise L{Refused} before the first write if a later command would be refused."""
         if not self.has_rights:
             raise Refused("the user may not run this")
 
@@ -201,6 +201,6 @@ class MemoryEventLog:
 
 
 def create_stream(stream: MemoryStream) -> None:
-    """What open.lua does."""
+    """Create the stream and its marker if missing, as open.lua does."""
     if not stream.entries:
         stream.add({MARKER_FIELD: MARKER_VALUE})

@@ -163,7 +163,7 @@ async def test_its_own_end_is_told() -> None:
     server.startService()
     await until(lambda: told)
     (words,) = told
-    assert words == "the embedded server ended by itself: Bad directive or wrong number of arguments"
+    assert words == "the embedded server ended unexpectedly: Bad directive or wrong number of arguments"
     await server.stopService()
     assert told == [words]
 
@@ -176,7 +176,7 @@ def test_its_end_is_told_with_the_last_of_many_words() -> None:
     output.outReceived(b"at work\n" * 1_000)
     output.errReceived(b"out of luck\n")
     output.processEnded(Failure(ProcessDone(0)))
-    assert told == ["the embedded server ended by itself: out of luck"]
+    assert told == ["the embedded server ended unexpectedly: out of luck"]
 
 
 def test_a_stop_waits_for_a_server_that_has_just_ended_too() -> None:

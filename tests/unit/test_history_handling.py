@@ -119,7 +119,7 @@ class TestNotAtWork:
         history = attrs.evolve(GOOD, fault=fault, handled=[*failed, *handle("abe")])
         assert check(history, Expectations(work_on=count)).held
         verdict = check(history, Expectations(work_on=count + 1))
-        assert verdict.broken == (f"{count} events were handled while it was broken, fewer than {count + 1}",)
+        assert verdict.broken == (f"{count} events were handled during the fault, fewer than {count + 1}",)
 
     def test_an_event_handled_again_is_counted_once(self) -> None:
         history = attrs.evolve(GOOD, fault=(0.0, 99.0), handled=handle("abeb"), causes=[Cause("anew", 0.0, 99.0)])

@@ -198,7 +198,7 @@ def test_a_crash_ends_it_with_1(services: Services) -> None:
         client.shutdown(nosave=True)
     assert dev.process.wait(30.0) == 1
     (problem,) = problems(dev)
-    assert "the embedded server ended by itself" in str(problem)
+    assert "the embedded server ended unexpectedly" in str(problem)
 
 
 @pytest.mark.parametrize(

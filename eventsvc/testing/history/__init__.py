@@ -1,6 +1,6 @@
 """
-The judge: what clients were told, held against what the stream and the
-handlers got.
+The checker: compares the answers that clients got with the stream and with
+what the handlers did.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ __all__ = ["Cause", "Expectations", "Handling", "History", "Op", "Outcome", "Sta
 
 State = Literal["held", "broke", "no evidence"]
 
-#: What holds of any run.
+#: The expectations of every run.
 _ALWAYS: Final = Expectations()
-#: How many of the same findings a verdict spells out.
+#: How many findings of one kind a verdict lists.
 _SPELL_OUT: Final = 3
 
 
 @attrs.frozen
 class Verdict:
     """
-    What the judge found.
+    The result of a check.
 
-    @ivar broken: the promises that were broken, a sentence each.
-    @ivar missing: why a promise may have been kept only by accident.
-    @ivar ledger: the figures it stands on.
+    @ivar broken: the promises that were broken, one sentence each.
+    @ivar missing: reasons why the evidence does not suffice.
+    @ivar ledger: the counts behind the verdict.
     @ivar silence: as L{History.silence}.
     @ivar recovery: as L{History.recovery}.
     """
@@ -52,13 +52,13 @@ class Verdict:
         return self.state == "held"
 
     def describe(self) -> str:
-        """The verdict in words, a line each."""
+        """Return the verdict as text, one finding per line."""
         figures = ", ".join(f"{name} {figure}" for name, figure in self.ledger.items())
         return "\n".join([self.state, *self.broken, *self.missing, figures])
 
 
 def check(history: History, expect: Expectations = _ALWAYS) -> Verdict:
-    """Judge a run."""
+    """Check a run against the promises, and return the verdict."""
     ledger = _count(history)
     return Verdict(
         broken=tuple(_spell_out(find_broken(history, expect))),
@@ -76,7 +76,7 @@ def _find_missing(history: History, ledger: Mapping[str, int], expect: Expectati
     if ledger["ok"] < expect.least_ok:
         yield f"{ledger['ok']} events were answered 200, fewer than {expect.least_ok}"
     if any(op.ended is None and op.outcome is not Outcome.UNKNOWN for op in history.ops):
-        yield "an attempt has an outcome, but no end"
+        yield "an attempt has an outcome but no end time"
     if history.fault is None or not expect.least_each:
         return
     begin, end = history.fault
@@ -111,7 +111,7 @@ def _count(history: History) -> dict[str, int]:
 
 
 def _spell_out(findings: Iterable[Finding]) -> Iterator[str]:
-    """Findings of one kind in one sentence."""
+    """Yield one sentence for all findings of a kind."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for kind, what in findings:
         kinds[kind].append(repr(what[:80]))

@@ -1,5 +1,5 @@
 """
-What must hold of a run, and where it does not.
+The promises that every run must keep, and the checks for them.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from eventsvc.testing.history.records import Handling, History, Op
 @attrs.frozen(kw_only=True)
 class Expectations:
     """
-    What must hold, beyond what always must.
+    The promises of one run, in addition to those of every run.
 
-    @ivar least_ok: fewer events answered 200 prove nothing.
-    @ivar least_each: as many attempts must have begun before, during and after
-        the fault.
-    @ivar in_order: each event must have been handled for the first time in the
-        order of the stream: one consumer, one event at a time.
-    @ivar all_ok: every event must have been answered 200 in the end, but for
-        those that were under way when Redis lost its data.
-    @ivar alarm: an alarm of lost data must have been raised; else none may be,
-        unless Redis lost them.
-    @ivar recover_within: seconds after the fault to the first 200, and to all
-        services being ready.
-    @ivar set_aside: events may be set aside, since handlers fail on them.
-    @ivar rest_at_most: seconds an event may be at rest.
-    @ivar silence_at_most: seconds without a 200, as in L{History.silence}.
-    @ivar work_on: events that must be handled while something is broken.
-    @ivar repeat_within: seconds that an event may have been handled without
-        being acknowledged: a consumer that ends repeats no more than that.
+    @ivar least_ok: with fewer events answered 200 there is no evidence.
+    @ivar least_each: number of attempts that must have begun before, during
+        and after the fault, each.
+    @ivar in_order: whether events must have been handled for the first time in
+        stream order: one consumer, one event at a time.
+    @ivar all_ok: whether every event must have been answered 200 in the end,
+        except those in flight when Redis lost its data.
+    @ivar alarm: whether an alarm of lost data must have been raised; if false,
+        there must be none unless Redis lost data.
+    @ivar recover_within: the most seconds from the end of the fault to the
+        first 200, and until all services are ready.
+    @ivar set_aside: whether events may be set aside, because handlers fail.
+    @ivar rest_at_most: the most seconds that an event may be at rest.
+    @ivar silence_at_most: the most seconds without a 200, as in
+        L{History.silence}.
+    @ivar work_on: number of events that must be handled during the fault.
+    @ivar repeat_within: the most seconds between the end of a handler and the
+        acknowledgement: a consumer that ends repeats no older events.
     """
 
     least_ok: int = 1
@@ -52,12 +53,12 @@ class Expectations:
     repeat_within: float = 1.0
 
 
-#: The kind of a finding, and what it was found on; nothing, if on the whole run.
+#: The kind of a finding and the event or service it is about; empty if it is about the whole run.
 Finding = tuple[str, str]
 
 
 def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
-    """All promises that were broken."""
+    """Yield a finding for each promise that was broken."""
     yield from _badly_stored(history)
     yield from _out_of_order(history)
     if history.handled is not None:
@@ -69,13 +70,13 @@ def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
     if not expect.set_aside:
         known = _descriptions(history)
         for id in history.dead:
-            yield "set aside, and no handler fails here", known.get(id, str(id))
+            yield "set aside, but no handler fails in this run", known.get(id, str(id))
     if expect.all_ok:
         yield from _not_served(history)
     if expect.alarm and not history.alarms:
-        yield "no alarm was raised, and one had to be", ""
+        yield "no alarm was raised, but one was expected", ""
     if history.alarms and not expect.alarm and history.wiped is None:
-        yield "an alarm of lost data was raised, and none were lost", ""
+        yield "an alarm of lost data was raised, but none were lost", ""
     for words in history.ended:
         yield words, ""
 
@@ -103,21 +104,22 @@ def _badly_stored(history: History) -> Iterator[Finding]:
         elif not confirmed <= set(ids):
             yield "stored under another id than it was answered" if ids else "answered 200, but not stored", description
     for description in stored:
-        yield "stored, but never sent: an event was damaged or made up", description
+        yield "stored, but never sent: the event was corrupted or invented", description
     if wiped and not history.alarms:
-        yield "data were lost by Redis without an alarm", ""
+        yield "Redis lost data, but no alarm was raised", ""
 
 
 def _may_be_wiped(history: History, ops: Sequence[Op]) -> bool:
-    """Whether Redis lost its data after an event was first sent."""
+    """Return whether Redis lost its data after an event was first sent."""
     return history.wiped is not None and min(op.invoked for op in ops) <= history.wiped
 
 
 def _is_refused(ops: Sequence[Op]) -> bool:
     """
-    Whether the last word on an event was that it is surely not stored.
+    Return whether the last answer about an event says that it is not stored.
 
-    It is a lie if an earlier attempt has stored it; but a later one may do so.
+    The answer is false if an earlier attempt stored the event; a later attempt
+    may store it.
     """
     refused = [op.invoked for op in ops if op.outcome is Outcome.REFUSED]
     others = [inf if op.ended is None else op.ended for op in ops if op.outcome is not Outcome.REFUSED]
@@ -126,8 +128,10 @@ def _is_refused(ops: Sequence[Op]) -> bool:
 
 def _out_of_order(history: History) -> Iterator[Finding]:
     """
-    What began after another was confirmed must stand behind it.  It can't be
-    told of events that were attempted more than once.
+    Find events stored before an event that was confirmed before they were sent.
+
+    Events that were attempted more than once are not checked, because it is
+    unknown which attempt stored them.
     """
     position = {notification.id: index for index, notification in enumerate(history.stream)}
     attempts = Counter(op.description for op in history.ops)
@@ -168,8 +172,9 @@ def _badly_handled(history: History, in_order: bool) -> Iterator[Finding]:
 
 def _needlessly_repeated(history: History, handled: Sequence[Handling], within: float) -> Iterator[Finding]:
     """
-    At least once is no licence: a second time must be the consequence of
-    something, or a consumer that never acknowledges would be a good one.
+    Find events that were handled again without a cause.
+
+    Without this check a consumer that never acknowledges would pass.
     """
     known = _descriptions(history)
     times: dict[int, list[Handling]] = defaultdict(list)
@@ -182,10 +187,15 @@ def _needlessly_repeated(history: History, handled: Sequence[Handling], within: 
 
 
 def _not_served(history: History) -> Iterator[Finding]:
-    """What was under way when Redis lost its data may stay in doubt: nobody knows if it was stored by then."""
+    """
+    Find events that were never answered 200.
+
+    An event in flight when Redis lost its data may stay in doubt: nobody can
+    tell whether it was stored.
+    """
     served = {op.description for op in history.ops if op.outcome is Outcome.OK or _is_torn(op, history.wiped)}
     for description in sorted({op.description for op in history.ops} - served):
-        yield "not answered 200, though it could have been", description
+        yield "never answered 200", description
 
 
 def _is_torn(op: Op, wiped: float | None) -> bool:
@@ -196,12 +206,12 @@ def _is_torn(op: Op, wiped: float | None) -> bool:
 def _left_lying(history: History, at_most: float) -> Iterator[Finding]:
     known = _descriptions(history)
     for kind, rests in (
-        ("given to a consumer, then left lying", history.pending),
+        ("delivered to a consumer, then left pending", history.pending),
         ("stored, but read by no consumer", history.waiting),
     ):
         for id, rest in rests.items():
             if rest > at_most:
-                yield f"{kind} for more than {at_most:g} s, though all was mended", known.get(id, str(id))
+                yield f"{kind} for more than {at_most:g} s after all faults ended", known.get(id, str(id))
 
 
 def _not_recovered(history: History, within: float) -> Iterator[Finding]:
@@ -209,21 +219,21 @@ def _not_recovered(history: History, within: float) -> Iterator[Finding]:
     if took is not None and took > within:
         yield f"the first 200 came {took:.1f} s after the fault, later than {within:g}", ""
     if took is None and history.tried > within:
-        yield f"no event was answered 200, for {history.tried:.1f} s after the fault", ""
+        yield f"no event was answered 200 in the {history.tried:.1f} s after the fault", ""
     for name, unfit in history.unfit.items():
         if unfit > within:
             yield f"not ready again {within:g} s after the fault, while Redis answered on its link", name
 
 
 def _not_at_work(history: History, expect: Expectations) -> Iterator[Finding]:
-    """Not only after the fault, but all the time."""
+    """Find gaps in the work during the whole run, not only after the fault."""
     if history.silence > expect.silence_at_most:
         yield f"no event was answered 200 for {history.silence:.1f} s, longer than {expect.silence_at_most:g}", ""
     if history.fault is not None and history.handled is not None:
         begin, end = history.fault
         handled = len({each.id for each in history.handled if begin <= each.at <= end and not each.failed})
         if handled < expect.work_on:
-            yield f"{handled} events were handled while it was broken, fewer than {expect.work_on}", ""
+            yield f"{handled} events were handled during the fault, fewer than {expect.work_on}", ""
 
 
 def _descriptions(history: History) -> Mapping[int, str]:

@@ -1,6 +1,6 @@
 """
-What is seen of a run: what clients were told, and what the stream and the
-handlers got.
+The records of a run: the answers that clients got, the contents of the
+stream, and what the handlers did.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from eventsvc.outcome import Outcome
 @attrs.frozen
 class Op:
     """
-    One attempt to store one event.  Attempts of one description are attempts
-    to store the same event, under one C{Idempotency-Key}; else a description
-    is used once.
+    One attempt to store one event.  Attempts with the same description are
+    attempts to store the same event under one C{Idempotency-Key}; otherwise
+    each description is used once.
 
-    @ivar client: who posted it.
-    @ivar number: counts the attempts of a client.
+    @ivar client: the client that posted it.
+    @ivar number: its number among the attempts of the client.
     @ivar invoked: when it began, in seconds.
-    @ivar ended: when its outcome was known; C{None}: it never was.
-    @ivar outcome: C{ok} (answered 200), C{refused} (surely not stored) or
+    @ivar ended: when its outcome was known; C{None} if it never was.
+    @ivar outcome: C{ok} (answered 200), C{refused} (certainly not stored) or
         C{unknown}.
     @ivar id: the C{Event-Id} of an C{ok} answer.
     """
@@ -43,12 +43,13 @@ class Op:
 @attrs.frozen
 class Handling:
     """
-    One time that a handler finished with an event.
+    One call of a handler that ended.
 
-    @ivar id: of the event.
-    @ivar consumer: whose handler it was.
-    @ivar at: when it finished, in the seconds of the attempts.
-    @ivar failed: it raised an error, so the event has to be delivered again.
+    @ivar id: the id of the event.
+    @ivar consumer: the consumer that called the handler.
+    @ivar at: when it ended, in seconds on the clock of the attempts.
+    @ivar failed: whether it raised an error, so that the event must be
+        delivered again.
     """
 
     id: int
@@ -60,18 +61,18 @@ class Handling:
 @attrs.frozen
 class Cause:
     """
-    Something that excuses the repetition of events.
+    A reason why events may be handled again.
 
-    C{ended}: a consumer was killed, or stopped and handed its events over;
-    those that it had handled but not acknowledged are handled again.
-    C{takeover}: a consumer was held up for so long that another one claimed
-    its events; the same consumer never repeats one.
-    C{anew}: the group was created anew or Redis went back in time; anything
-    handled before may be handled again.
+    C{ended}: a consumer was killed, or stopped and handed its events over.
+    The events that it had handled but not acknowledged are handled again.
+    C{takeover}: a consumer was blocked for so long that another one claimed
+    its events.  The same consumer never repeats one.
+    C{anew}: the group was created again, or Redis returned to an earlier
+    state.  Any event handled before may be handled again.
 
-    @ivar begin: when it began, in the seconds of the attempts.
-    @ivar end: from when on it explains no repetition of what is handled then.
-    @ivar consumer: the one it happened to; C{None} if it happened to all.
+    @ivar begin: when it began, in seconds on the clock of the attempts.
+    @ivar end: an event first handled after this time is not excused.
+    @ivar consumer: the consumer affected; C{None} if all are.
     """
 
     kind: Literal["ended", "takeover", "anew"]
@@ -81,10 +82,10 @@ class Cause:
 
     def excuses(self, first: Handling, second: Handling, within: float) -> bool:
         """
-        Return whether an event may have been handled twice because of this.
+        Return whether an event may have been handled twice for this reason.
 
-        @param within: seconds that an event may have been handled without
-            being acknowledged.
+        @param within: the most seconds between the end of a handler and the
+            acknowledgement.
         """
         if first.at > self.end or second.at < self.begin:
             return False
@@ -100,31 +101,32 @@ class Cause:
 @attrs.frozen
 class History:
     """
-    Everything that was seen of a run.
+    All records of a run.
 
-    An event is at rest for as long as no consumer has touched it and no
-    handler has ended, though all was mended and the consumers were running.
+    An event is at rest while, after the end of all faults and with the
+    consumers running, no consumer touches it and no handler ends.
 
-    @ivar stream: the events in the stream, in its order.
-    @ivar handled: what the handlers finished, in that order; C{None}: nobody
-        looked.
-    @ivar causes: what may have made events be handled again.
-    @ivar dead: ids set aside.
-    @ivar pending: ids delivered but not acknowledged, and the seconds each has
-        been at rest.
-    @ivar waiting: ids that were not delivered yet, and the same.
-    @ivar drained: all faults were over, all attempts had ended and the
+    @ivar stream: the events in stream order.
+    @ivar handled: the calls of handlers in the order they ended; C{None} if
+        they were not recorded.
+    @ivar causes: reasons why events may have been handled again.
+    @ivar dead: ids of the events that were set aside.
+    @ivar pending: ids delivered but not acknowledged, and the seconds that
+        each has been at rest.
+    @ivar waiting: ids not yet delivered, and the seconds that each has been at
+        rest.
+    @ivar drained: whether all faults were over, all attempts had ended and the
         consumers had nothing left to do when the stream was read.
-    @ivar fault: from when to when something was broken, in the seconds of the
+    @ivar fault: begin and end of the fault, in seconds on the clock of the
         attempts.
-    @ivar unfit: services that still said they were not ready, and how many
-        seconds after the fault they did, while Redis answered on their link.
-    @ivar wiped: when Redis lost its data, if it did.  What was stored before
-        may be gone then, but the loss must have been alarmed.
-    @ivar alarms: how many alarms of lost data were raised.
-    @ivar ended: processes that ended in a way they should not, in words.
-    @ivar doubts: what else speaks against the evidence, in words: the fault
-        was not felt, a tool failed.
+    @ivar unfit: services that were still not ready although Redis answered on
+        their link, and the seconds after the fault when they last said so.
+    @ivar wiped: when Redis lost its data, if it did.  Events stored earlier
+        may be gone then, but an alarm must have been raised.
+    @ivar alarms: number of alarms of lost data.
+    @ivar ended: sentences about processes that ended when they should not.
+    @ivar doubts: sentences about other defects of the evidence, such as a
+        fault without effect or a tool that failed.
     """
 
     ops: Sequence[Op]
@@ -144,7 +146,7 @@ class History:
 
     @property
     def silence(self) -> float:
-        """The longest time without a 200, from the first attempt to the end of the last, in seconds."""
+        """Return the longest time without a 200, from the first attempt to the end of the last, in seconds."""
         ended = sorted(op.ended for op in self.ops if op.ended is not None)
         stored = sorted(op.ended for op in self.ops if op.outcome is Outcome.OK and op.ended is not None)
         moments = [*(op.invoked for op in self.ops[:1]), *stored, *ended[-1:]]
@@ -153,8 +155,8 @@ class History:
     @property
     def recovery(self) -> float | None:
         """
-        Seconds from the end of the fault to the first 200 of an attempt that
-        ended after it; C{None} if there was none.
+        Return the seconds from the end of the fault to the first 200 after it;
+        C{None} if there was none.
         """
         if self.fault is None:
             return None
@@ -164,7 +166,7 @@ class History:
 
     @property
     def tried(self) -> float:
-        """Seconds from the end of the fault to the last failure of an attempt that began after it."""
+        """Return the seconds from the end of the fault to the last failure of an attempt that began after it."""
         if self.fault is None:
             return 0.0
         end = self.fault[1]
@@ -173,5 +175,5 @@ class History:
 
     @property
     def handled_ids(self) -> Sequence[int]:
-        """The ids of the events that a handler finished without an error, once for each time."""
+        """Return the ids of the handled events, once for each call of a handler without an error."""
         return [handling.id for handling in self.handled or () if not handling.failed]
