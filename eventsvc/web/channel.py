@@ -31,7 +31,7 @@ class Channel(StrictParser):
 
     Whenever no request is under way, the fast path looks at what comes.  What
     it does not take, right or wrong, is for twisted.web, which is given one
-    request at a time; the bytes behind it are kept here until it is answered:
+    request at a time; the bytes behind it are kept here until it is answered::
 
         POST /event, POST /event   GET /metrics    POST /event
         fast path, both at once    twisted.web     fast path
