@@ -35,7 +35,7 @@ demo: $(VENV)/made
 	@$(BIN)/twistd -n eventsvc dev
 
 test: $(VENV)/made
-	@$(BIN)/tox run-parallel --parallel-no-spinner -e lint,types,docs,py
+	@$(BIN)/tox run-parallel --parallel-no-spinner -e lint,types,docs,py,lowest
 
 docs: $(VENV)/made
 	@$(BIN)/tox -q -e docs

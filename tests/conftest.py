@@ -38,6 +38,13 @@ def pytest_configure() -> None:
     globalLogBeginner.beginLoggingTo([LogPublisher()], redirectStandardIO=False, discardBuffer=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes of their own: most of what they run is out of sight of coverage."""
+    for item in items:
+        if {"own_server", "each_server", "services"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("processes")
+
+
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Server]:
     """One server for all tests of this process."""
