@@ -1,27 +1,27 @@
-# A thin front: set-up is done once, in .venv and .tox.
+# Set-up is done once, in .venv and .tox.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Of the Robot suites: where the system is, and more of their options.
+# For make robot: where the system runs (local or cluster), and further options.
 TARGET ?= local
 ROBOT ?=
 
-# Of make mutants: modules whose path begins so; and more of its options.
+# For make mutants: the beginning of the paths of modules, and further options.
 ONLY ?=
 MUTANTS ?=
 
 .PHONY: help demo test docs bench chaos picture mutants robot cluster-test clean
 
 help:
-	@echo "make demo          Run all roles in one process, with a server of their own"
+	@echo "make demo          Run all roles in one process, with an embedded Redis"
 	@echo "make test          Run all checks and tests"
-	@echo "make docs          Build the HTML site, guides and API, in build/docs"
-	@echo "make bench         Measure eventsvc beside its peers and write docs/benchmarks.md"
-	@echo "make chaos         Inject every kind of fault and judge the result"
-	@echo "make picture       Draw docs/chaos.svg: what clients see while Redis is killed and comes back"
+	@echo "make docs          Build the HTML site (guides and API) in build/docs"
+	@echo "make bench         Compare eventsvc with its peers and write docs/benchmarks.md"
+	@echo "make chaos         Inject every kind of fault and check the promises"
+	@echo "make picture       Draw docs/chaos.svg: what clients see while Redis is killed and restarted"
 	@echo "make mutants       Change the code in many ways and report changes that no unit test notices"
-	@echo "make robot         Run the Robot suites on this machine; on a release in a cluster with TARGET=cluster"
-	@echo "make cluster-test  Install it on the cluster of kubectl's context and inject faults there"
+	@echo "make robot         Run the Robot suites on this machine, or with TARGET=cluster on a release in a cluster"
+	@echo "make cluster-test  Install the chart on the cluster of kubectl's context and inject faults there"
 	@echo "make clean         Remove everything the other targets created"
 
 $(VENV)/made: setup.py pyproject.toml

@@ -1,8 +1,8 @@
 """
-Every setting once: its name, flag, default, unit, check and help.
+Every setting, defined once: its name, flag, default, unit, check and help.
 
-Flags, environment, C{--help}, errors and the table in the docs are all made
-from the classes below.
+Flags, environment variables, C{--help}, errors and the table in the docs are
+generated from the classes below.
 """
 
 from __future__ import annotations
@@ -35,55 +35,55 @@ from eventsvc.settings.reading import Setting, rows, setting
 
 @attrs.frozen(kw_only=True)
 class RedisSettings:
-    """Where Redis is, and how to reach it."""
+    """The address of Redis, and how to connect to it."""
 
     host: str = setting("REDIS_HOST", NAME, "127.0.0.1", "Host name or address of Redis.")
     port: int = setting("REDIS_PORT", PORT, 6379, "Port of Redis.")
     username: str = setting("REDIS_USERNAME", TEXT, "", "ACL user name.", secret=True)
     password: str = setting("REDIS_PASSWORD", TEXT, "", "Password.", secret=True)
     database: int = setting("REDIS_DB", DATABASE, 0, "Database number.")
-    tls: bool = setting("REDIS_TLS", SWITCH, False, "Speak TLS, and verify the certificate.")
-    tls_ca: str = setting("REDIS_TLS_CA", TEXT, "", "PEM file of the authorities to trust instead of the system's.")
+    tls: bool = setting("REDIS_TLS", SWITCH, False, "Use TLS and verify the certificate.")
+    tls_ca: str = setting("REDIS_TLS_CA", TEXT, "", "PEM file of the CA certificates to trust instead of the system's.")
     stream: str = setting("REDIS_STREAM", STREAM, "NotificationStream", "Name of the stream.")
     retry_period: float = setting(
-        "REDIS_RETRY_PERIOD", SECONDS, 2.0, "Longest pause between reconnection attempts; the first comes after 0.05."
+        "REDIS_RETRY_PERIOD", SECONDS, 2.0, "Longest pause between reconnection attempts; the first is 0.05."
     )
 
 
 @attrs.frozen(kw_only=True)
 class StreamSettings:
-    """What producer and consumer have to agree on."""
+    """The settings that producer and consumer must agree on."""
 
     hard_max: int = setting(
         "REDIS_STREAM_HARD_MAX",
         COUNT,
         1_000_000,
-        "Entries in the stream past which new events are refused. The consumer keeps at most three quarters of it "
-        "as history.",
+        "Number of entries in the stream at which new events are refused. The consumer keeps at most three quarters "
+        "of this number as history.",
     )
 
 
 @attrs.frozen(kw_only=True)
 class ProducerSettings:
-    """What the producer alone is told."""
+    """The settings of the producer alone."""
 
     host: str = setting(
         "REST_SERVER_HOST",
         ADDRESS,
         "",
-        "Address to listen on; not set, all of IPv4 (the role dev: 127.0.0.1). :: is all of IPv6, and of IPv4 too "
-        "where the system allows it.",
+        "Address to listen on; default: all IPv4 addresses (for the role dev: 127.0.0.1). :: is all IPv6 addresses, "
+        "and all IPv4 addresses too where the system allows it.",
     )
-    port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port to serve HTTP on; 0 takes a free one.")
-    request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest life of one request.")
+    port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port for HTTP; 0 selects a free port.")
+    request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
     connections_per_address: int = setting(
         "REST_SERVER_CONNECTIONS_PER_ADDRESS",
         BOUND,
         0,
-        "Most connections of one client address; 0 is no bound. A load balancer is one address.",
+        "Most connections from one client address; 0 means no limit. A load balancer is one address.",
         flag="connections-per-address",
     )
-    write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "How long an event may wait for Redis.")
+    write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "Longest time an event may wait for Redis.")
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")
     batch_bytes: int = setting("BATCH_MAX_BYTES", COUNT, 1_048_576, "Most bytes of events in one call to Redis.")
     queue_events: int = setting("QUEUE_MAX_EVENTS", COUNT, 10_000, "Most events waiting for Redis.")
@@ -91,47 +91,47 @@ class ProducerSettings:
         "QUEUE_MAX_BYTES",
         COUNT,
         16_777_216,
-        "Most bytes of events waiting for Redis, and of larger requests that are still arriving.",
+        "Most bytes of events waiting for Redis, including larger requests that are still arriving.",
     )
     idempotency_window: float = setting(
-        "IDEMPOTENCY_WINDOW", LONG_SECONDS, 86_400.0, "How long an Idempotency-Key is remembered, at least."
+        "IDEMPOTENCY_WINDOW", LONG_SECONDS, 86_400.0, "Shortest time an Idempotency-Key is remembered."
     )
     idempotency_max_keys: int = setting(
         "IDEMPOTENCY_MAX_KEYS",
         COUNT,
         1_000_000,
-        "Most Idempotency-Keys remembered; past it requests with a new one are refused, all others go on.",
+        "Most Idempotency-Keys remembered; at this number only requests with a new key are refused.",
     )
 
 
 @attrs.frozen(kw_only=True)
 class ConsumerSettings:
-    """What the consumer alone is told."""
+    """The settings of the consumer alone."""
 
     group: str = setting("REDIS_CONSUMER_GROUP", NAME, "demo_consumer_group", "Consumer group.")
     name: str = setting(
         "REDIS_CONSUMER",
         NAME,
         "",
-        "Name of this consumer in its group; not set, the name of the host and the first number that no other "
-        "consumer of the group has on it. Two processes of one name handle events twice.",
+        "Name of this consumer in its group; default: the host name and the first number that no other consumer of "
+        "the group on this host uses. Two processes with the same name handle events twice.",
     )
-    read_timeout: float = setting("REDIS_READ_TIMEOUT", SECONDS, 5.0, "Longest blocking read.")
+    read_timeout: float = setting("REDIS_READ_TIMEOUT", SECONDS, 5.0, "Longest time a read waits for new entries.")
     claim_idle: float = setting(
-        "REDIS_CLAIM_IDLE", SECONDS, 30.0, "An entry idle this long with another consumer is claimed."
+        "REDIS_CLAIM_IDLE", SECONDS, 30.0, "Idle time after which an entry of another consumer is claimed."
     )
     max_len: int = setting(
         "REDIS_STREAM_MAX_LEN",
         COUNT,
         100_000,
-        "Entries kept as history; older ones are trimmed once every group has acknowledged them. Fewer are kept "
-        "when Redis has used three quarters of its maxmemory.",
+        "Number of entries kept as history; older ones are trimmed once every group has acknowledged them. Fewer are "
+        "kept while Redis uses more than three quarters of its maxmemory.",
     )
     handler: str = setting(
-        "CONSUMER_HANDLER", NAME, "log", "What handles an event: log, or the dotted name of a callable.", flag="handler"
+        "CONSUMER_HANDLER", NAME, "log", "The handler of events: log, or the dotted name of a callable.", flag="handler"
     )
     concurrency: int = setting(
-        "CONSUMER_CONCURRENCY", COUNT, 1, "Events handled at once; 1 keeps their order.", flag="concurrency"
+        "CONSUMER_CONCURRENCY", COUNT, 1, "Events handled at the same time; 1 keeps their order.", flag="concurrency"
     )
     max_deliveries: int = setting(
         "CONSUMER_MAX_DELIVERIES",
@@ -141,43 +141,47 @@ class ConsumerSettings:
         flag="max-deliveries",
     )
     drain_timeout: float = setting(
-        "CONSUMER_DRAIN_TIMEOUT", SECONDS, 10.0, "How long a stop waits for the events in flight.", flag="drain-timeout"
+        "CONSUMER_DRAIN_TIMEOUT",
+        SECONDS,
+        10.0,
+        "Longest time a stop waits for the events in flight.",
+        flag="drain-timeout",
     )
 
 
 @attrs.frozen(kw_only=True)
 class AdminSettings:
-    """The port for operators, of a role that serves no HTTP otherwise."""
+    """The port for operators of a role that serves no other HTTP."""
 
-    port: int = setting("ADMIN_PORT", OPTIONAL_PORT, 0, "Port of health and metrics; 0 is off.")
+    port: int = setting("ADMIN_PORT", OPTIONAL_PORT, 0, "Port for health and metrics; 0 means off.")
 
 
 @attrs.frozen(kw_only=True)
 class SimulatorSettings:
-    """What the simulator alone is told."""
+    """The settings of the simulator alone."""
 
     host: str = setting("EVENT_PRODUCER_HOST", NAME, "127.0.0.1", "Host name or address of the producer.")
     port: int = setting("EVENT_PRODUCER_PORT", PORT, 8080, "Port of the producer.")
     rate: float = setting("EVENTS_PER_SECOND", RATE, 5.0, "Events posted per second.")
     duration: float | None = setting(
-        "SIMULATOR_DURATION", OPTIONAL_SECONDS, None, "Stop after so many seconds; not set, never.", flag="duration"
+        "SIMULATOR_DURATION", OPTIONAL_SECONDS, None, "Seconds after which it stops; default: never.", flag="duration"
     )
     count: int | None = setting(
-        "SIMULATOR_COUNT", OPTIONAL_COUNT, None, "Stop after so many events; not set, never.", flag="count"
+        "SIMULATOR_COUNT", OPTIONAL_COUNT, None, "Number of events after which it stops; default: never.", flag="count"
     )
     seed: int | None = setting(
-        "SIMULATOR_SEED", SEED, None, "Seed of the arrival times; not set, a new one each time.", flag="seed"
+        "SIMULATOR_SEED", SEED, None, "Seed of the arrival times; default: a new one each time.", flag="seed"
     )
 
 
 @attrs.frozen(kw_only=True)
 class LogSettings:
-    """What is logged."""
+    """The settings of the log."""
 
-    level: str = setting("LOG_LEVEL", LEVEL, "INFO", "Least level that is logged.")
+    level: str = setting("LOG_LEVEL", LEVEL, "INFO", "Lowest level that is logged.")
 
 
-#: Which settings a role reads.
+#: The settings that each role reads.
 ROLES: Mapping[str, tuple[type, ...]] = {
     "producer": (RedisSettings, StreamSettings, ProducerSettings, LogSettings),
     "consumer": (RedisSettings, StreamSettings, ConsumerSettings, AdminSettings, LogSettings),
@@ -186,7 +190,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
 
 
 def table() -> str:
-    """The settings as a Markdown table."""
+    """Return the settings as a Markdown table."""
     used: dict[str, list[str]] = {}
     known: dict[str, Setting] = {}
     for role, classes in ROLES.items():

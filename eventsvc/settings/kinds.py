@@ -1,5 +1,5 @@
 """
-The kinds of values that settings have: how each is written and checked.
+The kinds of values of settings, and how each is parsed and checked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ import attrs
 
 @attrs.frozen
 class Kind:
-    """How a value is written, and what to say when it is not."""
+    """
+    A kind of value.
+
+    @ivar expects: the expected form, for error texts and the docs.
+    @ivar parse: parses a text; raises C{ValueError} or C{KeyError}.
+    """
 
     expects: str
     parse: Callable[[str], Any]

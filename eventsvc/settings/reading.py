@@ -1,5 +1,5 @@
 """
-Declares settings, and reads them from flags and the environment.
+Declares settings and reads them from flags and the environment.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from eventsvc.settings.kinds import Kind
 
 
 class InvalidSettings(ValueError):
-    """Settings that do not parse; one line for each."""
+    """Some settings do not parse; the text has one line for each."""
 
 
 @attrs.frozen
 class Setting:
-    """One row of the table."""
+    """The declaration of one setting."""
 
     name: str
     kind: Kind
@@ -46,7 +46,7 @@ def setting(name: str, kind: Kind, default: Any, help: str, *, flag: str | None 
 
 
 def rows(*classes: type) -> Iterator[tuple[str, Setting]]:
-    """Each setting of the classes, with the field it fills."""
+    """Yield each setting of the classes, with the name of its field."""
     for cls in classes:
         for field in attrs.fields(cls):
             yield field.name, field.metadata["setting"]
@@ -61,11 +61,11 @@ def read(
     flags: Mapping[str, str | None] | None = None,
 ) -> T:
     """
-    Read the settings of a class: a flag beats the environment.
+    Read the settings of a class; a flag overrides the environment.
 
-    @param flags: by flag, without its dashes; C{None} is not given.
-    @raise InvalidSettings: naming each variable or flag, its value and what
-        was expected.
+    @param flags: values by flag, without its dashes; C{None} means not given.
+    @raise InvalidSettings: the text names each invalid variable or flag, its
+        value and what was expected.
     """
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -82,7 +82,7 @@ def read(
 
 
 def _find(row: Setting, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> tuple[str, str] | None:
-    """Where a setting is given, and its text."""
+    """Return the flag or variable that gives a setting, and its text."""
     flag = flags.get(row.flag)
     if flag is not None:
         return f"--{row.flag}", flag
