@@ -31,10 +31,10 @@ class _EventLine(msgspec.Struct, gc=False):
 @attrs.frozen(eq=False)
 class LogHandler:
     """
-    The default handler of events: logs each as one line.
+    The default handler: logs each event as one line.
 
-    The lines of a run of events are written together, by L{flush}.  An output
-    that cannot be written holds them up: they are no failure of the events.
+    L{flush} writes the lines of a run of events together.  If the output cannot
+    be written, events wait; they do not fail.
 
     @ivar write: writes lines, then calls its second argument in any thread.
     @ivar wall_clock: nanoseconds since the epoch.
@@ -58,7 +58,7 @@ class LogHandler:
         )
 
     def flush(self) -> Deferred[None]:
-        """Fire once the lines are written."""
+        """Write the lines, and fire once that is done."""
         lines = _encoder.encode_lines(self._lines)
         self._lines.clear()
         written: Deferred[None] = Deferred()

@@ -1,1 +1,1 @@
-"""Twisted, made lean; knows no event."""
+"""Faster ways through Twisted; knows nothing of events."""

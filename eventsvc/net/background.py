@@ -1,5 +1,5 @@
 """
-Runs a coroutine beside everything else, until it ends or is cancelled.
+Runs a coroutine in the background, until it ends or is cancelled.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 
 def run_in_background(coroutine: Coroutine[Deferred[Any], Any, None], log: Logger) -> Deferred[None]:
     """
-    Start a coroutine; cancel what is returned to end it.
+    Start a coroutine; cancel the returned Deferred to end it.
 
-    It fires with C{None} in any case: a failure is logged.
+    The Deferred always fires with C{None}: a failure is logged.
     """
 
     def ended(failure: Failure) -> None:

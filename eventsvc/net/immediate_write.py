@@ -1,5 +1,5 @@
 """
-Writing without the detour through the reactor.
+Writes to a socket without waiting for the reactor.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from twisted.internet.tcp import Connection
 
 def immediate_write(transport: Any) -> Callable[[bytes], None]:
     """
-    A C{write} that gives the kernel at once what it takes.
+    Return a C{write} that passes data to the kernel at once.
 
-    The usual one has the reactor watch the socket, write in its next turn and
-    watch it no more: for a short message that costs more than making it.  Only
-    plain TCP can do better; for all else this is the usual one.
+    The usual C{write} has the reactor watch the socket, write in its next turn
+    and stop watching: for a short message that costs more than making it.  Only
+    plain TCP has the faster way; other transports keep their own C{write}.
     """
     write: Callable[[bytes], None] = transport.write
     if not isinstance(transport, Connection) or transport.TLS:

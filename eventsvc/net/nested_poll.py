@@ -1,5 +1,5 @@
 """
-Reading without the detour through the reactor.
+Reads from sockets with less work of the reactor.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class NestedPoll:
     """
     Stands in for the reactor before a port and its connections.
 
-    The reactor makes a logging context for each event, and that costs more than
-    all else it does about a small request.  So the readers here are one reader
-    of the reactor: an epoll of their own, which can itself be waited for
+    The reactor makes a logging context for each event, which costs more than
+    everything else it does for a small request.  So the readers here are one
+    reader of the reactor: an epoll of their own, which can itself be polled
     (U{https://man7.org/linux/man-pages/man7/epoll.7.html}, question 3).
 
-    @ivar reactor: does all that has nothing to do with readers.
+    @ivar reactor: does everything except reading.
     """
 
     reactor: Any
@@ -61,7 +61,7 @@ class NestedPoll:
         return "NestedPoll"
 
     def doRead(self) -> None:
-        """Have all read that can."""
+        """Have every ready socket read."""
         readers = self._readers
         for number, _ in self._poll.poll(0):
             reader = readers.get(number)
@@ -76,7 +76,7 @@ class NestedPoll:
                 self._end(reader, why)
 
     def _end(self, reader: Any, why: Exception) -> None:
-        """Nothing more comes; what goes wrong here is not to end the other readers."""
+        """End one reader; a failure does not end the others."""
         self.removeReader(reader)
         try:
             if why is CONNECTION_DONE and IHalfCloseableDescriptor.providedBy(reader):
@@ -87,11 +87,11 @@ class NestedPoll:
             self._log.failure("ending a connection failed in an unexpected way")
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor has ended."""
+        """End all readers: the reactor has ended."""
         for reader in list(self._readers.values()):
             reader.connectionLost(reason)
 
 
 def listening_reactor(reactor: Any) -> Any:
-    """What a port is to be given as its reactor, where the system has epoll."""
+    """Return the reactor to listen with: a L{NestedPoll} where the system has epoll."""
     return NestedPoll(reactor) if hasattr(select, "epoll") else reactor

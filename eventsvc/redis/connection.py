@@ -1,5 +1,5 @@
 """
-A connection to Redis that always comes back.
+Keeps a connection to Redis, and reconnects whenever it is lost.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ async def _nothing_to_prepare(session: Session) -> None:
 
 def backoff(attempt: int, longest: float, jitter: Callable[[], float]) -> float:
     """
-    Seconds to wait before a connection attempt, 1 being the first.
+    Return the seconds to wait before a connection attempt; the first is 1.
 
-    It grows by a twentieth each time, so that an outage of t seconds is noticed
-    to be over within about a twentieth of t.
+    The pause grows by a twentieth with each attempt, so that the end of an
+    outage of t seconds is noticed within about t/20.
 
     @param jitter: a number from 0 to 1; the pause grows by up to a tenth with it.
     """
@@ -100,7 +100,7 @@ class Connection(Service):
         self._running = run_in_background(self._run(), self._log)
 
     def stopService(self) -> Deferred[None]:
-        """Fire once the connection is gone; who waits for one is cancelled."""
+        """Fire once the connection is closed; cancel those who wait for one."""
         super().stopService()
         for waiter in list(self._waiting):
             waiter.cancel()
@@ -112,7 +112,7 @@ class Connection(Service):
         return running
 
     def when_ready(self) -> Deferred[None]:
-        """Fire once there is a session: at once, or when there is one."""
+        """Fire as soon as there is a session."""
         if self.ready:
             return succeed(None)
         waiter: Deferred[None] = Deferred(self._waiting.remove)
@@ -134,14 +134,14 @@ class Connection(Service):
         return self._session.run(script, keys, arguments, timeout)
 
     def abort(self, why: str) -> None:
-        """Give the present session up; neither that nor its successor is worth a line in the log."""
+        """Abort the present session; neither its end nor the reconnection is logged."""
         if self._session is not None:
             self._problem = self._given_up = why
             self._session.abort(why)
 
     def check(self) -> Deferred[Any]:
         """
-        See whether Redis is still there and still a primary, or else give the session up.
+        Check that Redis still answers and is still a primary; otherwise abort the session.
 
         Fails with L{eventsvc.interfaces.Refused} or L{eventsvc.interfaces.Unknown}.
         """
@@ -158,7 +158,7 @@ class Connection(Service):
         return session.call("ROLE").addCallback(judge)
 
     def _complain(self, reply: str) -> None:
-        """Log an error reply, but not each of them: they come as often as events do."""
+        """Log an error reply, at most once a minute for each kind: every event may cause one."""
         now, code = self.clock.seconds(), code_of(reply)
         last = self._complaints.get(code)
         if self.ready and (last is None or now - last >= _SILENT):
@@ -179,7 +179,7 @@ class Connection(Service):
             await deferLater(self.clock, backoff(attempt, self.retry_period, self.jitter))
 
     async def _stay_connected(self) -> str:
-        """Have a session, for as long as it lasts, and say why there is none any more."""
+        """Open a session, wait until it ends, and return why it ended."""
         connecting = self.endpoint.connect(_SessionFactory(self.clock, self._complain))
         try:
             session = cast(Session, await connecting.addTimeout(CONNECT_TIMEOUT, self.clock))
@@ -225,7 +225,7 @@ class Connection(Service):
         self._warn_of_loss(await _ask(session, "INFO"))
 
     def _warn_of_loss(self, info: bytes | None) -> None:
-        """Say what is wrong with a server that may lose what it has confirmed, as far as it tells."""
+        """Warn if the server is set up so that it may lose confirmed events, as far as it tells."""
         facts = dict(line.partition(b":")[::2] for line in (info or b"").splitlines())
         policy = facts.get(b"maxmemory_policy", b"noeviction").decode()
         if facts.get(b"maxmemory", b"0") != b"0" and policy != "noeviction":
@@ -252,9 +252,9 @@ class Connection(Service):
 
 def _no_primary(session: Session, role: Any) -> str:
     """
-    Say what is wrong with a server that takes no events; empty if it does.
+    Return why a server takes no events; empty if it does.
 
-    @param role: the reply to C{ROLE}; C{None} if it is not for us to know.
+    @param role: the reply to C{ROLE}; C{None} if the user may not ask.
     """
     match role:
         case [b"slave", *_]:
@@ -267,9 +267,9 @@ def _no_primary(session: Session, role: Any) -> str:
 
 async def _ask(session: Session, *arguments: Argument) -> Any:
     """
-    Ask for something that we can do without.
+    Send a command whose reply is optional.
 
-    Gives C{None} if it is not for us to know: the user may not ask, or the
+    Gives C{None} if Redis does not tell: the user may not ask, or the
     server has no such command.
     """
     try:

@@ -1,5 +1,5 @@
 """
-The dead letters: entries that were set aside, and their way back.
+Reads, replays and deletes dead letters: entries that were set aside.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DeadLetter:
     """
     An entry that was set aside.
 
-    @ivar id: where it stands among the dead letters.
+    @ivar id: its id in the stream of dead letters.
     @ivar deliveries: how often it was given to a handler.
     @ivar original: its id in the stream.
     @ivar fields: what it held, in its order; none if it was trimmed first.
@@ -66,7 +66,7 @@ class DeadLetters:
     stream: str
 
     def count(self) -> Deferred[int]:
-        """Fire with how many letters there are."""
+        """Fire with the number of letters."""
         return self.connection.call("XLEN", dead_letters(self.stream), timeout=_TIMEOUT)
 
     def find_newest(self) -> Deferred[str]:
@@ -93,7 +93,7 @@ class DeadLetters:
         return self.connection.run(_PAGE, [dead_letters(self.stream)], arguments, timeout=_TIMEOUT)
 
     def find(self, id: str) -> Deferred[DeadLetter | None]:
-        """Read one letter; C{None} if it is not there."""
+        """Read one letter; C{None} if it does not exist."""
         reply = self.connection.call("XRANGE", dead_letters(self.stream), id, id, timeout=_TIMEOUT)
         return reply.addCallback(lambda rows: _read_letter(*rows[0]) if rows else None)
 
@@ -109,7 +109,7 @@ class DeadLetters:
         return reply.addCallback(bytes.decode)
 
     def purge(self, ids: Sequence[str]) -> Deferred[int]:
-        """Delete letters for good, and fire with how many were there."""
+        """Delete letters, and fire with the number that was deleted."""
         return self.connection.call("XDEL", dead_letters(self.stream), *ids, timeout=_TIMEOUT)
 
 

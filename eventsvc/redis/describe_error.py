@@ -1,5 +1,5 @@
 """
-What went wrong with a connection, in words for people.
+Describes connection errors for operators.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from eventsvc.redis.errors import ErrorReply, UnclearReply
 
 
 def describe_error(problem: BaseException | Failure) -> str:
-    """Say why there is no connection, without Python or OpenSSL in it."""
+    """Return why there is no connection, without terms of Python or OpenSSL."""
     error = problem.value if isinstance(problem, Failure) else problem
     match error:
         case ErrorReply() | UnclearReply():
@@ -40,7 +40,7 @@ def describe_error(problem: BaseException | Failure) -> str:
 
 
 def _reason(error: SSL.Error) -> str:
-    """The last reason in an error of OpenSSL: they are tuples in a list, from the inside out."""
+    """Return the last reason in an OpenSSL error: a list of tuples, innermost first."""
     match error.args:
         case ([*_, (*_, str(reason))],) | (*_, str(reason)):
             return reason

@@ -1,5 +1,5 @@
 """
-Where Redis is, and how it proves to be the right one.
+Makes the endpoint of Redis, with TLS if it is set.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ CONNECT_TIMEOUT: Final = 2.0
 
 def make_endpoint(reactor: Any, host: str, port: int, tls: bool, authorities: str) -> IStreamClientEndpoint:
     """
-    Where to connect to.
+    Return the endpoint to connect to.
 
     @param tls: speak TLS, and verify the certificate for C{host}.
     @param authorities: path of a PEM file to trust instead of the system's.
-    @raise InvalidSettings: there are no certificates in that file.
+    @raise InvalidSettings: that file contains no certificates.
     """
     # A refused connection is only reported when the delay before the next
     # address is over, so that delay is part of every reconnection.

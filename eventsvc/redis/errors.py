@@ -1,7 +1,7 @@
 """
-What an error reply of Redis proves, and what may be told of it.
+Classifies error replies of Redis by what they prove.
 
-The text of Redis names users, commands and scripts: it goes to the log alone.
+Their text names users, commands and scripts, so it goes only to the log.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def code_of(reply: str) -> str:
         Redis 6.2         ERR Error running script (call to f_1f...): @user_script:5: @user_script: 5: -OOM ...
         Redis 6.2         @user_script: 5: -OOM ...     (from redis.pcall, returned by the script)
 
-    That the command was not carried out says nothing of those before it::
+    A refused command proves nothing about the commands before it::
 
-        XADD ...   is carried out
+        XADD ...   is executed
         SET ...    -> NOPERM: the script ends, and the entry stays
 
-    So each script does whatever may be refused before its first write, or as
+    So each script runs whatever may be refused before its first write, or as
     its first write.  Then the code proves that nothing was written.
     """
     reply = _IN_SCRIPT.sub("", reply, count=1) if "@user_script" in reply[:120] else reply
@@ -72,7 +72,7 @@ def code_of(reply: str) -> str:
 
 class ErrorReply(Refused):
     """
-    Redis answered with an error that means nothing was done.
+    Redis answered with an error that proves that nothing was done.
 
     The text may be told to clients.
 
@@ -87,7 +87,7 @@ class ErrorReply(Refused):
 
 class UnclearReply(Unknown):
     """
-    Redis answered with an error after which something may have been done.
+    Redis answered with an error, and the operation may have taken effect.
 
     The text may be told to clients.
 

@@ -51,7 +51,7 @@ class RedisEventGroup:
         return ensureDeferred(self._open())
 
     async def _open(self) -> bool:
-        """Create the group only if it is missing: that needs memory, and so is refused by a full server."""
+        """Create the group only if it is missing: a full server refuses to create one."""
         await self.connection.when_ready()
         try:
             await self.connection.call("XPENDING", self.stream, self.group, "-", "+", 1)
@@ -124,7 +124,7 @@ class RedisEventGroup:
         except ErrorReply as error:
             if error.code != "NOPERM":
                 raise
-            return 0.0  # not for us to know
+            return 0.0  # the user may not ask
         found = dict(line.partition(b":")[::2] for line in facts.splitlines())
         limit = int(found.get(b"maxmemory", 0))
         return int(found.get(b"used_memory", 0)) / limit if limit else 0.0
@@ -150,19 +150,19 @@ class RedisEventGroup:
 
 
 def _beyond(after: str) -> str:
-    """The bound of a range that begins after an id; empty: with the first."""
+    """Return the lower bound of a range after an id; empty: from the first."""
     return f"({after}" if after else "-"
 
 
 def _read_new(reply: Any) -> Sequence[Entry]:
-    """The entries in a reply of XREADGROUP on one stream; none at all is C{None}."""
+    """Return the entries in a reply of XREADGROUP on one stream; without any it is C{None}."""
     if not reply:
         return ()
     return [Entry(id.decode(), _read_fields(fields)) for id, fields in reply[0][1]]
 
 
 def _read_again(rows: Any) -> Sequence[Entry]:
-    """The entries of a script that lists id, deliveries so far and fields."""
+    """Return the entries in the reply of a script: rows of id, deliveries so far, fields."""
     return [Entry(id.decode(), _read_fields(fields), deliveries + 1, again=True) for id, deliveries, fields in rows]
 
 

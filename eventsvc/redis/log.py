@@ -1,5 +1,5 @@
 """
-The event log on a Redis stream, for the one who appends.
+The event log on a Redis stream, for the producer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RENEW: Final = load_script("renew.lua")
 
 
 def stream_opener(stream: str) -> Any:
-    """What a producer's connection does first: create the stream if it is missing."""
+    """Return what a new connection of a producer does first: create the stream if it is missing."""
 
     async def prepare(session: Session) -> None:
         await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
@@ -51,9 +51,9 @@ class RedisEventLog:
     """
     Appends to a stream.
 
-    @ivar hard_max: entries in the stream past which nothing is appended.
-    @ivar window: seconds an idempotency key is remembered, at least.
-    @ivar max_keys: idempotency keys past which no new one is taken.
+    @ivar hard_max: stream length at which nothing more is appended.
+    @ivar window: seconds for which an idempotency key is remembered, at least.
+    @ivar max_keys: number of idempotency keys at which new ones are refused.
     """
 
     connection: Connection
@@ -104,7 +104,7 @@ def _read_reply(reply: Any) -> AppendReply:
 
 
 def _write_record(key: IdempotencyKey, ids: Sequence[int]) -> bytes:
-    """What is kept under the digest of an idempotency key: fingerprint, ids."""
+    """Return the record kept under the digest of an idempotency key: fingerprint, ids."""
     return key.fingerprint + struct.pack(f">{len(ids)}Q", *ids)
 
 

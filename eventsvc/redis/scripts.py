@@ -1,5 +1,5 @@
 """
-The scripts beside this module, and the keys they are given.
+Loads the Lua scripts in this directory, and names their keys.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from eventsvc.redis.session import Script
 
 
 def load_script(*names: str) -> Script:
-    """Read a script from this package, and what goes in front of it."""
+    """Read a script of this package, after the files that it needs in front."""
     return Script("".join(files("eventsvc.redis").joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def companion(stream: str, *names: str | bytes) -> bytes:
-    """The key of something that belongs to the stream, in its hash slot."""
+    """Return a key that belongs to a stream, in the same hash slot."""
     parts = [name.encode() if isinstance(name, str) else name for name in names]
     return b":".join([b"{" + stream.encode() + b"}", *parts])
 
 
 def dead_letters(stream: str) -> bytes:
-    """The stream of the entries that were set aside."""
+    """Return the key of the stream of dead letters."""
     return companion(stream, "dead")

@@ -1,8 +1,7 @@
 """
-One connection to Redis, for as long as it lasts: txredisapi's protocol, made
-safe.
+One connection to Redis: the protocol of txredisapi, made safe.
 
-Only the protocol is taken from txredisapi.  Its factory, pool and handler
+Only the protocol of txredisapi is used.  Its factory, pool and handler
 queue commands without end while disconnected and stop reconnecting after a
 failed handshake; L{eventsvc.redis.connection.Connection} takes their place.
 """
@@ -54,10 +53,10 @@ class Script:
 
 class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
     """
-    One connection, for as long as it lasts.
+    One connection, until it is lost.
 
-    @ivar reason: why it ended or is about to; empty while it is good.
-    @ivar complain: called with each error reply that is none of our own making.
+    @ivar reason: why it ended or is ending; empty while it is usable.
+    @ivar complain: called with each unexpected error reply.
     """
 
     def __init__(self, clock: IReactorTime, complain: Callable[[str], object] = lambda reply: None) -> None:
@@ -72,7 +71,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self._watchers: list[Deferred[str]] = []
 
     def connectionMade(self) -> None:
-        """Make a dead peer noticed; the handshake is not done here."""
+        """Set the TCP options that detect a dead peer; the handshake is not done here."""
         self._write = immediate_write(self.transport)
         tcp = getattr(self.transport, "transport", self.transport)  # the one under TLS
         if ITCPTransport.providedBy(tcp):
@@ -90,7 +89,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         return f"{address.host}:{address.port}" if hasattr(address, "port") else str(address)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take replies in; see the Note [Unsolicited reply]."""
+        """Parse replies; see the Note [Unsolicited reply]."""
         if self.reason:
             return
         self._silence.heard()
@@ -104,26 +103,26 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
             self.abort(f"not the Redis protocol: {error}", "not the Redis protocol")
 
     def tryConvertData(self, data: object) -> object:
-        """Replies stay as hiredis gives them."""
+        """Return replies as hiredis parses them."""
         return data
 
     def replyReceived(self, reply: object) -> None:
         """
-        Hand a reply to the oldest command that waits.
+        Give a reply to the oldest command that waits.
 
         # Note [Unsolicited reply]
 
-        A reply that nobody waits for would be kept and given to the next
-        command, and each later command would get the answer of the one
-        before it, a false acknowledgement::
+        A reply that no command waits for would be kept for the next command,
+        and each later command would get the reply of the one before it, a
+        false acknowledgement::
 
             server: (error on connect) -ERR max clients
             client: XADD a ->               <- takes "-ERR ..." for its own
             client: XADD b ->               <- takes a's reply for its own
 
-        So it ends the connection instead.  What came in one piece can only
-        answer commands that were sent before: a command that is sent while the
-        piece is taken apart does not count.
+        So it ends the connection instead.  Received data can only answer
+        commands that were sent before it: a command that is sent while the data
+        is parsed does not count.
         """
         if self._due:
             self._due -= 1
@@ -143,7 +142,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
             self._watchers.pop(0).callback(self.reason)
 
     def when_lost(self) -> Deferred[str]:
-        """Fire with the reason once the connection is gone."""
+        """Fire with the reason once the connection is lost."""
         if self._gone:
             return succeed(self.reason)
         watcher: Deferred[str] = Deferred(self._watchers.remove)
@@ -152,9 +151,9 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
 
     def abort(self, why: str, told: str = "") -> None:
         """
-        Give the connection up at once; commands in flight become unknown.
+        Abort the connection at once; commands in flight fail with L{Unknown}.
 
-        @param told: the reason without the text of Redis, if that is in it.
+        @param told: the reason without the text of Redis, if C{why} contains it.
         """
         if not self.reason:
             self.reason, self._told = why, told
@@ -165,9 +164,9 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         Send one command and fire with its reply.
 
         Fails with L{eventsvc.interfaces.Refused} or L{Unknown}.  If Redis is silent for too long
-        the connection is aborted: the commands behind this one wait in vain
-        too.  That holds for a command that is cancelled as well: it was sent,
-        and its reply is awaited, if for nobody.
+        the connection is aborted, because the commands behind this one get no
+        reply either.  This includes a cancelled command: it was sent, and its
+        reply is still due.
 
         @param timeout: seconds until the reply; while bytes flow it may take
             longer, see L{Silence}.
@@ -205,8 +204,8 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         """
         Run a script, sending its text if the server does not know it.
 
-        The text goes along with the first call on each connection: a server
-        that does not know it would have a large call sent twice.
+        The first call on each connection carries the text, so that a large call
+        need not be sent twice to a server that does not know the script.
         """
         rest = (len(keys), *keys, *arguments)
         if script.sha not in self._sent_whole:

@@ -1,5 +1,5 @@
 """
-How long the other end of a connection may be silent.
+Detects a peer that does not reply in time.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _FEW: Final = 512
 @attrs.define(eq=False)
 class Silence:
     """
-    Finds out that a peer which owes replies has fallen silent.
+    Detects that a peer which owes replies is silent.
 
-    Each call has its time from being sent until its reply is there.  Past it,
-    the peer is silent unless bytes have arrived, or bytes of ours have been
-    confirmed, within L{REPLY_TIMEOUT}: over a slow link a large call or a large
-    reply takes long, and is no sign of a dead peer.
+    Each call has a timeout from sending to its reply.  After that the peer is
+    silent unless bytes have arrived, or sent bytes were confirmed, within
+    L{REPLY_TIMEOUT}: over a slow link a large call or reply takes long, and does
+    not mean that the peer is dead.
 
-    There is one timer for all calls: it wakes for the oldest, and finds most of
-    the time that this was answered long ago.
+    All calls share one timer, which is set for the oldest; most of the time that
+    call was answered before the timer fires.
 
     @ivar give_up: called with the reason once the peer is silent.
-    @ivar tcp: the transport that sends, if the system can say what it has sent.
+    @ivar tcp: the transport, if the system can report what it has sent.
     """
 
     clock: IReactorTime
@@ -56,7 +56,7 @@ class Silence:
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
 
     def sent(self, size: int, timeout: float) -> None:
-        """Note a call of C{size} bytes, to be answered within C{timeout} seconds."""
+        """Record a call of C{size} bytes, due to be answered within C{timeout} seconds."""
         now = self.clock.seconds()
         self._calls.append((now, timeout))
         wakes = now + (timeout if size < _LARGE or timeout < _SAMPLE else _SAMPLE)
@@ -64,15 +64,15 @@ class Silence:
             self._wake_at(wakes, now)
 
     def heard(self) -> None:
-        """Note that bytes have arrived."""
+        """Record that bytes have arrived."""
         self._progress = self.clock.seconds()
 
     def answered(self) -> None:
-        """Note the reply to the oldest call."""
+        """Record the reply to the oldest call."""
         self._calls.popleft()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._calls.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -108,7 +108,7 @@ class Silence:
             self.give_up(f"no reply within {self._calls[0][1]:g} s")
 
     def _deadline(self) -> float:
-        """When the peer is silent, if nothing more happens."""
+        """Return when the peer counts as silent if nothing more happens."""
         sent, timeout = self._calls[0]
         extended = min(self._progress + min(timeout, REPLY_TIMEOUT), sent + timeout + _LONGEST)
         return max(sent + timeout, extended)
@@ -125,7 +125,7 @@ class Silence:
 
 
 def bytes_under_way(tcp: Any) -> int:
-    """How much is to be sent or confirmed yet; 0 where the system does not say."""
+    """Return the bytes not yet sent or confirmed; 0 where the system does not report it."""
     if tcp is None:
         return 0
     queued = len(tcp.dataBuffer) - tcp.offset + tcp._tempDataLen
@@ -138,7 +138,7 @@ def bytes_under_way(tcp: Any) -> int:
 
 def bytes_confirmed(tcp: Any) -> int:
     """
-    How much the peer has confirmed since the connection was made; 0 where the system does not say.
+    Return the bytes that the peer has confirmed on this connection; 0 where the system does not report it.
 
     Source: C{struct tcp_info} of Linux, C{tcpi_bytes_acked}.
     """

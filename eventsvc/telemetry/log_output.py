@@ -1,6 +1,5 @@
 """
-Writes lines to an output that may block or fail, without ever holding up the
-service.
+Writes lines to an output that may block or fail, without blocking the service.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ class LogOutput:
     """
     Lines wait in a queue for a thread to write them.
 
-    A pipe that nobody reads, a disk that is full: the thread waits or tries
-    again until it has written what it has.  Meanwhile the service goes on: its
-    own lines are dropped once too many wait.
+    If nobody reads the pipe, or the disk is full, the thread waits or retries
+    until everything is written.  The service goes on meanwhile; its own lines
+    are dropped once too many wait.
 
     The queue may be used from signal handlers, finalizers and any thread.
 
@@ -49,18 +48,18 @@ class LogOutput:
     _thread: Thread | None = attrs.field(default=None, init=False)
 
     def put(self, line: bytes) -> None:
-        """Have a line written, or drop it if too many wait."""
+        """Queue a line, or drop it if too many wait."""
         if self._waiting.qsize() >= MOST_LINES:
             self.dropped += 1
         else:
             self._put(line, None)
 
     def write(self, lines: bytes, written: Callable[[], object]) -> None:
-        """Have lines written, however long it takes; then call C{written} in the thread."""
+        """Queue lines that are never dropped; call C{written} in the thread once they are written."""
         self._put(lines, written)
 
     def finish(self, seconds: float) -> bool:
-        """Wait until everything is written, but no longer; say whether it is."""
+        """Wait until everything is written, at most C{seconds}; return whether it is."""
         if self._thread is None:
             return True
         written = Event()

@@ -1,5 +1,5 @@
 """
-Logs: one JSON object a line.
+Writes the log: one JSON object a line.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _encode: Final = msgspec.json.Encoder(enc_hook=safe_repr).encode
 
 
 def _plain(value: object) -> str:
-    """Text that any encoder takes."""
+    """Return a value as text that can be encoded."""
     text = value if isinstance(value, str) else safe_repr(value)
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -47,8 +47,8 @@ class JsonLog:
     """
     Writes log events to an output.
 
-    An event may carry members of its own in C{details}, a mapping; they
-    follow time, level, from and message.
+    An event may add its own members in the mapping C{details}; they follow
+    time, level, from and message.
     """
 
     output: LogOutput
@@ -80,13 +80,13 @@ class JsonLog:
 
 
 def json_log(level: str) -> JsonLog:
-    """A log on standard output, whatever that is redirected to by now, in UTF-8."""
+    """Return a log on standard output in UTF-8, even if C{sys.stdout} was redirected."""
     return JsonLog(standard_output(), _LEVELS[level])
 
 
 @cache
 def standard_output() -> LogOutput:
-    """The one output of this process; at its end, what waits has a second to be written."""
+    """Return the output of this process; when it exits, waiting lines have a second to be written."""
     stream = sys.__stdout__
     output = LogOutput(len if stream is None else partial(os.write, stream.fileno()))
     atexit.register(output.finish, FAREWELL)

@@ -1,9 +1,8 @@
 """
-The figures of a process, in the text form of Prometheus.
+Publishes the metrics of a process in the text format of Prometheus.
 
 Nothing is counted here.  The parts of a process keep plain numbers, and a
-L{Figure} says how to read one: what is published costs nothing until somebody
-asks.
+L{Figure} says how to read one, so a metric costs nothing until it is scraped.
 """
 
 from __future__ import annotations
@@ -28,11 +27,10 @@ _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, 
 @attrs.frozen
 class Figure:
     """
-    One thing that is published.
+    One metric.
 
     @ivar name: without the C{_total} that a counter gets.
-    @ivar read: gives the number as it is now; one for each value of
-        C{label}, if there is one.
+    @ivar read: returns the present number, or one for each value of C{label}.
     """
 
     kind: Literal["counter", "gauge", "histogram"]
@@ -43,7 +41,7 @@ class Figure:
 
 
 class Metrics(Collector):
-    """The figures of one process."""
+    """The metrics of one process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -52,11 +50,11 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     def add(self, figures: list[Figure]) -> None:
-        """Publish more figures; those of one name differ by their label."""
+        """Publish more figures; figures with the same name differ by their label."""
         self._figures += figures
 
     def describe(self) -> list[Metric]:
-        """What is published is not known when the registry asks."""
+        """Return nothing: the figures are not known when the registry asks."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -70,7 +68,7 @@ class Metrics(Collector):
         yield from families.values()
 
     def text(self) -> bytes:
-        """All figures as they are now, in version 0.0.4 of the text form."""
+        """Return all figures as they are now, in version 0.0.4 of the text format."""
         return generate_latest(self._registry)
 
 
