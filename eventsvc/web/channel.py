@@ -45,6 +45,7 @@ class Channel(StrictParser):
 
     @ivar deadline: when the site is to call L{expire}.
     @ivar inflow: when the socket is read.
+    @ivar _ahead: bytes that neither the fast path nor twisted.web has taken.
     """
 
     #: L{inflow} alone pauses and resumes the transport, not twisted.web
@@ -56,13 +57,11 @@ class Channel(StrictParser):
     phase = NEW
     deadline: float
     _fast: FastPath | None = None
-    _read_lost = False
-    #: once the last answer is written
-    _cut_off: IDelayedCall | None = None
+    _cut_off: IDelayedCall | None = None  #: once the last answer is written
 
     def __init__(self) -> None:
         super().__init__()
-        #: bytes that neither the fast path nor twisted.web has taken
+        self.paused = self._read_lost = False
         self._ahead = bytearray()
 
     def connectionMade(self) -> None:
@@ -93,8 +92,10 @@ class Channel(StrictParser):
     def dataReceived(self, data: bytes) -> None:
         phase = self.phase
         if phase is IDLE or phase is NEW:
-            self._begin()
-            self._read(data)
+            self.phase = ANSWERING
+            self.deadline = self.site.reactor.seconds() + self.site.timeout
+            if self._try_fast_path(data):
+                self._parse_kept()
         elif (phase is PARSING or phase is BLANK) and not self.paused:
             if phase is BLANK:
                 self._begin()
@@ -112,18 +113,6 @@ class Channel(StrictParser):
         self.phase = ANSWERING
         self.deadline = self.site.reactor.seconds() + self.site.timeout
 
-    def _read(self, data: bytes) -> None:
-        """Have the requests in C{data} answered, and keep what is none yet."""
-        while self._try_fast_path(data):
-            self._parse(self._take_ahead())
-            if not self._may_read():
-                self._rest()
-                break
-            self._begin()
-            data = self._take_ahead()
-        if self._ahead or self.inflow.is_held:
-            self._flow()
-
     def _try_fast_path(self, data: bytes) -> bool:
         """Have the fast path take what it can, keep the rest, and say whether that is for twisted.web."""
         fast = self._fast
@@ -135,12 +124,24 @@ class Channel(StrictParser):
             self._ahead = bytearray(data[used:])
             if used:
                 self.deadline = self.site.reactor.seconds() + self.site.timeout
-        if fast.responses or fast.turn is not None:
-            return False
-        if self._ahead and not self.paused and (fast.wanted is None or self._read_lost):
-            return self.phase is ANSWERING
-        self._rest()
+        if not (fast.responses or fast.turn):
+            if self._ahead and (fast.wanted is None or self._read_lost) and not self.paused:
+                return self.phase is ANSWERING
+            self._rest()
+        if self._ahead or self.inflow.is_held:
+            self._flow()
         return False
+
+    def _parse_kept(self) -> None:
+        """Have twisted.web take the next request, and so on until one waits or is for the fast path."""
+        while True:
+            self._parse(self._take_ahead())
+            if not self._may_read():
+                break
+            self._begin()
+            if not self._try_fast_path(self._take_ahead()):
+                return
+        self.read_on()
 
     def _take_ahead(self) -> bytes:
         data, self._ahead = bytes(self._ahead), bytearray()
@@ -149,13 +150,14 @@ class Channel(StrictParser):
     def read_again(self) -> None:
         """Read what is kept, although it was looked at before."""
         self.phase = ANSWERING
-        self._read(self._take_ahead())
+        if self._try_fast_path(self._take_ahead()):
+            self._parse_kept()
 
     def read_on(self) -> None:
         """Read what is kept: no request of the fast path is under way."""
-        if self._may_read():
+        if self._ahead and self._may_read():
             self._begin()
-            self._read(self._take_ahead())
+            self.read_again()
         else:
             self._rest()
             if self.inflow.is_held:
@@ -291,8 +293,7 @@ class Channel(StrictParser):
         elif self.inflow.waits_for_room:
             self.refuse(no_room(self.inflow.has_key))
         elif phase is READING or phase is PARSING:
-            if phase is READING:
-                self._parse(self._take_ahead())  # which may find fault with it
+            self._parse(self._take_ahead())  # which may find fault with it
             self.refuse(PERHAPS_REPEATED[self.refusal] if self.refusal else TOO_SLOW)
         else:
             self.loseConnection()

@@ -112,10 +112,8 @@ class FastPath:
             if end > size:
                 self._wait_for_body(head, end - begin, is_first=begin == 0)
                 break
-            if head.keys and responses:
-                self._write_completed()
-                if responses or self.channel.site.draining:
-                    break
+            if head.keys and responses and self._has_to_wait():
+                break
             if turns.is_open and self._called is None:
                 try:
                     responses.append(self.appender.submit(*parse_event(data[body:end], head.keys), self.tell))
@@ -129,8 +127,14 @@ class FastPath:
             begin = end
         if begin and reservation is not None and reservation is self._inflow.reservation:
             self._inflow.release()
-        self._write_completed()
+        if responses and isinstance(responses[0], Completed):
+            self._write_completed()
         return begin
+
+    def _has_to_wait(self) -> bool:
+        """Whether a request with a key has to wait for those before it, or comes behind the last answer."""
+        self._write_completed()
+        return bool(self.responses) or self.channel.site.draining
 
     def _wait_for_head(self, data: bytes) -> None:
         is_ours = len(data) <= MAX_HEAD_BYTES and could_begin(data)

@@ -147,8 +147,6 @@ class BoundedSite(Site):
     displayTracebacks = False
     noisy = False
     protocol: Any = Channel
-    idle = IDLE
-    first_byte = FIRST_BYTE
     fast_path: Callable[[Channel], FastPath] | None = None
 
     def __init__(
@@ -177,6 +175,8 @@ class BoundedSite(Site):
         self.timeout = timeout
         self.max_connections = max_connections
         self.per_address = per_address
+        self.idle = IDLE
+        self.first_byte = FIRST_BYTE
         self.connections: dict[Connection, None] = {}
         self.admission = Admission(self)
         self.draining = self.closing = False
