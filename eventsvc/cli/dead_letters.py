@@ -1,5 +1,5 @@
 """
-What people do with dead letters: look at them, send them back, delete them.
+The C{eventsvc dead} commands: list, show, replay and purge dead letters.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _PAGE: Final = 500
 
 
 class NotDone(Exception):
-    """What was asked for was not done, or not all of it; the text says why."""
+    """The command was not carried out, or only in part; the text says why."""
 
 
 @attrs.frozen
 class Chosen:
     """
-    The letters that something is done with.
+    The letters that a command applies to.
 
     @ivar count: how many; others may take some of them away meanwhile.
     @ivar first: the first few.
@@ -57,7 +57,7 @@ class Chosen:
 @attrs.frozen(kw_only=True)
 class Asked:
     """
-    What a person asks for.
+    A command with its options.
 
     @ivar command: the name of a method of L{Desk}.
     @ivar id: of the letter to C{show}.
@@ -79,12 +79,12 @@ class Asked:
 @attrs.frozen(kw_only=True)
 class Desk:
     """
-    Does what was asked with the dead letters of a stream.
+    Runs commands on the dead letters of a stream.
 
-    Each command is a method of its name, and raises L{NotDone} if there is
-    something it could not do.
+    Each command is a method with its name, and raises L{NotDone} if it could not
+    do everything.
 
-    @ivar ask: puts a question to a person.
+    @ivar ask: asks the user a question.
     """
 
     asked: Asked
@@ -155,7 +155,7 @@ class Desk:
             raise NotDone("\n".join(f"{id}: {why}" for id, why in failed.items()))
 
     async def _replay(self, id: str, failed: dict[str, str]) -> str | None:
-        """Move a letter; give its place in the stream, which is not known if the answer was lost."""
+        """Move a letter; return its id in the stream, unknown if the reply was lost."""
         answer, in_doubt = await self._call(self.letters.replay, id)
         if answer == "gone" and in_doubt:
             return None  # moved by the try whose answer was lost
@@ -184,9 +184,9 @@ class Desk:
 
     async def _call(self, operation: Callable[..., Deferred[T]], *arguments: Any) -> tuple[T, bool]:
         """
-        Try an operation that may be done twice, until it is answered.
+        Retry an operation that may be repeated, until it is answered.
 
-        Gives the answer, and whether an earlier try was left without one.
+        Returns the reply, and whether an earlier attempt got none.
         """
         deadline = self.clock.seconds() + PATIENCE
         in_doubt = False
@@ -218,7 +218,7 @@ class Desk:
         return (await self._call(self.letters.read, after, count))[0]
 
     async def _choose(self) -> Chosen:
-        """The letters that were named, or all."""
+        """Return the letters that were named, or all."""
         if self.asked.all:
             last, _ = await self._call(self.letters.find_newest)
             return Chosen(await self._count(), await self._read("", _SHOWN), last=last)
@@ -231,7 +231,7 @@ class Desk:
         return Chosen(len(ids), first, ids)
 
     async def _pages(self, chosen: Chosen) -> AsyncIterator[Sequence[str]]:
-        """The ids of what was chosen, a page at a time."""
+        """Yield the chosen ids, a page at a time."""
         if chosen.ids is not None:
             for start in range(0, len(chosen.ids), _PAGE):
                 yield chosen.ids[start : start + _PAGE]
@@ -245,7 +245,7 @@ class Desk:
             after = page[-1]
 
     def _confirm(self, chosen: Chosen, plan: str) -> None:
-        """Show what will be done, and have somebody agree to it."""
+        """Show what will be done, and ask for confirmation."""
         if not chosen.count:
             return
         if chosen.first:
@@ -257,7 +257,7 @@ class Desk:
             raise NotDone("nothing was done")
 
     def _members(self, brackets: str, head: str = "", depth: int = 0) -> Members | None:
-        """Begin to write a list or an object, if JSON was asked for."""
+        """Start a JSON list or object, if the output is JSON."""
         return Members.begin(self._write, brackets, head, depth) if self.asked.json else None
 
     def _end(self, members: Members, foot: str = "") -> None:

@@ -1,5 +1,5 @@
 """
-Dead letters as people and programs read them, written as they come.
+Formats dead letters as tables and as JSON, page by page.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Members:
 
     @classmethod
     def begin(cls, write: Callable[[str], object], brackets: str, head: str = "", depth: int = 0) -> Members:
-        """Write what stands before the first member."""
+        """Write the opening bracket."""
         write(head + brackets[0])
         return cls(write, brackets, depth)
 
     def add(self, value: object, name: str | None = None) -> None:
-        """Write one more; in an object it has a name."""
+        """Write one more member; in an object it has a name."""
         self.write(",\n" if self._any else "\n")
         self.write("  " * (self.depth + 1) + ("" if name is None else f"{to_json(name)}: "))
         self.write(to_json(value, self.depth + 1))
@@ -54,7 +54,7 @@ class Members:
 
 
 def describe(letter: DeadLetter) -> dict[str, Any]:
-    """A letter as JSON; bytes that are no UTF-8 are escaped."""
+    """Return a letter as JSON; bytes that are not UTF-8 are escaped."""
     return {
         "id": letter.id,
         "entry": letter.original,
@@ -90,7 +90,7 @@ def make_table(
 
 
 def make_sheet(letter: DeadLetter) -> str:
-    """All of one letter."""
+    """Return everything about one letter."""
     about = describe(letter)
     fields = about.pop("fields") or {"fields": "none: they were trimmed with the entry"}
     parts = [(_printable(name.replace("_", " ")), _printable(str(value))) for name, value in (about | fields).items()]
@@ -99,7 +99,7 @@ def make_sheet(letter: DeadLetter) -> str:
 
 
 def _when(letter: DeadLetter) -> str:
-    """When it was set aside: RFC 3339, in UTC."""
+    """Return when a letter was set aside: RFC 3339, in UTC."""
     return format_timestamp(int(letter.id.partition("-")[0]) * 1_000_000)[:19] + "Z"
 
 
@@ -112,5 +112,5 @@ def _text(data: bytes) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text on one line, that does nothing to a terminal."""
+    """Return a text on one line, without control sequences."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

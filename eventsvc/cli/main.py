@@ -1,8 +1,8 @@
 """
-The command C{eventsvc}, for people.
+The command C{eventsvc}.
 
-It ends with 0 if all was done, 1 if not, 2 if it was asked in a wrong way.
-Results go to standard output, all else to standard error.
+It exits with 0 if everything was done, 1 if not, and 2 if the command line is
+wrong.  Results go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _limit(text: str) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="eventsvc", description="What people do with eventsvc by hand.")
     parser.add_argument("--version", action="version", version=__version__)
     topics = parser.add_subparsers(title="topics", required=True, metavar="TOPIC")
@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[Asked, RedisS
     """
     Read the command line; end the process with 2 if it is wrong.
 
-    @param anybody: there is somebody who can answer a question.
+    @param anybody: whether a user can answer a question.
     """
     parser = make_parser()
     given = vars(parser.parse_args(arguments))
@@ -93,7 +93,7 @@ def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[Asked, RedisS
 
 
 async def run(reactor: Any, asked: Asked, redis: RedisSettings) -> int:
-    """Do what was asked, and give the exit code."""
+    """Run the command, and return the exit code."""
     try:
         connection = make_connection(reactor, redis, lasting=False)  # the services warn of that
     except InvalidSettings as wrong:
@@ -117,7 +117,7 @@ async def run(reactor: Any, asked: Asked, redis: RedisSettings) -> int:
 
 def ask(question: str) -> bool:
     """
-    Ask whoever sits at the terminal.
+    Ask the user at the terminal.
 
     The reactor stands still meanwhile, and does without its handler of
     Ctrl-C: with it, nothing would end the question.
@@ -136,7 +136,7 @@ def ask(question: str) -> bool:
 
 @provider(ILogObserver)
 def warn(event: LogEvent) -> None:
-    """Tell of what goes wrong inside, in one line."""
+    """Report an internal warning in one line."""
     if event.get("log_level", LogLevel.info) >= LogLevel.warn:
         sys.stderr.write(f"eventsvc: {formatEvent(event)}\n")
 

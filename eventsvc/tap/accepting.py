@@ -1,5 +1,5 @@
 """
-Accepting connections: many at once, and without spinning when the system has no descriptor left.
+Accepts many connections at once, and pauses when the system has no descriptor left.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PausingPort(Port):
     """
     A TCP port that stops accepting for a moment when a connection cannot be accepted.
 
-    Twisted's own tries again at once, for ever, and logs each time.
+    Twisted's own port retries at once, forever, and logs each attempt.
     """
 
     transport = ReadingServer

@@ -1,5 +1,5 @@
 """
-The name of a consumer that was given none.
+Makes a name for a consumer without one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def take_name(stream: str, group: str) -> str:
 
 
 def _hold(address: str) -> bool:
-    """Bind a socket for as long as this process lives; say whether it was free."""
+    """Bind a socket for as long as this process lives; return whether it was free."""
     holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         holder.bind(address)

@@ -1,5 +1,5 @@
 """
-What the roles publish, and which part each figure is read from.
+The metrics of the roles, and the part that each is read from.
 """
 
 from __future__ import annotations

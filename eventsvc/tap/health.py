@@ -1,5 +1,5 @@
 """
-Whether a process is alive and fit for work, and the port that tells of it.
+The liveness and readiness of a process, and the port that reports them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Vitals(Service):
 
     @property
     def is_alive(self) -> bool:
-        """Whether there was a beat lately."""
+        """Return whether there was a beat lately."""
         return self.clock.seconds() - self._last < _DEAD
 
     def startService(self) -> None:

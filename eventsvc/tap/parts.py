@@ -37,7 +37,7 @@ def make_connection(reactor: Any, settings: RedisSettings, **more: Any) -> Conne
 
 
 def new_producer_id() -> bytes:
-    """A producer id that no other producer has."""
+    """Return a producer id that no other producer has."""
     return secrets.token_hex(8).encode()
 
 
@@ -52,6 +52,6 @@ class AppenderService(Service):
         self.appender.start()
 
     def stopService(self) -> Deferred[None]:
-        """Answer who waits, then end."""
+        """Answer the waiting requests, then stop."""
         super().stopService()
         return self.appender.drain().addCallback(lambda _: self.appender.stop())

@@ -1,5 +1,5 @@
 """
-The manners of a process: JSON logs, exit codes, words instead of tracebacks.
+The root of a process: JSON logs, exit codes, sentences instead of tracebacks.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Process(MultiService):
     """
     The root of a role's services.
 
-    Its children start in their order and stop in the opposite one, each after
-    the one before has stopped.
+    Its children start in order and stop in reverse order, each after the one
+    before has stopped.
     """
 
     def __init__(self, reactor: Any, log: JsonLog) -> None:
@@ -107,7 +107,7 @@ class Process(MultiService):
         return Deferred.fromCoroutine(self._stop_children())
 
     def fail(self, problem: str) -> None:
-        """End the process with 1, for a reason that is worth a sentence."""
+        """Stop the process with exit status 1, and log the reason."""
         Logger().critical("{problem}", problem=problem)
         self.finish(1)
 
@@ -161,7 +161,7 @@ def _leave_to_the_end() -> None:
 
 class Listener(Service):
     """
-    Listens on a TCP port; a port that is taken ends the process in words.
+    Listens on a TCP port; if the port is taken, the process ends with a message.
 
     @ivar port: once it listens, the one that was taken for 0.
     @ivar interface: an address, or empty for all of IPv4.
@@ -200,6 +200,6 @@ class Listener(Service):
             await self.factory.drain()
 
     def stopService(self) -> Deferred[None]:
-        """Take no more connections, and let requests in progress have their answers."""
+        """Stop accepting connections, and wait until requests in progress are answered."""
         super().stopService()
         return Deferred.fromCoroutine(self._close())

@@ -1,4 +1,4 @@
-"""Takes events in over HTTP and stores them in the stream."""
+"""Accepts events over HTTP and stores them in the stream."""
 
 from __future__ import annotations
 
