@@ -1,0 +1,106 @@
+"""
+The clients of docs/clients.md, run as they stand there.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from eventsvc.event import EVENT_FIELD, decode_notification
+from tests.support.helm import ROOT
+from tests.support.processes import Server, Services
+
+PAGE = (ROOT / "docs" / "clients.md").read_text()
+#: By language: how its program is run, and the name of its file.
+RUN = {
+    "python": ([sys.executable], "post.py"),
+    "javascript": (["node"], "post.mjs"),
+    "go": (["go", "run"], "post.go"),
+}
+
+
+class Impatient(BaseHTTPRequestHandler):
+    """Says 503, then hangs up without an answer, then says 200; or whatever it is told."""
+
+    protocol_version = "HTTP/1.1"
+    server: Any
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.seen.append((self.headers["Idempotency-Key"], body))
+        status = self.server.answers.pop(0)
+        if status is None:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        self.send_header("Event-Id", "9223372036854775807")
+        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: tests say enough."""
+
+
+@pytest.fixture
+def impatient() -> Iterator[Any]:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Impatient)
+    server.seen, server.answers = [], [503, None, 200]
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=RUN)
+def command(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """How the program of a language is run, without its arguments."""
+    program, name = RUN[request.param]
+    if shutil.which(program[0]) is None:
+        pytest.skip(f"there is no {program[0]}")
+    (text,) = re.findall(rf"^```{request.param}\n(.*?)^```$", PAGE, re.M | re.S)
+    (tmp_path / name).write_text(text)
+    return [*program, str(tmp_path / name)]
+
+
+def run(command: list[str], port: int) -> subprocess.CompletedProcess[str]:
+    url = f"http://127.0.0.1:{port}/event"
+    return subprocess.run([*command, url, "hello world"], capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.timeout(320)
+def test_a_client_tries_again_under_one_key(command: list[str], impatient: Any) -> None:
+    """After a 503 and after no answer at all; the id comes out whole."""
+    done = run(command, impatient.server_address[1])
+    assert (done.returncode, done.stdout.strip()) == (0, "9223372036854775807"), done.stderr
+    assert len(impatient.seen) == 3
+    assert len(set(impatient.seen)) == 1
+
+
+@pytest.mark.timeout(320)
+def test_a_client_gives_up_what_is_wrong(command: list[str], impatient: Any) -> None:
+    impatient.answers = [400]
+    assert run(command, impatient.server_address[1]).returncode == 1
+    assert len(impatient.seen) == 1
+
+
+@pytest.mark.timeout(320)
+def test_a_client_stores_an_event(command: list[str], services: Services, server: Server) -> None:
+    """The id it prints is that of the event in the stream."""
+    producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
+    done = run(command, producer.port())
+    assert done.returncode == 0, done.stderr
+    with server.client() as client:
+        entries = [fields for _, fields in client.xrange("NotificationStream") if EVENT_FIELD in fields]
+    (event,) = [decode_notification(fields[EVENT_FIELD]) for fields in entries]
+    assert (str(event.id), event.description) == (done.stdout.strip(), "hello world")
