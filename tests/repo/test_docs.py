@@ -97,3 +97,29 @@ def test_a_fragment_of_news_without_a_known_type_is_told(tmp_path: Path) -> None
     assert list(docs.misnamed_fragments(tmp_path)) == []
     (tmp_path / "news" / "+bad.fixes.md").write_text("It works.\n")
     assert len(list(docs.misnamed_fragments(tmp_path))) == 1
+
+
+#: What Python, the system, Twisted and Redis say.
+NOT_OURS = """
+twistd: command not found
+Unknown command: eventsvc
+Address already in use
+No module named
+no connection to Redis: Connection refused
+no connection to Redis: NOAUTH
+LOADING Redis is loading the dataset
+no module named 'mine'
+mine.handle' cannot be imported: No module named
+"stored": "unknown"
+"""
+
+
+def test_the_words_of_the_troubleshooting_page_are_said() -> None:
+    """What a reader has seen and looks for there stands in the code, but for what others say."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    code = "".join([path.read_text() for path in (ROOT / "eventsvc").rglob("*.py")]) + NOT_OURS
+    code = re.sub(r'"\s*\n?\s*f?"', "", code)  # texts that go on in the next line
+    seen = [cell for row in re.findall(r"^\| (.+?) \|", page, re.M) for cell in re.findall(r"`([^`]+)`", row)]
+    quoted = [words for cell in seen for words in cell.split("...") if " " in words.strip()]
+    assert len(quoted) > 15
+    assert [words for words in quoted if words.strip(" :'") not in code and not words.startswith("eventsvc ")] == []
