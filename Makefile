@@ -19,7 +19,7 @@ help:
 	@echo "make bench         Compare eventsvc with its peers and write docs/benchmarks.md"
 	@echo "make chaos         Inject every kind of fault and check the promises"
 	@echo "make picture       Draw docs/chaos.svg: what clients see while Redis is killed and restarted"
-	@echo "make mutants       Change the code in many ways and report changes that no unit test notices"
+	@echo "make mutants       Change the code in many ways and report changes that no unit test detects"
 	@echo "make robot         Run the Robot suites on this machine, or with TARGET=cluster on a release in a cluster"
 	@echo "make cluster-test  Install the chart on the cluster of kubectl's context and inject faults there"
 	@echo "make clean         Remove everything the other targets created"

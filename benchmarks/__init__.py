@@ -1,3 +1,3 @@
 """
-Benchmarks of eventsvc beside its peers: everything in one run, in turns.
+Benchmarks of eventsvc and its peers, which take turns in one run.
 """

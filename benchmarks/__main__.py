@@ -1,5 +1,5 @@
 """
-C{python -m benchmarks}: runs all benchmarks and writes what came of them.
+Runs the benchmarks, and prints or writes their results as tables.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NEEDED = {"wrk": "wrk", "webdis": "webdis", "redis-benchmark": "redis-tools"}
 
 
 def machine() -> str:
-    """What it was measured on."""
+    """Return the machine and the versions that were measured."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "unknown")
     packages = ", ".join(f"{name} {version(name)}" for name in ("twisted", "klein", "txredisapi", "fastapi", "uvicorn"))
@@ -40,7 +40,7 @@ def machine() -> str:
 
 
 def render(sections: Sequence[Section]) -> str:
-    """The sections as the generated part of a document."""
+    """Return the sections as the generated part of a document."""
     parts = [f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}."]
     for section in sections:
         parts += [f"### {section.title}", table(section.head, section.rows)]
@@ -50,7 +50,7 @@ def render(sections: Sequence[Section]) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Put the text between the marks of a document."""
+    """Write the text between the markers of a document."""
     begin, end = "<!-- measured -->", "<!-- end of measured -->"
     before, _, rest = path.read_text().partition(begin)
     path.write_text(f"{before}{begin}\n\n{text}\n{end}{rest.partition(end)[2]}")
@@ -58,17 +58,17 @@ def write(path: Path, text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of each benchmark (default 9)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a round (default 2)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this document")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables into this document")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
-        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown benchmark: {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
     missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
     if missing:
-        parser.error(f"not on the PATH; on Debian: apt-get install {' '.join(missing)}")
+        parser.error(f"programs missing on the PATH; on Debian: apt-get install {' '.join(missing)}")
     sections = []
     for name in arguments.names or BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)

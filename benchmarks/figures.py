@@ -13,12 +13,13 @@ import attrs
 @attrs.frozen
 class Sample:
     """
-    What one subject did in one round.
+    The result of one service in one round.
 
-    @ivar rate: events a second.
-    @ivar cpu: microseconds of processor time of the service per event.
-    @ivar memory: resident megabytes of the service afterwards.
-    @ivar p50: seconds from request to answer, as C{p99}.
+    @ivar rate: events per second.
+    @ivar cpu: CPU time of the service per event, in microseconds.
+    @ivar memory: resident memory of the service afterwards, in megabytes.
+    @ivar p50: median time from request to answer, in seconds.
+    @ivar p99: 99th percentile of that time, in seconds.
     """
 
     rate: float
@@ -45,12 +46,12 @@ def p99(sample: Sample) -> float:
 
 
 def ratio(ours: Rounds, theirs: Rounds, figure: Figure) -> float:
-    """The median of the ratios of each round."""
+    """Return the median of the ratios of all rounds."""
     return median(figure(a) / figure(b) for a, b in zip(ours, theirs, strict=True))
 
 
 def show(rounds: Rounds, figure: Figure, unit: float = 1.0, digits: int = 0) -> str:
-    """A median and, behind it, the least and the most."""
+    """Return the median and, in parentheses, the minimum and maximum."""
     values = [figure(sample) / unit for sample in rounds]
     return f"{median(values):,.{digits}f} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
 
@@ -58,9 +59,9 @@ def show(rounds: Rounds, figure: Figure, unit: float = 1.0, digits: int = 0) -> 
 @attrs.frozen
 class Bar:
     """
-    What a ratio is wanted to be.
+    The target of a ratio.
 
-    @ivar at_most: the limit is an upper one.
+    @ivar at_most: whether the limit is an upper one.
     """
 
     words: str
@@ -79,7 +80,7 @@ class Bar:
 
 @attrs.frozen
 class Section:
-    """One benchmark, as it is shown."""
+    """The results of one benchmark, for display."""
 
     title: str
     head: Sequence[str]
@@ -89,7 +90,7 @@ class Section:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, with its columns aligned."""
+    """Return a Markdown table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)

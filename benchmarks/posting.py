@@ -1,5 +1,5 @@
 """
-Benchmarks of the way in: single posts, batches, many connections, long
+Benchmarks of posting: single posts, batches, many connections, overload, long
 streams.
 """
 
@@ -20,12 +20,12 @@ from benchmarks.wrk import run_wrk
 
 _BATCH = b"\n".join([EVENT] * 1_000)
 _CROWD = 2_000
-#: A notification, as long as ours are.
+#: A notification of typical length.
 _STORED = '{"id":4613732495722164000,"description":"hello world","timestamp":"2025-02-25T22:06:25.478310425Z"}'
 
 
 def measure(deployed: Deployed, connections: int, seconds: float, body: bytes = b"", path: str = "") -> Sample:
-    """One round of one subject; C{body} and C{path} are those of a batch of 1,000."""
+    """Measure one round of one service; C{body} and C{path} are given for batches of 1,000 events."""
     before = deployed.service.cpu()
     url = deployed.url.removesuffix(deployed.subject.path) + path if path else deployed.url
     run = run_wrk(url, body or deployed.subject.body, connections, seconds)
@@ -35,7 +35,7 @@ def measure(deployed: Deployed, connections: int, seconds: float, body: bytes = 
 
 
 def single_posts(rounds: int, seconds: float, subjects: Sequence[Subject] = ()) -> Section:
-    """One event a request, 32 connections, all peers in turns."""
+    """Measure one event per request on 32 connections; all services take turns."""
     subjects = subjects or (EVENTSVC, WEBDIS, FASTAPI, KLEIN)
     samples: dict[str, list[Sample]] = defaultdict(list)
     with ExitStack() as stack:
@@ -70,7 +70,7 @@ def _row(rows: Rounds) -> list[str]:
 
 
 def batches(rounds: int, seconds: float) -> Section:
-    """1,000 events a request, against pipelined XADD."""
+    """Measure 1,000 events per request, compared with pipelined XADD."""
     ours: list[Sample] = []
     limit: list[Sample] = []
     with ExitStack() as stack:
@@ -106,7 +106,7 @@ def _pipelined_xadd(redis: RedisServer) -> float:
 
 
 def connections(rounds: int, seconds: float) -> Section:
-    """CPU per event from 1 to 512 connections."""
+    """Measure the CPU per event with 1 to 512 connections."""
     samples: dict[int, list[Sample]] = defaultdict(list)
     with ExitStack() as stack:
         deployed = deploy(EVENTSVC)
@@ -125,7 +125,7 @@ def connections(rounds: int, seconds: float) -> Section:
 
 
 def overload(rounds: int, seconds: float) -> Section:
-    """More batches than Redis takes, and more connections than events in a batch."""
+    """Measure more batches than Redis can store, and more connections than a batch has events."""
     few: list[Sample] = []
     many: list[Sample] = []
     crowd: list[Sample] = []
@@ -161,7 +161,7 @@ def overload(rounds: int, seconds: float) -> Section:
 
 
 def long_streams(rounds: int, seconds: float) -> Section:
-    """CPU per event as the stream grows, and memory as events go by."""
+    """Measure the CPU per event and the memory as the stream grows."""
     samples: dict[int, list[Sample]] = defaultdict(list)
     memory: dict[int, float] = {}
     with ExitStack() as stack:
@@ -184,7 +184,7 @@ def long_streams(rounds: int, seconds: float) -> Section:
 
 
 def _fill(deployed: Deployed, batches: int) -> None:
-    """Have the service store so many batches."""
+    """Store batches of 1,000 events through the service."""
     with closing(http.client.HTTPConnection("127.0.0.1", deployed.port, timeout=30)) as connection:
         for _ in range(batches):
             connection.request("POST", "/events", _BATCH)

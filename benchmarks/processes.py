@@ -1,5 +1,5 @@
 """
-The processes that are measured, and what the kernel says of them.
+The measured processes, and their CPU time and memory as the kernel reports them.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def is_listening(port: int) -> bool:
-    """Whether a TCP port on loopback takes connections."""
+    """Return whether a TCP port on loopback accepts connections."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @attrs.define
 class Running:
-    """A process and its children."""
+    """A process that is measured."""
 
     process: subprocess.Popen[bytes]
 
     def cpu(self) -> float:
-        """Seconds of processor time it has used, its own and the kernel's for it."""
+        """Return the CPU time it has used, user and system, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICK
 
     def memory(self) -> float:
-        """Resident megabytes."""
+        """Return the resident memory in megabytes."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -53,7 +53,7 @@ class Running:
 
 
 def start(command: Sequence[str], environment: Mapping[str, str] | None = None, output: Path | None = None) -> Running:
-    """Start a process; its output goes to a file, or nowhere."""
+    """Start a process; its output goes to a file or is discarded."""
     with (output or Path(os.devnull)).open("wb") as sink:
         process = subprocess.Popen(
             command, env={**os.environ, **(environment or {})}, stdout=sink, stderr=subprocess.DEVNULL
@@ -64,9 +64,9 @@ def start(command: Sequence[str], environment: Mapping[str, str] | None = None, 
 @attrs.define
 class RedisServer:
     """
-    A server that keeps nothing on disk.
+    A Redis server that keeps nothing on disk.
 
-    @ivar options: more of the server's own.
+    @ivar options: further options of the server.
     """
 
     options: Sequence[str] = ()
@@ -74,7 +74,7 @@ class RedisServer:
     running: Running | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it accepts connections."""
         self.running = start(server_command(self.port, self.options))
         wait_until(lambda: is_listening(self.port), every=0.001)
 

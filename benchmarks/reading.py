@@ -1,5 +1,5 @@
 """
-Benchmarks of the way out: a consumer group read to its end.
+Benchmarks of consumers: a group is read to the end of the stream.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from chaos.suites import TWISTD, wait_until
 GROUP = "demo_consumer_group"
 COUNT = 500
 EVENTS = 200_000
-#: Events after which it is measured: start-up and the first small reads are over.
+#: Number of events to skip, so that start-up and the first small reads are not measured.
 _WARM = 20_000
 _HERE = Path(__file__).parent
 
 
 @attrs.frozen
 class Reader:
-    """A consumer to measure: its command, given the port of Redis."""
+    """A consumer to measure; C{command} gets the port of Redis."""
 
     name: str
     command: Callable[[int], Sequence[str]]
@@ -48,7 +48,7 @@ FASTSTREAM = Reader(
 
 
 def fill(redis: RedisServer) -> None:
-    """Store the events, and a group that has read none."""
+    """Store the events, and create a group that has read none."""
     stored = b'{"id":4613732495722164000,"description":"hello world","timestamp":"2025-02-25T22:06:25.478310425Z"}'
     with redis.client() as client:
         client.delete(STREAM)
@@ -61,7 +61,7 @@ def fill(redis: RedisServer) -> None:
 
 
 def measure(reader: Reader, redis: RedisServer) -> Sample:
-    """Have all events read once."""
+    """Measure a consumer that reads all events once."""
     fill(redis)
     with redis.client() as client, tempfile.TemporaryDirectory() as directory:
 
@@ -82,7 +82,7 @@ def measure(reader: Reader, redis: RedisServer) -> Sample:
 
 
 def consumers(rounds: int, seconds: float) -> Section:
-    """Read, handle and acknowledge, all in turns."""
+    """Measure reading, handling and acknowledging; all consumers take turns."""
     samples: dict[str, list[Sample]] = defaultdict(list)
     redis = RedisServer()
     redis.start()

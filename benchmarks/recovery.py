@@ -1,5 +1,5 @@
 """
-Benchmark of the way back: from the first command Redis answers to the first 200.
+Benchmark of recovery: from the first command that Redis answers to the first 200.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OUTAGES = (0.2, 0.5, 1.0, 2.0)
 
 
 def _answers(server: RedisServer) -> bool:
-    """Whether it has loaded its data."""
+    """Return whether the server has loaded its data."""
     try:
         with server.client() as client:
             return bool(client.ping())
@@ -32,7 +32,7 @@ def _answers(server: RedisServer) -> bool:
 
 
 def _outage(deployed: Deployed, seconds: float) -> tuple[float, int]:
-    """Seconds to the first 200 after an outage, and how many posts failed."""
+    """Return the seconds to the first 200 after an outage, and the number of failed posts."""
     over = threading.Event()
     answers: list[tuple[float, int]] = []
 
@@ -64,7 +64,7 @@ def _outage(deployed: Deployed, seconds: float) -> tuple[float, int]:
 
 
 def recovery(rounds: int, seconds: float) -> Section:
-    """Redis, which keeps its data, is killed under load and started again."""
+    """Measure the recovery after Redis, which keeps its data, is killed under load and restarted."""
     with tempfile.TemporaryDirectory() as directory:
         deployed = deploy(EVENTSVC, ["--dir", directory, "--appendonly", "yes"])
         try:

@@ -1,5 +1,5 @@
 """
-The services that take events in over HTTP: ours and its peers.
+The services that accept events over HTTP: eventsvc and its peers.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Subject:
     """
     A service to measure.
 
-    @ivar command: of its HTTP port and that of its Redis.
-    @ivar path: where it takes an event.
-    @ivar body: an event as it wants it.
+    @ivar command: returns its command for an HTTP port and the port of Redis.
+    @ivar path: path to which an event is posted.
+    @ivar body: an event in the form that it expects.
     """
 
     name: str
@@ -85,7 +85,7 @@ WEBDIS = Subject("webdis (C, no checks)", _webdis, "/", b"XADD/" + STREAM.encode
 
 @attrs.define
 class Deployed:
-    """A subject that runs, with a Redis of its own."""
+    """A running service with its own Redis."""
 
     subject: Subject
     port: int
@@ -97,7 +97,7 @@ class Deployed:
         return f"http://127.0.0.1:{self.port}{self.subject.path}"
 
     def clear(self) -> None:
-        """Empty the stream, but keep it."""
+        """Remove all entries of the stream, but keep the stream."""
         with self.redis.client() as client:
             client.xtrim(STREAM, maxlen=0, approximate=False)
 
@@ -107,7 +107,7 @@ class Deployed:
 
 
 def deploy(subject: Subject, options: Sequence[str] = ()) -> Deployed:
-    """Start a subject and its Redis, with options of its own, and wait until it listens."""
+    """Start a service and its Redis with the given options, and wait until the service listens."""
     redis = RedisServer(options)
     redis.start()
     port = free_port()

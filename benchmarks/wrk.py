@@ -1,5 +1,5 @@
 """
-Runs wrk, the client of all HTTP benchmarks, and reads what it prints.
+Runs wrk, the client of all HTTP benchmarks, and parses its output.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 class BadRun(Exception):
-    """The run measured something else than it was meant to."""
+    """The run had errors, so its figures are not valid."""
 
 
 @attrs.frozen
 class Run:
     """
-    What wrk saw.
+    The result of a run of wrk.
 
-    @ivar p50: seconds, as C{p99}.
+    @ivar p50: median latency in seconds.
+    @ivar p99: 99th percentile of the latency in seconds.
     """
 
     requests: int
@@ -43,11 +44,10 @@ def _seconds(text: str) -> float:
 
 def run_wrk(url: str, body: bytes, connections: int, seconds: float) -> Run:
     """
-    Post a body again and again.
+    Post a body repeatedly.
 
-    @param seconds: wrk takes whole ones.
-
-    @raise BadRun: an answer was no success, or there was none.
+    @param seconds: duration, rounded to whole seconds.
+    @raise BadRun: an answer was not 2xx, or there was none.
     """
     with tempfile.TemporaryDirectory() as directory:
         payload, script = Path(directory, "body"), Path(directory, "post.lua")

@@ -1,4 +1,4 @@
 """
-Tries the chart on a real cluster, the one of kubectl's current context:
+Tests the chart on a real cluster, that of kubectl's current context:
 C{python -m cluster --help}.
 """

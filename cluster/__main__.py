@@ -1,6 +1,7 @@
 """
-C{python -m cluster}: images, installation, helm test, the Robot suites that
-delete pods under load, upgrade, and uninstallation of which nothing is left.
+C{python -m cluster}: builds the images, installs the chart, runs helm test and
+the Robot suites that delete pods under load, upgrades, uninstalls, and checks
+that nothing is left.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ from cluster.images import NEXT_TAG, ROOT, build, load
 from cluster.release import CHART, Release
 
 RELEASE: Final = "demo"
-#: Who the suites act as: somebody who has the rights of robot/role.yaml alone.
+#: The user that the suites act as; it has only the permissions of robot/role.yaml.
 USER: Final = "robot"
 _ROLE: Final = str(ROOT / "robot" / "role.yaml")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do it all; the exit status."""
+    """Run the command, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m cluster", description="Try the chart on the cluster of kubectl's current context."
+        prog="python -m cluster", description="Test the chart on the cluster of kubectl's current context."
     )
-    parser.add_argument("--namespace", default="eventsvc-test", help="made for it; default %(default)s")
-    parser.add_argument("--keep", action="store_true", help="leave all as it is if something fails")
-    parser.add_argument("--no-images", action="store_true", help="the images are on the nodes already")
-    parser.add_argument("--repeat", type=int, default=2, metavar="N", help="break it all N times; default %(default)s")
+    parser.add_argument("--namespace", default="eventsvc-test", help="namespace to create; default %(default)s")
+    parser.add_argument("--keep", action="store_true", help="leave everything in place if something fails")
+    parser.add_argument("--no-images", action="store_true", help="do not build and load images; they are on the nodes")
+    parser.add_argument(
+        "--repeat", type=int, default=2, metavar="N", help="run the robustness suite N times; default %(default)s"
+    )
     options = parser.parse_args(arguments)
     try:
         _try(Namespace(options.namespace), images=not options.no_images, repeat=options.repeat, keep=options.keep)
@@ -44,10 +47,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _try(namespace: Namespace, images: bool, repeat: int, keep: bool) -> None:
     """
-    Install the chart, break the release, and uninstall it.
+    Install the chart, inject faults, and uninstall it.
 
-    @param images: build the images and load them onto the nodes first.
-    @param keep: leave all as it is if something fails.
+    @param images: whether to build the images and load them onto the nodes first.
+    @param repeat: how often the robustness suite runs.
+    @param keep: whether to leave everything in place if something fails.
     """
     if images:
         begin = time.monotonic()
@@ -65,7 +69,7 @@ def _try(namespace: Namespace, images: bool, repeat: int, keep: bool) -> None:
 
 
 def _try_release(namespace: Namespace, repeat: int) -> None:
-    """From its installation to its end."""
+    """Install the release, run all suites on it, and uninstall it."""
     print(f"first 200 {_install(namespace):.1f} s after helm install", flush=True)
     begin = time.monotonic()
     try:
@@ -84,10 +88,10 @@ def _try_release(namespace: Namespace, repeat: int) -> None:
 
 
 def _install(namespace: Namespace) -> float:
-    """Install, and give the seconds until an event is answered 200."""
+    """Install the chart, and return the seconds until an event is answered 200."""
     begin = time.monotonic()
     namespace.helm("install", RELEASE, str(CHART), "--set", "consumer.settings.REDIS_CLAIM_IDLE=5")
-    # Asked from a producer's own pod, as one must be somewhere in the cluster.
+    # The request comes from a producer's own pod, because it must come from inside the cluster.
     url = f"{Release(namespace).url}/event"
     ask = f"from urllib.request import urlopen; urlopen('{url}', b'{{\"description\": \"first\"}}', 5)"
     command = ("exec", "deployment/event-producer", "--", "python", "-c", f"{ask}; print(200)")
@@ -96,7 +100,7 @@ def _install(namespace: Namespace) -> float:
 
 
 def _robot(namespace: Namespace, name: str, suite: str, user: str = "") -> None:
-    """Run a suite, which says what it does."""
+    """Run a Robot suite, which prints its progress."""
     variables = {"TARGET": "cluster", "NAMESPACE": namespace.name, "RELEASE": RELEASE, "TAG": NEXT_TAG, "AS": user}
     command = [sys.executable, "-m", "robot", "--outputdir", f"build/cluster/{name}", "--name", name]
     for variable, value in variables.items():
@@ -106,7 +110,7 @@ def _robot(namespace: Namespace, name: str, suite: str, user: str = "") -> None:
 
 
 def left(namespace: Namespace) -> list[str]:
-    """What there is of the release, or may be."""
+    """Return the names of objects that are, or may be, left of the release."""
     kinds = run("kubectl", "api-resources", "--namespaced", "--verbs=list", "--output=name").split()
     kinds = [kind for kind in kinds if not kind.startswith("events")]
     found = namespace.kubectl("get", ",".join(kinds), "--output=name", "--ignore-not-found").split()

@@ -1,5 +1,5 @@
 """
-How the functional suite reaches a release: from outside of the cluster through
+Access of the functional suite to a release: from outside the cluster through
 kubectl, or from a pod in it as an ordinary client.
 """
 
@@ -17,21 +17,21 @@ from cluster.release import Release
 from eventsvc.settings import RedisSettings, SimulatorSettings
 from eventsvc.settings.reading import read
 
-#: Where Kubernetes puts what a pod needs to ask its API.
+#: The directory of a pod's credentials for the Kubernetes API.
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PATIENCE: Final = 10.0
 
 
 @attrs.define(eq=False)
 class Outside:
-    """Through kubectl."""
+    """Access through kubectl."""
 
     release: Release
     url: str = ""
     _held: ExitStack = attrs.field(factory=ExitStack, init=False)
 
     def start(self) -> None:
-        """Make a way to the producers."""
+        """Forward a local port to the producers."""
         service = f"service/{self.release.prefix}event-producer-svc"
         port = self._held.enter_context(self.release.namespace.forwarded(service, 8080))
         self.url = f"http://127.0.0.1:{port}"
@@ -40,11 +40,11 @@ class Outside:
         self._held.close()
 
     def redis(self) -> AbstractContextManager[Any]:
-        """A client of another make."""
+        """Return a client of another library (redis-py)."""
         return self.release.redis()
 
     def consumer_log(self) -> str:
-        """What all consumers there are have written."""
+        """Return the output of all running consumers."""
         selector = self.release.selector("consumer")
         return self.release.namespace.kubectl("logs", "--selector", selector, "--tail=-1")
 
@@ -52,8 +52,8 @@ class Outside:
 @attrs.define(eq=False)
 class InPod:
     """
-    As a client in the cluster, by the settings of producer and simulator in the
-    environment; the logs through the API of Kubernetes.
+    Access as a client in the cluster, with the settings of producer and
+    simulator in the environment; logs are read through the Kubernetes API.
     """
 
     prefix: str
@@ -67,7 +67,7 @@ class InPod:
         pass
 
     def redis(self) -> AbstractContextManager[Any]:
-        """A client of another make."""
+        """Return a client of another library (redis-py)."""
         at = read(RedisSettings)
         client: AbstractContextManager[Any] = redis.Redis(
             host=at.host,
@@ -83,7 +83,7 @@ class InPod:
         return client
 
     def consumer_log(self) -> str:
-        """What all consumers there are have written."""
+        """Return the output of all running consumers."""
         pods = self._ask("", labelSelector=f"app={self.prefix}event-consumer").json()["items"]
         return "".join(self._ask(f"/{pod['metadata']['name']}/log").text for pod in pods)
 

@@ -1,5 +1,5 @@
 """
-The commands that do the work: kubectl, helm, and those that make images.
+Runs kubectl, helm and the commands that build images.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """A command failed; the text says which and why."""
+    """A command failed; the text names the command and the cause."""
 
 
 def run(*command: str, input: str | None = None) -> str:
     """
-    Run a command and give its output.
+    Run a command, and return its output.
 
-    @raise Failed: it ended with another code than 0.
+    @raise Failed: the exit status was not 0.
     """
     done = subprocess.run(command, input=input, capture_output=True, text=True)
     if done.returncode:
@@ -36,9 +36,10 @@ def run(*command: str, input: str | None = None) -> str:
 
 def wait_for(what: Callable[[], T], name: str, patience: float) -> T:
     """
-    Ask again and again, until the answer is true; a command that fails is no answer.
+    Call a function repeatedly until its result is true, and return the result.
+    A failed command counts as false.
 
-    @raise NotInTime: it did not become true in C{patience} seconds.
+    @raise NotInTime: it did not become true within C{patience} seconds.
     """
     return wait_until(what, name, patience, every=0.2, passing=(Failed,))
 
@@ -46,16 +47,16 @@ def wait_for(what: Callable[[], T], name: str, patience: float) -> T:
 @attrs.frozen
 class Namespace:
     """
-    One namespace of the current context.
+    A namespace of the current context.
 
-    @ivar user: who kubectl is to act as; empty: as the context says.
+    @ivar user: user that kubectl impersonates; empty for that of the context.
     """
 
     name: str
     user: str = ""
 
     def command(self, *arguments: str) -> list[str]:
-        """A command of kubectl."""
+        """Return a kubectl command for this namespace."""
         acting = ["--as", self.user] if self.user else []
         return ["kubectl", "--namespace", self.name, *acting, *arguments]
 
@@ -66,15 +67,15 @@ class Namespace:
         return run("helm", "--namespace", self.name, *arguments)
 
     def get(self, *arguments: str) -> Any:
-        """What there is, as the API tells it."""
+        """Return objects as decoded JSON from C{kubectl get}."""
         return json.loads(self.kubectl("get", *arguments, "--output", "json"))
 
     @contextmanager
     def forwarded(self, what: str, port: int) -> Iterator[int]:
         """
-        A port of this machine that leads to one of a pod.
+        Forward a port of this machine to a port of a pod, and yield its number.
 
-        @raise Failed: there is no such pod, or it is not ready.
+        @raise Failed: the pod does not exist or is not ready.
         """
         command = self.command("port-forward", what, f":{port}")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

@@ -1,5 +1,5 @@
 """
-Makes the images, and brings them to the nodes.
+Builds the images and loads them onto the nodes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eventsvc import __version__
 
 ROOT: Final = Path(__file__).parent.parent
 
-#: What is installed first, and what it is upgraded to.
+#: The tag that is installed first, and the tag of the upgrade.
 TAG: Final = __version__
 NEXT_TAG: Final = f"{TAG}-next"
 
@@ -26,16 +26,16 @@ REDIS: Final = "localhost/eventsvc-redis"
 REDIS_TAG: Final = "1"
 ROBOT: Final = "localhost/eventsvc-robot"
 
-#: Seconds the daemon of docker has to answer.
+#: Seconds to wait for an answer of the docker daemon.
 _PATIENCE: Final = 10.0
 
 
 def build() -> Sequence[str]:
     """
-    Build all images and give their names.
+    Build all images, and return their names.
 
-    C{BUILD_IMAGE} is the command; the default is that of docker or buildah.
-    C{BASE_IMAGE} and C{REDIS_BASE_IMAGE} are passed on, if set.
+    The variable C{BUILD_IMAGE} overrides the build command; default: that of
+    docker or buildah.  C{BASE_IMAGE} and C{REDIS_BASE_IMAGE} are passed on.
     """
     command = shlex.split(os.environ.get("BUILD_IMAGE") or _builder())
     service = [*command, *_base("BASE_IMAGE"), "--file", str(ROOT / "containers/eventsvc/Dockerfile")]
@@ -55,13 +55,13 @@ def _builder() -> str:
     if shutil.which("buildah"):
         return "buildah build"
     raise Failed(
-        "There is neither docker with a daemon that answers, nor buildah: "
-        "set BUILD_IMAGE to a command that builds like `docker build`"
+        "Found neither docker with a running daemon nor buildah: "
+        "set BUILD_IMAGE to a command that takes the arguments of `docker build`"
     )
 
 
 def _has_docker() -> bool:
-    """Whether docker can build: its daemon may be down."""
+    """Return whether docker is installed and its daemon answers."""
     if not shutil.which("docker"):
         return False
     try:
@@ -77,10 +77,10 @@ def _base(variable: str) -> Sequence[str]:
 
 def load(names: Sequence[str]) -> None:
     """
-    Bring images to the nodes.
+    Load images onto the nodes.
 
-    C{LOAD_IMAGE} is a command that takes their names; the default is that of
-    kind or minikube.
+    The variable C{LOAD_IMAGE} overrides the command, which gets the names of the
+    images; default: that of kind or minikube.
     """
     run(*shlex.split(os.environ.get("LOAD_IMAGE") or _loader()), *names)
 
@@ -93,5 +93,5 @@ def _loader() -> str:
         return "minikube image load"
     raise Failed(
         f"The context {context!r} is neither of kind nor of minikube: "
-        "set LOAD_IMAGE to a command that brings images, given by name, to the nodes of the cluster"
+        "set LOAD_IMAGE to a command that loads images, given by name, onto the nodes of the cluster"
     )

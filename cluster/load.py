@@ -1,5 +1,5 @@
 """
-The load of a run, in a pod of its own: what became of each event is in its log.
+The load of a run, in its own pod, which logs the outcome of each event.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME: Final = "event-load"
 
 
 def _pod(image: str, *command: str) -> dict[str, Any]:
-    """No API token, no rights: the restricted Pod Security Standard."""
+    """Return a pod without API token or privileges, for the restricted Pod Security Standard."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -52,44 +52,44 @@ def _pod(image: str, *command: str) -> dict[str, Any]:
 @attrs.frozen
 class LoadPod:
     """
-    Posts events to the producers' Service until it is stopped.
+    A pod that posts events to the producers' Service until it is stopped.
 
-    @ivar image: that of the Robot suites, which has the load too.
+    @ivar image: image of the Robot suites, which contains the load too.
     """
 
     namespace: Namespace
     image: str
 
     def start(self, load: Load, url: str) -> None:
-        """Start it, and wait until events are answered."""
+        """Start the pod, and wait until events are answered 200."""
         self.remove()
         pod = _pod(self.image, "python", "-m", "chaos.workload", msgspec.json.encode(load).decode(), url)
         self.namespace.kubectl("create", "--filename", "-", input=json.dumps(pod))
         wait_for(lambda: any(op.outcome is Outcome.OK for op in self.ops()), "events are answered 200", 60)
 
     def clock(self) -> tuple[float, float]:
-        """The time of day, and that of the attempts."""
+        """Return the time of day and the time on the clock of the attempts."""
         asked = "import time; print(time.time(), time.monotonic())"
         day, attempts = self.namespace.kubectl("exec", NAME, "--", "python", "-c", asked).split()
         return float(day), float(attempts)
 
     def ops(self) -> list[Op]:
-        """What became of the events so far."""
+        """Return the attempts so far."""
         return [msgspec.json.decode(line, type=Op) for line in self._lines() if line.startswith("{")]
 
     def complaints(self) -> list[str]:
-        """What was not answered 200, in the words of the client."""
+        """Return the client's messages about events that were not answered 200."""
         return [line for line in self._lines() if line and not line.startswith("{")]
 
     def _lines(self) -> list[str]:
-        """Events may hold what Python takes for the end of a line."""
+        """Return the lines of the log; split only at newlines, because events contain other line separators."""
         return self.namespace.kubectl("logs", NAME).split("\n")[:-1]
 
     def stop(self) -> None:
-        """Post no more, and wait for the last answer."""
+        """Stop posting, and wait for the last answer."""
         self.namespace.kubectl("exec", NAME, "--", "sh", "-c", "kill 1")
         self.namespace.kubectl("wait", f"pod/{NAME}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
 
     def remove(self) -> None:
-        """Leave nothing of it."""
+        """Delete the pod, if it exists."""
         self.namespace.kubectl("delete", "pod", NAME, "--ignore-not-found", "--grace-period=1")

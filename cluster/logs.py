@@ -1,5 +1,5 @@
 """
-The logs of the services of a release, kept while their pods come and go.
+The logs of the services of a release, kept even after their pods are gone.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from cluster.commands import Failed, Namespace, wait_for
 @attrs.define(eq=False)
 class Logs:
     """
-    The logs of all pods of some that there were.
+    Follows the logs of all pods with given labels.
 
-    @ivar selector: the labels of the pods.
-    @ivar directory: where they are kept, a file for each pod.
+    @ivar selector: label selector of the pods.
+    @ivar directory: directory for the logs, one file for each pod.
     """
 
     namespace: Namespace
@@ -32,14 +32,14 @@ class Logs:
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
 
     def start(self) -> None:
-        """Follow all there are, and from now on each new one."""
+        """Follow the logs of all existing pods, and of each new one."""
         wait_for(self._look, "the logs are followed", 30)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._ended.wait(0.5):
-            with suppress(Failed):  # the next look may find them
+            with suppress(Failed):  # the next call may succeed
                 self._look()
 
     def _look(self) -> bool:
@@ -52,7 +52,7 @@ class Logs:
         return bool(self._followers)
 
     def stop(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -62,9 +62,9 @@ class Logs:
 
     def lines(self, offset: float) -> list[Line]:
         """
-        All lines so far, in the order of time.
+        Return all lines so far, ordered by time.
 
-        @param offset: what the time of day has more than that of the attempts.
+        @param offset: time of day minus the clock of the attempts, in seconds.
         """
         found = [
             line for path in self.directory.glob("*.log") for line in parse_log(path.read_bytes(), path.stem, offset)

@@ -1,6 +1,6 @@
 """
-An installed release under load, and what can happen to its pods: through
-kubectl, with no more rights than robot/role.yaml names.
+An installed release under load, and faults of its pods, injected through
+kubectl with only the permissions of robot/role.yaml.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Release:
     """
     A release of the chart.
 
-    @ivar prefix: its C{fullnameOverride} with a hyphen, or nothing.
+    @ivar prefix: its C{fullnameOverride} with a hyphen, or empty.
     """
 
     namespace: Namespace
@@ -47,7 +47,7 @@ class Release:
     load: LoadPod = attrs.field(init=False)
     _logs: Logs | None = attrs.field(default=None, init=False)
     _held: ExitStack = attrs.field(factory=ExitStack, init=False)
-    #: where the stream ended, and when, before the load began
+    #: the last entry before the load began, and the time when it began
     _since: tuple[str, float] = attrs.field(default=("-", 0.0), init=False)
 
     @load.default
@@ -56,7 +56,7 @@ class Release:
 
     @property
     def url(self) -> str:
-        """Where the producers are for whoever is in the cluster."""
+        """Return the URL of the producers inside the cluster."""
         return f"http://{self.prefix}event-producer-svc:8080"
 
     @property
@@ -64,14 +64,14 @@ class Release:
         return [f"deployment/{self.prefix}event-{role}" for role in ("producer", "consumer")]
 
     def selector(self, part: str) -> str:
-        """The labels of the pods of a part."""
+        """Return the label selector of the pods of a part."""
         if part == "redis":
             return f"app.kubernetes.io/name={self.prefix}redis,app.kubernetes.io/component=master"
         return f"app={self.prefix}event-{part}"
 
     @contextmanager
     def redis(self) -> Iterator[Any]:
-        """A client of another make."""
+        """Return a client of another library (redis-py)."""
         data = self.namespace.get("secret", f"{self.prefix}redis")["data"]
         password = b64decode(data["redis-password"]).decode()
         with self.namespace.forwarded(f"pod/{self.prefix}redis-master-0", 6379) as port:
@@ -80,7 +80,7 @@ class Release:
                 yield client
 
     def settle(self) -> None:
-        """Wait until all pods that should be there are, and no other."""
+        """Wait until all expected pods are ready and no other pods are left."""
         for what in (*self._services, f"statefulset/{self.prefix}redis-master"):
             self.namespace.kubectl("rollout", "status", what, "--timeout=120s")
         wait_for(lambda: not any(map(self._ending, ("redis", "producer", "consumer"))), "no pod is ending", 120)
@@ -90,13 +90,13 @@ class Release:
         return any("deletionTimestamp" in pod["metadata"] for pod in pods)
 
     def start(self) -> None:
-        """Wait until it is whole."""
+        """Wait until the release is complete."""
         self.settle()
 
-    # What may happen.
+    # Faults
 
     def stop_one(self, part: str) -> None:
-        """Delete a pod, in its own time, and wait until it is gone."""
+        """Delete a pod gracefully, and wait until it is gone."""
         self._delete(part)
 
     def kill_one(self, part: str) -> None:
@@ -112,7 +112,7 @@ class Release:
         self.namespace.kubectl("rollout", "restart", *self._services)
 
     def scale(self, replicas: int) -> None:
-        """Have so many producers, and so many consumers; at the end there are as many as before."""
+        """Scale producers and consumers to C{replicas} each; L{end} restores their numbers."""
         for what in self._services:
             before = self.namespace.get(what)["spec"]["replicas"]
             self._held.callback(self.namespace.kubectl, "scale", what, f"--replicas={before}")
@@ -120,10 +120,10 @@ class Release:
         self.settle()
 
     def upgrade(self, name: str, tag: str) -> None:
-        """Let helm install another image."""
+        """Upgrade the release to another image with helm."""
         self.namespace.helm("upgrade", name, str(CHART), "--reuse-values", "--set", f"image.tag={tag}", "--wait")
 
-    # The load, and what came of it.
+    # The load, and its evidence
 
     def start_load(self, load: Load) -> None:
         """Begin to post events."""
@@ -139,11 +139,11 @@ class Release:
         self._since = f"({newest}", min(op.invoked for op in self.load.ops())
 
     def now(self) -> float:
-        """The time of the attempts."""
+        """Return the time on the clock of the attempts."""
         return self.load.clock()[1]
 
     def stop_load(self, fault: tuple[float, float]) -> Evidence:
-        """End it, wait until all is handled, and gather what was seen."""
+        """End the load, wait until all events are handled, and return the evidence."""
         assert self._logs is not None
         day, attempts = self.load.clock()
         offset = day - attempts
@@ -153,7 +153,7 @@ class Release:
         try:
             wait_for(self._is_drained, "all events are handled", 60)
         except (Failed, NotInTime):
-            drained = False  # the judge says so
+            drained = False  # the checker reports it
         with self.redis() as client:
             kept, now = read_redis(client, since), time.time() - offset
         logs, ops = self._logs, self.load.ops()
@@ -164,7 +164,7 @@ class Release:
             history = attrs.evolve(tell(kept, ops, lines, fault, drained, now), causes=[Cause("anew", *fault)])
             return Evidence(history=history, lines=lines, fault=fault)
 
-        with suppress(Failed, NotInTime):  # the judge says which event nobody handled
+        with suppress(Failed, NotInTime):  # the checker reports the events that were not handled
             wait_for(lambda: _all_handled(look()), "the logs have all events", 15)
         return look()
 
@@ -173,7 +173,7 @@ class Release:
             return is_drained(client)
 
     def end(self) -> None:
-        """Leave nothing of the load, and the release as it is."""
+        """Remove the load, and leave the release as it is."""
         self._held.close()
 
 

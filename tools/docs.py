@@ -1,9 +1,9 @@
 """
-Makes parts of the docs from the code, and checks all of them.
+Generates parts of the docs from the code, and checks the docs.
 
-C{python -m tools.docs --write docs} makes the parts anew;
-C{python -m tools.docs --check docs} says what is stale, which links lead
-nowhere, and which tests are named that do not exist.
+C{python -m tools.docs --write docs} generates the parts.
+C{python -m tools.docs --check docs} reports stale parts, broken links, and
+names of tests that do not exist.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _answer(error: Exception) -> Answer:
     return answer
 
 
-#: When there is an error, and the answer to it.
+#: The causes of errors, and the answer to each.
 ERRORS: Final[Sequence[tuple[str, Answer]]] = (
     (
         "the body is not UTF-8 or not JSON, has bytes after the JSON value, is not an object, "
@@ -92,7 +92,7 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
 
 
 def errors_table() -> str:
-    """The errors as a Markdown table."""
+    """Return the errors as a Markdown table."""
     lines = ["| status | title | `stored` | header | when |", "|---|---|---|---|---|"]
     for when, answer in ERRORS:
         body = json.loads(answer.body)
@@ -103,7 +103,7 @@ def errors_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-#: The parts that are made here, by the name their markers give.
+#: The generated parts, by the name in their markers.
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings.table,
     "errors": errors_table,
@@ -119,12 +119,12 @@ _TEST: Final = re.compile(r"`((?:\w+::)*test_\w+(?:\.py)?(?:::\w+)*)`")
 
 
 def remake(text: str) -> str:
-    """A page with its parts made anew."""
+    """Return a page with its generated parts up to date."""
     return _PART.sub(lambda part: part[1] + "\n" + PARTS[part[2]]() + "\n" + part[3], text)
 
 
 def stale_parts(page: Path) -> Iterator[str]:
-    """What is not as the code makes it, as a diff."""
+    """Yield a diff if the generated parts of a page are stale."""
     text = page.read_text(encoding="utf-8")
     diff = difflib.unified_diff(text.splitlines(), remake(text).splitlines(), str(page), "as the code makes it", "", "")
     words = "\n".join(diff)
@@ -133,7 +133,7 @@ def stale_parts(page: Path) -> Iterator[str]:
 
 
 def slugs(headings: Sequence[str]) -> Sequence[str]:
-    """The anchors of headings, as GitHub makes them."""
+    """Return the anchors of headings, as GitHub makes them."""
     found: list[str] = []
     for heading in headings:
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
@@ -143,12 +143,12 @@ def slugs(headings: Sequence[str]) -> Sequence[str]:
 
 
 def anchors(page: Path) -> Sequence[str]:
-    """The anchors of a page's headings."""
+    """Return the anchors of a page's headings."""
     return slugs(_HEADING.findall(_CODE.sub("", page.read_text(encoding="utf-8"))))
 
 
 def broken_links(page: Path) -> Iterator[str]:
-    """Relative links that lead nowhere."""
+    """Yield a message for each relative link without a target."""
     for target in _LINK.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", target):
             continue
@@ -161,7 +161,7 @@ def broken_links(page: Path) -> Iterator[str]:
 
 
 def missing_tests(page: Path, tests: Path) -> Iterator[str]:
-    """Tests that a page names and that are not there; a name says its file."""
+    """Yield a message for each test that a page names and that does not exist."""
     for name in _TEST.findall(page.read_text(encoding="utf-8")):
         file, *path = name.split("::")
         if not file.endswith(".py"):
@@ -171,7 +171,7 @@ def missing_tests(page: Path, tests: Path) -> Iterator[str]:
 
 
 def _is_defined(source: str, path: Sequence[str]) -> bool:
-    """Whether a module defines a name, or a class in it does."""
+    """Return whether a module, or a class in it, defines a name."""
     body: Sequence[ast.stmt] = ast.parse(source).body
     for name in path:
         found = [each for each in body if name in _names(each)]
@@ -193,13 +193,13 @@ def _names(statement: ast.stmt) -> Sequence[str]:
 
 
 def pages(docs: Path) -> Sequence[Path]:
-    """The README beside the docs, each page of them, and the pages for contributors."""
+    """Return the README, the pages of the docs, and the pages for contributors."""
     beside = [docs.parent / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
     return [beside[0], *sorted(docs.glob("*.md")), *(page for page in beside[1:] if page.exists())]
 
 
 def misnamed_fragments(root: Path) -> Iterator[str]:
-    """News fragments whose name has no type that towncrier knows."""
+    """Yield a message for each news fragment with an unknown type in its name."""
     tables = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     types = [each["directory"] for each in tables["tool"]["towncrier"]["type"]]
     for fragment in sorted((root / "news").iterdir()):
@@ -208,7 +208,7 @@ def misnamed_fragments(root: Path) -> Iterator[str]:
 
 
 def problems(docs: Path) -> Iterator[str]:
-    """All that is wrong with the docs."""
+    """Yield a message for each problem of the docs."""
     yield from misnamed_fragments(docs.parent)
     texts = "".join([page.read_text(encoding="utf-8") for page in pages(docs)])
     for name in PARTS:
@@ -221,11 +221,11 @@ def problems(docs: Path) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.docs", description=(__doc__ or "").strip().split("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--write", metavar="DOCS", type=Path, help="make the generated parts anew")
-    what.add_argument("--check", metavar="DOCS", type=Path, help="say what is wrong; exit with 1 if anything is")
+    what.add_argument("--write", metavar="DOCS", type=Path, help="generate the parts that come from the code")
+    what.add_argument("--check", metavar="DOCS", type=Path, help="report problems; exit with 1 if there are any")
     options = parser.parse_args(arguments)
     if options.write is not None:
         for page in pages(options.write):

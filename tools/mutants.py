@@ -1,12 +1,13 @@
 """
-Measure what the unit tests notice: C{python -m tools.mutants [PATH]}.
+Measures which faults the unit tests detect: C{python -m tools.mutants [PATH]}.
 
 Changes one thing in one module at a time, with the operators of Cosmic Ray,
 and runs the unit tests of that module.  A change that fails no test has
-I{survived}.  All changes of a package are too many, so a seed draws some.
+I{survived}.  A package has too many possible changes to try all, so a random
+sample is tried.
 
-Works in copies of the repository, so the working tree stays as it is.  Ends
-with 1 if a package is below the floor.
+The changes are made in copies of the repository, not in the working tree.
+Exits with 1 if a package is below the floor.
 """
 
 from __future__ import annotations
@@ -37,21 +38,21 @@ from cosmic_ray.plugins import get_operator
 from parso.python.tree import ExprStmt, Keyword, PythonNode
 
 ROOT: Final = Path(__file__).parents[1]
-#: Why changes that survive do no harm.
+#: Reasons why changes that survive are harmless.
 SURVIVORS: Final = Path(__file__).with_name("survivors.toml")
-#: Numbers from this one on are bounds of size or time, which one more or less does not change.
+#: Numbers from this one on are limits of size or time, where one more or less makes no difference.
 _LARGE: Final = 20
-#: Seconds after which tests hang that were not measured yet.
+#: Seconds after which tests that were not measured yet count as hanging.
 _PATIENCE: Final = 300.0
-#: How a class is declared is no behaviour: whether a constructor takes a member.
+#: Declarations of attrs classes are not mutated, because they are not behaviour.
 _DECLARATIONS: Final = ("init=False", "@attrs.")
-#: The share of changes that tests must notice.
+#: The share of changes that the tests must detect.
 FLOOR: Final = 0.9
 _NEVER_COPIED: Final = (".git", ".venv", ".tox", "build", "dist", "__pycache__", "*.egg-info", ".mypy_cache")
 
 
-#: The modules of each package, and the unit tests that must notice what is
-#: changed in them, the quickest first: names of test modules without C{test_}.
+#: The modules of each package, and the unit tests that must detect changes in
+#: them, fastest first: names of test modules without C{test_}.
 PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "producer": {
         "eventsvc/producer/appender.py": (
@@ -112,7 +113,7 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 
 
 class DeleteStatement(Operator):  # type: ignore[misc]
-    """Leave out a statement: a call, or an assignment to a member."""
+    """Remove a statement: a call, or an assignment to an attribute."""
 
     def mutation_positions(self, node: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         if node.type == "simple_stmt" and _does_something(node.children[0]):
@@ -129,7 +130,7 @@ class DeleteStatement(Operator):  # type: ignore[misc]
 
 
 class ReplaceSmallNumber(NumberReplacer):  # type: ignore[misc]
-    """Replace a number by one beside it, if that is no hair's breadth."""
+    """Replace a small number by its neighbour."""
 
     def mutation_positions(self, node: Any) -> Iterator[Any]:
         if node.type == "number" and literal_eval(node.value) < _LARGE:
@@ -137,14 +138,14 @@ class ReplaceSmallNumber(NumberReplacer):  # type: ignore[misc]
 
 
 def _does_something(statement: Any) -> bool:
-    """Whether it is a call, or changes something that outlives the function."""
+    """Return whether a statement is a call or an assignment to an attribute or item."""
     if isinstance(statement, ExprStmt):
         target = statement.children[0]
         return bool(target.type == "atom_expr" and statement.children[1].type != "annassign")
     return isinstance(statement, PythonNode) and statement.type == "atom_expr"
 
 
-#: What a comparison is replaced by: its opposite, and its neighbour.
+#: The replacements of a comparison: its opposite and its neighbour.
 _COMPARISONS: Final = ("Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is", "Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt", "Lt_Gt")
 _ARITHMETIC: Final = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Mul")
 _OTHERS: Final = (
@@ -166,8 +167,8 @@ class Mutant:
     """
     One change of one module.
 
-    @ivar was: the lines that were changed, without indentation; C{becomes} is
-        what they are changed to.
+    @ivar was: the lines before the change, without indentation.
+    @ivar becomes: the lines after the change, without indentation.
     """
 
     module: str
@@ -181,7 +182,7 @@ class Mutant:
 
 
 def make_mutants(module: str, code: str) -> Iterator[Mutant]:
-    """Yield each change of a module once, even if two operators make it."""
+    """Yield each possible change of a module once, even if two operators make it."""
     seen = {code}
     for operator in OPERATORS:
         for occurrence in range(len(list(_positions(get_ast(code), operator)))):
@@ -211,14 +212,14 @@ def _compare(module: str, code: str, changed: str) -> Mutant:
 
 
 def draw(package: Iterable[str], only: str, most: int, seed: int) -> Sequence[Mutant]:
-    """Return at most so many mutants of the modules whose path begins with C{only}."""
+    """Return at most C{most} mutants of the modules whose path begins with C{only}."""
     modules = [module for module in package if module.startswith(only)]
     mutants = [mutant for module in modules for mutant in make_mutants(module, (ROOT / module).read_text())]
     return random.Random(seed).sample(mutants, min(most, len(mutants)))
 
 
 class Unfit(Exception):
-    """Nothing can be measured; the text says why."""
+    """The tests cannot be measured; the text says why."""
 
 
 @attrs.define
@@ -228,10 +229,10 @@ class Bench:
     directory: Path
 
     def passes(self, tests: Sequence[str], patience: float = _PATIENCE) -> bool:
-        """Return whether all tests pass, and none hangs for so many seconds."""
+        """Return whether all tests pass within C{patience} seconds."""
         names = [f"tests/unit/test_{name}.py" for name in tests]
         command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *names]
-        # Byte code is known by its second and size, which two mutants may share.
+        # Byte code is identified by time in seconds and size, which two mutants may share.
         environment = {**os.environ, "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             ended = subprocess.run(command, cwd=self.directory, env=environment, capture_output=True, timeout=patience)
@@ -240,7 +241,7 @@ class Bench:
         return ended.returncode == 0
 
     def survives(self, mutant: Mutant, tests: Sequence[str], patience: float) -> bool:
-        """Return whether no test notices a change."""
+        """Return whether no test detects a change."""
         path = self.directory / mutant.module
         before = path.read_text()
         path.write_text(mutant.code)
@@ -254,7 +255,7 @@ def try_all(
     mutants: Sequence[Mutant], package: Mapping[str, Sequence[str]], benches: Sequence[Bench], until: float
 ) -> Iterator[bool]:
     """
-    Yield whether each mutant survives; those for which there is no more time are left out.
+    Yield whether each mutant survives, until time is up.
 
     @raise Unfit: tests fail without any change.
     """
@@ -285,7 +286,7 @@ def try_all(
 
 
 def judge(name: str, mutants: Sequence[Mutant], survived: Sequence[bool]) -> bool:
-    """Tell what became of the mutants of a package; say if enough were killed."""
+    """Print the results of a package, and return whether enough mutants were killed."""
     reasons = {
         (each["module"], each["was"], each["becomes"]): each["reason"]
         for each in tomllib.loads(SURVIVORS.read_text()).get("survivor", [])
@@ -293,22 +294,30 @@ def judge(name: str, mutants: Sequence[Mutant], survived: Sequence[bool]) -> boo
     for mutant, lives in zip(mutants, survived):
         if lives:
             print(f"survived: {mutant}")
-            print(f"    {reasons.get((mutant.module, mutant.was, mutant.becomes), 'no reason is given')}")
+            print(f"    {reasons.get((mutant.module, mutant.was, mutant.becomes), 'no reason given')}")
     killed = len(survived) - sum(survived)
     share = killed / len(survived) if survived else 0.0
-    late = f", {len(mutants) - len(survived)} not tried for want of time" if len(survived) < len(mutants) else ""
+    late = f", {len(mutants) - len(survived)} not tried, time is up" if len(survived) < len(mutants) else ""
     print(f"{name}: {killed} killed, {sum(survived)} survived ({share:.0%} killed){late}", flush=True)
     return share >= FLOOR
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the command line says; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.mutants", description="Measure what the unit tests notice.")
-    parser.add_argument("only", nargs="?", default="", metavar="PATH", help="only modules whose path begins so")
-    parser.add_argument("--most", type=int, default=60, metavar="N", help="of a package; default %(default)s")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="draws them; default %(default)s")
-    parser.add_argument("--minutes", type=float, default=10, metavar="N", help="for a package; default %(default)s")
-    parser.add_argument("--side-by-side", type=int, default=2, metavar="N", help="tests; default %(default)s")
+    """Run the command, and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.mutants", description="Measure which changes of the code the unit tests detect."
+    )
+    parser.add_argument("only", nargs="?", default="", metavar="PATH", help="only modules whose path begins with PATH")
+    parser.add_argument(
+        "--most", type=int, default=60, metavar="N", help="most changes per package; default %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the sample; default %(default)s")
+    parser.add_argument(
+        "--minutes", type=float, default=10, metavar="N", help="time limit per package; default %(default)s"
+    )
+    parser.add_argument(
+        "--side-by-side", type=int, default=2, metavar="N", help="number of parallel test runs; default %(default)s"
+    )
     options = parser.parse_args(arguments)
 
     enough = True

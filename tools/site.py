@@ -1,8 +1,8 @@
 """
-Makes the HTML site: the guides, and pages of the API by pydoctor.
+Builds the HTML site: the guides, and API pages by pydoctor.
 
-C{python -m tools.site build/docs} writes it, and exits with 1 if the markup of
-a docstring is wrong or a link leads nowhere.
+C{python -m tools.site build/docs} writes the site, and exits with 1 if the
+markup of a docstring is wrong or a link is broken.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ img { max-width: 100%; }
 @attrs.frozen
 class Guide:
     """
-    A page in Markdown, and the file that it becomes.
+    A Markdown page and its HTML file.
 
-    @ivar name: of the HTML file.
-    @ivar title: its first heading.
+    @ivar name: name of the HTML file.
+    @ivar title: the first heading.
     """
 
     path: Path
@@ -98,7 +98,7 @@ def render(guide: Guide, guides: Sequence[Guide], output: Path) -> str:
         if file in names:
             return f'{attribute}="{names[file]}{anchor}"'
         if not file.is_file():
-            return link[0]  # the check of links finds it
+            return link[0]  # broken_links reports it
         (output / "files").mkdir(exist_ok=True)
         shutil.copy(file, output / "files" / file.name)
         return f'{attribute}="files/{file.name}{anchor}"'
@@ -129,7 +129,7 @@ class _Page(HTMLParser):
 
 
 def broken_links(site: Path) -> Iterator[str]:
-    """Name each link between pages of a site that leads nowhere."""
+    """Yield a message for each broken link between pages of a site."""
     found = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     for path, page in found.items():
         for link in sorted(page.links):
@@ -142,15 +142,17 @@ def broken_links(site: Path) -> Iterator[str]:
 
 
 def make_api(root: Path, output: Path) -> int:
-    """Have pydoctor write the pages of the API, and return its exit status."""
+    """Write the API pages with pydoctor, and return its exit status."""
     command = [sys.executable, "-m", "pydoctor", "--quiet", "--html-output", str(output), str(root / "eventsvc")]
     return subprocess.run(command, cwd=root, check=False).returncode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make and check the site; return the exit status."""
+    """Build and check the site, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.site", description=(__doc__ or "").strip().split("\n")[0])
-    parser.add_argument("output", metavar="DIRECTORY", type=Path, help="where to write it; what is there is removed")
+    parser.add_argument(
+        "output", metavar="DIRECTORY", type=Path, help="output directory; its contents are removed first"
+    )
     output: Path = parser.parse_args(arguments).output.absolute()
     root = Path(__file__).parents[1]
     shutil.rmtree(output, ignore_errors=True)

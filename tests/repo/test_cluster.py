@@ -82,7 +82,7 @@ def test_with_nothing_that_builds_it_asks_for_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker: str
 ) -> None:
     put_on_path(tmp_path, monkeypatch, docker, buildah=False)
-    with pytest.raises(Failed, match="neither docker with a daemon that answers, nor buildah: set BUILD_IMAGE"):
+    with pytest.raises(Failed, match="neither docker with a running daemon nor buildah: set BUILD_IMAGE"):
         images.build()
 
 
