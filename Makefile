@@ -10,11 +10,12 @@ ROBOT ?=
 ONLY ?=
 MUTANTS ?=
 
-.PHONY: help demo test docs bench chaos picture mutants robot cluster-test clean
+.PHONY: help demo test coverage docs bench chaos picture mutants robot cluster-test clean
 
 help:
 	@echo "make demo          Run all roles in one process, with an embedded Redis"
 	@echo "make test          Run all checks and tests"
+	@echo "make coverage      Show which lines and branches the unit tests do not reach; fail below the floor"
 	@echo "make docs          Build the HTML site (guides and API) in build/docs"
 	@echo "make bench         Compare eventsvc with its peers and write docs/benchmarks.md"
 	@echo "make chaos         Inject every kind of fault and check the promises"
@@ -36,6 +37,9 @@ demo: $(VENV)/made
 
 test: $(VENV)/made
 	@$(BIN)/tox run-parallel --parallel-no-spinner -e lint,types,docs,py,lowest
+
+coverage: $(VENV)/made
+	@$(BIN)/tox -q -e coverage
 
 docs: $(VENV)/made
 	@$(BIN)/tox -q -e docs
