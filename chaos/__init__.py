@@ -1,9 +1,9 @@
 """
-Breaks every link and process of eventsvc on purpose, and judges what became
-of the events: C{python -m chaos list}.
+Injects faults into every link and process of eventsvc, and checks the promises
+about events: C{python -m chaos list}.
 """
 
 from typing import Final
 
-#: What a handler of the suite logs of an event that it fails on.
+#: The log message of the suite's handlers for an event that they fail on.
 FAILED: Final = "event failed"

@@ -22,14 +22,14 @@ from chaos.scenarios import BY_NAME, SCENARIOS
 from chaos.toxics import TOXIPROXY
 from eventsvc.embedded import NoServer, find_server
 
-#: Exit statuses: everything held; something did not; nothing could be run.
+#: Exit statuses: all promises held; some did not; nothing could be run.
 HELD: Final = 0
 FAILED: Final = 1
 SKIPPED: Final = 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the command line says; the exit status."""
+    """Run the command, and return its exit status."""
     options = _make_parser().parse_args(arguments)
     if options.command == "list":
         for scenario in SCENARIOS:
@@ -52,34 +52,42 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m chaos", description="Break eventsvc on purpose, and judge it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m chaos", description="Inject faults into eventsvc and check its promises."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="name the scenarios")
-    running = commands.add_parser("run", help="run scenarios: those named, or all")
+    commands.add_parser("list", help="list the scenarios")
+    running = commands.add_parser("run", help="run scenarios; default: all")
     running.add_argument("name", nargs="*", choices=[[], *BY_NAME], metavar="NAME")
-    running.add_argument("--repeat", type=int, default=1, metavar="N", help="run each N times, on N seeds")
-    testing = commands.add_parser("self-test", help="run scenarios on services with planted bugs")
+    running.add_argument("--repeat", type=int, default=1, metavar="N", help="run each scenario N times, with N seeds")
+    testing = commands.add_parser("self-test", help="run scenarios on services with planted bugs, which must be found")
     testing.add_argument("bug", nargs="*", choices=[[], *BUGS], metavar="BUG")
-    testing.add_argument("--seeds", type=int, default=1, metavar="N", help="plant each bug N times, on N seeds")
+    testing.add_argument("--seeds", type=int, default=1, metavar="N", help="plant each bug N times, with N seeds")
     for command in (running, testing):
-        command.add_argument("--seed", type=int, metavar="N", help="of the load and of what is drawn by lot")
         command.add_argument(
-            "--report", type=Path, default=Path("build/chaos"), metavar="DIR", help="default %(default)s"
+            "--seed", type=int, metavar="N", help="seed of the load and of random faults; default: a new one"
         )
         command.add_argument(
-            "--side-by-side", type=int, default=2, metavar="N", help="so many runs at a time; default %(default)s"
+            "--report",
+            type=Path,
+            default=Path("build/chaos"),
+            metavar="DIR",
+            help="directory of the report; default %(default)s",
+        )
+        command.add_argument(
+            "--side-by-side", type=int, default=2, metavar="N", help="number of parallel runs; default %(default)s"
         )
     return parser
 
 
 def plan_runs(names: Sequence[str], seed: int, repeat: int) -> Sequence[Job]:
-    """Return the runs of scenarios on so many seeds from C{seed} on, the longest of each seed first."""
+    """Return the runs of scenarios with C{repeat} seeds from C{seed} on, the longest of each seed first."""
     ordered = sorted(names, key=lambda name: -BY_NAME[name].seconds)
     return [Job(name, seed + turn) for turn in range(repeat) for name in ordered]
 
 
 def plan_self_test(bugs: Sequence[str], seed: int, repeat: int) -> Sequence[Job]:
-    """Return the runs that must catch planted bugs, on so many seeds from C{seed} on."""
+    """Return the runs that must find planted bugs, with C{repeat} seeds from C{seed} on."""
     return [Job(BUGS[name].scenario, each, name) for each in range(seed, seed + repeat) for name in bugs]
 
 
@@ -97,7 +105,7 @@ def _run_all(jobs: Sequence[Job], report: Path, side_by_side: int) -> int:
 
 
 def _tell(run: Run) -> str:
-    """What came of a run, in a line or a few."""
+    """Return the result of a run as text, in one or more lines."""
     if run.planted:
         found = next(iter(run.verdict.broken), run.verdict.state)
         return f"{run.title}: {'caught' if run.passed else 'MISSED'} ({run.seconds:.0f} s)\n  {found}"

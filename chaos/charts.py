@@ -19,7 +19,7 @@ from eventsvc.testing.history import Op
 
 WIDTH: Final = 900
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 18
-#: Between two charts.
+#: Space between two charts.
 _GAP: Final = 10
 #: Seconds of one step of a line.
 _STEP: Final = 0.25
@@ -29,7 +29,7 @@ Points = Sequence[tuple[float, float]]
 
 @attrs.frozen
 class Frame:
-    """What all charts of a run share; all in seconds."""
+    """The times that all charts of a run share, in seconds."""
 
     span: tuple[float, float]
     fault: tuple[float, float]
@@ -40,9 +40,9 @@ class Frame:
 @attrs.frozen
 class Axes:
     """
-    Where a moment and a value are drawn.
+    Maps times and values to positions in a chart.
 
-    @ivar span: from when to when, in seconds.
+    @ivar span: the first and the last time, in seconds.
     @ivar most: the largest value; the least is 0, or C{least} on a
         logarithmic scale.
     @ivar least: C{None} for a linear scale.
@@ -68,10 +68,10 @@ class Axes:
 
 def draw_charts(evidence: Evidence, began: float = 0.0, changes: Sequence[float] = ()) -> Sequence[str]:
     """
-    Draw all charts of a run as SVG, to stand one above the other on the same span of time.
+    Draw all charts of a run as SVG, with the same time axis.
 
-    @param began: the moment from which seconds are counted.
-    @param changes: when something was broken or mended.
+    @param began: the time at which the axis has 0.
+    @param changes: times at which a fault began or ended.
     """
     ops = evidence.history.ops
     handled = sorted(line.at for line in evidence.lines if line.id is not None)
@@ -91,7 +91,7 @@ def draw_charts(evidence: Evidence, began: float = 0.0, changes: Sequence[float]
 
 
 def stack(charts: Sequence[str], style: str) -> str:
-    """Put charts one above the other into one SVG that needs nothing else."""
+    """Stack charts vertically in one self-contained SVG."""
     placed, height = [], 0
     for chart in charts:
         tall = int(chart.partition(f'viewBox="0 0 {WIDTH} ')[2].partition('"')[0])
@@ -108,7 +108,7 @@ def stack(charts: Sequence[str], style: str) -> str:
 
 
 def _first_handled(evidence: Evidence) -> list[float]:
-    """When each event that was answered 200 was handled first."""
+    """Return the times at which events that were answered 200 were first handled, in ascending order."""
     confirmed = {op.id for op in evidence.history.ops if op.outcome is Outcome.OK}
     first: dict[int, float] = {}
     for line in evidence.lines:
@@ -118,7 +118,7 @@ def _first_handled(evidence: Evidence) -> list[float]:
 
 
 def _difference(come: Sequence[float], gone: Sequence[float], times: Sequence[float]) -> Points:
-    """How many had come and not gone."""
+    """Return at each time how many had come and not gone."""
     return [(at, max(0.0, float(bisect_right(come, at) - bisect_right(gone, at)))) for at in times]
 
 
@@ -189,7 +189,7 @@ def _svg(
 
 
 def _seconds(axes: Axes, began: float) -> list[str]:
-    """The scale of time."""
+    """Return the labels of the time axis."""
     begin, end = (moment - began for moment in axes.span)
     step = next((step for step in (1, 2, 5, 10, 20, 50) if (end - begin) / step <= 20), 100)
     return [

@@ -1,5 +1,5 @@
 """
-What a scenario is run on: real processes, and a proxy on each link between
+The deployment of a scenario: real processes, with a proxy on each link between
 them.
 """
 
@@ -33,19 +33,19 @@ from chaos.workload import Load
 from eventsvc.embedded import server_command
 from eventsvc.testing.history import Cause
 
-#: Seconds that all entries may take to be acknowledged at the end.
+#: Seconds within which all entries must be acknowledged at the end.
 DRAIN: Final = 30.0
-#: Seconds in which a consumer handles what it has claimed, and one that was
-#: held up finishes what it had in flight.
+#: Seconds within which a consumer handles the entries it has claimed, and a
+#: consumer that was blocked finishes those it had in flight.
 TAKEN_UP: Final = 4.0
-#: What the load writes of an attempt that was answered 200.
+#: The load's output for an attempt that was answered 200.
 OK: Final = '"outcome":"ok"'
-#: What a consumer writes of an event that is handled.
+#: A consumer's output for an event that was handled.
 HANDLED: Final = '"message":"event"'
 STREAM: Final = "NotificationStream"
 DEAD: Final = "{NotificationStream}:dead"
 GROUP: Final = "demo_consumer_group"
-#: A group of ours that reads along, where the stream is trimmed.
+#: A group of the suite that records all entries where the stream is trimmed.
 RECORDER: Final = "recorder"
 
 
@@ -54,12 +54,12 @@ class Deployment:
     """
     The processes of one run.
 
-    @ivar planted: the bug that the services have on purpose.
-    @ivar journal: what was done to it, each with its time.
+    @ivar planted: the planted bug of the services, if any.
+    @ivar journal: the changes made to it, with their times.
     @ivar wiped: when Redis lost its data, if it did.
-    @ivar causes: what may have made events be handled again.
-    @ivar complaints: what went wrong while something was broken, in words.
-    @ivar recorded: entries as they were read along.
+    @ivar causes: reasons why events may have been handled again.
+    @ivar complaints: sentences about failures during the fault.
+    @ivar recorded: the entries that the recorder has read.
     """
 
     plan: Plan
@@ -98,7 +98,7 @@ class Deployment:
         return [f"consumer-{number + 1}" for number in range(len(self.plan.handlers))]
 
     def start(self) -> None:
-        """Start everything, and wait until it works."""
+        """Start all processes, and wait until they are ready."""
         if self.plan.proxied:
             self._start_toxiproxy()
         self._add_redis("redis")
@@ -124,9 +124,9 @@ class Deployment:
     @contextmanager
     def causing(self, kind: Literal["ended", "takeover", "anew"], consumer: str | None = None) -> Iterator[None]:
         """
-        Note that events may be handled again because of what happens inside.
+        Record that events may be handled again because of the code inside.
 
-        What was claimed meanwhile may be handled some time after.
+        Entries that were claimed meanwhile may be handled some time later.
         """
         begin = time.monotonic()
         try:
@@ -136,14 +136,14 @@ class Deployment:
             self.causes.append(Cause(kind, begin, time.monotonic() + late, consumer))
 
     def add_consumer(self, name: str, handler: str) -> None:
-        """Have another one, which is not started yet."""
+        """Add a consumer, without starting it."""
         self._link(f"{name}-redis", self.ports["redis"])
         self.ports[name] = stable_port()
         admin = str(self.ports[name])
         self._add_service(name, {"REDIS_CONSUMER": name, "CONSUMER_HANDLER": handler, "ADMIN_PORT": admin})
 
     def end(self) -> None:
-        """End whatever still runs, at once."""
+        """Kill all processes that still run."""
         for process in self.processes.values():
             process.kill()
         for name in ("redis", "standby"):
@@ -151,9 +151,9 @@ class Deployment:
 
     def stop_services(self) -> None:
         """
-        Stop producers and consumers in their own way.
+        Stop producers and consumers gracefully.
 
-        @raise EndedByItself: one of them stopped with another status than 0.
+        @raise EndedByItself: the exit status of one was not 0.
         """
         for name in (*self.producers, *self.consumers):
             if self.processes[name].running:
@@ -175,20 +175,20 @@ class Deployment:
         self.start_redis(name)
 
     def start_redis(self, name: str = "redis") -> None:
-        """Start it and wait until it takes commands."""
+        """Start a Redis server, and wait until it accepts commands."""
         self.processes[name].start()
         wait_until(lambda: self._redis_is_up(name), f"{name} answers")
         self.note(f"{name} is up")
 
     def wipe_redis(self) -> None:
-        """Take its data away, while it is not running."""
+        """Delete the data of Redis while it is not running."""
         shutil.rmtree(self.directory / "redis")
         (self.directory / "redis").mkdir()
         self.lose_data()
         self.note("the data of redis are gone")
 
     def lose_data(self) -> None:
-        """Data of Redis are lost at this moment."""
+        """Record that Redis loses data now."""
         self.wiped = time.monotonic()
 
     def _redis_is_up(self, name: str) -> bool:
@@ -201,7 +201,7 @@ class Deployment:
 
     @contextmanager
     def redis(self, port: int | None = None) -> Iterator[Any]:
-        """A client of another make, past the proxies or on the port of one."""
+        """Yield a client of another library (redis-py), directly or through the proxy at a port."""
         port = port or self.ports["redis"]
         client = redis.Redis(port=port, password=PASSWORD, socket_timeout=10, protocol=2, single_connection_client=True)
         try:
@@ -237,7 +237,7 @@ class Deployment:
         wait_until(lambda: process.says("connected to Redis", 1 + len(process.statuses)), f"{name} is connected")
 
     def unready(self) -> Sequence[str]:
-        """The services that say they are not ready."""
+        """Return the services that report not to be ready."""
         self.check()
         return [
             name
@@ -247,17 +247,18 @@ class Deployment:
 
     def check_link(self, name: str) -> None:
         """
-        @raise redis.RedisError: Redis does not answer on the link of a
-            service.
+        Check that Redis answers on the link of a service.
+
+        @raise redis.RedisError: Redis does not answer.
         """
         with self.redis(self.links[f"{name}-redis"]) as client:
             client.ping()
 
     def start_load(self, load: Load, direct: bool = False) -> Process:
         """
-        Begin to post events, and wait until some are stored.
+        Start the load, and wait until some events are stored.
 
-        @param direct: past the proxies.
+        @param direct: whether to bypass the proxies.
         """
         ports = [self.ports[name] if direct else self.links[f"client-{name}"] for name in self.producers]
         urls = [f"http://127.0.0.1:{port}" for port in ports]
@@ -272,18 +273,20 @@ class Deployment:
         return workload
 
     def links_of(self, beginning: str) -> list[str]:
-        """Names of the links that begin so: C{producer-}, C{consumer-1} or C{client-}."""
+        """Return the names of the links with a prefix: C{producer-}, C{consumer-1} or C{client-}."""
         return [name for name in self.links if name.startswith(beginning)]
 
     def check(self) -> None:
         """
-        @raise EndedByItself: a process did.
+        Check that all processes run.
+
+        @raise EndedByItself: a process ended unexpectedly.
         """
         for process in self.processes.values():
             process.check()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, with an eye on the processes."""
+        """Wait, while checking the processes and recording entries."""
         end = time.monotonic() + seconds
         while True:
             self.check()
@@ -294,7 +297,7 @@ class Deployment:
             time.sleep(min(rest, 0.1))
 
     def record(self) -> None:
-        """Read along, if the stream is trimmed."""
+        """Record new entries, if the plan asks for it."""
         if not self.plan.recorded:
             return
         with self.redis() as client:
@@ -303,8 +306,8 @@ class Deployment:
 
     def figures(self) -> dict[str, float]:
         """
-        What the services have counted since they were last started, all
-        together, by name; and how often Redis has carried out each command.
+        Return the sums of the services' metrics since their last start, by name,
+        and how often Redis has executed each command.
         """
         sums: dict[str, float] = defaultdict(float)
         for name in (each for each in (*self.producers, *self.consumers) if self.processes[each].running):
@@ -317,7 +320,7 @@ class Deployment:
         return sums
 
     def drain(self) -> bool:
-        """Wait until all is acknowledged; say if it came to that."""
+        """Wait until all entries are acknowledged, and return whether they were in time."""
         try:
             wait_until(self._is_drained, "all is acknowledged", DRAIN)
         except NotInTime as problem:
@@ -338,7 +341,7 @@ def _path(first: Mapping[str, str], second: Mapping[str, str]) -> str:
 
 
 def is_drained(client: Any) -> bool:
-    """Whether the group was given all there is and has acknowledged it."""
+    """Return whether the group has read and acknowledged all entries."""
     newest = client.xinfo_stream(STREAM)["last-generated-id"]
     for group in client.xinfo_groups(STREAM):
         if group["name"] == GROUP.encode():

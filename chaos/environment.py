@@ -1,6 +1,6 @@
 """
-Faults of what surrounds the services: the memory of Redis, its failover, the
-clock, readers of logs, and strangers.
+Faults of the environment of the services: the memory of Redis, its failover,
+the clock, readers of logs, and foreign clients.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LATE: Final = Toxic("latency", {"latency": 1500})
 @attrs.frozen
 class Promoted:
     """
-    A replica that lags behind takes the primary's place, behind the same
-    address; what it had not got yet is lost.
+    A replica that lags replaces the primary at the same address; events that
+    were not replicated are lost.
 
-    @ivar behind: seconds for which nothing is replicated before.
+    @ivar behind: seconds without replication before that.
     """
 
     behind: float = 1.0
@@ -54,9 +54,9 @@ class Promoted:
 @attrs.frozen
 class RolledBack:
     """
-    Redis goes back to before the last batch of a producer that is idle.
+    Redis returns to the state before the last batch of an idle producer.
 
-    Replies to it are late from then on.  If it does something that changes
+    From then on, replies to the producer are late.  If it changes anything in
     Redis, its connection is cut before the reply.
     """
 
@@ -87,7 +87,7 @@ class RolledBack:
 
 
 def _numbers(client: Any) -> Sequence[bytes]:
-    """What Redis knows of the batches of producers."""
+    """Return what Redis has kept of the batches of producers."""
     return [client.get(key) for key in sorted(client.scan_iter("*:lane:*"))]
 
 
@@ -96,7 +96,7 @@ class Full:
     """
     Redis has little memory left.
 
-    @ivar free: so many bytes, when it begins.
+    @ivar free: free bytes when the fault begins.
     """
 
     free: int
@@ -116,7 +116,7 @@ class Full:
 
 @attrs.frozen
 class ClockStepped:
-    """The wall clock of the services is wrong from now on: nobody mends it."""
+    """The wall clock of the services jumps, and stays wrong until the end of the run."""
 
     seconds: float
 
@@ -129,7 +129,7 @@ class ClockStepped:
 
 @attrs.frozen
 class Unread:
-    """A service whose output nobody reads."""
+    """Nobody reads the output of a service."""
 
     process: str
 
@@ -144,9 +144,9 @@ class Unread:
 @attrs.frozen
 class Flooded:
     """
-    Clients that connect to a producer and say nothing.
+    Clients connect to a producer and send nothing.
 
-    Those that it closes connect again.
+    @ivar connections: number of these clients.
     """
 
     producer: str

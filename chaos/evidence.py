@@ -1,5 +1,5 @@
 """
-From what a run left behind to what the judge is shown of it.
+Gathers the evidence of a run, and builds the history for the checker.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ _STEP: Final = 3600.0
 @attrs.frozen
 class Line:
     """
-    A line of a service's log, with the time of the attempts.
+    A line of a service's log.
 
-    @ivar id: of the event that was handled, if the line is of one.
-    @ivar failed: the handler failed on it.
+    @ivar at: its time, in seconds on the clock of the attempts.
+    @ivar id: id of the handled event, if the line reports one.
+    @ivar failed: whether the handler failed on it.
     @ivar alarm: the kind of alarm, if the line is one.
     """
 
@@ -48,10 +49,10 @@ class Line:
 @attrs.frozen(kw_only=True)
 class Evidence:
     """
-    All that was seen of a run.
+    All evidence of a run.
 
-    @ivar fault: from when to when something was broken.
-    @ivar figures: what the services counted, by name.
+    @ivar fault: begin and end of the fault.
+    @ivar figures: metrics of the services, by name.
     """
 
     history: History
@@ -60,20 +61,20 @@ class Evidence:
     figures: Mapping[str, float] = attrs.field(factory=dict)
 
     def during(self) -> Iterator[Op]:
-        """The attempts that were under way while something was broken."""
+        """Return the attempts that were in progress during the fault."""
         begin, end = self.fault
         return (op for op in self.history.ops if op.invoked <= end and (op.ended is None or op.ended >= begin))
 
     def since_fault(self, by: str) -> Iterator[Line]:
-        """The lines since the fault began, of the services whose name begins so."""
+        """Return the lines since the fault began, of the services whose name begins with C{by}."""
         return (line for line in self.lines if line.at >= self.fault[0] and line.process.startswith(by))
 
 
 def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], drained: bool) -> Evidence:
-    """Read what a run left behind; Redis must still be there."""
+    """Gather the evidence of a run; Redis must still be running."""
     with deployment.redis() as client:
         kept = read_redis(client, recorded=deployment.recorded)
-    # After that: what is acknowledged by then has been logged.
+    # Read the logs after Redis: entries that are acknowledged by then have been logged.
     lines = sorted(
         (line for name in (*deployment.producers, *deployment.consumers) for line in read_log(deployment, name)),
         key=lambda line: line.at,
@@ -86,11 +87,12 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
 @attrs.frozen
 class Kept:
     """
-    What Redis had at one moment.
+    The contents of Redis at one moment.
 
-    @ivar entries: the stream, with what was read along.
-    @ivar pending: ids of entries, and for how many seconds each has been.
-    @ivar last: where the group has read to.
+    @ivar entries: the stream, including recorded entries.
+    @ivar dead: ids of the entries among the dead letters.
+    @ivar pending: idle seconds of each pending entry, by id.
+    @ivar last: id of the last entry that the group has read.
     """
 
     entries: Mapping[bytes, dict[bytes, bytes]]
@@ -101,10 +103,10 @@ class Kept:
 
 def read_redis(client: Any, since: str = "-", recorded: Mapping[bytes, dict[bytes, bytes]] = {}) -> Kept:
     """
-    Read the stream and what belongs to it.
+    Read the stream, its dead letters and its group.
 
-    @param since: from which entry on.
-    @param recorded: entries that may be trimmed by now.
+    @param since: first entry to read.
+    @param recorded: entries that may have been trimmed.
     """
     with client.pipeline() as moment:
         moment.xrange(STREAM, since)
@@ -121,9 +123,9 @@ def tell(
     kept: Kept, attempts: Sequence[Op], lines: Sequence[Line], fault: tuple[float, float], drained: bool, now: float
 ) -> History:
     """
-    What is to be judged.
+    Return the history for the checker.
 
-    @param lines: the logs of all services, in the order of time.
+    @param lines: the logs of all services, ordered by time.
     @param now: when Redis was read.
     """
     order = sorted(kept.entries.items(), key=lambda entry: _place(entry[0]))
@@ -150,10 +152,10 @@ def tell(
 
 def _read(id: bytes, fields: dict[bytes, bytes]) -> Notification | None:
     """
-    The event of an entry; none for the marker.
+    Return the event of an entry; C{None} for the marker.
 
-    What does not parse must be set aside: it is taken for an event of a
-    negative id, so that the judge follows it too.
+    An entry that does not parse must be set aside.  It is returned as an event
+    with a negative id, so that the checker follows it too.
     """
     if MARKER_FIELD in fields:
         return None
@@ -170,21 +172,21 @@ def _place(id: bytes) -> tuple[int, int]:
 
 
 def read_ops(path: Path) -> list[Op]:
-    """The attempts that the workload wrote down."""
+    """Read the attempts that the workload has recorded."""
     return [msgspec.json.decode(line, type=Op) for line in path.read_bytes().splitlines()]
 
 
 def read_log(deployment: Deployment, name: str) -> Iterator[Line]:
-    """The JSON lines of a service, in order; the last may have been cut by its end."""
+    """Read the log of a service."""
     return parse_log(deployment.processes[name].out.read_bytes(), name, time.time() - time.monotonic())
 
 
 def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
     """
-    The JSON lines of a service, in order; the last may have been cut.
+    Yield the JSON lines of a log in order; lines that are cut off are skipped.
 
-    @param offset: what the time of day has more than that of the attempts.  It
-        changes where the clock was stepped.
+    @param offset: time of day minus the clock of the attempts, in seconds.  It
+        changes where the wall clock was stepped.
     """
     before = None
     for text in log.splitlines():
@@ -205,6 +207,6 @@ def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
 
 
 def _seconds(timestamp: str) -> float:
-    """RFC 3339 in UTC as seconds since the epoch."""
+    """Return a time in RFC 3339 and UTC as seconds since the epoch."""
     whole, _, fraction = timestamp.rstrip("Z").partition(".")
     return timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")

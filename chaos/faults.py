@@ -1,6 +1,6 @@
 """
-What can be broken, each as a value whose C{breaking} is a C{with} block: on
-leaving it, all is mended.
+The faults, each a value whose C{breaking} is a context manager: the fault lasts
+as long as the C{with} block.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from chaos.toxics import Toxic
 
 
 class Fault(Protocol):
-    """Something that can be broken and mended."""
+    """A fault that can begin and end."""
 
     def breaking(self, deployment: Deployment) -> AbstractContextManager[None]:
-        """Break it, and mend it on the way out, whatever happened inside."""
+        """Begin the fault, and end it on exit, even after an error."""
 
 
 @contextmanager
 def holding_up(deployment: Deployment, beginning: str) -> Iterator[None]:
     """
-    Note that consumers cannot work: those whose names, or whose links' names,
-    begin so; all, if it is what they need.
+    Record that consumers cannot work: those whose name, or whose link's name,
+    begins with C{beginning}, or all of them if it names Redis or the proxy.
     """
     with ExitStack() as noting:
         for name in deployment.consumers:
@@ -43,7 +43,7 @@ class Toxified:
     """
     A toxic on links.
 
-    @ivar links: how their names begin.
+    @ivar links: the beginning of their names.
     """
 
     links: str
@@ -60,7 +60,7 @@ class Toxified:
 
 @attrs.frozen
 class Down:
-    """Links on which nothing connects."""
+    """Links that refuse all connections."""
 
     links: str
 
@@ -75,7 +75,7 @@ class Down:
 
 @attrs.frozen
 class LeadingNowhere:
-    """Links to Redis that accept a connection, and close it."""
+    """Links to Redis that accept connections and close them."""
 
     links: str
 
@@ -91,10 +91,9 @@ class LeadingNowhere:
 @attrs.frozen
 class Frozen:
     """
-    A process that does nothing, and keeps its connections.
+    A process is stopped (SIGSTOP) and keeps its connections.
 
-    @ivar at_work: a consumer is frozen with entries that it has not
-        acknowledged for sure, however quick it is.
+    @ivar at_work: freeze a consumer only while it has unacknowledged entries.
     """
 
     process: str
@@ -113,7 +112,7 @@ class Frozen:
                 deployment.note(f"{self.process} goes on")
 
     def _freeze(self, deployment: Deployment) -> bool:
-        """Freeze the process; if it should be at work and is not, let it go on and say so."""
+        """Freeze the process, and return whether it is at work if it must be; if not, let it continue."""
         process = deployment.processes[self.process]
         process.send(signal.SIGSTOP)
         if not self.at_work:
@@ -129,11 +128,10 @@ class Frozen:
 @attrs.frozen
 class Killed:
     """
-    A process that is killed, and started again at the end.
+    A process is killed, and restarted at the end.
 
-    @ivar wiped: Redis comes back without its data.
-    @ivar at_work: a consumer is killed in the midst of a batch for sure, on
-        however slow a machine: one waits for it, and some of it is handled.
+    @ivar wiped: Redis restarts without its data.
+    @ivar at_work: kill a consumer only in the middle of a batch.
     """
 
     process: str
@@ -167,11 +165,11 @@ class Killed:
 @attrs.frozen
 class Restarted:
     """
-    Services that are ended, one after another, and started again each.
+    Services are stopped and restarted, one after another.
 
-    @ivar number: the signal that ends them.
-    @ivar ready: wait until each has reached Redis.
-    @ivar apart: seconds between one and the next.
+    @ivar number: the signal that stops them.
+    @ivar ready: wait until each has connected to Redis.
+    @ivar apart: seconds between two services.
     """
 
     processes: Sequence[str]
@@ -194,7 +192,7 @@ class Restarted:
 
 
 def _end(deployment: Deployment, name: str, number: int) -> int:
-    """End a process; a consumer's unacknowledged events are handled again then."""
+    """End a process; events that a consumer has not acknowledged may be handled again."""
     with deployment.causing("ended", name):
         return deployment.processes[name].end(number)
 
@@ -211,10 +209,11 @@ def _start(deployment: Deployment, name: str) -> None:
 @attrs.frozen
 class Told:
     """
-    Commands that Redis is given, and perhaps some that take them back.
+    Commands are sent to Redis, and optionally others that undo them.
 
-    @ivar wipes: they take all data away.
-    @ivar anew: the group has to begin anew after them.
+    @ivar back: the commands at the end of the fault.
+    @ivar wipes: the commands delete all data.
+    @ivar anew: the commands destroy the group.
     """
 
     commands: Sequence[str]
@@ -244,7 +243,7 @@ class Told:
 
 @attrs.frozen
 class NothingParses:
-    """A foreign producer that writes what is no event."""
+    """A foreign producer writes entries that are not events."""
 
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
@@ -262,7 +261,7 @@ class NothingParses:
 
 @attrs.frozen
 class After:
-    """A fault that begins some seconds after those beside it."""
+    """A fault begins some seconds after those beside it."""
 
     seconds: float
     fault: Fault
@@ -276,7 +275,7 @@ class After:
 
 @attrs.frozen
 class Briefly:
-    """A fault that is mended after some seconds, while those beside it last."""
+    """A fault ends after some seconds, while those beside it last."""
 
     seconds: float
     fault: Fault
@@ -290,7 +289,7 @@ class Briefly:
 
 @attrs.frozen
 class All:
-    """Faults at the same time, begun in their order."""
+    """Several faults at the same time, begun in the given order."""
 
     faults: Sequence[Fault]
 
@@ -303,13 +302,13 @@ class All:
 
 
 def everywhere(toxic: Toxic) -> All:
-    """A toxic on every link to Redis."""
+    """Return a fault with a toxic on every link to Redis."""
     return All([Toxified("producer-", toxic), Toxified("consumer-", toxic)])
 
 
-#: Faults of more than one scenario.
+#: Faults that several scenarios use.
 REDIS_DOWN: Final = All([Down("producer-"), Down("consumer-")])
 KILL_CLIENTS: Final = Told(["CLIENT KILL TYPE normal SKIPME yes"])
 DESTROY_GROUP: Final = Told([f"XGROUP DESTROY {STREAM} {GROUP}"], anew=True)
-#: A connection ends when the next bytes would pass.
+#: Closes a connection at the next bytes.
 CUT_AT_ONCE: Final = Toxic("limit_data", {"bytes": 0})

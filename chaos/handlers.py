@@ -1,5 +1,5 @@
 """
-Handlers for consumers that are slow, or fail on some events.
+Handlers that are slow or fail on some events.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def slow(notification: Notification) -> None:
 
 
 class _Slow:
-    """Something that can be awaited, and is neither a Deferred nor a coroutine."""
+    """An awaitable that is neither a Deferred nor a coroutine."""
 
     def __init__(self, notification: Notification) -> None:
         self.notification = notification
@@ -36,23 +36,23 @@ class _Slow:
 
 
 def awaitable(notification: Notification) -> Awaitable[None]:
-    """Take 10 ms for each event, as soon as it is awaited."""
+    """Return an awaitable that takes 10 ms for each event."""
     return _Slow(notification)
 
 
 class _Plain:
-    """A handler that returns nothing to wait for, and has its lines written together."""
+    """A plain handler that blocks, and writes the lines of several events together."""
 
     def __init__(self) -> None:
         self._lines: list[Notification] = []
 
     def __call__(self, notification: Notification) -> None:
-        """Take 30 ms for each event, in which nothing else is done."""
+        """Block for 30 ms for each event."""
         time.sleep(0.03)
         self._lines.append(notification)
 
     def flush(self) -> Awaitable[None]:
-        """Write the lines of those handled."""
+        """Write the lines of the handled events."""
         lines, self._lines = self._lines, []
         return _say(*lines)
 
@@ -61,7 +61,7 @@ plain = _Plain()
 
 
 def picky(notification: Notification) -> Awaitable[None]:
-    """Fail on events that are poison, whenever they come."""
+    """Fail on poison events at every delivery."""
     if " poison " in notification.description:
         _logger.info(FAILED, details={"id": notification.id})
         raise ValueError("poison")

@@ -1,6 +1,6 @@
 """
-Clients that do not behave: one resets its connection while it waits, one
-closes its half of it.
+Impolite clients: one resets its connection while it waits, one closes its half
+of the connection.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from eventsvc.client import Posted
 from eventsvc.event import Event, encode_event
 from eventsvc.outcome import Outcome
 
-#: Seconds an answer may take.
+#: Seconds to wait for an answer.
 _TIMEOUT = 10.0
 
 
 class _Answer(Protocol):
-    """Keeps all that comes, until the connection is gone."""
+    """Collects all bytes until the connection is closed."""
 
     transport: Any
 
@@ -40,7 +40,7 @@ class _Answer(Protocol):
 
 
 async def reset(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Posted:
-    """Send a request, and reset the connection after so many seconds."""
+    """Send a request, and reset the connection after C{after} seconds."""
     try:
         answer = await _send(reactor, url, event, key, "keep-alive")
     except Exception as error:
@@ -52,7 +52,7 @@ async def reset(reactor: Any, url: str, event: Event, key: str | None, after: fl
 
 
 async def half_close(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Posted:
-    """Send a request, say after so many seconds that this was all, and read on."""
+    """Send a request, close the sending half after C{after} seconds, and read the answer."""
     try:
         answer = await _send(reactor, url, event, key, "close")
     except Exception as error:
@@ -81,7 +81,7 @@ async def _send(reactor: Any, url: str, event: Event, key: str | None, connectio
 
 
 def _sort(data: bytes) -> Posted:
-    """What an answer that may be cut short says."""
+    """Classify an answer, which may be cut off."""
     head, found, body = data.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
     id = re.search(rb"\r\nEvent-Id: (\d+)", head, re.IGNORECASE)

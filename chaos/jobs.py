@@ -1,6 +1,6 @@
 """
-Runs side by side, each in a worker: a process, since a run is watched over by
-a signal and has ports of its own.
+Runs scenarios in parallel, each in a worker process, because a run is watched by
+a signal and has its own ports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chaos.scenarios import BY_NAME
 
 @attrs.frozen
 class Job:
-    """A run to be done; C{planted} is a bug that the services have on purpose."""
+    """A run to carry out; C{planted} is the planted bug of the services, if any."""
 
     scenario: str
     seed: int
@@ -32,7 +32,7 @@ class Job:
 
 
 def carry_out(jobs: Sequence[Job], report: Path, side_by_side: int) -> Iterator[Run]:
-    """Begin with jobs in their order; their runs, as they end."""
+    """Start jobs in order, and yield their runs as they end."""
     workers = ProcessPoolExecutor(side_by_side, get_context("spawn"), _end_with_parent)
     try:
         for done in as_completed([workers.submit(job.carry_out, report) for job in jobs]):
@@ -42,7 +42,7 @@ def carry_out(jobs: Sequence[Job], report: Path, side_by_side: int) -> Iterator[
 
 
 def _end_with_parent() -> None:
-    """End when the suite does, even if it is killed."""
+    """Make this worker end with the suite, even if the suite is killed."""
 
     def watch() -> None:
         parent = parent_process()

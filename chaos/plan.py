@@ -1,5 +1,5 @@
 """
-What a scenario is run on, as a value.
+The plan of a deployment, as a value.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ PASSWORD: Final = "correct horse battery staple"
 @attrs.frozen(kw_only=True)
 class Plan:
     """
-    What is deployed.
+    The processes of a scenario.
 
-    @ivar handlers: one for each consumer: C{log}, or a dotted name.
-    @ivar settings: of all services.
-    @ivar redis: the server's own options.
-    @ivar recorded: the stream is trimmed, so it is read along.
-    @ivar proxied: there is a proxy on each link.
-    @ivar standby: a second server replicates the first, over a link
+    @ivar producers: number of producers.
+    @ivar handlers: one handler for each consumer: C{log}, or a dotted name.
+    @ivar settings: settings of all services.
+    @ivar redis: options of the Redis server.
+    @ivar recorded: whether entries are recorded, because the stream is trimmed.
+    @ivar proxied: whether each link has a proxy.
+    @ivar standby: whether a second server replicates the first, over the link
         C{standby-redis}.
-    @ivar piped: services whose output passes a pipe.
-    @ivar files: how many files a producer may have open, if not as many as we.
-    @ivar clock: the services' clock can be stepped.
+    @ivar piped: services whose output goes through a pipe.
+    @ivar files: limit of open files of a producer; default: that of the suite.
+    @ivar clock: whether the services' wall clock can be stepped.
     """
 
     producers: int = 1
@@ -41,7 +42,7 @@ class Plan:
     clock: bool = False
 
 
-#: Patience of the services, short so that a run is.
+#: Settings of the services, with short timeouts for short runs.
 SETTINGS: Final = {
     "REDIS_HOST": "127.0.0.1",
     "REDIS_PASSWORD": PASSWORD,

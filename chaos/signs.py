@@ -14,7 +14,7 @@ from eventsvc.outcome import Outcome
 
 
 class Sign(Protocol):
-    """Something by which a fault shows that it had an effect; its text says what."""
+    """Evidence that a fault had an effect; C{str} describes it."""
 
     def seen(self, evidence: Evidence) -> bool: ...
 
@@ -22,10 +22,10 @@ class Sign(Protocol):
 @attrs.frozen
 class Suffered:
     """
-    Attempts to post, during the fault, that failed or were slow.
+    Attempts to post failed or were slow during the fault.
 
-    @ivar seconds: what is slow.
-    @ivar least: how many there have to be.
+    @ivar seconds: duration from which an attempt is slow.
+    @ivar least: the least number of such attempts.
     """
 
     seconds: float = 0.3
@@ -46,10 +46,10 @@ class Suffered:
 @attrs.frozen
 class Said:
     """
-    Words in the logs of services, since the fault began.
+    Services have logged some words since the fault began.
 
-    @ivar by: how the names of these services begin; empty, all of them.
-    @ivar least: how many lines have to have them.
+    @ivar by: the beginning of the services' names; default: all services.
+    @ivar least: the least number of such lines.
     """
 
     words: str
@@ -66,11 +66,11 @@ class Said:
 @attrs.frozen
 class Alarmed:
     """
-    Alarms of one kind in the logs of services, since the fault began.
+    Services have raised alarms of one kind since the fault began.
 
-    @ivar alarm: the member C{alarm} of a line of the log.
-    @ivar by: how the names of these services begin; empty, all of them.
-    @ivar least: how many there have to be.
+    @ivar alarm: the member C{alarm} of a log line.
+    @ivar by: the beginning of the services' names; default: all services.
+    @ivar least: the least number of alarms.
     """
 
     alarm: str
@@ -87,10 +87,10 @@ class Alarmed:
 @attrs.frozen
 class Counted:
     """
-    A figure of the services.
+    A metric of the services has reached a value.
 
     @ivar figure: its name, without C{_total}.
-    @ivar least: what it has to come to.
+    @ivar least: the least sum over all services.
     """
 
     figure: str
@@ -105,7 +105,7 @@ class Counted:
 
 @attrs.frozen
 class HandledAgain:
-    """Events that were handled more than once."""
+    """Events were handled more than once."""
 
     least: int = 1
 
@@ -119,7 +119,7 @@ class HandledAgain:
 
 @attrs.frozen
 class SetAside:
-    """Events among the dead letters."""
+    """Events were set aside as dead letters."""
 
     least: int = 1
 
@@ -131,5 +131,5 @@ class SetAside:
 
 
 def doubts(evidence: Evidence, signs: Sequence[Sign]) -> Sequence[str]:
-    """The signs that are missing, in words."""
+    """Return a sentence for each missing sign."""
     return [f"the fault was not felt: expected that {sign}" for sign in signs if not sign.seen(evidence)]

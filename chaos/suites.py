@@ -1,6 +1,6 @@
 """
-What all suites share, tests and benchmarks too: the command that starts a
-service, and how to wait for something that must come.
+Helpers that all suites, tests and benchmarks share: the command that starts a
+service, and waiting for a condition.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ T = TypeVar("T")
 #: The command C{twistd} of this interpreter.
 TWISTD: Final = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
-#: Seconds after which a wait for something that must come has failed.
+#: Seconds after which a wait fails.
 PATIENCE: Final = 30.0
 
 
 class NotInTime(Exception):
-    """Something that had to come did not; the text says what."""
+    """A condition did not become true in time; the text names it."""
 
 
 def wait_until(
@@ -31,12 +31,13 @@ def wait_until(
     passing: tuple[type[Exception], ...] = (),
 ) -> T:
     """
-    Ask again and again, until the answer is true, and return it.
+    Call a function repeatedly until its result is true, and return the result.
 
-    @param name: what is waited for, in words.
-    @param patience: seconds; C{every} is those between two questions.
-    @param passing: errors that are no answer, and may go away.
-    @raise NotInTime: it did not become true.
+    @param name: the condition in words, for the error text.
+    @param patience: the most seconds to wait.
+    @param every: seconds between two calls.
+    @param passing: errors that count as false.
+    @raise NotInTime: the result did not become true.
     """
     deadline = time.monotonic() + patience
     why = ""

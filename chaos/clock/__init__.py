@@ -17,7 +17,7 @@ import attrs
 
 @attrs.define
 class WallClock:
-    """The clock of the processes that are started with its C{environment}."""
+    """The wall clock of the processes that are started with its C{environment}."""
 
     file: Path
 
@@ -26,10 +26,10 @@ class WallClock:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Put C{PYTHONPATH} before what is there, if there is something."""
+        """Return the variables of such a process; prepend C{PYTHONPATH} to an existing one."""
         return {"PYTHONPATH": str(Path(__file__).parent), "CLOCK_OFFSET_FILE": str(self.file)}
 
     def step(self, seconds: float) -> None:
-        """Set the clock so many seconds off the true time; less than 0 is back."""
+        """Set the clock C{seconds} ahead of the true time; negative values set it back."""
         with self.file.open("r+b" if self.file.exists() else "wb") as file:
             file.write(pack("=q", round(seconds * 1e9)))
