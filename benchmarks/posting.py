@@ -15,7 +15,18 @@ from statistics import median
 
 from benchmarks.figures import Bar, Rounds, Sample, Section, cpu, p99, rate, ratio, show
 from benchmarks.processes import RedisServer
-from benchmarks.subjects import EVENT, EVENTSVC, FASTAPI, KLEIN, STREAM, WEBDIS, Deployed, Subject, deploy
+from benchmarks.subjects import (
+    EVENT,
+    EVENTSVC,
+    FAST_PATH_OFF,
+    FASTAPI,
+    KLEIN,
+    STREAM,
+    WEBDIS,
+    Deployed,
+    Subject,
+    deploy,
+)
 from benchmarks.wrk import run_wrk
 
 _BATCH = b"\n".join([EVENT] * 1_000)
@@ -36,7 +47,7 @@ def measure(deployed: Deployed, connections: int, seconds: float, body: bytes = 
 
 def single_posts(rounds: int, seconds: float, subjects: Sequence[Subject] = ()) -> Section:
     """Measure one event per request on 32 connections; all services take turns."""
-    subjects = subjects or (EVENTSVC, WEBDIS, FASTAPI, KLEIN)
+    subjects = subjects or (EVENTSVC, FAST_PATH_OFF, WEBDIS, FASTAPI, KLEIN)
     samples: dict[str, list[Sample]] = defaultdict(list)
     with ExitStack() as stack:
         deployed = [deploy(subject) for subject in subjects]
@@ -47,12 +58,13 @@ def single_posts(rounds: int, seconds: float, subjects: Sequence[Subject] = ()) 
             for each in deployed:
                 samples[each.subject.name].append(measure(each, 32, seconds))
                 each.clear()
-    ours, webdis, klein = (samples[subject.name] for subject in (EVENTSVC, WEBDIS, KLEIN))
+    ours, off, webdis, klein = (samples[subject.name] for subject in (EVENTSVC, FAST_PATH_OFF, WEBDIS, KLEIN))
     return Section(
         "Single posts, 32 connections",
         ["service", "events/s", "CPU us/event", "p50 ms", "p99 ms", "memory MB"],
         [[name, *_row(rows), show(rows, lambda sample: sample.memory)] for name, rows in samples.items()],
         [
+            Bar("CPU per event / fast path off", ratio(ours, off, cpu), 0.2),
             Bar("CPU per event / webdis", ratio(ours, webdis, cpu), 1.2),
             Bar("CPU per event / plain Klein", ratio(ours, klein, cpu), 0.125),
             Bar("p99 / webdis", ratio(ours, webdis, p99), 1.5),

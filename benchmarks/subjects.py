@@ -37,12 +37,20 @@ class Subject:
     body: bytes = EVENT
 
 
-def _eventsvc(http: int, redis: int) -> Sequence[str]:
+def _flags(http: int, redis: int) -> Sequence[str]:
+    """The flags of a producer of ours."""
     return [
-        *TWISTD,
-        *("-n", "eventsvc", "producer", "--rest-server-port", f"{http}", "--redis-port", f"{redis}"),
+        *("--rest-server-port", f"{http}", "--redis-port", f"{redis}"),
         *("--redis-stream-hard-max", "100000000", "--log-level", "WARNING"),
     ]
+
+
+def _eventsvc(http: int, redis: int) -> Sequence[str]:
+    return [*TWISTD, "-n", "eventsvc", "producer", *_flags(http, redis)]
+
+
+def _fast_path_off(http: int, redis: int) -> Sequence[str]:
+    return [sys.executable, str(_HERE / "peers" / "fast_path_off.py"), *_flags(http, redis)]
 
 
 def _klein(http: int, redis: int) -> Sequence[str]:
@@ -78,6 +86,7 @@ def _webdis(http: int, redis: int) -> Sequence[str]:
 
 
 EVENTSVC = Subject("eventsvc", _eventsvc)
+FAST_PATH_OFF = Subject("eventsvc, fast path off", _fast_path_off)
 KLEIN = Subject("plain Klein + txredisapi", _klein)
 FASTAPI = Subject("FastAPI + uvicorn + redis-py", _fastapi)
 WEBDIS = Subject("webdis (C, no checks)", _webdis, "/", b"XADD/" + STREAM.encode() + b"/*/EventStream/hello world")

@@ -38,6 +38,7 @@ def add_producer(
     settings: ProducerSettings,
     vitals: Vitals,
     lasting: bool = True,
+    fast_path: bool = True,
 ) -> Listener:
     """
     Put the parts of a producer into a process.
@@ -69,6 +70,7 @@ def add_producer(
         reactor,
         max_connections=connections_within(raise_descriptor_limit()),
         per_address=settings.connections_per_address,
+        fast_path=fast_path,
     )
     names = name_settings(ProducerSettings, "port", "host")
     listener = Listener(reactor, settings.port, site, settings.host, names)
@@ -82,9 +84,14 @@ def makeService(options: RoleOptions) -> IService:
     """Build the process of a producer."""
     from twisted.internet import reactor
 
+    return make_producer(options, reactor)
+
+
+def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) -> IService:
+    """Build the process of a producer; benchmarks do without the fast path, to show its worth."""
     process = Process(reactor, json_log(options.read(LogSettings).level))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)
-    add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals)
+    add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals, fast_path=fast_path)
     return process
