@@ -1,8 +1,8 @@
 """
-Bugs that services have on purpose, to see the suite find them.
+Planted bugs, which the suite must find.
 
-C{python -m chaos.planted BUG -- ARGUMENTS...} is C{twistd ARGUMENTS...} with
-one function of eventsvc replaced.  Nothing in eventsvc knows of this.
+C{python -m chaos.planted BUG -- ARGUMENTS...} runs C{twistd ARGUMENTS...} with
+one function of eventsvc replaced.  eventsvc has no code for this.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eventsvc.testing.history import Verdict
 
 
 def _acknowledge_before_append() -> None:
-    """A request is answered while its events are still on their way to Redis."""
+    """A request is answered before Redis has confirmed its events."""
     from eventsvc.producer.appender import Appender
 
     def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any, Any], None], since: Any = None) -> Any:
@@ -38,7 +38,7 @@ def _acknowledge_before_append() -> None:
 
 
 def _resend_with_new_number() -> None:
-    """A batch whose reply was lost is sent again as if it were another."""
+    """A batch whose reply was lost is sent again as a new batch."""
     from eventsvc.redis.log import RedisEventLog
 
     def append(self: RedisEventLog, producer_id: bytes, sequence: int, submissions: Any) -> Any:
@@ -49,7 +49,7 @@ def _resend_with_new_number() -> None:
 
 
 def _read_only_new() -> None:
-    """What was read before a crash or a lost reply is never read again."""
+    """Entries that were read before a crash or a lost reply are never read again."""
     from eventsvc.consumer.recovery import Recovery
 
     async def take_up_nothing(self: Recovery, count: int, size: int) -> Any:
@@ -81,7 +81,7 @@ def _acknowledge_before_handling() -> None:
 
 
 def _trim_by_length() -> None:
-    """The stream is cut to its length, whether its entries were read or not."""
+    """The stream is trimmed to its maximum length, even if entries were not read."""
     from eventsvc.redis.group import RedisEventGroup
 
     def trim(self: RedisEventGroup, max_len: int) -> Any:
@@ -91,7 +91,7 @@ def _trim_by_length() -> None:
 
 
 def _give_up_after_failed_auth() -> None:
-    """A handshake that fails is the last attempt to connect, once there was a connection."""
+    """After the first connection, a failed handshake ends all attempts to connect."""
     from eventsvc.redis.connection import Connection, Session
 
     async def handshake(self: Connection, session: Session) -> None:
@@ -107,7 +107,7 @@ def _give_up_after_failed_auth() -> None:
 
 
 def _renew_by_writing() -> None:
-    """An idle producer asks by an empty batch with its last sequence, which may be applied."""
+    """An idle producer renews with an empty batch of its last sequence, which may be applied."""
     from eventsvc.redis.log import RedisEventLog
     from eventsvc.submission import BatchOutcome, Renewal
 
@@ -120,14 +120,14 @@ def _renew_by_writing() -> None:
 
 
 def _wall_clock_timers() -> None:
-    """Timers go by the time of day."""
+    """Timers use the wall clock."""
     from eventsvc.tap import process
 
     process.use_monotonic_time = lambda reactor: None
 
 
 def _forget_acknowledgements() -> None:
-    """An acknowledgement whose reply was lost is taken for confirmed."""
+    """An acknowledgement whose reply was lost counts as confirmed."""
     from eventsvc.redis.group import RedisEventGroup
 
     def acknowledge(self: RedisEventGroup, ids: Sequence[str]) -> Any:
@@ -138,7 +138,7 @@ def _forget_acknowledgements() -> None:
 
 
 def _page_by_count() -> None:
-    """A page of entries is a fixed number of them, whatever they weigh."""
+    """A page has a fixed number of entries, whatever their size."""
     from eventsvc.consumer.delivery import Pace
     from eventsvc.consumer.page import PageSize
     from eventsvc.redis.group import RedisEventGroup
@@ -158,7 +158,7 @@ def _page_by_count() -> None:
 
 
 def _acknowledge_unawaited() -> None:
-    """What a handler returns is awaited only if it is a Deferred or a coroutine."""
+    """The result of a handler is awaited only if it is a Deferred or a coroutine."""
     from eventsvc.consumer import handler_call
 
     def unfinished(result: object) -> Any:
@@ -177,8 +177,9 @@ class Bug:
     """
     A planted bug.
 
-    @ivar scenario: the one that must catch it.
-    @ivar finding: words of the broken promise that must be found.
+    @ivar plant: replaces the function; its docstring describes the bug.
+    @ivar scenario: the scenario that must find it.
+    @ivar finding: text that the finding must contain.
     """
 
     plant: Callable[[], None]
@@ -209,7 +210,7 @@ BUGS: Final[Mapping[str, Bug]] = {
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Plant a bug, then be twistd."""
+    """Plant a bug, then run twistd."""
     name, _, *rest = arguments
     BUGS[name].plant()
     sys.argv = ["twistd", *rest]

@@ -1,5 +1,5 @@
 """
-The processes of a run: started, signalled, started again, and watched.
+Starts, signals, restarts and watches the processes of a run.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import attrs
 from chaos.suites import PATIENCE, NotInTime
 
 _ports: Final = count()
-#: How many processes have ports of their own, and how many ports.
+#: The number of port ranges, and the number of ports in each.
 _RANGES: Final = 100
 _RANGE: Final = 120
 
 
 class EndedByItself(Exception):
-    """A process ended that had no reason to."""
+    """A process ended unexpectedly."""
 
 
 def raise_file_limit() -> None:
-    """Many requests wait at once, each on a connection of its own that passes a proxy."""
+    """Raise the limit of open files to its maximum, because each waiting request has its own proxied connection."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -40,9 +40,9 @@ def raise_file_limit() -> None:
 @contextmanager
 def watchdog(seconds: float) -> Iterator[None]:
     """
-    Give up what takes too long, wherever it hangs; in the main thread only.
+    Interrupt the code inside after some seconds; works only in the main thread.
 
-    @raise NotInTime: it did.
+    @raise NotInTime: the code took longer.
     """
 
     def give_up(*_: object) -> None:
@@ -59,9 +59,10 @@ def watchdog(seconds: float) -> Iterator[None]:
 
 def stable_port() -> int:
     """
-    A TCP port on loopback that is free, and stays free while its owner is
-    away: the kernel gives none below 32768 to those who ask for any, and each
-    process of ours has a range of its own, in which it goes round.
+    Return a free TCP port on loopback that stays free while its owner is down.
+
+    The kernel assigns only ports from 32768 on to programs that ask for any
+    port.  Each process of the suite uses its own range below that, in turn.
     """
     for number in _ports:
         port = 20_000 + os.getpid() % _RANGES * _RANGE + number % _RANGE
@@ -77,12 +78,11 @@ def stable_port() -> int:
 @attrs.define(eq=False)
 class Process:
     """
-    A process that may be started many times; all its output is in two files.
+    A process that can be started repeatedly; all its output is in two files.
 
-    @ivar piped: its output passes a pipe, which may be left unread.
-    @ivar peak: most memory it ever had resident, in bytes; read before each
-        end.
-    @ivar statuses: how each of its lives ended.
+    @ivar piped: whether its output goes through a pipe, which can be left unread.
+    @ivar peak: peak of its resident memory in bytes, measured before each end.
+    @ivar statuses: exit status of each run.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Process:
     peak: int = 0
     statuses: list[int] = attrs.field(factory=list)
     _process: subprocess.Popen[bytes] | None = None
-    #: what carries the output of each life from its pipe to the file
+    #: processes that copy the output of each run from its pipe to the file
     _readers: list[subprocess.Popen[bytes]] = attrs.field(factory=list)
 
     @property
@@ -109,7 +109,7 @@ class Process:
         return self._process is not None
 
     def start(self) -> None:
-        """Start it; it ends with this process."""
+        """Start the process; it ends with this one."""
         lifeline = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         with ExitStack() as files:
             out: IO[bytes] = files.enter_context(self.out.open("ab"))
@@ -129,7 +129,7 @@ class Process:
 
     @contextmanager
     def unread(self) -> Iterator[None]:
-        """Leave its output unread; on the way out, all is read that is there."""
+        """Leave its output unread inside the C{with} block; on exit, reading continues."""
         readers = list(self._readers)
         for reader in readers:
             reader.send_signal(signal.SIGSTOP)
@@ -141,7 +141,9 @@ class Process:
 
     def check(self) -> None:
         """
-        @raise EndedByItself: it should be running, and is not.
+        Check that the process runs, if it was started.
+
+        @raise EndedByItself: it does not.
         """
         if self._process is not None and self._process.poll() is not None:
             words = self.err.read_text(errors="replace")[-500:]
@@ -155,15 +157,15 @@ class Process:
 
     def end(self, number: int = signal.SIGTERM, patience: float = PATIENCE) -> int:
         """
-        Send a signal that ends it, and wait; the exit status.
+        Send a signal that ends the process, wait, and return the exit status.
 
-        @raise NotInTime: it did not end; it is killed then.
+        @raise NotInTime: it did not end in time; it is killed then.
         """
         self.send(number)
         return self.wait(patience)
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Wait until it ends; the exit status."""
+        """Wait until the process ends, and return the exit status."""
         assert self._process is not None
         self.measure()
         try:
@@ -176,7 +178,7 @@ class Process:
         return status
 
     def kill(self) -> None:
-        """End it, whatever state it is in."""
+        """Kill the process, whatever its state."""
         if self._process is not None:
             self.measure()
             self._process.kill()
@@ -187,7 +189,7 @@ class Process:
             reader.wait()
 
     def measure(self) -> None:
-        """See how much memory it has had so far, where the system tells."""
+        """Update C{peak}, where the system reports it."""
         assert self._process is not None
         try:
             status = Path(f"/proc/{self._process.pid}/status").read_text()
@@ -199,9 +201,9 @@ class Process:
 
     def says(self, words: str, times: int = 1) -> bool:
         """
-        Whether it wrote this, so many times.
+        Return whether the process has written C{words} at least C{times} times.
 
-        @raise EndedByItself: it did not, and never will.
+        @raise EndedByItself: it has not, and has ended.
         """
         if self.count(words) >= times:
             return True
@@ -209,5 +211,5 @@ class Process:
         return False
 
     def count(self, words: str) -> int:
-        """How often it has written this so far."""
+        """Return how often the process has written C{words} so far."""
         return self.out.read_text(errors="replace").count(words) if self.out.exists() else 0

@@ -1,5 +1,5 @@
 """
-Programs in Go that the tests need: found, or built once.
+Finds programs written in Go that the tests need, or builds them once.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Final
 
 import attrs
 
-#: Seconds one may take to be built.
+#: The most seconds for building a program.
 _BUILDING: Final = 600.0
 
 
 class NotFound(Exception):
-    """There is no such program, and none can be built; the text is the remedy."""
+    """The program was not found and cannot be built; the text says how to get it."""
 
 
 def cache_directory() -> Path:
-    """Where what was built once is kept."""
+    """Return the directory of programs that were built."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventsvc"
 
 
 @attrs.frozen
 class Program:
     """
-    A program that people have on their PATH, or Go builds.
+    A program that is on the PATH or that Go can build.
 
     @ivar package: its import path.
-    @ivar remedy: what else brings it.
+    @ivar remedy: other ways to get it.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Program:
 
     def find(self) -> str:
         """
-        Its path: on the PATH, or built before, or built now.
+        Return the path of the program: on the PATH, built before, or built now.
 
-        @raise NotFound: there is none and none can be built.
+        @raise NotFound: it was not found and cannot be built.
         """
         path = shutil.which(self.name)
         if path is not None:

@@ -1,5 +1,5 @@
 """
-What is shown of runs: a page for people, JSON for programs, JUnit for CI.
+The report of runs: a page for people, JSON for programs, JUnit for CI.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write(runs: Sequence[Run], directory: Path) -> None:
 
 
 def record(run: Run) -> Mapping[str, Any]:
-    """A run as JSON has it; times are seconds from its beginning."""
+    """Return a run for JSON; times are seconds from its beginning."""
     begin = run.began[1]
     evidence = run.evidence
     return {
@@ -61,14 +61,14 @@ def record(run: Run) -> Mapping[str, Any]:
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """How many ended as they should."""
+    """Return how many runs passed, as text."""
     passed = sum(run.passed for run in runs)
     what = "planted bugs were caught" if any(run.planted for run in runs) else "runs held"
     return f"{passed} of {len(runs)} {what}"
 
 
 def junit(runs: Iterable[Run]) -> str:
-    """Runs as test cases."""
+    """Return the runs as JUnit test cases."""
     runs = list(runs)
     failures = sum(not run.passed for run in runs)
     cases = []
@@ -86,7 +86,7 @@ def junit(runs: Iterable[Run]) -> str:
 
 
 def page(runs: Sequence[Run]) -> str:
-    """One page that needs nothing else."""
+    """Return the report as one self-contained HTML page."""
     day = strftime("%Y-%m-%d %H:%M UTC", gmtime(runs[0].began[0])) if runs else ""
     return "\n".join(
         [
@@ -127,7 +127,7 @@ def _table(runs: Iterable[Run]) -> str:
 
 
 def picture(run: Run) -> str:
-    """The charts of a run as one SVG."""
+    """Return the charts of a run as one SVG."""
     return stack(_charts(run), _style())
 
 
@@ -162,7 +162,7 @@ def _section(run: Run) -> str:
 
 
 def ledger(figures: Mapping[str, int]) -> list[str]:
-    """The three equations that must come out, with what they come to."""
+    """Return the three equations that must hold, with their values."""
     return [
         _equation(figures, "sent", "ok", "refused", "unknown"),
         _equation(figures, "stored", "ok", "stored though unknown"),
@@ -181,7 +181,7 @@ def _journal(run: Run) -> list[str]:
 
 
 def _extract(run: Run) -> list[str]:
-    """What the services warned of."""
+    """Return the warnings and errors that the services logged."""
     if run.evidence is None:
         return []
     lines = [

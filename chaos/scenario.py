@@ -1,6 +1,6 @@
 """
-A scenario, and how it is run: load before, during and after the fault, then
-mend, drain, judge.
+A scenario and its run: load before, during and after the fault, then drain and
+check.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from chaos.workload import Load
 from eventsvc.testing import history
 from eventsvc.testing.history import History, Verdict, check
 
-#: Seconds after which a scenario is given up.
+#: Seconds after which a run is aborted.
 DEADLINE: Final = 200.0
-#: What is seen of a run that was given up.
+#: The history of a run that was aborted.
 _NOTHING: Final = History(ops=(), stream=())
 
 
 @attrs.frozen(kw_only=True)
 class Expectations(history.Expectations):
-    """What must hold of a scenario, for the usual load."""
+    """The promises of a scenario, with defaults for the usual load."""
 
     least_ok: int = 200
     least_each: int = 50
@@ -51,16 +51,19 @@ class Expectations(history.Expectations):
 @attrs.frozen(kw_only=True)
 class Scenario:
     """
-    What is broken under which load, and what must hold.
+    Faults under a load, and the promises that must hold.
 
     Times are in seconds.
 
-    @ivar faults: broken one after another, C{pulses} times in all.
-    @ivar on: how long each is broken.
-    @ivar off: how long it is whole in between.
-    @ivar drawn: they are drawn by lot, and C{on} and C{off} are means.
-    @ivar signs: what shows that the fault had an effect.
-    @ivar direct: clients reach the producers without a proxy.
+    @ivar what: one sentence that describes the fault.
+    @ivar faults: the faults, injected one after another, C{pulses} times in all.
+    @ivar on: duration of each fault.
+    @ivar off: time between two faults.
+    @ivar drawn: whether faults are chosen at random; C{on} and C{off} are means then.
+    @ivar before: time under load before the first fault.
+    @ivar after: time under load after the last fault.
+    @ivar signs: evidence that the faults had an effect.
+    @ivar direct: whether clients connect to the producers without a proxy.
     """
 
     name: str
@@ -80,19 +83,22 @@ class Scenario:
 
     @property
     def seconds(self) -> float:
-        """How long it takes at least."""
+        """Return the least duration of a run."""
         return self.before + self.pulses * (self.on + self.off) + self.after
 
 
 @attrs.frozen(kw_only=True)
 class Run:
     """
-    What came of a scenario.
+    A run of a scenario, and its verdict.
 
-    @ivar directory: where the output of all processes is.
-    @ivar began: seconds since the epoch, and by the clock of the attempts.
-    @ivar evidence: C{None} if it was given up before there was any.
-    @ivar memory: most bytes each process had resident.
+    @ivar directory: directory of the output of all processes.
+    @ivar began: its begin, in seconds since the epoch and on the clock of the
+        attempts.
+    @ivar evidence: C{None} if the run was aborted before there was any.
+    @ivar journal: the changes made to the deployment, with their times.
+    @ivar memory: peak of the resident memory of each process, in bytes.
+    @ivar planted: the planted bug of the services, if any.
     """
 
     scenario: Scenario
@@ -108,17 +114,17 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What it is, among all runs."""
+        """Return the title of the run in reports."""
         return f"{self.scenario.name}, seed {self.seed}" + (f", with {self.planted}" if self.planted else "")
 
     @property
     def passed(self) -> bool:
-        """Whether it held; with a planted bug, whether that was found."""
+        """Return whether all promises held or, with a planted bug, whether it was found."""
         return BUGS[self.planted].is_found(self.verdict) if self.planted else self.verdict.held
 
     @property
     def command(self) -> str:
-        """What repeats it."""
+        """Return the command that repeats the run."""
         what = "self-test" if self.planted else f"run {self.scenario.name}"
         return f"python -m chaos {what} --seed {self.seed}"
 
@@ -127,8 +133,8 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
     """
     Run a scenario.
 
-    @param directory: for the output of all processes.
-    @param planted: a bug that the services have on purpose.
+    @param directory: directory for the output of all processes.
+    @param planted: a planted bug of the services.
     """
     directory = directory.resolve()
     directory.mkdir(parents=True)
@@ -194,10 +200,10 @@ def _pulse(scenario: Scenario, random: Random, deployment: Deployment) -> None:
 
 def _recover(within: float, workload: Process, deployment: Deployment) -> Mapping[str, float]:
     """
-    Post until an event is stored and all services are ready, but not for much
-    longer than that may take.
+    Wait until an event is stored and all services are ready, a little longer
+    than C{within} seconds at most.
 
-    @return: those that still are not, and after how many seconds.
+    @return: the services that are still not ready, and the seconds waited.
     """
     mended, stored = time.monotonic(), workload.count(OK)
 

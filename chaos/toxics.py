@@ -1,6 +1,5 @@
 """
-Toxiproxy: finding the server, and changing it so that every change is known
-to have taken place.
+Controls a Toxiproxy server, and verifies every change.
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ no Toxiproxy server found; one of these brings it:
   install Go: it is then built here once""",
 )
 
-#: Seconds one call to the server may take, and the removal of a toxic.
+#: The most seconds for a call to the server, and for the removal of a toxic.
 DEADLINE: Final = 5.0
 REMOVAL: Final = 27.0
 
 
 class NotChanged(Exception):
-    """The server did not do what it was told."""
+    """The server did not make a change."""
 
 
 @attrs.frozen
 class Toxic:
     """
-    What is done to the bytes of a link.
+    A disturbance of the bytes of a link.
 
-    @ivar stream: C{upstream} is towards the server of the link.
-    @ivar toxicity: the share of connections it is done to.
+    @ivar stream: the direction; C{upstream} is towards the server of the link.
+    @ivar toxicity: the share of connections that it affects.
     """
 
     type: str
@@ -63,27 +62,27 @@ class Toxic:
 @attrs.define(eq=False)
 class Toxics:
     """
-    One Toxiproxy server.
+    A Toxiproxy server.
 
-    toxiproxy-python's calls take no deadline where they are most convenient,
-    and believe a server that refused.  So its plain calls are used, each with
-    a deadline, each followed by a look at what the server has now.
+    The convenient calls of toxiproxy-python have no timeout, and do not notice
+    when the server refuses.  So its plain calls are used: each has a timeout,
+    and each is followed by a query of the new state.
 
-    @ivar note: told of each change, in words.
+    @ivar note: called with a description of each change.
     """
 
     port: int
     note: Callable[[str], None] = lambda words: None
 
     def is_up(self) -> bool:
-        """Whether it answers."""
+        """Return whether the server answers."""
         try:
             return bool(requests.get(f"http://127.0.0.1:{self.port}/version", timeout=1.0).ok)
         except requests.RequestException:
             return False
 
     def add_proxy(self, name: str, listen: int, upstream: int) -> None:
-        """Begin to carry what comes to one port to another."""
+        """Add a proxy that forwards one port to another."""
         wanted = {"name": name, "listen": f"127.0.0.1:{listen}", "upstream": f"127.0.0.1:{upstream}", "enabled": True}
         self._post("/proxies", wanted)
         self._confirm(f"/proxies/{name}", wanted)
@@ -95,14 +94,14 @@ class Toxics:
         self.note(f"{name} is {'up' if enabled else 'down'}")
 
     def point(self, name: str, upstream: int) -> None:
-        """Carry to another port; all connections are closed."""
+        """Forward a proxy to another port, and close all its connections."""
         wanted = {"upstream": f"127.0.0.1:{upstream}"}
         self._post(f"/proxies/{name}", wanted)
         self._confirm(f"/proxies/{name}", wanted)
         self.note(f"{name} leads to port {upstream}")
 
     def add(self, name: str, toxic: Toxic) -> None:
-        """Begin to do something to the bytes of a proxy."""
+        """Add a toxic to a proxy."""
         wanted = {**attrs.asdict(toxic), "name": toxic.name}
         self._post(f"/proxies/{name}/toxics", wanted)
         self._confirm(f"/proxies/{name}/toxics/{toxic.name}", wanted)
@@ -110,10 +109,10 @@ class Toxics:
 
     def remove(self, name: str, toxic: Toxic) -> None:
         """
-        End it.
+        Remove a toxic from a proxy.
 
-        The server takes 5 seconds for each connection that was given up while
-        it held bytes for it.
+        The server takes 5 seconds for each connection that was closed while it
+        held bytes for it.
         """
         self._call(APIConsumer.delete, f"/proxies/{name}/toxics/{toxic.name}", deadline=REMOVAL)
         if any(each["name"] == toxic.name for each in self._look(f"/proxies/{name}/toxics")):
@@ -122,7 +121,9 @@ class Toxics:
 
     def check_healed(self) -> None:
         """
-        @raise NotChanged: something is still broken.
+        Check that all proxies are enabled and have no toxics.
+
+        @raise NotChanged: one is disabled or has a toxic.
         """
         for name, proxy in self._look("/proxies").items():
             if not proxy["enabled"] or proxy["toxics"]:
@@ -142,10 +143,10 @@ class Toxics:
 
     def _call(self, call: Any, path: str, deadline: float = DEADLINE, **more: Any) -> Any:
         """
-        Make one of the library's calls, at our server.
+        Make one of the library's calls to this server.
 
-        Its own way of naming a server is one for the whole process, so each
-        call is made on a class of ours.
+        The library has one server address for the whole process, so each call
+        uses its own subclass.
         """
         api = type("Api", (APIConsumer,), {"port": self.port})
         begin = time.monotonic()
@@ -160,7 +161,7 @@ class Toxics:
 
 
 def _agree(wanted: Any, got: Any) -> bool:
-    """Whether all that was wanted is there; attributes may have others beside."""
+    """Return whether a value is as wanted; attributes may have further members."""
     if isinstance(wanted, Mapping):
         return isinstance(got, Mapping) and all(got.get(name) == value for name, value in wanted.items())
     return bool(wanted == got)

@@ -1,9 +1,9 @@
 """
-The load of a run, in a process of its own: events arrive when they arrive,
-however slow the producers are, and what became of each is written down.
+The load of a run, in its own process: events arrive at their own rate, however
+slow the producers are, and the outcome of each attempt is recorded.
 
-C{python -m chaos.workload LOAD URL...}, where C{LOAD} is JSON; a line for
-each attempt goes to standard output.  SIGTERM ends the arrivals.
+C{python -m chaos.workload LOAD URL...}, where C{LOAD} is JSON, writes a line for
+each attempt to standard output.  SIGTERM ends the arrivals.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ from eventsvc.outcome import Outcome
 from eventsvc.simulator.traffic import arrivals
 from eventsvc.testing.history import Op
 
-#: Attempts at one event that has an Idempotency-Key, and seconds between two.
+#: The most attempts for an event with an Idempotency-Key, and the seconds between two.
 _ATTEMPTS: Final = 40
 _PAUSE: Final = 0.25
-#: How a client says that it did not reach a producer.
+#: The beginning of a client's message that it did not reach a producer.
 NO_CONNECTION: Final = "no connection"
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What is posted.
+    The load of a scenario.
 
-    @ivar rate: events per second, of all clients together.
-    @ivar keyed: share of events that have an Idempotency-Key; they are posted
-        again until they are stored.
+    @ivar rate: events per second of all clients together.
+    @ivar keyed: share of events with an Idempotency-Key; these are posted again
+        until they are stored.
     @ivar large: share of events of some kilobytes.
     @ivar poison: share of events that the handler C{picky} fails on.
     @ivar impolite: share of events whose client resets the connection, or
         closes its half of it, while it waits for the answer.
-    @ivar huge: one event in so many is of C{huge_bytes}; 0 is none.
-    @ivar failover: post to another producer what surely did not reach one.
+    @ivar huge: every C{huge}-th event has C{huge_bytes}; 0 for none.
+    @ivar failover: whether an event that certainly did not reach a producer is
+        posted to another.
     """
 
     rate: float = 100.0
@@ -66,7 +67,7 @@ class Workload:
     """
     Posts events, and writes a line for each attempt.
 
-    @ivar posters: the producers, in the order of their links.
+    @ivar posters: a client for each producer, in the order of the links.
     """
 
     reactor: Any
@@ -81,7 +82,7 @@ class Workload:
     landed: Deferred[None] = attrs.field(factory=Deferred)
 
     async def run(self) -> None:
-        """Post until ended, then wait for what is under way."""
+        """Post until L{end}, then wait for the attempts in flight."""
         start: float = self.reactor.seconds()
         for arrival in arrivals(self.load.rate, self.random):
             await deferLater(self.reactor, max(0.0, start + arrival - self.reactor.seconds()))
@@ -93,7 +94,7 @@ class Workload:
             await self.landed
 
     def end(self) -> None:
-        """No more events arrive."""
+        """End the arrivals."""
         self.ended = True
 
     def _land(self, result: object) -> None:
@@ -104,7 +105,7 @@ class Workload:
             self.landed.callback(None)
 
     async def _see_through(self) -> None:
-        """Post one event, again if it has a key."""
+        """Post one event, and retry if it has a key."""
         number = next(self.numbers)
         client = self.random.randrange(self.load.clients)
         name = f"{self.load.seed}-{client}-{number}"
@@ -117,7 +118,7 @@ class Workload:
         for attempt in range(_ATTEMPTS if key else 1):
             begin = self._now()
             posted = await self._post(client, Event(description), key, impolite)
-            if attempt and _found_no_producer(posted):  # nobody has said what became of the earlier attempts
+            if attempt and _found_no_producer(posted):  # the outcome of the earlier attempts is not known
                 posted = attrs.evolve(posted, outcome=Outcome.UNKNOWN)
             number = next(self.numbers)
             self._write(Op(f"{client}", number, description, begin, self._now(), posted.outcome, posted.id))
@@ -138,7 +139,7 @@ class Workload:
         return posted
 
     def _describe(self, name: str) -> str:
-        """A description that no other event has."""
+        """Return a unique description."""
         words = "öffnen, 開く, \u2028 \\ \" 'quoted' " if self.random.random() < 0.2 else "open"
         if self.random.random() < self.load.large:
             words *= self.random.randrange(100, 2_000) // len(words) + 1
@@ -160,7 +161,7 @@ def _found_no_producer(posted: Posted) -> bool:
 
 
 async def main(reactor: Any, load: str, *urls: str) -> None:
-    """Post until a signal ends it."""
+    """Post until SIGTERM."""
     import time
 
     reactor.seconds = time.monotonic  # the same time for all processes

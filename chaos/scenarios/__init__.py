@@ -1,6 +1,6 @@
 """
-The scenarios: what is broken, for how long, under which load, how the fault
-shows, and what must hold.
+The scenarios: the faults, their duration, the load, the signs, and the promises
+that must hold.
 """
 
 from __future__ import annotations

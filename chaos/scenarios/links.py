@@ -1,5 +1,5 @@
 """
-Scenarios in which Redis is not reached, or not wholly.
+Scenarios in which the links to Redis fail, completely or partly.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="down-often",
-        what="Redis cannot be reached for a moment, many times.",
+        what="Redis repeatedly cannot be reached for a moment.",
         faults=[REDIS_DOWN],
         pulses=10,
         on=0.2,
@@ -52,13 +52,13 @@ LINKS: Final = (
     ),
     Scenario(
         name="accept-then-eof",
-        what="What stands before Redis accepts connections and closes them.",
+        what="A proxy before Redis accepts connections and closes them.",
         faults=[All([LeadingNowhere("producer-"), LeadingNowhere("consumer-")])],
         signs=[Suffered(), Said("no connection to Redis", "producer"), Said("no connection to Redis", "consumer")],
     ),
     Scenario(
         name="cut-in-handshake",
-        what="Connections are cut in the midst of AUTH, or before its reply.",
+        what="Connections are cut in the middle of AUTH, or before its reply.",
         faults=[
             everywhere(Toxic("limit_data", {"bytes": 10}, "upstream")),
             everywhere(CUT_AT_ONCE),
@@ -67,7 +67,7 @@ LINKS: Final = (
         on=1,
         signs=[Suffered(), _RECONNECTED],
     ),
-    # Redis, half reached
+    # Redis can be reached partly
     Scenario(
         name="reply-cut",
         what="Redis appends, and the connection is cut before its reply arrives.",
@@ -79,7 +79,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="late-bytes",
-        what="Bytes of a connection that was given up arrive after the next one has said it all again.",
+        what="Bytes of an aborted connection arrive after the next connection has sent the batch again.",
         faults=[Toxified("producer-", Toxic("latency", {"latency": 2600}, "upstream", toxicity=0.7))],
         pulses=6,
         on=2.8,
@@ -88,7 +88,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="reset",
-        what="Connections are reset, before and after Redis has got the command.",
+        what="Connections are reset before and after Redis receives the command.",
         faults=[
             everywhere(Toxic("reset_peer", {"timeout": 0}, "upstream")),
             everywhere(Toxic("reset_peer", {"timeout": 0})),
@@ -100,7 +100,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="freeze",
-        what="Nothing moves on any link for a moment, and nothing is closed.",
+        what="No bytes move on any link for a moment, and no connection is closed.",
         faults=[everywhere(Toxic("bandwidth", {"rate": 0})), everywhere(Toxic("bandwidth", {"rate": 0}, "upstream"))],
         pulses=4,
         on=1.2,
@@ -110,7 +110,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="freeze-long",
-        what="Nothing moves on any link for longer than a reply may take; even new connections are accepted and held.",
+        what="No bytes move on any link for longer than a reply may take; new connections are accepted and held too.",
         faults=[Frozen("toxiproxy")],
         pulses=2,
         on=4,
@@ -120,7 +120,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="black-hole",
-        what="All that is sent is swallowed.",
+        what="All bytes are dropped, and no connection is closed.",
         faults=[
             everywhere(Toxic("timeout", {"timeout": 0})),
             everywhere(Toxic("timeout", {"timeout": 0}, "upstream")),
@@ -132,7 +132,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="slow-and-jittery",
-        what="Every chunk is late, one more than the other.",
+        what="Every chunk is delayed, by varying times.",
         faults=[
             All(
                 [
@@ -147,7 +147,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="one-byte-slices",
-        what="Commands and replies arrive a byte at a time.",
+        what="Commands and replies arrive one byte at a time.",
         faults=[
             All(
                 [
@@ -162,7 +162,7 @@ LINKS: Final = (
     ),
     Scenario(
         name="slow-close",
-        what="Connections that Redis closes are seen to be closed much later.",
+        what="Services see much later that Redis has closed a connection.",
         faults=[All([everywhere(Toxic("slow_close", {"delay": 1500})), KILL_CLIENTS])],
         pulses=3,
         on=2.5,

@@ -1,5 +1,5 @@
 """
-Scenarios in which Redis itself is in trouble.
+Scenarios in which Redis itself fails.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ SERVER: Final = (
     # Redis itself
     Scenario(
         name="redis-frozen",
-        what="Redis is stopped and goes on.",
+        what="Redis is frozen and continues.",
         faults=[Frozen("redis")],
         on=5,
         signs=[Suffered(1.0, 50), Said("no reply within", "producer")],
     ),
     Scenario(
         name="redis-killed",
-        what="Redis is killed and comes back with what its append-only file holds.",
+        what="Redis is killed and restarts with the data of its append-only file.",
         faults=[Killed("redis")],
         pulses=3,
         on=1,
@@ -45,7 +45,7 @@ SERVER: Final = (
     ),
     Scenario(
         name="redis-emptied",
-        what="Redis is killed and comes back without its data.",
+        what="Redis is killed and restarts without its data.",
         faults=[Killed("redis", wiped=True)],
         on=1,
         signs=[Alarmed("lost", "producer"), Alarmed("group_recreated", "consumer")],
@@ -53,7 +53,7 @@ SERVER: Final = (
     ),
     Scenario(
         name="out-of-memory",
-        what="Redis may use no more memory.",
+        what="Redis is out of memory.",
         faults=[Told(["CONFIG SET maxmemory 1"], back=["CONFIG SET maxmemory 0"])],
         plan=Plan(recorded=True),
         on=6,
@@ -61,7 +61,7 @@ SERVER: Final = (
     ),
     Scenario(
         name="scripts-flushed",
-        what="Redis forgets the scripts it knows, many times.",
+        what="Redis forgets its cached scripts, many times.",
         faults=[Told(["SCRIPT FLUSH"])],
         pulses=100,
         on=0.01,
@@ -71,7 +71,7 @@ SERVER: Final = (
     ),
     Scenario(
         name="clients-killed",
-        what="Redis closes all connections, again and again.",
+        what="Redis closes all connections repeatedly.",
         faults=[KILL_CLIENTS],
         pulses=40,
         on=0.01,
@@ -81,7 +81,7 @@ SERVER: Final = (
     ),
     Scenario(
         name="no-more-clients",
-        what="Redis closes all connections, and takes no new ones.",
+        what="Redis closes all connections and accepts no new ones.",
         faults=[
             Told(
                 ["CONFIG SET maxclients 1", "CLIENT KILL TYPE normal SKIPME yes"],

@@ -1,5 +1,5 @@
 """
-Scenarios in which a service or a client is in trouble, and one in which all are.
+Scenarios in which a service or a client fails, and one in which everything does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SERVICES: Final = (
     ),
     Scenario(
         name="rolling-restart",
-        what="Two producers are restarted one after the other, and clients turn to the other one.",
+        what="Two producers are restarted one after the other, and clients switch to the one that runs.",
         faults=[Restarted(("producer-1", "producer-2"), apart=1.0)],
         plan=Plan(producers=2),
         load=Load(rate=150, clients=4, failover=True),
@@ -55,7 +55,7 @@ SERVICES: Final = (
     # Consumers
     Scenario(
         name="consumer-killed",
-        what="A consumer is killed in the midst of a batch.",
+        what="A consumer is killed in the middle of a batch.",
         faults=[Killed("consumer-1", at_work=True)],
         plan=_SLOW,
         load=_CALM,
@@ -67,7 +67,7 @@ SERVICES: Final = (
     ),
     Scenario(
         name="consumer-restarted",
-        what="A consumer is told to stop in the midst of a batch, and started again.",
+        what="A consumer is stopped in the middle of a batch and restarted.",
         faults=[Restarted(("consumer-1",))],
         plan=Plan(handlers=["chaos.handlers.awaitable"]),
         load=_CALM,
@@ -79,7 +79,7 @@ SERVICES: Final = (
     ),
     Scenario(
         name="read-reply-cut",
-        what="Redis gives entries to the consumer, and the connection is cut before they arrive.",
+        what="Redis delivers entries to the consumer, and the connection is cut before they arrive.",
         faults=[Toxified("consumer-", CUT_AT_ONCE)],
         pulses=8,
         on=0.3,
@@ -99,7 +99,7 @@ SERVICES: Final = (
     ),
     Scenario(
         name="consumer-stuck",
-        what="A consumer stands still with events in flight, and a second one claims them.",
+        what="A consumer is frozen with events in flight, and a second one claims them.",
         faults=[Frozen("consumer-1", at_work=True)],
         plan=Plan(handlers=["chaos.handlers.slow", "chaos.handlers.slow"], settings={"REDIS_CLAIM_IDLE": "1"}),
         on=4,
@@ -117,7 +117,7 @@ SERVICES: Final = (
     ),
     Scenario(
         name="poison",
-        what="Some events make the handler fail, and some entries are no events.",
+        what="Some events make the handler fail, and some entries are not events.",
         faults=[NothingParses()],
         plan=Plan(handlers=["chaos.handlers.picky"], settings={"CONSUMER_MAX_DELIVERIES": "2"}),
         load=Load(rate=50, poison=0.05),
@@ -160,7 +160,7 @@ SERVICES: Final = (
     # Everything
     Scenario(
         name="everything",
-        what="Two producers and three consumers, and faults drawn by lot for a minute.",
+        what="Two producers and three consumers suffer random faults for a minute.",
         faults=[
             REDIS_DOWN,
             *(Down(link) for link in ("producer-1", "producer-2", "consumer-1", "consumer-2")),

@@ -1,6 +1,6 @@
 """
-Scenarios in which what surrounds the services is not as it should be: memory,
-failover, clocks, readers of logs, large events, strangers.
+Scenarios in which the environment of the services fails: memory, failover,
+clocks, readers of logs, large events, foreign clients.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SURROUNDINGS: Final = (
     # Memory
     Scenario(
         name="redis-full",
-        what="The memory of Redis fills up under load; what is acknowledged gives way.",
+        what="The memory of Redis fills up under load; acknowledged entries are trimmed.",
         faults=[Full(3_000_000)],
         plan=Plan(recorded=True),
         load=Load(large=0.0, huge=2, huge_bytes=20_000),
@@ -44,7 +44,7 @@ SURROUNDINGS: Final = (
     ),
     Scenario(
         name="redis-full-and-reconnected",
-        what="Redis may use no more memory, and closes all connections: consumers drain what there is.",
+        what="Redis is out of memory and closes all connections; consumers drain the stream.",
         faults=[Told(["CONFIG SET maxmemory 1", *KILL_CLIENTS.commands], back=["CONFIG SET maxmemory 0"])],
         plan=Plan(handlers=["chaos.handlers.plain"], recorded=True),
         on=4,
@@ -54,7 +54,7 @@ SURROUNDINGS: Final = (
     # Failover
     Scenario(
         name="stale-replica",
-        what="Redis is killed, and a replica that lags behind takes its place behind the same address.",
+        what="Redis is killed, and a replica that lags replaces it at the same address.",
         faults=[Promoted()],
         plan=Plan(standby=True),
         on=1,
@@ -63,7 +63,7 @@ SURROUNDINGS: Final = (
     ),
     Scenario(
         name="rolled-back-idle",
-        what="Redis goes back to before the last batch while nothing is posted, and a reply is lost.",
+        what="Redis returns to the state before the last batch while nothing is posted, and a reply is lost.",
         faults=[All([Frozen("workload"), After(0.5, RolledBack("producer-1"))])],
         on=0.5,
         signs=[Said("connected to Redis", "producer")],
@@ -82,7 +82,7 @@ SURROUNDINGS: Final = (
     # Large events
     Scenario(
         name="large-events",
-        what="Some events have nearly a megabyte, and the link to Redis carries a third of one in a second.",
+        what="Some events have nearly a megabyte, and the link to Redis carries a third of one per second.",
         faults=[Toxified("producer-", Toxic("bandwidth", {"rate": 350}, "upstream"))],
         plan=Plan(settings={"REDIS_WRITE_TIMEOUT": "9"}),
         load=Load(rate=10, large=0.0, huge=60),
@@ -94,7 +94,7 @@ SURROUNDINGS: Final = (
     ),
     Scenario(
         name="large-pending",
-        what="A consumer is away while many large events come, and then its link is slow.",
+        what="A consumer is disconnected while many large events arrive, and then its link is slow.",
         faults=[
             All(
                 [
@@ -112,7 +112,7 @@ SURROUNDINGS: Final = (
     # Handlers and logs
     Scenario(
         name="plain-handler-killed",
-        what="A consumer whose handler is slow and gives nothing else a turn is killed with a backlog.",
+        what="A consumer with a slow handler that blocks the reactor is killed while it has a backlog.",
         faults=[Killed("consumer-1")],
         plan=Plan(handlers=["chaos.handlers.plain"]),
         load=Load(rate=45, large=0.0),
@@ -124,7 +124,7 @@ SURROUNDINGS: Final = (
     ),
     Scenario(
         name="log-unread",
-        what="Nobody reads what a consumer writes, and it is told to stop.",
+        what="Nobody reads the output of a consumer, and it is stopped.",
         faults=[All([Unread("consumer-1"), After(3.0, Restarted(("consumer-1",)))])],
         plan=Plan(piped=["consumer-1"]),
         load=Load(rate=300),
@@ -135,7 +135,7 @@ SURROUNDINGS: Final = (
     # Strangers
     Scenario(
         name="flooded",
-        what="Clients that say nothing take all connections of a producer; others come and go, and so does Redis.",
+        what="Silent clients take all connections of a producer, while other clients and Redis lose theirs.",
         faults=[All([Flooded("producer-1", 600), Briefly(0.3, Down("client-")), KILL_CLIENTS])],
         plan=Plan(files=300),
         on=4,
