@@ -38,7 +38,7 @@ class Subject:
 
 
 def _flags(http: int, redis: int) -> Sequence[str]:
-    """The flags of a producer of ours."""
+    """Return the flags of an eventsvc producer."""
     return [
         *("--rest-server-port", f"{http}", "--redis-port", f"{redis}"),
         *("--redis-stream-hard-max", "100000000", "--log-level", "WARNING"),

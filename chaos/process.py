@@ -46,7 +46,7 @@ def watchdog(seconds: float) -> Iterator[None]:
     """
 
     def give_up(*_: object) -> None:
-        raise NotInTime(f"given up after {seconds:g} s")
+        raise NotInTime(f"aborted after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, seconds)

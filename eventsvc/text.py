@@ -7,9 +7,9 @@ from __future__ import annotations
 
 def shorten(text: str, most: int = 2_000) -> str:
     """
-    Cut a text to C{most} bytes of UTF-8, and say how long it was.
+    Cut a text to C{most} bytes of UTF-8, and append its full length.
 
-    What UTF-8 cannot hold, half a surrogate pair, is written as its escape.
+    Half a surrogate pair, which UTF-8 cannot encode, is written as an escape.
     """
     encoded = text.encode("utf-8", "backslashreplace")
     if len(encoded) <= most:

@@ -1,8 +1,8 @@
 """
 The faults and signs of the chaos suite as tables, read from its source.
 
-The source is parsed, not imported: the suite needs packages that the docs do
-without.
+The source is parsed, not imported, because the suite needs packages that the
+docs do not need.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _IVAR: Final = re.compile(r"^@ivar (\w+): (.*)$", re.S)
 
 
 def faults_table() -> str:
-    """Each fault that a scenario may name."""
+    """Return the faults that a scenario can use, as a Markdown table."""
     return _table("fault", ["faults.py", "environment.py"])
 
 
 def signs_table() -> str:
-    """Each sign by which a scenario may know that a fault was felt."""
+    """Return the signs that a scenario can use, as a Markdown table."""
     return _table("sign", ["signs.py"])
 
 
@@ -37,7 +37,7 @@ def _table(head: str, files: Sequence[str]) -> str:
 
 
 def _classes(module: ast.Module) -> Iterator[ast.ClassDef]:
-    """The classes that can be named: neither protocols nor private ones."""
+    """Yield the classes that scenarios can use: neither protocols nor private ones."""
     for each in module.body:
         if isinstance(each, ast.ClassDef) and not each.bases and not each.name.startswith("_"):
             yield each
@@ -50,7 +50,7 @@ def _fields(cls: ast.ClassDef) -> Iterator[str]:
 
 
 def _meaning(cls: ast.ClassDef) -> str:
-    """The docstring in one line; what it says of fields comes last."""
+    """Return a docstring in one line, with the descriptions of fields at the end."""
     about, fields = [], []
     for paragraph in re.split(r"\n\n|\n(?=@)", ast.get_docstring(cls) or ""):
         words = re.sub(r"C\{([^}]*)\}", r"`\1`", " ".join(paragraph.split()))

@@ -129,7 +129,7 @@ def stale_parts(page: Path) -> Iterator[str]:
     diff = difflib.unified_diff(text.splitlines(), remake(text).splitlines(), str(page), "as the code makes it", "", "")
     words = "\n".join(diff)
     if words:
-        yield f"{page} is stale; python -m tools.docs --write {page.parent} makes it anew:\n{words}"
+        yield f"{page} is stale; run python -m tools.docs --write {page.parent}:\n{words}"
 
 
 def slugs(headings: Sequence[str]) -> Sequence[str]:

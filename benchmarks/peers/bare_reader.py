@@ -1,6 +1,6 @@
 """
-XREADGROUP and XACK over a socket with hiredis, and nothing else: the limit for
-a consumer in Python.  python bare_reader.py REDIS_PORT COUNT
+Only XREADGROUP and XACK over a socket with hiredis: the limit for a consumer in
+Python.  python bare_reader.py REDIS_PORT COUNT
 """
 
 import socket
