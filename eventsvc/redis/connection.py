@@ -226,7 +226,7 @@ class Connection(Service):
 
     def _warn_of_loss(self, info: bytes | None) -> None:
         """Warn if the server is set up so that it may lose confirmed events, as far as it tells."""
-        facts = dict(line.partition(b":")[::2] for line in (info or b"").splitlines())
+        facts = parse_info(info or b"")
         policy = facts.get(b"maxmemory_policy", b"noeviction").decode()
         if facts.get(b"maxmemory", b"0") != b"0" and policy != "noeviction":
             self._log.warn(
@@ -278,3 +278,8 @@ async def _ask(session: Session, *arguments: Argument) -> Any:
         if session.reason or not error.reply.startswith(("NOPERM ", "ERR unknown ")):
             raise
         return None
+
+
+def parse_info(reply: bytes) -> dict[bytes, bytes]:
+    """Return the values in a reply of INFO by their names."""
+    return dict(line.partition(b":")[::2] for line in reply.splitlines())

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from eventsvc.consumer.page import PAGE_BYTES
 from eventsvc.event import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures
-from eventsvc.redis.connection import Connection
+from eventsvc.redis.connection import Connection, parse_info
 from eventsvc.redis.errors import ErrorReply
 from eventsvc.redis.scripts import companion, dead_letters, load_script
 from eventsvc.redis.session import Argument, Script
@@ -120,12 +120,11 @@ class RedisEventGroup:
 
     async def _memory_used(self) -> float:
         try:
-            facts = await self.connection.call("INFO", "memory")
+            found = parse_info(await self.connection.call("INFO", "memory"))
         except ErrorReply as error:
             if error.code != "NOPERM":
                 raise
             return 0.0  # the user may not ask
-        found = dict(line.partition(b":")[::2] for line in facts.splitlines())
         limit = int(found.get(b"maxmemory", 0))
         return int(found.get(b"used_memory", 0)) / limit if limit else 0.0
 

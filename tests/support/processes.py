@@ -185,3 +185,16 @@ class Services:
     def end(self) -> None:
         for service in self.started:
             service.stop(signal.SIGKILL)
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """Return the status and body of an answer; 0 and nothing if the connection fails."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10.0)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    except ConnectionError:
+        return 0, ""
+    finally:
+        connection.close()

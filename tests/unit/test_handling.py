@@ -11,7 +11,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 from select import select
 
@@ -19,7 +18,7 @@ import pytest
 
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
-from tests.support.processes import Server, Service, Services, post
+from tests.support.processes import Server, Service, Services, get, post
 
 STREAM = "NotificationStream"
 GROUP = "demo_consumer_group"
@@ -57,19 +56,6 @@ def start_consumer(services: Services, server: Server, name: str, *flags: str, o
     return services.start(
         *("eventsvc", "consumer", f"--redis-port={server.port}", f"--redis-consumer={name}", *flags), output=output
     )
-
-
-def get(port: int, path: str) -> tuple[int, str]:
-    """Ask a service; its status and words, or 0 if it does not answer."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    except OSError:
-        return 0, ""
-    finally:
-        connection.close()
 
 
 def handled(consumer: Service) -> list[str]:

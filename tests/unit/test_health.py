@@ -21,7 +21,7 @@ from eventsvc.interfaces import Unknown
 from eventsvc.tap.health import Rounds, Vitals, producer_health
 from eventsvc.web.health import Health
 from tests.support.consumer_world import ConsumerWorld
-from tests.support.processes import Server, Service, Services, running_server
+from tests.support.processes import Server, Service, Services, get, running_server
 from tests.support.producer_world import ProducerWorld, make_world
 from tests.unit.test_consumer import crash, link_of
 
@@ -183,19 +183,6 @@ def test_a_consumer_that_waits_for_redis_is_live(consuming: ConsumerWorld) -> No
     consuming.run(30.0)
     assert rounds.is_alive
     vitals.stopService()
-
-
-def get(port: int, path: str) -> tuple[int, str]:
-    """Status and body of an answer; 0 if there is none."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10.0)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    except ConnectionError:
-        return 0, ""
-    finally:
-        connection.close()
 
 
 def figure(port: int, name: str) -> float:
