@@ -13,6 +13,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import IO, Final
@@ -57,6 +58,28 @@ def watchdog(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@cache
+def claim_range(owner: int) -> int:
+    """
+    Return the first port of a range for the process C{owner} alone.
+
+    That port stays bound, and so the range claimed, as long as the process lives.
+
+    @param owner: the process id, where the search begins.
+    """
+    for number in range(owner, owner + _RANGES):
+        first = 20_000 + number % _RANGES * _RANGE
+        claim = socket.socket()
+        try:
+            claim.bind(("127.0.0.1", first))
+        except OSError:
+            claim.close()
+        else:
+            claim.detach()
+            return first
+    raise AssertionError("all ranges of ports are claimed")
+
+
 def stable_port() -> int:
     """
     Return a free TCP port on loopback that stays free while its owner is down.
@@ -65,7 +88,7 @@ def stable_port() -> int:
     port.  Each process of the suite uses its own range below that, in turn.
     """
     for number in _ports:
-        port = 20_000 + os.getpid() % _RANGES * _RANGE + number % _RANGE
+        port = claim_range(os.getpid()) + number % _RANGE
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

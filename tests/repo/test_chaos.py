@@ -21,7 +21,7 @@ pytest.importorskip("chaos", reason="the chaos suite is beside the package, in t
 
 from chaos.__main__ import SKIPPED, main
 from chaos.planted import BUGS
-from chaos.process import EndedByItself, Process, stable_port, watchdog
+from chaos.process import EndedByItself, Process, claim_range, stable_port, watchdog
 from chaos.programs import NotFound
 from chaos.scenario import Expectations, Scenario, run
 from chaos.scenarios import BY_NAME
@@ -201,6 +201,13 @@ def test_the_most_memory_a_process_had_is_kept(tmp_path: Path) -> None:
 def test_what_takes_too_long_is_given_up() -> None:
     with pytest.raises(NotInTime, match=r"0\.05 s"), watchdog(0.05):
         threading.Event().wait(10)
+
+
+def test_two_processes_whose_ids_are_alike_have_ranges_of_their_own() -> None:
+    """Ids of processes that are a hundred apart begin their search at the same range."""
+    alike = [claim_range(owner) for owner in (7, 107, 207)]
+    assert len(set(alike)) == 3
+    assert claim_range(7) == alike[0]
 
 
 def test_a_port_is_given_once_and_none_to_two_workers() -> None:
