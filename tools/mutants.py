@@ -83,6 +83,7 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "eventsvc/consumer/handler_call.py": ("handler_call", "delivery_attempts", "flush"),
         "eventsvc/consumer/in_flight.py": (
             "in_flight",
+            "delivery_attempts",
             "slices",
             "flush",
             "setting_aside",
@@ -94,7 +95,7 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "eventsvc/consumer/page.py": ("page", "recovery", "consumer_rounds"),
         "eventsvc/consumer/recovery.py": ("recovery", "consumer_reads", "consumer_rounds", "consumer"),
         "eventsvc/consumer/retention.py": ("retention",),
-        "eventsvc/consumer/setting_aside.py": ("setting_aside", "consumer"),
+        "eventsvc/consumer/setting_aside.py": ("setting_aside", "in_flight", "delivery_attempts", "consumer"),
     },
     "redis": {
         "eventsvc/redis/connection.py": ("connection", "handshake", "redis_errors", "connection_real"),

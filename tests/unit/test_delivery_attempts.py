@@ -88,10 +88,11 @@ def test_a_handler_that_asks_for_the_end_is_given_it_and_its_event_handed_over(
 
 def test_an_event_that_always_fails_is_delivered_five_times_unless_told_otherwise(consuming: ConsumerWorld) -> None:
     """Each failure is in the log, with the event and its delivery."""
-    consuming.consumer(raiser(consuming, "now", KeyError("x")))
+    consumer = consuming.consumer(raiser(consuming, "now", KeyError("x")))
     consuming.add("bad")
     with capturedLogs() as logs:
         consuming.run(10.0)
+    assert consumer.in_flight.counts.redelivered == 4
     failures = [(event["id"], event["count"]) for event in logs if "log_failure" in event]
     assert failures == [("1-0", delivery) for delivery in range(1, 6)]
     assert consuming.dead == {"1-0": "failed: KeyError: 'x'"}
