@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from time import gmtime, strftime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from msgspec.structs import force_setattr
 
 #: The most events and bytes in one request.
 MAX_EVENTS: Final = 1_000
@@ -36,19 +37,54 @@ class Event(msgspec.Struct, frozen=True):
     description: str
 
 
+_NONE: Final = msgspec.Raw()
+
+
 class Notification(msgspec.Struct, frozen=True, gc=False):
     """
     A Notification Message (NM): an event as the stream has it.
 
-    C{id} is a random 63-bit integer.  C{timestamp} is the time when the
-    producer accepted the event, in RFC 3339, UTC, with nanoseconds.
-    C{stream_id} is the id of its entry and not part of the message.
+    @ivar id: a random 63-bit integer.
+    @ivar timestamp: when the producer accepted the event: RFC 3339, UTC, with
+        nanoseconds.
+    @ivar stream_id: the id of its entry; not part of the message.
+    @ivar deliveries: number of deliveries to a handler that count, this one
+        included; not part of the message.
+    @ivar type: the kind of event.
+    @ivar key: events with the same key are handled in their order.
+    @ivar traceparent: the W3C trace context of the client.
+    @ivar data_json: the JSON text of L{data} as it came, to be read with
+        C{bytes()}; empty if there is none.
+    @ivar cloudevent_json: the JSON text of L{cloudevent}.
     """
 
     id: int
     description: str
     timestamp: str
-    stream_id: str = ""
+    stream_id: str = msgspec.field(default="", name="- stream_id")
+    deliveries: int = msgspec.field(default=1, name="- deliveries")
+    type: str | None = None
+    key: str | None = None
+    traceparent: str | None = None
+    data_json: msgspec.Raw = msgspec.field(default=_NONE, name="data")
+    cloudevent_json: msgspec.Raw = msgspec.field(default=_NONE, name="cloudevent")
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.stream_id))
+
+    @property
+    def data(self) -> Any:
+        """The payload, decoded; C{None} if there is none."""
+        return _decode_raw(self.data_json)
+
+    @property
+    def cloudevent(self) -> Any:
+        """The whole CloudEvent, decoded; C{None} if the event is none."""
+        return _decode_raw(self.cloudevent_json)
+
+
+def _decode_raw(raw: msgspec.Raw) -> Any:
+    return msgspec.json.decode(raw) if bytes(raw) else None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -77,7 +113,7 @@ _BLANK: Final = b" \t\r\n"  # JSON's white space
 
 _event_decoder: Final = msgspec.json.Decoder(Event)
 _events_decoder: Final = msgspec.json.Decoder(list[Event])
-_notification_decoder: Final = msgspec.json.Decoder(_Wire)
+_notification_decoder: Final = msgspec.json.Decoder(Notification)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -148,28 +184,36 @@ def encode_event(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
-def decode_notification(data: bytes, stream_id: str = "") -> Notification:
+def decode_notification(data: bytes, stream_id: str = "", deliveries: int = 1) -> Notification:
     """
     Decode the NM of the entry C{stream_id}.
 
     @raise InvalidEvent: the bytes are not UTF-8, not JSON, or not an NM.
     """
     try:
-        wire = _notification_decoder.decode(data)
+        notification = _notification_decoder.decode(data)
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(_explain(error)) from None
-    return Notification(wire.id, wire.description, wire.timestamp, stream_id)
+    force_setattr(notification, "stream_id", stream_id)
+    if notification.deliveries != deliveries:
+        force_setattr(notification, "deliveries", deliveries)
+    return notification
 
 
 def encode_notification(notification: Notification) -> bytes:
     """
-    Encode an NM as JSON, with its members in the order id, description, timestamp.
+    Encode an NM as JSON, with the members that it has: id, description and
+    timestamp first.
     """
-    return write_notification(notification.id, notification.description, notification.timestamp)
+    more = ("type", "key", "traceparent"), ("data", "cloudevent")
+    members: dict[str, object] = {name: getattr(notification, name) for name in ("id", "description", "timestamp")}
+    members |= {name: value for name in more[0] if (value := getattr(notification, name)) is not None}
+    members |= {name: raw for name in more[1] if bytes(raw := getattr(notification, f"{name}_json"))}
+    return _encoder.encode(members)
 
 
 def write_notification(id: int, description: str, timestamp: str) -> bytes:
-    """Encode an NM from its members, as L{encode_notification} does."""
+    """Encode an NM of three members, as L{encode_notification} does."""
     return _encoder.encode(_Wire(id, description, timestamp))
 
 

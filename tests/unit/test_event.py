@@ -256,3 +256,30 @@ def test_a_timestamp_has_a_form(moments: list[int]) -> None:
         map(format_timestamp, moments)
     )
     assert format_timestamp(1_740_521_185_478_310_425) == "2025-02-25T22:06:25.478310425Z"
+
+
+def test_a_notification_gives_what_else_an_event_carries() -> None:
+    message = (
+        b'{"id":1,"description":"d","timestamp":"t","type":"order","key":"k","traceparent":"00-1",'
+        b'"data":{"b": 1,  "a": [1e2]},"cloudevent":null,"deliveries":9,"unknown":{}}'
+    )
+    notification = decode_notification(message, "5-0", 3)
+    assert (notification.type, notification.key, notification.traceparent) == ("order", "k", "00-1")
+    assert (notification.stream_id, notification.deliveries) == ("5-0", 3)
+    assert bytes(notification.data_json) == b'{"b": 1,  "a": [1e2]}'
+    assert notification.data == {"a": [100.0], "b": 1}
+    assert notification.cloudevent is None
+    assert len({notification, decode_notification(encode_notification(notification), "5-0", 3)}) == 1
+
+
+def test_a_notification_of_three_members_has_nothing_else() -> None:
+    notification = decode_notification(b'{"id":1,"description":"d","timestamp":"t"}')
+    assert (notification.type, notification.key, notification.traceparent) == (None, None, None)
+    assert notification.data is notification.cloudevent is None
+    assert encode_notification(notification) == b'{"id":1,"description":"d","timestamp":"t"}'
+
+
+@pytest.mark.parametrize("member", ["type", "key", "traceparent"])
+def test_a_member_of_another_type_is_named(member: str) -> None:
+    with pytest.raises(InvalidEvent, match=rf"\$\.{member}"):
+        decode_notification(f'{{"id":1,"description":"d","timestamp":"t","{member}":1}}'.encode())
