@@ -5,7 +5,7 @@ Handlers that are slow or fail on some events.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Sequence
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -40,24 +40,15 @@ def awaitable(notification: Notification) -> Awaitable[None]:
     return _Slow(notification)
 
 
-class _Plain:
-    """A plain handler that blocks, and writes the lines of several events together."""
+class Plain:
+    """A handler of batches that blocks, and writes the lines of several events together."""
 
-    def __init__(self) -> None:
-        self._lines: list[Notification] = []
+    batch_size = 10
 
-    def __call__(self, notification: Notification) -> None:
+    def handle_batch(self, notifications: Sequence[Notification]) -> Awaitable[None]:
         """Block for 30 ms for each event."""
-        time.sleep(0.03)
-        self._lines.append(notification)
-
-    def flush(self) -> Awaitable[None]:
-        """Write the lines of the handled events."""
-        lines, self._lines = self._lines, []
-        return _say(*lines)
-
-
-plain = _Plain()
+        time.sleep(0.03 * len(notifications))
+        return _say(*notifications)
 
 
 def picky(notification: Notification) -> Awaitable[None]:
@@ -72,9 +63,7 @@ def _say(*notifications: Notification) -> Awaitable[None]:
     from twisted.internet import reactor
 
     log = LogHandler(standard_output().write, time.time_ns, reactor.callFromThread)  # type: ignore[attr-defined]
-    for notification in notifications:
-        log(notification)
-    return log.flush()
+    return log.handle_batch(notifications)
 
 
 def _pause(seconds: float) -> Awaitable[Any]:

@@ -37,7 +37,8 @@ class Event(msgspec.Struct, frozen=True):
     description: str
 
 
-_NONE: Final = msgspec.Raw()
+#: The JSON text of a member that is not there.
+NOTHING: Final = msgspec.Raw()
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
@@ -66,8 +67,8 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
     type: str | None = None
     key: str | None = None
     traceparent: str | None = None
-    data_json: msgspec.Raw = msgspec.field(default=_NONE, name="data")
-    cloudevent_json: msgspec.Raw = msgspec.field(default=_NONE, name="cloudevent")
+    data_json: msgspec.Raw = msgspec.field(default=NOTHING, name="data")
+    cloudevent_json: msgspec.Raw = msgspec.field(default=NOTHING, name="cloudevent")
 
     def __hash__(self) -> int:
         return hash((self.id, self.stream_id))

@@ -28,7 +28,7 @@ class Histogram:
     def _none_yet(self) -> list[int]:
         return [0] * (len(self.bounds) + 1)
 
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value so many times."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times

@@ -6,7 +6,8 @@ from twisted.application.app import startApplication
 from twisted.application.service import Application, IService
 from twisted.internet import reactor
 
-from eventsvc.tap.producer import Options, make_producer
+from eventsvc.tap.parts.producer import make_producer
+from eventsvc.tap.producer import Options
 
 options = Options()
 options.parseOptions(sys.argv[1:])

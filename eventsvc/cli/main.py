@@ -25,7 +25,7 @@ from eventsvc import __version__
 from eventsvc.cli.dead_letters import Asked, Desk, NotDone
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read, rows
-from eventsvc.tap.parts import make_connection
+from eventsvc.tap.parts.connection import make_connection
 from eventsvc.tap.process import use_monotonic_time
 
 

@@ -4,20 +4,36 @@ The counters of a consumer.
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
+from eventsvc.histogram import Histogram
 from eventsvc.interfaces import Refused, Unknown
+
+_SECONDS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
+_DELIVERIES: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 100.0)
 
 
 @attrs.define(kw_only=True)
 class ConsumerCounts:
-    """What a consumer has done, in entries; the numbers only grow."""
+    """
+    What a consumer has done, in entries; the numbers only grow.
+
+    @ivar failed: failed deliveries; of these, C{timed_out} took too long.
+    @ivar handler_seconds: how long the handler took, for each event or batch it
+        was called with; plain calls in a row count as one.
+    @ivar deliveries: deliveries of each event that was handled.
+    """
 
     handled: int = 0
     failed: int = 0
+    timed_out: int = 0
     redelivered: int = 0
     passed_over: int = 0
     dead: int = 0
+    handler_seconds: Histogram = attrs.field(factory=lambda: Histogram(_SECONDS))
+    deliveries: Histogram = attrs.field(factory=lambda: Histogram(_DELIVERIES))
 
 
 def reason_of(error: Exception) -> str:

@@ -37,7 +37,7 @@ class SetAside:
     """
     It cannot be handled: move it to the dead letters.
 
-    @ivar reason: one of C{malformed}, C{trimmed}, C{failed}.
+    @ivar reason: one of C{malformed}, C{trimmed}, C{failed}, C{rejected}.
     """
 
     reason: str
@@ -67,19 +67,22 @@ def decide(entry: Entry, max_deliveries: int) -> Action:
         names = ", ".join(repr(name)[1:] for name in entry.fields)
         return SetAside("malformed", f"no field 'EventStream' among {names}")
     try:
-        return decode_notification(data, entry.id)
+        return decode_notification(data, entry.id, entry.deliveries)
     except InvalidEvent as error:
         return SetAside("malformed", str(error))
 
 
-def after_failure(deliveries: int, max_deliveries: int, error: str, jitter: float) -> Retry | SetAside:
+def after_failure(
+    deliveries: int, max_deliveries: int, error: str, jitter: float, overdue: bool = True
+) -> Retry | SetAside:
     """
     Return what follows a failed delivery.
 
     @param deliveries: number of deliveries, including this one.
     @param jitter: from 0 to 1.
+    @param overdue: whether the event has failed for as long as it may.
     """
-    if deliveries >= max_deliveries:
+    if deliveries >= max_deliveries and overdue:
         return SetAside("failed", error)
     return Retry(min(0.1 * 2.0 ** min(deliveries - 1, 10), 10.0) * (0.5 + 0.5 * jitter))
 

@@ -5,22 +5,25 @@ Delivers one entry, and retries with backoff while its handler fails.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 
 import attrs
-from twisted.internet.defer import CancelledError
+from msgspec.structs import replace
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
 from twisted.python.reflect import safe_str
 
+from eventsvc.consumer.bound_handler import BoundHandler, HandlerTimeout
+from eventsvc.consumer.breaker import Breaker
 from eventsvc.consumer.counts import ConsumerCounts
-from eventsvc.consumer.delivery import Retry, SetAside, after_failure
-from eventsvc.consumer.flush import Flush
-from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, Unfinished, call
+from eventsvc.consumer.delivery import SetAside, after_failure
+from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, Unfinished
 from eventsvc.consumer.setting_aside import Letter
+from eventsvc.errors import Reject, RetryAfter
 from eventsvc.event import Entry, Notification
-from eventsvc.interfaces import Handler, IEventGroup
+from eventsvc.interfaces import IEventGroup
 
 
 class Ended(enum.Enum):
@@ -31,6 +34,19 @@ class Ended(enum.Enum):
     EXIT = "the handler asked for the end of the process"
 
 
+@attrs.define
+class _Failing:
+    """
+    What is known of an entry that is being delivered.
+
+    @ivar deliveries: those that count, this one included.
+    @ivar since: time of its first failure that counts; C{None} before.
+    """
+
+    deliveries: int
+    since: float | None = None
+
+
 @attrs.define(eq=False)
 class DeliveryAttempts:
     """
@@ -38,6 +54,8 @@ class DeliveryAttempts:
 
     @ivar exit: called with a sentence when the handler asks for the end of the
         process.
+    @ivar retry_for: seconds for which an event is retried, even if its
+        deliveries are used up.
     @ivar lost: ids of entries that another consumer has taken over; its owner
         adds to it.
     @ivar cancelled: whether running calls were cancelled: an error is not
@@ -45,60 +63,134 @@ class DeliveryAttempts:
     """
 
     group: IEventGroup
-    handler: Handler
-    flush: Flush
+    handler: BoundHandler
+    breaker: Breaker
     exit: Callable[[str], object]
     clock: IReactorTime
     jitter: Callable[[], float]
     max_deliveries: int
+    retry_for: float
     counts: ConsumerCounts
     lost: Set[str]
     cancelled: bool = attrs.field(default=False, init=False)
+    _put_back: dict[str, _Failing] = attrs.field(factory=dict, init=False)
+    _pauses: set[Deferred[None]] = attrs.field(factory=set, init=False)
     _log = Logger()
 
     async def deliver(
         self, entry: Entry, notification: Notification, unfinished: Unfinished | None = None
-    ) -> Ended | Letter:
+    ) -> Ended | Letter | Entry:
         """
         Deliver an entry, and return how that ended.
 
+        Returns the entry if it is to be put back, because the breaker is open.
+
         @param unfinished: what the first call still has to do, if it was made.
         """
-        deliveries, failed_before = entry.deliveries, self.flush.failed
-        while True:
-            try:
-                if unfinished is None:
-                    await self._count_delivery(entry.id, deliveries)
-                    failed_before = self.flush.failed
-                    unfinished = call(self.handler, notification)
-                if unfinished is not None:
-                    await unfinished
-                await self.flush.run(failed_before)
-            except HandlerExit as error:
-                self._log.failure("the handler asked to end the process on entry {id}", id=entry.id)
-                self.exit(f"{error}")
-                return Ended.EXIT
-            except Exception as error:
-                if self.cancelled:
-                    raise
-                follow = self._note_failure(entry, deliveries, error)
-            else:
-                return Ended.HANDLED
-            if isinstance(follow, SetAside):
-                return Letter.of(entry.id, follow, deliveries)
-            await deferLater(self.clock, follow.after)
-            if entry.id in self.lost:
-                return Ended.LOST
-            deliveries, unfinished = deliveries + 1, None
+        failing = self._put_back.pop(entry.id, None) or _Failing(entry.deliveries)
+        try:
+            while True:
+                follow = await self._try_once(entry, notification, failing, unfinished)
+                if not isinstance(follow, float):
+                    return follow
+                if not self.breaker.is_open:
+                    await self.pause(follow)
+                if entry.id in self.lost:
+                    return Ended.LOST
+                if self.breaker.is_open:
+                    self._put_back[entry.id] = failing
+                    return replace(entry, deliveries=self._stored(entry, failing), again=True)
+                unfinished = None
+        finally:
+            self.breaker.forget(entry.id)
 
-    def _note_failure(self, entry: Entry, deliveries: int, error: Exception) -> Retry | SetAside:
+    async def _try_once(
+        self, entry: Entry, notification: Notification, failing: _Failing, unfinished: Unfinished | None
+    ) -> Ended | Letter | float:
+        """Deliver an entry once; return how that ended, or the seconds until the next time."""
+        began = self.clock.seconds()
+        try:
+            if unfinished is None:
+                await self._count_delivery(entry, failing)
+                began = self.clock.seconds()
+                unfinished = self.handler.begin_one(replace(notification, deliveries=failing.deliveries))
+            if unfinished is not None:
+                await unfinished
+        except HandlerExit as error:
+            self.note_exit(entry.id, error)
+            return Ended.EXIT
+        except Exception as error:
+            if self.cancelled:
+                raise
+            follow = self._note_error(entry, failing, error)
+            return Letter.of(entry.id, follow, failing.deliveries) if isinstance(follow, SetAside) else follow
+        else:
+            self.counts.deliveries.observe(failing.deliveries)
+            return Ended.HANDLED
+        finally:
+            self.counts.handler_seconds.observe(self.clock.seconds() - began)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Forget entries that were put back."""
+        for id in ids:
+            self._put_back.pop(id, None)
+
+    def stop_retrying(self) -> None:
+        """Cancel those that wait for their next delivery: others will make it."""
+        self.breaker.stop()
+        for pause in list(self._pauses):
+            pause.cancel()
+
+    def note_exit(self, id: str, error: HandlerExit) -> None:
+        """Pass on that the handler asks for the end of the process."""
+        self._log.failure("the handler asked to end the process on entry {id}", id=id)
+        self.exit(f"{error}")
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before something is delivered again; a stop cancels it."""
+        pause: Deferred[None] = deferLater(self.clock, seconds)
+        self._pauses.add(pause)
+        try:
+            await pause
+        finally:
+            self._pauses.discard(pause)
+
+    def _note_error(self, entry: Entry, failing: _Failing, error: Exception) -> SetAside | float:
+        """Return what follows an error of the handler: that, or a delivery after so many seconds."""
+        if isinstance(error, RetryAfter):
+            words = "the handler asks for entry {id} again after {seconds:g} s: {reason}"
+            self._log.info(words, id=entry.id, seconds=error.seconds, reason=error.reason or "no reason given")
+            self.breaker.postpone(entry.id, error.seconds)
+            return error.seconds
+        if isinstance(error, Reject):
+            self.breaker.succeeded()
+            return SetAside("rejected", safe_str(error))
         words = "the handler failed on {id}, delivery {count}"
-        self._log.failure(words, level=LogLevel.warn, id=entry.id, count=deliveries)
+        self._log.failure(words, level=LogLevel.warn, id=entry.id, count=failing.deliveries)
         self.counts.failed += 1
-        problem = str(error) if isinstance(error, HandlerMistake) else f"{type(error).__name__}: {safe_str(error)}"
-        return after_failure(deliveries, self.max_deliveries, problem, self.jitter())
+        self.counts.timed_out += isinstance(error, HandlerTimeout)
+        if not self.breaker.failed(entry.id):
+            return 0.0
+        now = self.clock.seconds()
+        failing.since = now if failing.since is None else failing.since
+        problem = safe_str(error) if isinstance(error, HandlerMistake) else f"{type(error).__name__}: {safe_str(error)}"
+        overdue = now - failing.since >= self.retry_for
+        follow = after_failure(failing.deliveries, self.max_deliveries, problem, self.jitter(), overdue)
+        if isinstance(follow, SetAside):
+            return follow
+        failing.deliveries += 1
+        return follow.after
 
-    async def _count_delivery(self, id: str, deliveries: int) -> None:
+    def _stored(self, entry: Entry, failing: _Failing) -> int:
+        """
+        Return the number of deliveries that Redis is told.
+
+        An entry that is retried for longer than its deliveries last counts as
+        being at its last.
+        """
+        return min(failing.deliveries, max(self.max_deliveries, entry.deliveries))
+
+    async def _count_delivery(self, entry: Entry, failing: _Failing) -> None:
         """
         Count a delivery in Redis before the handler is called again.
 
@@ -107,8 +199,8 @@ class DeliveryAttempts:
         """
         self.counts.redelivered += 1
         try:
-            await self.group.count_delivery(id, deliveries)
+            await self.group.count_delivery(entry.id, self._stored(entry, failing))
         except CancelledError:
             raise
         except Exception as error:
-            self._log.debug("cannot count a delivery of entry {id}: {error}", id=id, error=error)
+            self._log.debug("cannot count a delivery of entry {id}: {error}", id=entry.id, error=error)

@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
-from types import coroutine
+from types import CoroutineType, coroutine
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -33,7 +33,7 @@ class HandlerExit(Exception):
 
 def call(function: Callable[..., Any], *arguments: object) -> Unfinished | None:
     """
-    Call a handler, or its C{flush}.
+    Call a handler.
 
     Returns C{None} if it has finished, else what must be awaited until it has.
     Raises an C{Exception} whatever the handler raises: L{HandlerExit} for
@@ -49,6 +49,13 @@ def call(function: Callable[..., Any], *arguments: object) -> Unfinished | None:
         raise _as_exception(error) from error
 
 
+async def finish_call(function: Callable[..., Any], *arguments: object) -> None:
+    """L{call} a method of a handler, and wait until it has finished."""
+    unfinished = call(function, *arguments)
+    if unfinished is not None:
+        await unfinished
+
+
 def find_fault(function: object, *arguments: object) -> str:
     """
     Say why a callable can never succeed with so many arguments.
@@ -56,7 +63,7 @@ def find_fault(function: object, *arguments: object) -> str:
     Returns the end of a sentence, or nothing if no fault is known.
     """
     if inspect.isclass(function):
-        return "is a class: expected a function or an instance"
+        return "is a class without handle or handle_batch"
     if not callable(function):
         return "is not callable"
     inner: Any = function
@@ -78,9 +85,20 @@ def find_fault(function: object, *arguments: object) -> str:
     return ""
 
 
+def find_async(function: object) -> bool:
+    """Return whether a callable is known to return a coroutine."""
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    return any(inspect.iscoroutinefunction(each) for each in (inner, type(inner).__call__))
+
+
 def _unfinished(result: object) -> Unfinished | None:
     """
     What a result leaves to be awaited.
+
+    A coroutine is begun at once: one that awaits nothing costs little more than
+    a plain function.
 
     @raise HandlerMistake: it leaves something that nobody would ever run.
     """
@@ -88,7 +106,15 @@ def _unfinished(result: object) -> Unfinished | None:
         error: Any = result.value
         raise error if isinstance(error, Exception) else _as_exception(error)
     if inspect.isawaitable(result):
-        return _finish(result)
+        loop = None if isinstance(result, Deferred) else _asyncio_loop()
+        if loop is not None:
+            result = Deferred.fromFuture(_as_future(result, loop))
+        steps = result if isinstance(result, CoroutineType) else _await(result)
+        try:
+            waits_for = steps.send(None)
+        except StopIteration as end:
+            return None if end.value is None else _unfinished(end.value)
+        return _finish(_until_done(steps, waits_for))
     if inspect.isgenerator(result) or inspect.isasyncgen(result) or isinstance(result, map | filter):
         raise HandlerMistake(f"the handler returned {safe_repr(result)}, which nothing would run")
     if inspect.isclass(result) or inspect.isroutine(result) or isinstance(result, functools.partial):
@@ -100,7 +126,7 @@ def _unfinished(result: object) -> Unfinished | None:
 
 async def _finish(awaitable: Awaitable[object]) -> None:
     """Await something, then what its result leaves to be awaited."""
-    result = await _until_done(awaitable)
+    result = await awaitable
     rest = None if result is None else _unfinished(result)
     if rest is not None:
         await rest
@@ -111,15 +137,27 @@ async def _await(awaitable: Awaitable[object]) -> object:
 
 
 @coroutine
-def _until_done(awaitable: Awaitable[object]) -> Generator[Deferred[Any], Any, object]:
+def _until_done(steps: Coroutine[Any, Any, object], waits_for: object) -> Generator[Deferred[Any], Any, object]:
     """
-    Await something step by step, and look at each thing it waits for.
+    Run a coroutine that was begun to its end, and look at each thing it waits for.
 
     Twisted would take what is no Deferred for a result, and resume at once.
     """
-    steps = _await(awaitable)
-    step, value = steps.send, None
     while True:
+        step: Callable[[Any], object] = steps.send
+        if not isinstance(waits_for, Deferred):
+            steps.close()
+            raise HandlerMistake(
+                f"the handler waits for {safe_repr(waits_for)}: Twisted's reactor knows Deferreds only, "
+                "and asyncio's awaitables with REACTOR=asyncio"
+            )
+        try:
+            value: Any = yield waits_for
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and not waits_for.called:
+                steps.close()  # nobody waits for us any more
+                raise
+            step, value = steps.throw, error
         try:
             waits_for = step(value)
         except StopIteration as end:
@@ -128,44 +166,52 @@ def _until_done(awaitable: Awaitable[object]) -> Generator[Deferred[Any], Any, o
             raise
         except BaseException as error:
             raise _as_exception(error) from error
-        if not isinstance(waits_for, Deferred):
-            try:
-                waits_for = _from_asyncio(waits_for)
-            except HandlerMistake:
-                steps.close()
-                raise
+
+
+def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop of asyncio, if it is what runs the reactor."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _as_future(awaitable: Awaitable[object], loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
+    """Have asyncio run something: much of its ecosystem asks for the current task."""
+    if asyncio.isfuture(awaitable):
+        return awaitable
+    return loop.create_task(_in_task(awaitable, loop))
+
+
+async def _in_task(awaitable: Awaitable[object], loop: asyncio.AbstractEventLoop) -> object:
+    """Await something in a task.  Only an C{Exception} may leave it: others end the loop, or cancel who waits."""
+    try:
+        return await _bridge(_await(awaitable), loop)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise _as_exception(error) from error
+
+
+@coroutine
+def _bridge(steps: Coroutine[Any, Any, object], loop: asyncio.AbstractEventLoop) -> Generator[Any, Any, object]:
+    """Run a coroutine in a task of asyncio, for which Deferreds are turned into futures."""
+    step: Callable[[Any], Any] = steps.send
+    value: Any = None
+    while True:
         try:
-            value = yield waits_for
+            waits_for = step(value)
+        except StopIteration as end:
+            return end.value
+        try:
+            if isinstance(waits_for, Deferred):
+                value = yield from waits_for.asFuture(loop)
+            else:
+                value = yield waits_for
         except BaseException as error:
-            if isinstance(error, GeneratorExit) and not waits_for.called:
-                steps.close()  # nobody waits for us any more
-                raise
             step, value = steps.throw, error
         else:
             step = steps.send
-
-
-def _from_asyncio(waits_for: Any) -> Deferred[Any]:
-    """
-    What asyncio waits for, as a Deferred.
-
-    @raise HandlerMistake: asyncio does not run here, so it would never come.
-    """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        loop = None
-    if loop is None or not (waits_for is None or asyncio.isfuture(waits_for)):
-        raise HandlerMistake(
-            f"the handler waits for {safe_repr(waits_for)}: Twisted's reactor knows Deferreds only, "
-            "and asyncio's awaitables with `twistd --reactor asyncio`"
-        )
-    if waits_for is None:  # asyncio.sleep(0)
-        turn: Deferred[None] = Deferred()
-        loop.call_soon(turn.callback, None)
-        return turn
-    waits_for._asyncio_future_blocking = False
-    return Deferred.fromFuture(waits_for)
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -21,6 +21,7 @@ from eventsvc.consumer.acknowledgements import Acknowledgements
 from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.counts import reason_of
 from eventsvc.consumer.delivery import Pace
+from eventsvc.consumer.handler_lifecycle import HandlerLifecycle
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.page import PageSize
 from eventsvc.consumer.recovery import Recovery
@@ -73,6 +74,7 @@ class Consumer(Service):
     recovery: Recovery = attrs.field(init=False)
     _pace: Pace = attrs.field(init=False)
     _page: PageSize = attrs.field(factory=PageSize, init=False)
+    _lifecycle: HandlerLifecycle = attrs.field(init=False)
     _opened: bool = attrs.field(default=False, init=False)
     _draining: bool = attrs.field(default=False, init=False)
     _busy_since: float = attrs.field(default=0.0, init=False)
@@ -82,16 +84,16 @@ class Consumer(Service):
 
     def __attrs_post_init__(self) -> None:
         self._pace = Pace(self.claim_idle / 2, self.in_flight.concurrency)
+        self._lifecycle = HandlerLifecycle(self.in_flight.handler, self.in_flight.exit, self.clock)
         self.acknowledgements = Acknowledgements(self.group, self.in_flight)
         self.recovery = Recovery(self.group, self.in_flight, self.acknowledgements, self.clock, self.claim_idle)
         self.chores = [*self.chores, *self.recovery.chores]
 
     def startService(self) -> None:
         """
-        Start to read; a consumer can be started once.
+        Start to read.
 
-        @raise RuntimeError: it was started before; its entries in flight belong
-            to that run.
+        @raise RuntimeError: it was started before.
         """
         if self._running is not None:
             raise RuntimeError("a consumer is started once: make a new one to start again")
@@ -106,6 +108,8 @@ class Consumer(Service):
         return ensureDeferred(self._leave())
 
     async def _run(self) -> None:
+        if not await self._lifecycle.start():
+            return
         pause, handled = _FIRST_PAUSE, 0
         while True:
             try:
@@ -255,10 +259,9 @@ class Consumer(Service):
         """
         Return how many seconds a read may wait for new entries.
 
-        It may not wait past the next claim, and only briefly while entries are
-        in flight, because their acknowledgements wait behind the read.  It may
-        not wait at all after a failed round, until a read succeeds, or while the
-        handler is busy.
+        It waits briefly while entries are in flight, because their
+        acknowledgements wait behind the read, and not at all after a failed
+        round, until a read succeeds, or while the handler is busy.
         """
         if self.problem or self.in_flight.is_busy:
             return 0.0
@@ -273,13 +276,7 @@ class Consumer(Service):
         self._busy_since, self._handled_before = now, handled
 
     async def _leave(self) -> None:
-        """
-        Finish what is in flight until the drain timeout, and hand over the rest.
-
-        A blocked read is ended by closing its connection.  Entries in its lost
-        reply are pending, and are handed over as well.  The loop continues
-        meanwhile, to acknowledge and renew.
-        """
+        """Finish what is in flight until the drain timeout, and hand over the rest."""
         self._draining = True
         finishing = ensureDeferred(self.in_flight.finish())
         self.group.interrupt()
@@ -297,3 +294,4 @@ class Consumer(Service):
             self._log.warn("cannot hand over pending events, others claim them later: {error}", error=error)
         except TimeoutError:
             self._log.warn("cannot hand over pending events within {seconds:g} s", seconds=_FAREWELL)
+        await self._lifecycle.stop(_FAREWELL)

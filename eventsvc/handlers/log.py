@@ -4,7 +4,7 @@ The default handler: writes each event to the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -12,7 +12,7 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 
-from eventsvc.event import Notification, format_timestamp
+from eventsvc.event import NOTHING, Notification, format_timestamp
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -26,6 +26,24 @@ class _EventLine(msgspec.Struct, gc=False):
     level: str = "info"
     source: str = msgspec.field(default="eventsvc.consumer", name="from")
     message: str = "event"
+    type: str | msgspec.UnsetType = msgspec.UNSET
+    key: str | msgspec.UnsetType = msgspec.UNSET
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    cloudevent: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+def _line_of(event: Notification, time: str) -> _EventLine:
+    """Return the line of an event, with what it carries besides."""
+    line = _EventLine(time, event.id, event.stream_id, event.description, event.timestamp)
+    if event.type is not None:
+        line.type = event.type
+    if event.key is not None:
+        line.key = event.key
+    if event.data_json is not NOTHING:
+        line.data = event.data_json
+    if event.cloudevent_json is not NOTHING:
+        line.cloudevent = event.cloudevent_json
+    return line
 
 
 @attrs.frozen(eq=False)
@@ -33,8 +51,8 @@ class LogHandler:
     """
     The default handler: logs each event as one line.
 
-    L{flush} writes the lines of a run of events together.  If the output cannot
-    be written, events wait; they do not fail.
+    The lines of a batch are written together.  If the output cannot be written,
+    events wait; they do not fail.
 
     @ivar write: writes lines, then calls its second argument in any thread.
     @ivar wall_clock: nanoseconds since the epoch.
@@ -44,23 +62,11 @@ class LogHandler:
     write: Callable[[bytes, Callable[[], object]], object]
     wall_clock: Callable[[], int]
     call_from_thread: Callable[..., object]
-    _lines: list[_EventLine] = attrs.field(factory=list, init=False)
 
-    def __call__(self, notification: Notification, /) -> None:
-        self._lines.append(
-            _EventLine(
-                format_timestamp(self.wall_clock()),
-                notification.id,
-                notification.stream_id,
-                notification.description,
-                notification.timestamp,
-            )
-        )
-
-    def flush(self) -> Deferred[None]:
-        """Write the lines, and fire once that is done."""
-        lines = _encoder.encode_lines(self._lines)
-        self._lines.clear()
+    def handle_batch(self, notifications: Sequence[Notification]) -> Deferred[None]:
+        """Write a line for each event, and fire once they are written."""
+        time = format_timestamp(self.wall_clock())
+        lines = _encoder.encode_lines([_line_of(notification, time) for notification in notifications])
         written: Deferred[None] = Deferred()
         self.write(lines, partial(self.call_from_thread, written.callback, None))
         return written

@@ -24,6 +24,7 @@ from eventsvc.settings.kinds import (
     OPTIONAL_SECONDS,
     PORT,
     RATE,
+    REACTOR,
     SECONDS,
     SEED,
     STREAM,
@@ -128,10 +129,46 @@ class ConsumerSettings:
         "kept while Redis uses more than three quarters of its maxmemory.",
     )
     handler: str = setting(
-        "CONSUMER_HANDLER", NAME, "log", "The handler of events: log, or the dotted name of a callable.", flag="handler"
+        "CONSUMER_HANDLER",
+        NAME,
+        "log",
+        "The handler of events: log, or the dotted name of a function, an object or a class.",
+        flag="handler",
     )
     concurrency: int = setting(
-        "CONSUMER_CONCURRENCY", COUNT, 1, "Events handled at the same time; 1 keeps their order.", flag="concurrency"
+        "CONSUMER_CONCURRENCY",
+        COUNT,
+        1,
+        "Events handled at the same time; 1 keeps their order, more keeps the order of events with the same key.",
+        flag="concurrency",
+    )
+    threads: int = setting(
+        "CONSUMER_THREADS",
+        BOUND,
+        0,
+        "Threads that call the handler, for plain functions that block; as many events are handled at the same time. "
+        "0: the handler is called in the reactor's thread.",
+        flag="threads",
+    )
+    handler_timeout: float | None = setting(
+        "CONSUMER_HANDLER_TIMEOUT",
+        OPTIONAL_SECONDS,
+        None,
+        "Seconds after which a call of the handler is cancelled and fails; default: never.",
+        flag="handler-timeout",
+    )
+    retry_for: float = setting(
+        "CONSUMER_RETRY_FOR",
+        OPTIONAL_SECONDS,
+        0.0,
+        "Seconds for which an event that fails is retried, even if its deliveries are used up.",
+        flag="retry-for",
+    )
+    reactor: str = setting(
+        "REACTOR",
+        REACTOR,
+        "AUTO",
+        "Reactor of the process: auto takes asyncio's if the handler asks for it, else Twisted's default.",
     )
     max_deliveries: int = setting(
         "CONSUMER_MAX_DELIVERIES",

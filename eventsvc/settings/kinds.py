@@ -112,3 +112,4 @@ LEVEL = Kind(
     "one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case",
     _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
 )
+REACTOR = Kind("one of auto, asyncio, default, in any case", _choice("AUTO", "ASYNCIO", "DEFAULT"))

@@ -136,7 +136,37 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
             lambda: {"handled": counts.handled, "passed_over": counts.passed_over},
             "outcome",
         ),
-        Figure("counter", "eventsvc_handler_failures", "Times the handler failed.", lambda: counts.failed),
+        Figure("counter", "eventsvc_handler_failures", "Deliveries that failed.", lambda: counts.failed),
+        Figure(
+            "counter",
+            "eventsvc_handler_timeouts",
+            "Calls of the handler that took too long and were cancelled.",
+            lambda: counts.timed_out,
+        ),
+        Figure(
+            "histogram",
+            "eventsvc_handler_seconds",
+            "Seconds that the handler took for an event or a batch; plain calls in a row count as one.",
+            lambda: counts.handler_seconds,
+        ),
+        Figure(
+            "histogram",
+            "eventsvc_deliveries",
+            "Deliveries of each event that was handled.",
+            lambda: counts.deliveries,
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_handler_failing",
+            "1 while the consumer pauses because several different events failed in a row, else 0.",
+            lambda: float(in_flight.breaker.is_open),
+        ),
+        Figure(
+            "counter",
+            "eventsvc_handler_trips",
+            "Times the consumer began to pause because several different events failed in a row.",
+            lambda: in_flight.breaker.trips,
+        ),
         Figure(
             "counter",
             "eventsvc_redelivered",

@@ -7,18 +7,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from functools import wraps
 from typing import Any, ClassVar, Final, NoReturn, TypeVar
 
 from twisted.application.service import IService
 from twisted.copyright import version
+from twisted.python.reflect import namedModule
 from twisted.python.usage import Options, UsageError
 
 from eventsvc import __version__
 from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
 
 T = TypeVar("T")
-Role = TypeVar("Role", bound="RoleOptions")
 
 #: What to do instead of going into the background.
 _NO_LOG: Final = (
@@ -105,17 +104,22 @@ class RoleOptions(Options):
         raise SystemExit(2)
 
 
-def edge(make_service: Callable[[Role], IService]) -> Callable[[Role], IService]:
-    """Let a C{makeService} end the process with 2, and say why, if settings cannot be followed."""
+def make_later(module: str) -> Callable[[RoleOptions], IService]:
+    """
+    Return a C{makeService} that imports the parts of a role only when it is called.
 
-    @wraps(make_service)
-    def make(options: Role) -> IService:
+    They import the reactor, which the options of a role may choose until then.
+    It ends the process with 2, and says why, if settings cannot be followed.
+    """
+
+    def make_service(options: RoleOptions) -> IService:
         try:
-            return make_service(options)
+            service: IService = namedModule(module).make_process(options)
         except InvalidSettings as problem:
             options.fail(str(problem))
+        return service
 
-    return make
+    return make_service
 
 
 def name_settings(cls: type, *fields: str) -> str:

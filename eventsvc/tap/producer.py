@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import time
-from functools import partial
-from typing import Any
-
-from twisted.application.service import IService, MultiService
-
-from eventsvc.producer.appender import Appender
-from eventsvc.producer.backlog import Limits
-from eventsvc.redis.log import RedisEventLog, stream_opener
-from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, StreamSettings
-from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
-from eventsvc.tap.figures import connection_figures, producer_figures
-from eventsvc.tap.health import Vitals, producer_health
-from eventsvc.tap.options import RoleOptions, edge, name_settings
-from eventsvc.tap.parts import AppenderService, make_connection, new_producer_id
-from eventsvc.tap.process import Listener, Process
-from eventsvc.telemetry.logs import json_log
-from eventsvc.web.api import Api
-from eventsvc.web.site import make_site
+from eventsvc.settings import ROLES
+from eventsvc.tap.options import RoleOptions, make_later
 
 
 class Options(RoleOptions):
@@ -30,68 +12,4 @@ class Options(RoleOptions):
     settings = ROLES["producer"]
 
 
-def add_producer(
-    process: MultiService,
-    reactor: Any,
-    redis: RedisSettings,
-    limits: StreamSettings,
-    settings: ProducerSettings,
-    vitals: Vitals,
-    lasting: bool = True,
-    fast_path: bool = True,
-) -> Listener:
-    """
-    Put the parts of a producer into a process.
-
-    @param lasting: what Redis confirms has to survive it.
-    """
-    connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream), lasting=lasting)
-    appender = Appender(
-        event_log=RedisEventLog(
-            connection, redis.stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys
-        ),
-        clock=reactor,
-        new_id=partial(random.getrandbits, 63),
-        new_producer_id=new_producer_id,
-        wall_clock=time.time_ns,
-        limits=Limits(
-            batch_events=settings.batch_events,
-            batch_bytes=settings.batch_bytes,
-            queue_events=settings.queue_events,
-            queue_bytes=settings.queue_bytes,
-            wait=settings.write_timeout,
-        ),
-    )
-    vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
-    health = producer_health(vitals, appender, connection)
-    site = make_site(
-        Api(appender, health),
-        settings.request_timeout,
-        reactor,
-        max_connections=connections_within(raise_descriptor_limit()),
-        per_address=settings.connections_per_address,
-        fast_path=fast_path,
-    )
-    names = name_settings(ProducerSettings, "port", "host")
-    listener = Listener(reactor, settings.port, site, settings.host, names)
-    for part in (connection, AppenderService(appender), listener):
-        part.setServiceParent(process)
-    return listener
-
-
-@edge
-def makeService(options: RoleOptions) -> IService:
-    """Build the process of a producer."""
-    from twisted.internet import reactor
-
-    return make_producer(options, reactor)
-
-
-def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) -> IService:
-    """Build the process of a producer; benchmarks do without the fast path, to show its worth."""
-    process = Process(reactor, json_log(options.read(LogSettings).level))
-    vitals = Vitals(reactor)
-    vitals.setServiceParent(process)
-    redis, limits = options.read(RedisSettings), options.read(StreamSettings)
-    add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals, fast_path=fast_path)
-    return process
+makeService = make_later("eventsvc.tap.parts.producer")

@@ -21,7 +21,7 @@ from eventsvc.redis.connection import Connection
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import RedisSettings
-from eventsvc.tap.parts import make_connection
+from eventsvc.tap.parts.connection import make_connection
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryEventLog, MemoryStream
 from eventsvc.testing.group import place_of
 from eventsvc.testing.log import create_stream

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 from twisted.internet.task import Clock, deferLater
 
+from eventsvc.consumer.bound_handler import BoundHandler, do_nothing
 from eventsvc.consumer.chore import Chore
-from eventsvc.consumer.flush import Flush, nothing_to_flush
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
@@ -42,7 +42,11 @@ class ConsumerWorld:
         handler: Callable[[Notification], Any] | None = None,
         fates: Iterable[Fate] = (),
         name: str = "consumer",
-        flush: Callable[[], Any] = nothing_to_flush,
+        batch: Callable[[list[Notification]], Any] | None = None,
+        batch_size: int = 1_000,
+        timeout: float = 0.0,
+        start: Callable[[], object] = do_nothing,
+        stop: Callable[[], object] = do_nothing,
         claim_idle: float = 30.0,
         group_type: type[MemoryEventGroup] = MemoryEventGroup,
         **options: Any,
@@ -51,10 +55,17 @@ class ConsumerWorld:
         group = group_type(self.stream, Link(self.clock, iter(fates)), consumer=name)
         chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
         drain_timeout = options.pop("drain_timeout", 10.0)
+        bound = BoundHandler(
+            function=batch or handler or self.see,
+            clock=self.clock,
+            batch_size=batch_size if batch else 0,
+            timeout=timeout,
+            start=start,
+            stop=stop,
+        )
         in_flight = InFlight(
             group=group,
-            handler=handler or self.see,
-            flush=Flush(flush),
+            handler=bound,
             clock=self.clock,
             jitter=lambda: 0.5,
             **options,

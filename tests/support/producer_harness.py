@@ -26,7 +26,7 @@ from eventsvc.redis.connection import Connection
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import RedisSettings
 from eventsvc.submission import IdempotencyKey
-from eventsvc.tap.parts import make_connection, new_producer_id
+from eventsvc.tap.parts.connection import make_connection, new_producer_id
 from eventsvc.testing.history import Expectations, History, Op, Verdict, check
 from tests.support.processes import Server
 

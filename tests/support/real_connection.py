@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 from chaos.suites import PATIENCE
 from eventsvc.redis.connection import Connection
 from eventsvc.settings import RedisSettings
-from eventsvc.tap.parts import make_connection
+from eventsvc.tap.parts.connection import make_connection
 from tests.support.fake_connection import messages
 
 reactor: Any = installed_reactor

@@ -32,15 +32,54 @@ class Class:
     def __call__(self, _: Notification) -> None: ...
 
 
-class _FlushesNothing:
+class _Flushes:
     def __call__(self, _: Notification) -> None: ...
 
-    def flush(self) -> Iterator[int]:
-        """A generator."""
+    def flush(self) -> None:
+        """Nobody calls it."""
+
+
+class _HandlesNothing:
+    def handle(self, _: Notification) -> Iterator[int]:
         yield 1
 
 
-flushes_nothing = _FlushesNothing()
+flushes = _Flushes()
+handles_nothing = _HandlesNothing()
+
+
+class HandlesNoEvent:
+    """Its method takes no event."""
+
+    def handle(self) -> None: ...
+
+
+class StartsNothing:
+    """It would never have started."""
+
+    def start(self) -> Iterator[int]:
+        """A generator."""
+        yield 1
+
+    def handle(self, _: Notification) -> None: ...
+
+
+class TakesTwo:
+    """Nobody knows what to make it with."""
+
+    def __init__(self, first: object, second: object) -> None: ...
+
+    def handle(self, _: Notification) -> None: ...
+
+
+class WrongSettings:
+    """Its settings have no names in the environment."""
+
+    settings = {"url": ""}
+
+    def __init__(self, settings: object) -> None: ...
+
+    def handle(self, _: Notification) -> None: ...
 
 
 def exit_plainly(_: Notification) -> None:

@@ -146,27 +146,6 @@ class TestFailures:
             world.run(5.0)
         assert world.seen == ["a", "b", "c"]
 
-    def test_what_cannot_be_flushed_is_delivered_again_one_by_one(self, world: ConsumerWorld) -> None:
-        """A handler may keep things back, but nothing is acknowledged before they are done."""
-        kept: list[str] = []
-        written: list[str] = []
-        fails = [True, False, True]
-
-        def flush() -> None:
-            assert world.pending  # not acknowledged yet
-            if fails and fails.pop(0):
-                kept.clear()
-                raise OSError("disk full")
-            written.extend(kept)
-            kept.clear()
-
-        world.add("a", "b")
-        consumer = world.consumer(lambda event: kept.append(event.description), flush=flush)
-        world.run(5.0)
-        assert sorted(written) == ["a", "b"]
-        assert consumer.in_flight.counts.failed >= 2
-        assert world.pending == []
-
     """A failing handler loses nothing, and holds nothing up for ever."""
 
     def test_a_failed_event_is_tried_again_before_the_next(self, world: ConsumerWorld) -> None:

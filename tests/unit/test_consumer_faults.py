@@ -19,6 +19,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
+from eventsvc.consumer.bound_handler import BoundHandler
 from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.retention import Retention
@@ -26,7 +27,7 @@ from eventsvc.consumer.service import Consumer
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.settings import RedisSettings
-from eventsvc.tap.parts import make_connection
+from eventsvc.tap.parts.connection import make_connection
 from tests.support.processes import Server
 from tests.support.producer_harness import STREAM, in_thread, until
 
@@ -61,7 +62,7 @@ async def running_reader(
 
     connection = make_connection(reactor, RedisSettings(port=server.port))
     group = RedisEventGroup(connection, STREAM, GROUP, name)
-    in_flight = InFlight(group=group, handler=handle, clock=reactor, jitter=lambda: 0.5)
+    in_flight = InFlight(group=group, handler=BoundHandler(handle, reactor), clock=reactor, jitter=lambda: 0.5)
     consumer = Consumer(
         group=group,
         in_flight=in_flight,

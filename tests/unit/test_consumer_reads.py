@@ -172,7 +172,7 @@ class TestPace:
         """An event each four seconds, each handled at once; then many at once."""
         consumer = consuming.consumer()
         practise(consuming, consumer)
-        consumer.in_flight.handler = lambda _: Deferred()
+        consumer.in_flight.handler.function = lambda _: Deferred()
         consuming.add(*["x"] * 100)
         consuming.run(0.1)
         assert len(consumer.in_flight.entries) >= 99

@@ -22,7 +22,7 @@ from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import PAGE_BYTES, DeadLetters
 from eventsvc.settings import RedisSettings
-from eventsvc.tap.parts import make_connection
+from eventsvc.tap.parts.connection import make_connection
 from tests.support.dead_letters import DEAD, GROUP, STREAM, dead_ids, set_aside, set_events_aside, stream_fields
 from tests.support.processes import Server
 from tests.support.producer_harness import until

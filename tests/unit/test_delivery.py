@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from eventsvc.consumer.delivery import Pace, PassOver, Retry, SetAside, after_failure, decide
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE, Entry, Notification, encode_notification
@@ -23,7 +24,7 @@ COUNTS = st.integers(1, 10**15)
 @given(COUNTS, COUNTS)
 def test_a_new_event_is_handled(deliveries: int, most: int) -> None:
     """What is read for the first time goes to the handler, with where it stands."""
-    assert decide(Entry("5-0", {EVENT_FIELD: DATA}, deliveries), most) == NOTIFICATION
+    assert decide(Entry("5-0", {EVENT_FIELD: DATA}, deliveries), most) == replace(NOTIFICATION, deliveries=deliveries)
 
 
 @pytest.mark.parametrize("others", [{b"more": b"x"}, MARKER])
@@ -75,7 +76,8 @@ def test_an_event_that_ends_the_process_is_given_up(fields: dict[bytes, bytes] |
     It is tried as often as it may be, and once more: the read before the first
     try was counted too.
     """
-    assert decide(Entry("5-0", {EVENT_FIELD: DATA}, most + 1, again=True), most) == NOTIFICATION
+    last = Entry("5-0", {EVENT_FIELD: DATA}, most + 1, again=True)
+    assert decide(last, most) == replace(NOTIFICATION, deliveries=most + 1)
     action = decide(Entry("5-0", fields, most + 2, again=True), most)
     assert action == SetAside("failed", f"given up after {most + 1} deliveries that did not end")
 

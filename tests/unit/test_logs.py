@@ -198,9 +198,8 @@ def test_each_event_is_one_line() -> None:
     lines = Lines()
     calls: list[Any] = []
     handler = LogHandler(lines.output.write, lambda: 1_740_521_185_478_310_425, lambda *call: calls.append(call))
-    handler(Notification(2**63 - 1, 'a\n"b"\x00\u2028 Tür 🚪', "2025-02-25T22:06:25.478310425Z", "1740521185478-0"))
-    assert lines.read() == []  # the lines of a run go out together
-    written = handler.flush()
+    event = Notification(2**63 - 1, 'a\n"b"\x00\u2028 Tür 🚪', "2025-02-25T22:06:25.478310425Z", "1740521185478-0")
+    written = handler.handle_batch([event])
     assert lines.one() == {
         "time": "2025-02-25T22:06:25.478310425Z",
         "level": "info",
@@ -220,7 +219,7 @@ def test_each_event_is_one_line() -> None:
 def test_a_handler_that_is_given_up_is_no_error_when_its_lines_are_written() -> None:
     lines = Lines()
     calls: list[Any] = []
-    written = LogHandler(lines.output.write, lambda: 0, lambda *call: calls.append(call)).flush()
+    written = LogHandler(lines.output.write, lambda: 0, lambda *call: calls.append(call)).handle_batch([])
     written.addErrback(lambda failure: failure.trap(CancelledError))
     written.cancel()
     assert lines.output.finish(30.0)

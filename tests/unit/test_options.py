@@ -74,16 +74,17 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             ("consumer", "--handler=nowhere.handle"),
             f"--handler: no module named 'nowhere', neither in {os.getcwd()} nor on Python's path: "
-            "expected log, or the dotted name of a callable",
+            "expected log, or the dotted name of a function, an object or a class",
         ),
         (
             ("consumer", "--handler=string.handle"),
             "--handler: 'string.handle' cannot be imported: module 'string' has no attribute 'handle': "
-            "expected log, or the dotted name of a callable",
+            "expected log, or the dotted name of a function, an object or a class",
         ),
         (
             ("consumer", "--handler=string.digits"),
-            "--handler: 'string.digits' is not callable: expected log, or the dotted name of a callable",
+            "--handler: 'string.digits' is not callable: "
+            "expected log, or the dotted name of a function, an object or a class",
         ),
     ],
 )
@@ -99,15 +100,20 @@ def test_bad_usage_is_told_in_one_line(fails: Fails, arguments: tuple[str, ...],
         ("generator", "' is a generator: nothing would run it"),
         ("async_generator", "' is an async generator: nothing would run it"),
         ("no_argument", "' cannot be called with 1 arguments: too many positional arguments"),
-        ("Class", "' is a class: expected a function or an instance"),
-        ("flushes_nothing", ".flush' is a generator: nothing would run it"),
+        ("Class", "' is a class without handle or handle_batch"),
+        ("flushes", "' has a flush, which nothing calls: give it handle_batch instead"),
+        ("handles_nothing", ".handle' is a generator: nothing would run it"),
+        ("HandlesNoEvent", ".handle' cannot be called with 2 arguments: too many positional arguments"),
+        ("StartsNothing", ".start' is a generator: nothing would run it"),
+        ("TakesTwo", "' cannot be made with 0 arguments: missing a required argument: 'first'"),
+        ("WrongSettings", "' has settings that are no attrs class"),
     ],
 )
 def test_a_handler_that_can_never_work_is_told_at_the_start(fails: Fails, role: str, name: str, fault: str) -> None:
     """Rather than acknowledge events that nothing has handled."""
     said = fails("eventsvc", role, f"--handler=tests.support.wrong_handlers.{name}")
     assert said.startswith(f"eventsvc: --handler: 'tests.support.wrong_handlers.{name}{fault}")
-    assert said.endswith(": expected log, or the dotted name of a callable\n")
+    assert said.endswith(": expected log, or the dotted name of a function, an object or a class\n")
 
 
 def test_a_handler_is_found_in_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

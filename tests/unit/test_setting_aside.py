@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogLevel, capturedLogs
 
 from eventsvc.consumer import setting_aside
+from eventsvc.errors import Reject
 from eventsvc.event import EVENT_FIELD, Entry, Notification
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.testing import MemoryEventGroup
@@ -101,7 +102,7 @@ def test_a_failed_delivery_is_a_warning_and_a_dead_letter_an_error(consuming: Co
 
 
 def test_memory_that_runs_out_again_is_told_again(consuming: ConsumerWorld, memory: Memory) -> None:
-    consumer = consuming.consumer(raiser(consuming, "now", KeyError("x")), max_deliveries=1)
+    consumer = consuming.consumer(raiser(consuming, "now", Reject("x")), max_deliveries=1)
     with capturedLogs() as logs:
         for _ in range(3):
             memory.error = Refused("OOM command not allowed")
@@ -198,11 +199,11 @@ def test_an_entry_of_another_waits_beside_the_line_no_more(consuming: ConsumerWo
     assert consumer.in_flight.counts.dead == 1
 
 
-def test_a_failed_flush_of_many_that_cannot_be_set_aside_leaves_none_behind(
+def test_a_failed_batch_of_which_none_can_be_set_aside_leaves_none_behind(
     consuming: ConsumerWorld, memory: Memory
 ) -> None:
     consuming.add("a", "b", "c")
-    consumer = eager(consuming.consumer(flush=lambda: raise_now(OSError("disk full")), max_deliveries=1))
+    consumer = eager(consuming.consumer(batch=lambda _: raise_now(Reject("never")), max_deliveries=1))
     consuming.run(0.5)
     assert len(consumer.in_flight.aside) == 3
     memory.error = None
@@ -212,7 +213,7 @@ def test_only_so_many_wait_beside_the_line(
     consuming: ConsumerWorld, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setting_aside, "MOST", 3)
-    consumer = consuming.consumer(raiser(consuming, "now", KeyError("x")), max_deliveries=1)
+    consumer = consuming.consumer(raiser(consuming, "now", Reject("x")), max_deliveries=1)
     consuming.add(*["bad"] * 5, "a")
     consuming.run(60.0)
     assert consuming.seen == []
@@ -263,7 +264,7 @@ def test_nothing_is_tried_after_a_stop_that_gave_up(consuming: ConsumerWorld, me
     consumer = eager(consuming.consumer(raiser(consuming, "now", KeyError("x")), max_deliveries=1, drain_timeout=1.0))
     consuming.add("bad")
     consuming.run(5.0)
-    consumer.in_flight.handler = lambda _: Deferred()
+    consumer.in_flight.handler.function = lambda _: Deferred()
     consuming.add("a")
     consuming.run(1.0)
     consuming.stop(consumer)

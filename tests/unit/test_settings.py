@@ -25,6 +25,7 @@ from eventsvc.settings.kinds import (
     OPTIONAL_SECONDS,
     PORT,
     RATE,
+    REACTOR,
     SECONDS,
     SEED,
     STREAM,
@@ -52,6 +53,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     OPTIONAL_SECONDS: {"0": 0.0, "0.0": 0.0, "31536000": 31_536_000.0},
     RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
+    REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
     LEVEL: {"debug": "DEBUG", "Info": "INFO", "WARN": "WARN", "warning": "WARNING", "Error": "ERROR"},
 }
 
@@ -77,6 +79,7 @@ REFUSED: dict[Kind, list[str]] = {
     OPTIONAL_SECONDS: [*NO_NUMBER, "31536000.1"],
     RATE: [*NO_NUMBER, "0", "1000000.1"],
     SWITCH: ["", "maybe", "on ", "2", "-"],
+    REACTOR: ["", "epoll", "asyncio ", "1"],
     LEVEL: ["", "LOUD", "INFO ", "TRACE", "1"],
 }
 

@@ -1,0 +1,57 @@
+"""
+Starts and stops the handler of a consumer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from eventsvc.consumer.bound_handler import BoundHandler
+from eventsvc.consumer.handler_call import finish_call
+
+
+@attrs.define(eq=False)
+class HandlerLifecycle:
+    """
+    Calls the C{start} and C{stop} of a handler, each at most once.
+
+    @ivar exit: called with a sentence when the handler cannot start.
+    """
+
+    handler: BoundHandler
+    exit: Callable[[str], object]
+    clock: IReactorTime
+    _started: bool = attrs.field(default=False, init=False)
+    _log = Logger()
+
+    async def start(self) -> bool:
+        """Start the handler; return C{False} if it cannot, and the process is asked to end."""
+        await deferLater(self.clock, 0)  # the loop of asyncio runs only then
+        try:
+            await finish_call(self.handler.start)
+        except CancelledError:
+            raise
+        except Exception as error:
+            self._log.failure("the handler cannot start")
+            self.exit(f"the handler cannot start: {error}")
+            return False
+        self._started = True
+        return True
+
+    async def stop(self, seconds: float) -> None:
+        """Stop the handler if it was started; give up after so many seconds."""
+        if not self._started:
+            return
+        self._started = False
+        try:
+            await ensureDeferred(finish_call(self.handler.stop)).addTimeout(seconds, self.clock)
+        except TimeoutError:
+            self._log.warn("the handler did not stop within {seconds:g} s", seconds=seconds)
+        except Exception:
+            self._log.failure("the handler failed to stop")

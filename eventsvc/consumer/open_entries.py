@@ -1,0 +1,75 @@
+"""
+The entries that a consumer has and that are not done yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from eventsvc.consumer.counts import ConsumerCounts
+from eventsvc.event import Entry
+
+
+@attrs.define(eq=False)
+class OpenEntries:
+    """
+    Keeps account of entries until they are done.
+
+    @ivar by_id: those that are not done yet, in the order in which they came.
+    @ivar done: ids to acknowledge.
+    @ivar lost: ids of those that were begun and that another consumer has taken
+        over.
+    """
+
+    counts: ConsumerCounts
+    by_id: dict[str, Entry] = attrs.field(factory=dict, init=False)
+    done: list[str] = attrs.field(factory=list, init=False)
+    lost: set[str] = attrs.field(factory=set, init=False)
+    _watchers: list[Deferred[None]] = attrs.field(factory=list, init=False)
+
+    def add(self, entries: Iterable[Entry]) -> Iterable[Entry]:
+        """Add entries, and return those that are new."""
+        new: dict[str, Entry] = {}
+        for entry in entries:
+            if entry.id in self.by_id:
+                self.lost.discard(entry.id)  # it is ours again
+            else:
+                new[entry.id] = entry
+        self.by_id.update(new)
+        return new.values()
+
+    def lose(self, ids: Collection[str]) -> None:
+        """Note that another consumer has taken over entries that were begun."""
+        self.lost.update(self.by_id.keys() & ids)
+
+    def succeed(self, run: Sequence[Entry]) -> None:
+        """Count entries as handled, and end them."""
+        self.counts.handled += len(run)
+        self.end([entry.id for entry in run])
+
+    def end(self, ids: Sequence[str]) -> None:
+        """End entries, and have them acknowledged."""
+        self.done += ids
+        self.forget(ids)
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Forget entries without acknowledging them."""
+        for id in ids:
+            self.by_id.pop(id, None)
+        self.lost.difference_update(ids)
+        self.changed()
+
+    def changed(self) -> None:
+        """Tell those who wait that something has ended."""
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.callback(None)
+
+    def when_changed(self) -> Deferred[None]:
+        """Fire when something has ended."""
+        watcher: Deferred[None] = Deferred(self._watchers.remove)
+        self._watchers.append(watcher)
+        return watcher

@@ -1,0 +1,150 @@
+"""Reads the stream through its group and gives each event to a handler."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+from functools import partial
+from typing import Any, Final
+
+from twisted.application.service import IService
+from twisted.internet.threads import deferToThreadPool
+
+from eventsvc.consumer.bound_handler import BoundHandler, do_nothing
+from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.handler_call import find_async
+from eventsvc.consumer.in_flight import InFlight
+from eventsvc.consumer.lag import Lag
+from eventsvc.consumer.name_hold import EVERY, NameHold
+from eventsvc.consumer.retention import Retention
+from eventsvc.consumer.service import Consumer
+from eventsvc.handlers.log import LogHandler
+from eventsvc.redis.group import RedisEventGroup
+from eventsvc.settings import (
+    AdminSettings,
+    ConsumerSettings,
+    LogSettings,
+    RedisSettings,
+    StreamSettings,
+)
+from eventsvc.settings.reading import InvalidSettings
+from eventsvc.tap.consumer_name import take_name
+from eventsvc.tap.figures import connection_figures, consumer_figures
+from eventsvc.tap.handler_loading import make_handler
+from eventsvc.tap.health import Vitals, add_admin, consumer_health
+from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.parts.connection import make_connection
+from eventsvc.tap.process import Process
+from eventsvc.telemetry.logs import JsonLog, json_log
+from eventsvc.web.health import Health
+
+#: Most events in a batch, unless the handler says otherwise.
+_BATCH: Final = 1_000
+#: Threads for other work of the reactor, such as looking up names.
+_OTHER_THREADS: Final = 10
+
+
+def bind_handler(reactor: Any, settings: ConsumerSettings, log: JsonLog) -> tuple[BoundHandler, int]:
+    """
+    Make the handler, and return it with the number of events or batches that it handles at the same time.
+
+    @raise InvalidSettings: it cannot be made as the settings say.
+    """
+    handler: Any
+    if settings.handler == "log":
+        handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread)
+    else:
+        handler = make_handler(settings.handler, os.environ)
+    handle_batch = getattr(handler, "handle_batch", None)
+    function = handle_batch or getattr(handler, "handle", handler)
+    is_object = function is not handler
+    threads = settings.threads or getattr(handler, "threads", 0)
+    if threads and find_async(function):
+        raise InvalidSettings(
+            f"CONSUMER_THREADS={threads}: {settings.handler!r} is async: expected 0, or a plain function"
+        )
+    if threads:
+        reactor.suggestThreadPoolSize(_OTHER_THREADS + threads)
+    bound = BoundHandler(
+        function=function,
+        clock=reactor,
+        batch_size=getattr(handler, "batch_size", _BATCH) if handle_batch else 0,
+        timeout=settings.handler_timeout or 0.0,
+        defer_to_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()) if threads else None,
+        start=getattr(handler, "start", do_nothing) if is_object else do_nothing,
+        stop=getattr(handler, "stop", do_nothing) if is_object else do_nothing,
+    )
+    return bound, threads or settings.concurrency
+
+
+def add_consumer(
+    process: Process,
+    reactor: Any,
+    redis: RedisSettings,
+    limits: StreamSettings,
+    settings: ConsumerSettings,
+    log: JsonLog,
+    vitals: Vitals,
+    lasting: bool = True,
+) -> Health:
+    """
+    Put the parts of a consumer into a process, and give its health.
+
+    @param lasting: what Redis confirms has to survive it.
+    """
+    connection = make_connection(reactor, redis, lasting=lasting)
+    handler, concurrency = bind_handler(reactor, settings, log)
+    name = settings.name or take_name(redis.stream, settings.group)
+    group = RedisEventGroup(connection, redis.stream, settings.group, name)
+    hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
+    retention = Retention(group, reactor, settings.max_len, limits.hard_max)
+    lag = Lag(group, reactor, lifetime=30.0 + settings.claim_idle)
+    consumer = Consumer(
+        group=group,
+        in_flight=InFlight(
+            group=group,
+            handler=handler,
+            exit=process.fail,
+            clock=reactor,
+            jitter=random.random,
+            concurrency=concurrency,
+            max_deliveries=settings.max_deliveries,
+            retry_for=settings.retry_for,
+        ),
+        clock=reactor,
+        block=settings.read_timeout,
+        claim_idle=settings.claim_idle,
+        drain_timeout=settings.drain_timeout,
+        chores=[
+            Chore(0.1, retention.trim, handled=max(1, retention.headroom // 4)),
+            Chore(2.0, lag.measure),
+            Chore(EVERY, hold.check),
+        ],
+    )
+    for part in (connection, consumer):
+        part.setServiceParent(process)
+    vitals.metrics.add(consumer_figures(consumer, retention, lag, hold) + connection_figures(connection, "consumer"))
+    return consumer_health(vitals, consumer, connection)
+
+
+def make_process(options: RoleOptions) -> IService:
+    """Build the process of a consumer."""
+    from twisted.internet import reactor
+
+    log = json_log(options.read(LogSettings).level)
+    process = Process(reactor, log)
+    vitals = Vitals(reactor)
+    vitals.setServiceParent(process)
+    health = add_consumer(
+        process,
+        reactor,
+        options.read(RedisSettings),
+        options.read(StreamSettings),
+        options.read(ConsumerSettings),
+        log,
+        vitals,
+    )
+    add_admin(process, reactor, options.read(AdminSettings), health)
+    return process

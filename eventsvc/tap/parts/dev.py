@@ -1,0 +1,70 @@
+"""Everything in one process, with a server of its own: to try it out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import attrs
+from twisted.application.service import IService
+
+from eventsvc.embedded import EmbeddedServer, free_port
+from eventsvc.settings import (
+    ConsumerSettings,
+    LogSettings,
+    ProducerSettings,
+    RedisSettings,
+    SimulatorSettings,
+    StreamSettings,
+)
+from eventsvc.tap.health import Vitals
+from eventsvc.tap.options import RoleOptions
+from eventsvc.tap.parts.consumer import add_consumer
+from eventsvc.tap.parts.producer import add_producer
+from eventsvc.tap.parts.simulator import add_simulator
+from eventsvc.tap.process import Listener, Process
+from eventsvc.telemetry.logs import json_log
+
+
+def make_process(options: RoleOptions) -> IService:
+    """Build the process that is all roles at once; they start when the server accepts connections."""
+    from twisted.internet import reactor
+
+    log = json_log(options.read(LogSettings).level)
+    process = Process(reactor, log)
+    redis = RedisSettings(port=free_port())
+
+    def add_roles() -> None:
+        vitals = Vitals(reactor)
+        vitals.setServiceParent(process)
+        limits = options.read(StreamSettings)
+        producer = options.read(ProducerSettings)
+        producer = attrs.evolve(producer, host=producer.host or "127.0.0.1")
+        listener = add_producer(process, reactor, redis, limits, producer, vitals, lasting=False)
+        consumer = options.read(ConsumerSettings)
+        add_consumer(process, reactor, redis, limits, consumer, log, vitals, lasting=False)
+        _begin_traffic(process, reactor, options, listener, redis)
+
+    server = EmbeddedServer(reactor, redis.port, process.fail, ready=lambda: process.attempt(add_roles))
+    server.setServiceParent(process)
+    return process
+
+
+def _begin_traffic(
+    process: Process, reactor: Any, options: RoleOptions, listener: Listener, redis: RedisSettings
+) -> None:
+    """Post to the producer's port, which is known once it listens."""
+    host = "127.0.0.1" if listener.interface in ("0.0.0.0", "::") else listener.interface
+    port = listener.port
+    sys.__stderr__.write(  # type: ignore[union-attr]
+        f"""
+    eventsvc is up; Ctrl-C stops it.
+      producer  http://{host}:{port}/event
+      server    redis://127.0.0.1:{redis.port}, stream {redis.stream}
+    Post an event yourself:
+      curl -i --data '{{"description": "hello world"}}' http://{host}:{port}/event
+
+"""
+    )
+    settings = attrs.evolve(options.read(SimulatorSettings), host=host, port=port)
+    add_simulator(process, reactor, settings, process.finish)
