@@ -201,7 +201,7 @@ class FastPath:
             else:
                 responses[responses.index(waiting)] = Completed(result)
         except Exception:
-            self._log.failure("a connection failed in an unexpected way")
+            self._log.failure("unexpected error while answering requests; the connection is closed")
             self.channel.transport.abortConnection()
 
     def _write_completed(self) -> None:

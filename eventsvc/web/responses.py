@@ -42,6 +42,6 @@ def response(result: Result | Answer, date: bytes, last: bool) -> bytes:
 def _answer_for(error: Exception) -> Answer:
     answer = answer_for(error, "POST")
     if answer is None:
-        _log.failure("a request failed in an unexpected way", Failure(error))
+        _log.failure("unexpected error in a request; it is answered 500", Failure(error))
         answer = unexpected()
     return answer

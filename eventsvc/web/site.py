@@ -107,7 +107,7 @@ class BoundedRequest(Request):
             self.answer(not_found())
 
     def processingFailed(self, reason: Failure) -> None:
-        self._fault_log.failure("a request failed in an unexpected way", reason)
+        self._fault_log.failure("unexpected error in a request; it is answered 500", reason)
         self.answer(unexpected())
 
     def expire(self) -> None:

@@ -158,7 +158,7 @@ class Turns:
         try:
             turn.call(over)
         except Exception:
-            self._log.failure("a request that waited failed in an unexpected way")
+            self._log.failure("unexpected error in a request that waited for room in the queue")
 
     def _expire(self) -> None:
         """Call the turns past their deadline; keep the timer until then, so that L{join} sets no second one."""

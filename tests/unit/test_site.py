@@ -32,7 +32,7 @@ def test_a_fault_of_our_own_is_500_and_its_cause_is_in_the_log(served: Served, p
     assert response.problem["title"] == "Internal Server Error"
     assert b"secret" not in response.body
     (event,) = [event for event in logs if event["log_level"] >= LogLevel.error]
-    assert event["log_format"] == "a request failed in an unexpected way"
+    assert event["log_format"] == "unexpected error in a request; it is answered 500"
     assert "a secret" in event["log_failure"].getTraceback()
     assert served.stored() == []
 
