@@ -148,7 +148,7 @@ def test_what_we_may_not_ask_we_do_without(redis: FakeRedis, stage: str, answer:
 REPLICA = b"*5\r\n" + bulk(b"slave") + bulk(b"10.0.0.2") + b":6379\r\n" + bulk(b"connected") + b":14\r\n"
 NO_PRIMARY = [
     (REPLICA, "Redis at 10.0.0.1:6379 is a read-only replica"),
-    (b"*2\r\n" + bulk(b"sentinel") + b"*1\r\n" + bulk(b"mymaster"), "at 10.0.0.1:6379 is a Sentinel, not Redis"),
+    (b"*2\r\n" + bulk(b"sentinel") + b"*1\r\n" + bulk(b"mymaster"), "10.0.0.1:6379 is a Sentinel, not Redis"),
 ]
 
 

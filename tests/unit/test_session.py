@@ -124,7 +124,7 @@ def test_what_redis_has_no_word_for_is_never_sent(link: Link, argument: Any) -> 
 def test_a_reply_to_nothing_ends_the_connection(link: Link, unasked: bytes) -> None:
     """Kept for the next command, it would shift all replies by one: false acknowledgements."""
     link.say(unasked)
-    assert link.session.reason.startswith("a reply to nothing: ")
+    assert link.session.reason.startswith("unsolicited reply: ")
     refused = link.session.call("XADD")
     assert isinstance(outcome(refused), NotConnected)
     link.redis.run()
@@ -136,7 +136,7 @@ def test_a_second_reply_to_a_command_ends_the_connection(link: Link) -> None:
     [asked] = ask(link, "A")
     link.say(b":1\r\n:2\r\n")
     assert outcome(asked) == 1
-    assert link.session.reason == "a reply to nothing: 2"
+    assert link.session.reason == "unsolicited reply: 2"
 
 
 def test_a_second_reply_is_not_taken_for_that_of_a_command_sent_meanwhile(link: Link) -> None:
@@ -290,7 +290,7 @@ def test_an_error_of_the_server_as_a_whole_ends_the_connection(link: Link, code:
 def test_a_reply_that_no_bytes_have_brought_ends_the_connection(link: Link) -> None:
     """A new session expects no reply."""
     link.session.replyReceived(b"OK")
-    assert link.session.reason == "a reply to nothing: b'OK'"
+    assert link.session.reason == "unsolicited reply: b'OK'"
 
 
 def test_an_error_inside_a_list_hurts_nobody(link: Link) -> None:
