@@ -1,4 +1,4 @@
-"""Everything in one process, with a server of its own: to try it out."""
+"""Runs all roles in one process with its own Redis or Valkey server, to try eventsvc out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Options(RoleOptions):
     fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT")
 
     def check(self) -> None:
-        """Check that there are such a handler and a server, and that it can post to itself, as well."""
+        """Check the settings, the handler, the host to post to, and that a server is installed."""
         super().check()
         check_handler(self.read(ConsumerSettings).handler)
         host = self.read(ProducerSettings).host
@@ -50,7 +50,7 @@ class Options(RoleOptions):
 
 @edge
 def makeService(options: RoleOptions) -> IService:
-    """Build the process that is all roles at once; they start when the server accepts connections."""
+    """Build the process of all roles; they start once the server accepts connections."""
     from twisted.internet import reactor
 
     log = json_log(options.read(LogSettings).level)
@@ -76,7 +76,7 @@ def makeService(options: RoleOptions) -> IService:
 def _begin_traffic(
     process: Process, reactor: Any, options: RoleOptions, listener: Listener, redis: RedisSettings
 ) -> None:
-    """Post to the producer's port, which is known once it listens."""
+    """Start the simulator; the producer's port is known only once it listens."""
     host = "127.0.0.1" if listener.interface in ("0.0.0.0", "::") else listener.interface
     port = listener.port
     sys.__stderr__.write(  # type: ignore[union-attr]

@@ -43,7 +43,7 @@ def add_producer(
     """
     Put the parts of a producer into a process.
 
-    @param lasting: what Redis confirms has to survive it.
+    @param lasting: whether confirmed events must survive a restart of Redis.
     """
     connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream), lasting=lasting)
     appender = Appender(
@@ -88,7 +88,7 @@ def makeService(options: RoleOptions) -> IService:
 
 
 def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) -> IService:
-    """Build the process of a producer; benchmarks do without the fast path, to show its worth."""
+    """Build the process of a producer; benchmarks turn the fast path off to measure its effect."""
     process = Process(reactor, json_log(options.read(LogSettings).level))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)

@@ -69,7 +69,7 @@ async def test_settings_that_cannot_be_followed_end_it_with_2(capsys: pytest.Cap
     line = ["dead", "list", "--redis-tls", "on", "--redis-tls-ca", "/dev/null"]
     assert await run(reactor, *parse(line, anybody=False)) == 2
     assert capsys.readouterr().err == (
-        "eventsvc: REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, and there are none in it\n"
+        "eventsvc: REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, but it contains none\n"
     )
 
 

@@ -210,7 +210,7 @@ def test_a_crash_ends_it_with_1(services: Services) -> None:
         (
             ["consumer", "--redis-tls=on"],
             {"REDIS_TLS_CA": "/dev/null"},
-            "REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, and there are none in it",
+            "REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, but it contains none",
         ),
     ],
 )
