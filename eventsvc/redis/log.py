@@ -19,7 +19,7 @@ from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
 from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
 
-#: Seconds a producer id is remembered after its last use.
+#: Seconds for which a producer id is remembered after its last use.
 PRODUCER_ID_TTL: Final = 7 * 86_400
 #: The window of idempotency keys is divided into this many stretches, each with
 #: its own hash.  Two more hashes exist: one being filled, one being forgotten.

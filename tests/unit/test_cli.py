@@ -35,11 +35,11 @@ EVENTSVC = [sys.executable, "-c", "from eventsvc.cli.main import main; main()"]
         ("dead", "COMMAND"),
         ("dead bury", "invalid choice: 'bury'"),
         ("dead show", "ID"),
-        ("dead show 12", "'12' is no id: expected one such as 1764000000000-0"),
-        ("dead replay --yes", "name the ids, or say --all"),
-        ("dead replay 1-1 --all --yes", "name the ids, or say --all"),
-        ("dead purge --all", "standard input is no terminal, so nobody can be asked: say --yes"),
-        ("dead replay 1-1", "standard input is no terminal, so nobody can be asked: say --yes"),
+        ("dead show 12", "'12' is not an id: expected one such as 1764000000000-0"),
+        ("dead replay --yes", "expected either ids or --all"),
+        ("dead replay 1-1 --all --yes", "expected either ids or --all"),
+        ("dead purge --all", "cannot ask for confirmation, because standard input is not a terminal: pass --yes"),
+        ("dead replay 1-1", "cannot ask for confirmation, because standard input is not a terminal: pass --yes"),
         ("dead list --limit 0", "'0': expected a whole number from 1"),
         ("dead list --limit -1", "--limit"),
         ("dead list --json -q", "not allowed with argument --json"),
@@ -190,7 +190,7 @@ async def test_what_redis_refuses_is_told(server: Server, capsys: pytest.Capture
     with server.client() as client:
         client.set("{NotificationStream}:dead", "no stream")
     assert await do(server, "list") == 1
-    assert "eventsvc: Redis refuses: WRONGTYPE" in capsys.readouterr().err
+    assert "eventsvc: Redis refused the command: WRONGTYPE" in capsys.readouterr().err
 
 
 def test_a_line_is_cut_off_at_the_edge_of_a_terminal() -> None:
@@ -244,7 +244,7 @@ def test_a_person_is_asked_first(server: Server, typed: str | None, code: int, l
 
     def asked() -> bool:
         said.extend(process.stderr.read() or b"")  # type: ignore[union-attr]
-        return said.endswith(b"Go on? [y/N] ")
+        return said.endswith(b"Continue? [y/N] ")
 
     try:
         wait_until(asked)
