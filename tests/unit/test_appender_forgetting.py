@@ -62,8 +62,8 @@ def test_a_loss_is_noticed_within_ten_seconds_whatever_is_lost_on_the_way(first:
 
 def test_a_question_is_never_applied_as_a_batch() -> None:
     """
-    A server with the sequence before the last has been promoted: what asks
-    for the last one must not make it fit, or the next batch would.
+    A promoted server has the sequence before the last: a check must not store the
+    last one, or the next batch would be accepted.
     """
     world = make_world([Fate.FINE, Fate.FINE, Fate.ROLLED_BACK_CUT])
     for text in ("one", "two"):
