@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.consumer.flush}: what handlers keep back is flushed before its
+Tests for L{eventsvc.consumer.flush}: buffered events of handlers are flushed before the
 events are acknowledged.
 """
 
@@ -53,7 +53,7 @@ def test_a_flush_that_nothing_runs_is_a_failure(consuming: ConsumerWorld, flush:
 
 
 def test_an_event_whose_flush_was_that_of_another_is_delivered_again_if_it_failed(consuming: ConsumerWorld) -> None:
-    """Three handlers keep what they have; the flush of the first takes it all, and fails."""
+    """Three handlers buffer their events; the flush of the first takes all, and fails."""
     ends: dict[str, Deferred[None]] = {}
     kept: list[str] = []
     written: list[str] = []
@@ -107,8 +107,8 @@ def test_a_flush_that_asks_for_the_end_is_given_it(consuming: ConsumerWorld) -> 
 @pytest.mark.parametrize("seconds", [0.0, 0.02])
 def test_order_is_kept_after_a_failed_flush(consuming: ConsumerWorld, seconds: float) -> None:
     """
-    What was flushed together is delivered again one by one, before what came
-    after: also if a slice ended there, and others wait in the line.
+    Events flushed together are delivered again one by one, before later ones:
+    even if a slice ended there, and others wait.
     """
     kept: list[str] = []
     written: list[str] = []
@@ -155,7 +155,7 @@ def test_order_is_kept_after_an_awaited_flush_failed(consuming: ConsumerWorld) -
 
 
 def test_each_event_of_a_failed_flush_has_all_its_deliveries(consuming: ConsumerWorld) -> None:
-    """The one that failed together with others is counted for each of them."""
+    """A failure of a common flush counts as a delivery of each event."""
     consuming.add("a", "b", "c")
     consumer = eager(consuming.consumer(flush=lambda: raise_now(OSError("disk full")), max_deliveries=3))
     consuming.run(10.0)
