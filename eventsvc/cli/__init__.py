@@ -1,1 +1,1 @@
-"""The C{eventsvc} command for people."""
+"""The C{eventsvc} command for operators."""

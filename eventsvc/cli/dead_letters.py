@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 #: Seconds to wait for Redis before giving up.
 PATIENCE: Final = 5.0
-#: Letters of a plan that are shown.
+#: Number of letters shown before the user confirms.
 _SHOWN: Final = 20
-#: The place of a letter that was moved by a call without an answer.
+#: Shown instead of the new id if the call that moved a letter got no answer.
 LOST: Final = "(the answer was lost)"
-#: Letters on a page.
+#: Number of letters on a page.
 _PAGE: Final = 500
 
 
 class NotDone(Exception):
-    """The command was not carried out, or only in part; the text says why."""
+    """The command failed, completely or in part; the text says why."""
 
 
 @attrs.frozen
@@ -41,11 +41,11 @@ class Chosen:
     """
     The letters that a command applies to.
 
-    @ivar count: how many; others may take some of them away meanwhile.
+    @ivar count: how many; other processes may remove some meanwhile.
     @ivar first: the first few.
-    @ivar ids: those that were named; C{None}, if all were meant.
-    @ivar last: the newest of all at that moment.  What comes later is left
-        out, or a letter that comes back at once is sent again without end.
+    @ivar ids: the given ids; C{None} with C{--all}.
+    @ivar last: the newest id when the command started.  Later letters are left
+        out; otherwise one that fails again at once would be replayed forever.
     """
 
     count: int
@@ -60,10 +60,10 @@ class Asked:
     A command with its options.
 
     @ivar command: the name of a method of L{Desk}.
-    @ivar id: of the letter to C{show}.
-    @ivar ids: of those to C{replay} or C{purge}; none, if C{all} is meant.
-    @ivar yes: whether it is done without a question.
-    @ivar limit: most letters to C{list}; without, all of them.
+    @ivar id: the id of the letter to C{show}.
+    @ivar ids: the ids to C{replay} or C{purge}; empty if C{all} is set.
+    @ivar yes: whether to skip the confirmation.
+    @ivar limit: most letters to C{list}; C{None} for all.
     """
 
     command: str
@@ -81,8 +81,8 @@ class Desk:
     """
     Runs commands on the dead letters of a stream.
 
-    Each command is a method with its name, and raises L{NotDone} if it could not
-    do everything.
+    Each command is a method with its name, which raises L{NotDone} if it fails for
+    any letter.
 
     @ivar ask: asks the user a question.
     """
@@ -100,7 +100,7 @@ class Desk:
         return DeadLetters(self.connection, self.redis.stream)
 
     async def list(self) -> None:
-        """Write page by page: there may be more letters than memory holds."""
+        """Write all letters page by page, because they may not fit in memory."""
         most = self.asked.limit or sys.maxsize
         found, after = 0, ""
         widths: Sequence[int] = ()
@@ -155,10 +155,10 @@ class Desk:
             raise NotDone("\n".join(f"{id}: {why}" for id, why in failed.items()))
 
     async def _replay(self, id: str, failed: dict[str, str]) -> str | None:
-        """Move a letter; return its id in the stream, unknown if the reply was lost."""
+        """Move a letter, and return its new id in the stream; C{None} if the reply was lost."""
         answer, in_doubt = await self._call(self.letters.replay, id)
         if answer == "gone" and in_doubt:
-            return None  # moved by the try whose answer was lost
+            return None  # moved by the attempt whose reply was lost
         if answer in NOT_MOVED:
             failed[id] = NOT_MOVED[answer]
         return answer
@@ -184,9 +184,9 @@ class Desk:
 
     async def _call(self, operation: Callable[..., Deferred[T]], *arguments: Any) -> tuple[T, bool]:
         """
-        Retry an operation that may be repeated, until it is answered.
+        Call an idempotent operation, and repeat it until there is a reply.
 
-        Returns the reply, and whether an earlier attempt got none.
+        Returns the reply, and whether an earlier attempt got no reply.
         """
         deadline = self.clock.seconds() + PATIENCE
         in_doubt = False
@@ -198,7 +198,7 @@ class Desk:
             except TimeoutError:
                 break
             except ErrorReply as error:
-                raise NotDone(f"Redis refuses: {error.reply}") from None
+                raise NotDone(f"Redis refused the command: {error.reply}") from None
             except (Refused, Unknown) as error:
                 in_doubt = in_doubt or isinstance(error, Unknown)
                 problem = str(error)
@@ -218,7 +218,7 @@ class Desk:
         return (await self._call(self.letters.read, after, count))[0]
 
     async def _choose(self) -> Chosen:
-        """Return the letters that were named, or all."""
+        """Return the letters with the given ids, or all."""
         if self.asked.all:
             last, _ = await self._call(self.letters.find_newest)
             return Chosen(await self._count(), await self._read("", _SHOWN), last=last)
@@ -245,7 +245,7 @@ class Desk:
             after = page[-1]
 
     def _confirm(self, chosen: Chosen, plan: str) -> None:
-        """Show what will be done, and ask for confirmation."""
+        """Show the affected letters and the plan, and ask for confirmation."""
         if not chosen.count:
             return
         if chosen.first:
@@ -253,7 +253,7 @@ class Desk:
         if chosen.count > len(chosen.first):
             self._say(f"... and {chosen.count - len(chosen.first)} more")
         self._say(plan)
-        if not self.asked.yes and not self.ask("Go on? [y/N] "):
+        if not self.asked.yes and not self.ask("Continue? [y/N] "):
             raise NotDone("nothing was done")
 
     def _members(self, brackets: str, head: str = "", depth: int = 0) -> Members | None:

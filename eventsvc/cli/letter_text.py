@@ -18,17 +18,17 @@ _CUT: Final = 2_000
 
 
 def to_json(value: object, depth: int = 0) -> str:
-    """Return a value as JSON with line breaks, to stand in so many lists or objects."""
+    """Return a value as indented JSON, nested in C{depth} lists or objects."""
     return msgspec.json.format(msgspec.json.encode(value)).decode().replace("\n", "\n" + "  " * depth)
 
 
 @attrs.define(eq=False)
 class Members:
     """
-    Writes a JSON list or object member by member, as L{to_json} would the whole.
+    Writes a JSON list or object member by member, in the format of L{to_json}.
 
-    @ivar brackets: the two that enclose it.
-    @ivar depth: in how many others it stands.
+    @ivar brackets: the opening and the closing bracket.
+    @ivar depth: number of lists or objects around it.
     """
 
     write: Callable[[str], object]
@@ -43,7 +43,7 @@ class Members:
         return cls(write, brackets, depth)
 
     def add(self, value: object, name: str | None = None) -> None:
-        """Write one more member; in an object it has a name."""
+        """Write one member; in an object, with its name."""
         self.write(",\n" if self._any else "\n")
         self.write("  " * (self.depth + 1) + ("" if name is None else f"{to_json(name)}: "))
         self.write(to_json(value, self.depth + 1))
@@ -72,11 +72,11 @@ def make_table(
     letters: Sequence[DeadLetter], width: int | None, before: Sequence[int] = ()
 ) -> tuple[str, Sequence[int]]:
     """
-    Return letters as a table, and how wide its columns are.
+    Return letters as a table, and the widths of its columns.
 
-    @param width: columns of the terminal, past which a line is cut off.
-    @param before: how wide the columns are of the pages before this one; only
-        the first page has a head.
+    @param width: width of the terminal, at which lines are cut off.
+    @param before: the column widths of the earlier pages; only the first page
+        has a header.
     """
     rows = [] if before else [("ID", "ENTRY", "SET ASIDE", "REASON", "DELIVERIES", "ERROR")]
     for each in letters:
@@ -84,7 +84,7 @@ def make_table(
     cells = [[_printable(_shorten(cell, _CUT)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     widths = list(map(max, widths, before or widths))
-    widths[-1] = 0  # nothing stands behind the error
+    widths[-1] = 0  # the error is the last column
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
     return "\n".join(line if width is None else _shorten(line, width) for line in lines), widths
 
@@ -92,14 +92,14 @@ def make_table(
 def make_sheet(letter: DeadLetter) -> str:
     """Return everything about one letter."""
     about = describe(letter)
-    fields = about.pop("fields") or {"fields": "none: they were trimmed with the entry"}
+    fields = about.pop("fields") or {"fields": "none: the entry was trimmed before it was set aside"}
     parts = [(_printable(name.replace("_", " ")), _printable(str(value))) for name, value in (about | fields).items()]
     width = max(len(name) for name, _ in parts)
     return "\n".join(f"{name:{width}}  {value}" for name, value in parts)
 
 
 def _when(letter: DeadLetter) -> str:
-    """Return when a letter was set aside: RFC 3339, in UTC."""
+    """Return the time at which a letter was set aside: RFC 3339, UTC."""
     return format_timestamp(int(letter.id.partition("-")[0]) * 1_000_000)[:19] + "Z"
 
 

@@ -1,8 +1,9 @@
 """
 The command C{eventsvc}.
 
-It exits with 0 if everything was done, 1 if not, and 2 if the command line is
-wrong.  Results go to standard output, everything else to standard error.
+It exits with 0 on success, 1 if anything failed, and 2 if the command line or a
+setting is invalid.  Results go to standard output, everything else to standard
+error.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from eventsvc.tap.process import use_monotonic_time
 
 def _id(text: str) -> str:
     if not re.fullmatch(r"[0-9]{1,20}-[0-9]{1,20}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no id: expected one such as 1764000000000-0, see `list`")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an id: expected one such as 1764000000000-0, see `list`")
     return text
 
 
@@ -43,49 +44,49 @@ def _limit(text: str) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="eventsvc", description="What people do with eventsvc by hand.")
+    parser = argparse.ArgumentParser(prog="eventsvc", description="Manage eventsvc from the command line.")
     parser.add_argument("--version", action="version", version=__version__)
     topics = parser.add_subparsers(title="topics", required=True, metavar="TOPIC")
-    dead = topics.add_parser("dead", help="events that were set aside: list, show, replay or purge them")
+    dead = topics.add_parser("dead", help="list, show, replay or purge events that were set aside")
     commands = dead.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
 
     everywhere = argparse.ArgumentParser(add_help=False)
     form = everywhere.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="write the result as JSON")
-    form.add_argument("-q", "--quiet", action="store_true", help="write ids only, one a line")
-    redis = everywhere.add_argument_group("Redis", "each may be given by the environment too, as for the services")
+    form.add_argument("-q", "--quiet", action="store_true", help="write only ids, one per line")
+    redis = everywhere.add_argument_group("Redis", "each can also be set in the environment, as for the services")
     for _, row in rows(RedisSettings):
         redis.add_argument(f"--{row.flag}", dest=row.flag, metavar="VALUE", help=f"{row.help} [{row.name}]")
 
     some = argparse.ArgumentParser(add_help=False)
-    some.add_argument("ids", nargs="*", type=_id, metavar="ID", help="which; see `list`")
-    some.add_argument("--all", action="store_true", help="all that there are")
-    some.add_argument("-y", "--yes", action="store_true", help="do it without a question")
+    some.add_argument("ids", nargs="*", type=_id, metavar="ID", help="id of a dead letter, from `list`")
+    some.add_argument("--all", action="store_true", help="all dead letters")
+    some.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
 
     add = partial(commands.add_parser, allow_abbrev=False)
-    listing = add("list", parents=[everywhere], help="list them, the oldest first")
-    listing.add_argument("--limit", type=_limit, metavar="N", help="list only so many")
-    show = add("show", parents=[everywhere], help="show all of one")
-    show.add_argument("id", type=_id, metavar="ID", help="which; see `list`")
-    add("replay", parents=[some, everywhere], help="move them back to the end of the stream")
-    add("purge", parents=[some, everywhere], help="delete them for good")
+    listing = add("list", parents=[everywhere], help="list dead letters, the oldest first")
+    listing.add_argument("--limit", type=_limit, metavar="N", help="list at most N dead letters")
+    show = add("show", parents=[everywhere], help="show one dead letter in full")
+    show.add_argument("id", type=_id, metavar="ID", help="id of a dead letter, from `list`")
+    add("replay", parents=[some, everywhere], help="move dead letters back to the end of the stream")
+    add("purge", parents=[some, everywhere], help="delete dead letters permanently")
     return parser
 
 
 def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[Asked, RedisSettings]:
     """
-    Read the command line; end the process with 2 if it is wrong.
+    Parse the command line; exit with 2 if it is invalid.
 
-    @param anybody: whether a user can answer a question.
+    @param anybody: whether a user can be asked for confirmation.
     """
     parser = make_parser()
     given = vars(parser.parse_args(arguments))
     asked = Asked(**{name: value for name, value in given.items() if name in attrs.fields_dict(Asked)})
     if asked.command in ("replay", "purge"):
         if bool(asked.ids) == asked.all:
-            parser.error("name the ids, or say --all")
+            parser.error("expected either ids or --all")
         if not asked.yes and not anybody:
-            parser.error("standard input is no terminal, so nobody can be asked: say --yes")
+            parser.error("cannot ask for confirmation, because standard input is not a terminal: pass --yes")
     try:
         return asked, read(RedisSettings, os.environ, given)
     except InvalidSettings as problems:
@@ -95,7 +96,7 @@ def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[Asked, RedisS
 async def run(reactor: Any, asked: Asked, redis: RedisSettings) -> int:
     """Run the command, and return the exit code."""
     try:
-        connection = make_connection(reactor, redis, lasting=False)  # the services warn of that
+        connection = make_connection(reactor, redis, lasting=False)  # the services warn about that
     except InvalidSettings as wrong:
         sys.stderr.write(f"eventsvc: {wrong}\n")
         return 2
@@ -107,7 +108,7 @@ async def run(reactor: Any, asked: Asked, redis: RedisSettings) -> int:
         for problem in str(problems).splitlines():
             sys.stderr.write(f"eventsvc: {problem}\n")
         return 1
-    except BrokenPipeError:  # whoever read the result has enough of it
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
@@ -119,8 +120,8 @@ def ask(question: str) -> bool:
     """
     Ask the user at the terminal.
 
-    The reactor stands still meanwhile, and does without its handler of
-    Ctrl-C: with it, nothing would end the question.
+    This blocks the reactor, so its handler of Ctrl-C is replaced meanwhile;
+    otherwise Ctrl-C would have no effect.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -136,7 +137,7 @@ def ask(question: str) -> bool:
 
 @provider(ILogObserver)
 def warn(event: LogEvent) -> None:
-    """Report an internal warning in one line."""
+    """Write a log event of level warn or higher to standard error, on one line."""
     if event.get("log_level", LogLevel.info) >= LogLevel.warn:
         sys.stderr.write(f"eventsvc: {formatEvent(event)}\n")
 
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process."""
     asked, redis = parse(arguments, anybody=sys.stdin.isatty())
     globalLogBeginner.beginLoggingTo([warn], redirectStandardIO=False, discardBuffer=True)
-    code = 130  # if it is interrupted
+    code = 130  # the exit code after an interrupt
 
     async def job(reactor: Any) -> None:
         nonlocal code

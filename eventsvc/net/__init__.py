@@ -1,1 +1,1 @@
-"""Faster ways through Twisted; knows nothing of events."""
+"""Faster paths through Twisted, independent of events."""

@@ -14,9 +14,9 @@ def immediate_write(transport: Any) -> Callable[[bytes], None]:
     """
     Return a C{write} that passes data to the kernel at once.
 
-    The usual C{write} has the reactor watch the socket, write in its next turn
-    and stop watching: for a short message that costs more than making it.  Only
-    plain TCP has the faster way; other transports keep their own C{write}.
+    With the usual C{write} the reactor watches the socket, writes in its next
+    turn and stops watching.  For a short message that costs more than building
+    it.  Only plain TCP gets the faster C{write}; other transports keep their own.
     """
     write: Callable[[bytes], None] = transport.write
     if not isinstance(transport, Connection) or transport.TLS:
@@ -30,7 +30,7 @@ def immediate_write(transport: Any) -> Callable[[bytes], None]:
         try:
             sent = send(data)
         except OSError:
-            sent = 0  # if the connection is lost, the reactor will find out
+            sent = 0  # if the connection is lost, the reactor detects it
         if sent < len(data):
             write(data[sent:])
 

@@ -1,5 +1,5 @@
 """
-Reads from sockets with less work of the reactor.
+Reads from sockets with less work in the reactor.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from zope.interface import implementer
 @attrs.define(eq=False)
 class NestedPoll:
     """
-    Stands in for the reactor before a port and its connections.
+    Acts as the reactor of a port and its connections.
 
-    The reactor makes a logging context for each event, which costs more than
-    everything else it does for a small request.  So the readers here are one
-    reader of the reactor: an epoll of their own, which can itself be polled
+    The reactor creates a logging context for each event, which costs more than
+    everything else it does for a small request.  So all readers here share one
+    epoll, which the reactor polls as a single reader
     (U{https://man7.org/linux/man-pages/man7/epoll.7.html}, question 3).
 
     @ivar reactor: does everything except reading.
@@ -61,22 +61,22 @@ class NestedPoll:
         return "NestedPoll"
 
     def doRead(self) -> None:
-        """Have every ready socket read."""
+        """Read every ready socket."""
         readers = self._readers
         for number, _ in self._poll.poll(0):
             reader = readers.get(number)
             if reader is None:
-                continue  # one before it has ended it
+                continue  # an earlier reader removed it
             try:
                 why = reader.doRead()
             except Exception as error:
-                self._log.failure("reading failed in an unexpected way")
+                self._log.failure("unexpected error while reading a socket; it is closed")
                 why = error
             if why is not None:
                 self._end(reader, why)
 
     def _end(self, reader: Any, why: Exception) -> None:
-        """End one reader; a failure does not end the others."""
+        """Close one reader; an error in it does not affect the others."""
         self.removeReader(reader)
         try:
             if why is CONNECTION_DONE and IHalfCloseableDescriptor.providedBy(reader):
@@ -84,10 +84,10 @@ class NestedPoll:
             else:
                 reader.connectionLost(Failure(why))
         except Exception:
-            self._log.failure("ending a connection failed in an unexpected way")
+            self._log.failure("unexpected error while closing a connection")
 
     def connectionLost(self, reason: Failure) -> None:
-        """End all readers: the reactor has ended."""
+        """Close all readers, because the reactor has stopped."""
         for reader in list(self._readers.values()):
             reader.connectionLost(reason)
 

@@ -1,6 +1,6 @@
 """
-Group commit: requests that arrive while a batch is on its way to the log wait
-in one line, and go out together as the next batch.
+Group commit: requests that arrive while a batch is in flight wait in one queue,
+and go out together as the next batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from eventsvc.submission import AppendReply, IdempotencyKey, Result, Submission
 #: Seconds between attempts of one batch, first and longest.
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
-#: Seconds between two questions whether the log knows the last sequence.
+#: Seconds between two checks that the log still knows the last sequence.
 RENEWAL: Final = 2.0
 
 
@@ -36,28 +36,28 @@ class Appender:
     """
     Stores events through an L{IEventLog}, one batch in flight at a time.
 
-    What follows from an attempt is decided in L{eventsvc.producer.sequence}: see
-    its Notes.
+    L{eventsvc.producer.sequence} decides what follows from an attempt; see its
+    Notes.
 
     # Note [Renewal]
 
-    A producer that has nothing to append asks every L{RENEWAL} seconds
-    whether the log still knows its last sequence.  That must be a question.  An
-    empty batch with the last sequence would ask as well, and keep the sequence if
-    the log has gone back to the one before::
+    A producer asks every L{RENEWAL} seconds whether the log still knows its last
+    sequence.  The check must not write.  An empty batch with the last sequence
+    would also be a check, but it would store that sequence if the log has
+    returned to the one before::
 
         us:     batch 7 ->            empty batch 7 ->             batch 8 ->
         Redis:       7, reply ->                      7, reply ->            8, APPENDED
                      goes back to 6                   cut here
 
-    Batch 7 was confirmed and is gone, and nothing tells.  A question that is
-    lost is asked again, with short pauses; so is one that is refused.  A batch
-    that waits goes first then: its sequence asks the same.
+    Batch 7 was confirmed and is gone, but no reply shows it.  A check that is
+    lost or refused is repeated after short pauses, unless a batch waits: the
+    batch goes first, because its sequence is the same check.
 
-    @ivar new_id: makes a random 63-bit integer.
-    @ivar new_producer_id: makes a name that no producer had before.
-    @ivar wall_clock: nanoseconds since the epoch.
-    @ivar known_keys: idempotency keys that the log remembered lately.
+    @ivar new_id: returns a random 63-bit integer.
+    @ivar new_producer_id: returns an id that no producer has used.
+    @ivar wall_clock: returns nanoseconds since the epoch.
+    @ivar known_keys: number of idempotency keys in the log at the last check.
     """
 
     event_log: IEventLog
@@ -84,22 +84,22 @@ class Appender:
         return Backlog(self.clock, self.limits, self._release, self._tell)
 
     def start(self) -> None:
-        """Begin to append what was and will be submitted."""
+        """Begin to append the submitted requests, and those still to come."""
         self._producer_id = self.new_producer_id()
         self._running = run_in_background(self._run(), self._log)
         self._schedule_renewal()
 
     @property
     def is_running(self) -> bool:
-        """Whether what is submitted will be seen to."""
+        """Whether submitted requests are being appended."""
         return self._running is not None and not self._running.called
 
     def drain(self) -> Deferred[None]:
-        """Fire when every request is answered: at the latest after their wait."""
+        """Fire when every request is answered, at the latest after L{Limits.wait} seconds."""
         return self.backlog.when_settled()
 
     def stop(self) -> None:
-        """End at once; who still waits is told what is known."""
+        """Stop at once, and answer each waiting request with what is known about it."""
         if self._renewal is not None:
             self._renewal.cancel()
         if self._running is not None:
@@ -107,13 +107,13 @@ class Appender:
         self.backlog.close()
 
     def append(self, events: Sequence[Event], key: IdempotencyKey | None = None) -> Deferred[Sequence[int]]:
-        """Store events; as L{begin_append}, but whatever goes wrong is what the Deferred fails with."""
+        """Store events; as L{begin_append}, but every error is a failure of the Deferred."""
         try:
             return self.begin_append(events, key)
         except QueueFull:
             return fail(self.give_up(events, key))
         except (TooLarge, KeyConflict, KeyRunning) as error:
-            return fail(error.with_traceback(None))  # whose frames hold the events
+            return fail(error.with_traceback(None))  # its frames hold the events
 
     def begin_append(
         self, events: Sequence[Event], key: IdempotencyKey | None, since: float | None = None
@@ -131,7 +131,7 @@ class Appender:
         return answer
 
     def give_up(self, events: Sequence[Event], key: IdempotencyKey | None) -> Exception:
-        """Refuse events for which there was no room; as L{IAppender.give_up}."""
+        """Return the error for events that found no room; as L{IAppender.give_up}."""
         nothing = Submission((0,) * len(events), (), key)
         error = not_looked_up(nothing, QueueFull(f"{self.backlog.events} events wait for Redis"))
         self.counts.count(nothing, error)
@@ -145,10 +145,10 @@ class Appender:
         since: float | None = None,
     ) -> PendingRequest:
         """
-        Store events and call C{answer}, later; as L{IAppender.submit}.
+        Store events and call C{answer} later; as L{IAppender.submit}.
 
-        @raise QueueFull: the line is full.  It is not counted: the caller may wait.
-        @raise TooLarge: the line could never hold the events.
+        @raise QueueFull: the queue is full.  It is not counted: the caller may wait.
+        @raise TooLarge: the queue could never hold the events.
         @raise KeyConflict: the key is in use with another body.
         @raise KeyRunning: the key is in use with a request still running.
         """
@@ -175,7 +175,7 @@ class Appender:
         request.settle(result)
 
     def _release(self, request: PendingRequest) -> None:
-        """The request runs no longer: its key may be used again."""
+        """Let the key of a finished request be used again."""
         if request.key is not None:
             del self._keys[request.key.digest]
 
@@ -197,7 +197,7 @@ class Appender:
             if not self.backlog and not self._renewal_due:
                 self._work = Deferred()
                 await self._work
-                # What arrives in the same turn of the reactor goes out together.
+                # Requests that arrive in the same turn of the reactor share a batch.
                 await deferLater(self.clock, 0)
             await self.event_log.when_ready()
             if self._renewal_due:
@@ -216,7 +216,7 @@ class Appender:
                 raise
             except Exception as error:
                 if not isinstance(error, Refused | Unknown):
-                    self._log.failure("a renewal failed in an unexpected way")
+                    self._log.failure("unexpected error while checking the last sequence; trying again")
             else:
                 self._renewal_due = False
                 self.known_keys = renewal.keys
@@ -230,7 +230,7 @@ class Appender:
             await self.event_log.when_ready()
 
     async def _commit(self, batch: Sequence[PendingRequest]) -> None:
-        """See a batch through, until it is known what became of it."""
+        """Attempt a batch until its outcome is known, and answer its requests."""
         in_doubt = False
         pause = _FIRST_PAUSE
         begun = self.clock.seconds()
@@ -260,7 +260,7 @@ class Appender:
             await self.event_log.when_ready()
 
     async def _attempt(self, waiting: Sequence[PendingRequest]) -> AppendReply | Exception:
-        """Send a batch once; what the log replied, or how that failed."""
+        """Send a batch once, and return the reply of the log or the error."""
         for request in waiting:
             request.sent = True
         try:
@@ -269,7 +269,7 @@ class Appender:
             raise
         except Exception as error:
             if not isinstance(error, Refused | Unknown):
-                self._log.failure("appending failed in an unexpected way")
+                self._log.failure("unexpected error while appending a batch; trying again")
             return error
 
     def _begin_new_producer_id(self) -> None:
@@ -283,12 +283,12 @@ class Appender:
         self._sequence = 0
 
     def _settle(self, batch: Sequence[PendingRequest], settled: Settle) -> None:
-        """Answer those of a batch who still wait."""
+        """Answer the requests of a batch that still wait."""
         if settled.spent:
             self._sequence += 1
         else:
             self._begin_new_producer_id()
-        if self._keys:  # first all keys: whoever has an answer may ask again
+        if self._keys:  # all keys first: an answered client may repeat its request at once
             for request in batch:
                 self._release(request)
         stored = stores_all(settled.reply)

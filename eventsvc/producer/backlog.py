@@ -1,5 +1,5 @@
 """
-The requests that wait to be stored: a bounded line, each with a deadline.
+The bounded queue of requests that wait to be stored, each with a deadline.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from eventsvc.submission import Result, Submission
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What one call to the log, the line, and a request's patience may hold."""
+    """The limits of one batch, of the queue, and of the wait of a request."""
 
     batch_events: int = 1_000
     batch_bytes: int = 1_048_576
     queue_events: int = 10_000
     queue_bytes: int = 16_777_216
-    #: seconds
+    #: seconds that a request may wait
     wait: float = 5.0
 
 
 @attrs.define(eq=False)
 class PendingRequest(Submission):
     """
-    A submission that somebody waits for.
+    A submission that waits for its result.
 
-    @ivar answer: called with it and the result, once that is known.
-    @ivar sent: an attempt with it may have been applied, or may yet.
-    @ivar settled: its result is known, or nobody waits for it.
-    @ivar problem: why it was not stored so far.
+    @ivar answer: called with the request and its result, once that is known.
+    @ivar sent: whether an attempt with it may have been applied, or may be later.
+    @ivar settled: whether its result is known, or no longer wanted.
+    @ivar problem: why the last attempt did not store it.
     """
 
     answer: Callable[[PendingRequest, Result], None] = attrs.field(kw_only=True)
@@ -48,16 +48,16 @@ class PendingRequest(Submission):
     problem: str = ""
 
     def settle(self, result: Result) -> None:
-        """Tell who waits what became of it; to be called once."""
+        """Answer with the result; call it once."""
         self.settled = True
         self.answer(self, result)
 
     def abandon(self) -> None:
-        """Nobody waits for the result any more."""
+        """Drop the request, because its result is no longer wanted."""
         self.settled = True
 
     def expired(self) -> Exception:
-        """What is to be told if its time is over."""
+        """Return the error to answer with once the deadline has passed."""
         if self.sent:
             return Unknown("Redis did not confirm the event in time")
         return not_looked_up(self, Refused(self.problem or "Redis is away"))
@@ -66,21 +66,21 @@ class PendingRequest(Submission):
 @attrs.define(eq=False)
 class Backlog:
     """
-    Takes requests in until it is full, and gives them out in batches.
+    Queues requests until it is full, and returns them in batches.
 
-    All requests have the same patience, so they expire in the order they
-    came, and one timer serves them all.
+    All requests may wait equally long, so they expire in the order they began
+    to wait, and one timer serves them all.
 
-    @ivar passed_over: told of each request that leaves the line settled, and
-        so is part of no batch.
-    @ivar settle: settles a request whose time is over.
+    @ivar passed_over: called with each request that leaves the queue settled,
+        and so is part of no batch.
+    @ivar settle: settles a request whose deadline has passed.
     """
 
     clock: IReactorTime
     limits: Limits
     passed_over: Callable[[PendingRequest], None]
     settle: Callable[[PendingRequest, Exception], None]
-    #: events and bytes in the line
+    #: events and bytes in the queue
     events: int = attrs.field(default=0, init=False)
     size: int = attrs.field(default=0, init=False)
     #: called when there may be room for more
@@ -95,20 +95,20 @@ class Backlog:
 
     @property
     def is_full(self) -> bool:
-        """Whether more than nine tenths of what it may hold are in it."""
+        """Whether more than nine tenths of its events or bytes are used."""
         return self.events > 0.9 * self.limits.queue_events or self.size > 0.9 * self.limits.queue_bytes
 
     def fits(self, events: int, size: int) -> bool:
-        """Whether there is room for so many events of so many bytes."""
+        """Return whether there is room for so many events with so many bytes in total."""
         return self.events + events <= self.limits.queue_events and self.size + size <= self.limits.queue_bytes
 
     def put(self, request: PendingRequest, since: float | None = None) -> None:
         """
-        Let a request wait.
+        Queue a request.
 
-        @param since: when its wait began, if that was before.
-        @raise QueueFull: the line holds as much as it may.
-        @raise TooLarge: it would not fit if the line were empty.
+        @param since: when its wait began; by default now.
+        @raise QueueFull: the queue is full.
+        @raise TooLarge: it would not fit into an empty queue.
         """
         entries, limits = request.entries, self.limits
         events = len(entries)
@@ -134,7 +134,7 @@ class Backlog:
             self._timer = self.clock.callLater(max(0.0, request.deadline - now), self._expire)
 
     def _insert(self, request: PendingRequest) -> None:
-        """Put a request whose wait began before among the others, by its deadline."""
+        """Insert a request whose wait began earlier, by its deadline."""
         line = self._by_deadline
         later: list[PendingRequest] = []
         while line and line[-1].deadline > request.deadline:
@@ -145,7 +145,7 @@ class Backlog:
             self._timer.reset(max(0.0, request.deadline - self.clock.seconds()))
 
     def take(self) -> list[PendingRequest]:
-        """The next batch: as many requests as one call may carry, at least one."""
+        """Return the next batch: as many requests as one call may carry, and at least one if any wait."""
         batch: list[PendingRequest] = []
         line, limits = self._line, self.limits
         events = size = 0
@@ -172,14 +172,14 @@ class Backlog:
             call()
 
     def when_settled(self) -> Deferred[None]:
-        """Fire when nobody waits for an answer: at the latest after their patience."""
+        """Fire when no request waits for its answer, at the latest after L{Limits.wait} seconds."""
         settled: Deferred[None] = Deferred()
         self._settled.append(settled)
         self.forget_settled()
         return settled
 
     def forget_settled(self) -> None:
-        """Let go of those at the head that were answered."""
+        """Remove the answered requests at the head; fire L{when_settled} if none is left."""
         while self._by_deadline and self._by_deadline[0].settled:
             self._by_deadline.popleft()
         if not self._by_deadline and self._settled:
@@ -188,7 +188,7 @@ class Backlog:
                 waiter.callback(None)
 
     def close(self) -> None:
-        """Expire all that still wait, whatever their time, and those that an answer lets in meanwhile."""
+        """Expire all waiting requests before their deadlines, and those that arrive meanwhile."""
         while self._by_deadline:
             self._end_wait(self._by_deadline.popleft())
             self._leave_settled()
@@ -199,7 +199,7 @@ class Backlog:
         self.forget_settled()
 
     def _leave_settled(self) -> None:
-        """Take those at the head that are settled off the line."""
+        """Remove the settled requests at the head of the queue."""
         if not (self._line and self._line[0].settled):
             return
         while self._line and self._line[0].settled:
@@ -215,11 +215,11 @@ class Backlog:
 
     def _expire(self) -> None:
         """
-        End the wait of those whose time is over.
+        Expire the requests whose deadline has passed.
 
-        An answer may let the client's next request into the line: the timer
-        that has just gone off stands until all are answered, so that L{put}
-        sets no second one.
+        An answer may let the client's next request into the queue, so the timer
+        that has just fired stays set until all are answered.  Otherwise L{put}
+        would set a second one.
         """
         now = self.clock.seconds()
         while self._by_deadline and (self._by_deadline[0].settled or self._by_deadline[0].deadline <= now):

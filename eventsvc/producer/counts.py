@@ -1,5 +1,5 @@
 """
-What an appender has seen, in plain numbers.
+Counts the results of an appender, as plain numbers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from eventsvc.histogram import Histogram
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.submission import AppendReply, BatchOutcome, Submission
 
-#: Where distributions are divided: in seconds, and in events.
+#: Upper bounds of the histogram buckets, in seconds and in events.
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _EVENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @attrs.define(kw_only=True)
 class ProducerCounts:
-    """What an appender has seen, in events unless said otherwise; it only grows."""
+    """The results of an appender since its start, in events unless stated otherwise."""
 
     accepted: int = 0
     repeated: int = 0
@@ -41,7 +41,7 @@ class ProducerCounts:
     wait_seconds: Histogram = attrs.field(factory=partial(Histogram, _SECONDS))
 
     def count(self, submission: Submission, result: tuple[int, ...] | Exception) -> None:
-        """Note what the events of a request are told."""
+        """Count the result of a request."""
         if result is submission.ids:  # nearly all
             self.accepted += len(result)
             return
@@ -56,9 +56,11 @@ class ProducerCounts:
 
     def observe(self, sent: Sequence[Submission], reply: AppendReply, took: float, waited: float) -> None:
         """
-        Note how a batch went.
+        Count an answered batch.
 
-        @param sent: what the attempt that was answered was made of.
+        @param sent: the submissions in the attempt that was answered.
+        @param took: seconds from the first attempt to the answer.
+        @param waited: seconds from the arrival of its oldest request to the answer.
         """
         self.batches += 1
         if reply.outcome is BatchOutcome.DUPLICATE:

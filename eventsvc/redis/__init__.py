@@ -1,1 +1,1 @@
-"""The edge to Redis: a connection that always comes back, and the event log on it."""
+"""The interface to Redis: a connection that always reconnects, and the event log on it."""

@@ -1,13 +1,13 @@
 -- Append a batch with a sequence at most once.
 --
--- KEYS: stream, producer id; if there are idempotency keys in the batch, the hashes
---   that keep them.
+-- KEYS: stream, producer id; if the batch has idempotency keys, the hashes that
+--   keep them.
 -- ARGV: sequence, seconds a producer id is kept, hard limit of the stream, field name,
 --   milliseconds a key is remembered, most keys remembered; then for each
 --   submission: how many entries, digest of its key ('': none), what to
 --   remember under it, its entries.
--- Returns the outcome, and of each key whose submission was passed over its
--- digest and what was remembered, or its digest alone if there was no room.
+-- Returns the outcome.  For each key whose submission was passed over it also
+-- returns the digest and its record, or only the digest if there was no room.
 --
 -- All checks come before the first write: see the Note [Refused half way].
 local sequence = tonumber(ARGV[1])
@@ -35,11 +35,11 @@ if refused then return refused end
 
 -- Note [Idempotency keys]
 --
--- Keys are kept in hashes, each written to for a stretch of the window in turn
--- and forgotten as a whole: that takes half of the memory of a record each.
--- A hash lasts for the window and one stretch from when it is begun, so a key
--- is remembered for the window at least.  All hashes are asked for a key,
--- whatever time it is: the clock may go back.
+-- Keys are kept in hashes.  Each hash is written to for one stretch of the window
+-- and expires as a whole: that takes half of the memory of one record per key.
+-- A hash lasts for the window and one stretch from its creation, so a key is
+-- remembered at least for the window.  A key is looked up in all hashes,
+-- whatever the time, because the clock may go back.
 local known, new = {}, {}
 local hash, window, lifetime
 if #KEYS > 2 then
@@ -51,7 +51,7 @@ if #KEYS > 2 then
   end
   for place = 3, #KEYS do
     room = room - redis.call('HLEN', KEYS[place])
-    for first = 1, #digests, 1000 do -- as many as one call may carry
+    for first = 1, #digests, 1000 do -- the most that one call may carry
       local found = redis.call('HMGET', KEYS[place], unpack(digests, first, math.min(first + 999, #digests)))
       for index, record in ipairs(found) do
         local digest = digests[first + index - 1]

@@ -1,10 +1,10 @@
--- Take over entries that were left idle, without counting a delivery.
+-- Claim idle entries, without counting a delivery.
 -- KEYS: stream, dead letters.
 -- ARGV: group, consumer, idle in ms, cursor, how many, bytes after which to end.
 -- Returns the next cursor; id, deliveries so far and fields of each; and the
--- ids that were pending but are gone from the stream: their loss is recorded
--- among the dead letters, since Redis itself forgets them here.  If it cannot
--- be recorded it is told all the same: asked again, Redis would not know.
+-- ids that were pending but are gone from the stream.  Their loss is recorded
+-- among the dead letters, because XAUTOCLAIM makes Redis forget them.  For the
+-- same reason the ids are returned even if their loss cannot be recorded.
 local refused = refusal('XPENDING', KEYS[1], ARGV[1], '-', '-', 1) or refusal('XRANGE', KEYS[1], '-', '-')
 if refused then return refused end
 local cursor, entries, trimmed, size = ARGV[4], {}, {}, 0

@@ -63,11 +63,11 @@ class Connection(Service):
     """
     Keeps one L{Session} to Redis, from start to stop.
 
-    No command is ever queued: without a session every call is refused.
+    Commands are never queued: without a session every call is refused.
 
-    @ivar prepare: run on each new session after the handshake, before
-        anybody else may use it.
-    @ivar lasting: what Redis confirms has to survive it.
+    @ivar prepare: called with each new session after the handshake, before
+        anything else may use it.
+    @ivar lasting: whether confirmed events must survive a restart of Redis.
     """
 
     endpoint: IStreamClientEndpoint
@@ -79,7 +79,7 @@ class Connection(Service):
     retry_period: float = 2.0
     prepare: Callable[[Session], Awaitable[None]] = _nothing_to_prepare
     lasting: bool = True
-    #: how often a session was made
+    #: number of sessions so far
     connects: int = attrs.field(default=0, init=False)
     _session: Session | None = attrs.field(default=None, init=False)
     _waiting: list[Deferred[None]] = attrs.field(factory=list, init=False)
@@ -100,7 +100,7 @@ class Connection(Service):
         self._running = run_in_background(self._run(), self._log)
 
     def stopService(self) -> Deferred[None]:
-        """Fire once the connection is closed; cancel those who wait for one."""
+        """Close the connection, fire once it is closed, and cancel the waiters of L{when_ready}."""
         super().stopService()
         for waiter in list(self._waiting):
             waiter.cancel()
@@ -171,7 +171,7 @@ class Connection(Service):
             before = self.connects
             problem = await self._stay_connected()
             if not self.running:
-                return  # somebody who had waited for the session stopped us
+                return  # a waiter of the session stopped this service
             if problem != self._problem:
                 self._problem = problem
                 self._log.warn("no connection to Redis: {problem}", problem=problem)
@@ -225,7 +225,7 @@ class Connection(Service):
         self._warn_of_loss(await _ask(session, "INFO"))
 
     def _warn_of_loss(self, info: bytes | None) -> None:
-        """Warn if the server is set up so that it may lose confirmed events, as far as it tells."""
+        """Warn if the settings of the server, as far as it reports them, may lose confirmed events."""
         facts = parse_info(info or b"")
         policy = facts.get(b"maxmemory_policy", b"noeviction").decode()
         if facts.get(b"maxmemory", b"0") != b"0" and policy != "noeviction":
@@ -252,25 +252,25 @@ class Connection(Service):
 
 def _no_primary(session: Session, role: Any) -> str:
     """
-    Return why a server takes no events; empty if it does.
+    Return why a server accepts no events; empty if it does.
 
-    @param role: the reply to C{ROLE}; C{None} if the user may not ask.
+    @param role: the reply to C{ROLE}; C{None} if the user may not run it.
     """
     match role:
         case [b"slave", *_]:
             return f"Redis at {session.peer} is a read-only replica"
         case [b"sentinel", *_]:
-            return f"at {session.peer} is a Sentinel, not Redis"
+            return f"{session.peer} is a Sentinel, not Redis"
         case _:
             return ""
 
 
 async def _ask(session: Session, *arguments: Argument) -> Any:
     """
-    Send a command whose reply is optional.
+    Send an optional command and return its reply.
 
-    Gives C{None} if Redis does not tell: the user may not ask, or the
-    server has no such command.
+    Returns C{None} if the user may not run the command, or the server does not
+    have it.
     """
     try:
         return await session.call(*arguments)
@@ -281,5 +281,5 @@ async def _ask(session: Session, *arguments: Argument) -> Any:
 
 
 def parse_info(reply: bytes) -> dict[bytes, bytes]:
-    """Return the values in a reply of INFO by their names."""
+    """Return the values in a reply to INFO, by name."""
     return dict(line.partition(b":")[::2] for line in reply.splitlines())

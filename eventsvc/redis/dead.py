@@ -19,13 +19,13 @@ _PAGE: Final = load_script("dead_page.lua")
 
 #: Seconds one call may take.
 _TIMEOUT: Final = 5.0
-#: A page ends with the letter that brings it to so many bytes.
+#: A page ends with the letter that brings it to this many bytes.
 PAGE_BYTES: Final = 1_000_000
-#: Ids on a page of ids.
+#: Number of ids on a page.
 _IDS: Final = 500
 _FIELD: Final = b"field:"
 
-#: Why a letter was not moved, in the words of the script and for people.
+#: Why a letter was not moved: the code that the script returns, and a text for the user.
 NOT_MOVED: Final = {
     "gone": "there is no such dead letter",
     "empty": "its entry was lost with all its fields: there is nothing to replay",
@@ -39,9 +39,9 @@ class DeadLetter:
     An entry that was set aside.
 
     @ivar id: its id in the stream of dead letters.
-    @ivar deliveries: how often it was given to a handler.
-    @ivar original: its id in the stream.
-    @ivar fields: what it held, in its order; none if it was trimmed first.
+    @ivar deliveries: how often it was delivered to a handler.
+    @ivar original: its id in the original stream.
+    @ivar fields: its fields, in order; none if it was trimmed before it was set aside.
     """
 
     id: str
@@ -78,8 +78,8 @@ class DeadLetters:
         """
         Read a page of letters, the oldest first, with ids greater than C{after}.
 
-        It has at most C{count} letters, and fewer where they are large:
-        L{PAGE_BYTES} and the last letter.  The page behind the last is empty.
+        A page has at most C{count} letters, and ends early at the letter that
+        brings it to L{PAGE_BYTES}.  The page after the last one is empty.
         """
         reply = self._page(after, "+", count)
         return reply.addCallback(lambda rows: [_read_letter(id, parts) for id, parts in rows])
@@ -101,15 +101,15 @@ class DeadLetters:
         """
         Move a letter to the end of the stream, at most once.
 
-        Fires with its id in the stream, or with why it was not moved: one of
-        L{NOT_MOVED}.  After L{eventsvc.interfaces.Unknown} call it again: if it was moved, the
-        answer is C{gone}.
+        Fires with its new id in the stream, or with why it was not moved: a key of
+        L{NOT_MOVED}.  After L{eventsvc.interfaces.Unknown} call it again: if the
+        letter was moved, the answer is C{gone}.
         """
         reply = self.connection.run(_REPLAY, [self.stream, dead_letters(self.stream)], [id], timeout=_TIMEOUT)
         return reply.addCallback(bytes.decode)
 
     def purge(self, ids: Sequence[str]) -> Deferred[int]:
-        """Delete letters, and fire with the number that was deleted."""
+        """Delete letters, and fire with the number deleted."""
         return self.connection.call("XDEL", dead_letters(self.stream), *ids, timeout=_TIMEOUT)
 
 

@@ -1,8 +1,8 @@
--- Read dead letters, the oldest first, until there are enough: each may hold
--- megabytes, so a page is bounded by its bytes too.
+-- Read a page of dead letters, the oldest first.  Each may hold megabytes, so a
+-- page is also bounded by its bytes.
 -- KEYS: dead letters.
--- ARGV: where to begin, as for XRANGE; the last id; how many letters are
--- enough; how many bytes are enough; 'ids', if nothing but the ids is wanted.
+-- ARGV: first id, as for XRANGE; last id; letters after which to end; bytes after
+-- which to end; 'ids' to return only ids.
 -- Returns letters, or ids.
 local page, size, first = {}, 0, ARGV[1]
 while #page < tonumber(ARGV[3]) and size < tonumber(ARGV[4]) do

@@ -1,5 +1,5 @@
 """
-Makes the endpoint of Redis, with TLS if it is set.
+Makes the endpoint of Redis, with or without TLS.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def make_endpoint(reactor: Any, host: str, port: int, tls: bool, authorities: st
     """
     Return the endpoint to connect to.
 
-    @param tls: speak TLS, and verify the certificate for C{host}.
+    @param tls: whether to use TLS and verify the certificate for C{host}.
     @param authorities: path of a PEM file to trust instead of the system's.
     @raise InvalidSettings: that file contains no certificates.
     """
@@ -42,5 +42,5 @@ def _read_certificates(path: str) -> list[Certificate]:
     except Exception as problem:  # OpenSSL has many
         raise InvalidSettings(f"REDIS_TLS_CA={path!r}: expected a file of PEM certificates ({problem})") from None
     if not found:
-        raise InvalidSettings(f"REDIS_TLS_CA={path!r}: expected a file of PEM certificates, and there are none in it")
+        raise InvalidSettings(f"REDIS_TLS_CA={path!r}: expected a file of PEM certificates, but it contains none")
     return found

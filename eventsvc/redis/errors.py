@@ -11,15 +11,15 @@ from typing import Final
 
 from eventsvc.interfaces import Refused, Unknown
 
-#: Error replies that say the command was not carried out.
+#: Codes of error replies which prove that the command was not executed.
 NOT_APPLIED: Final = frozenset(
     "ASK BUSY BUSYGROUP LOADING MASTERDOWN MISCONF MOVED NOAUTH NOGROUP NOPERM NOREPLICAS NOSCRIPT OOM READONLY "
     "UNBLOCKED WRONGPASS WRONGTYPE".split()
 )
-#: Those of them after which another connection may do better.
+#: Those of them after which a new connection may succeed.
 CHANGE_CONNECTION: Final = frozenset("LOADING MASTERDOWN MOVED NOAUTH READONLY".split())
 
-#: What clients are told of them; there is a word for the others too.
+#: The texts for clients; L{ErrorReply} has one for the other codes.
 _TOLD: Final = {
     "BUSY": "Redis is busy",
     "LOADING": "Redis is starting",
@@ -35,9 +35,9 @@ _TOLD: Final = {
     "WRONGTYPE": "Redis holds something else in the place of the stream",
 }
 
-#: What Redis 6.2 puts before an error that a command in a script has met.
+#: The prefix that Redis 6.2 adds to an error of a command in a script.
 _IN_SCRIPT: Final = re.compile(r"(?:ERR Error running script \(call to f_\w+\): )?(?:@user_script: ?\d+: )+-?")
-#: How servers word a missing right to a command in a script: without a code.
+#: How servers report a missing permission for a command in a script: without a code.
 _NO_RIGHT: Final = re.compile(r"(?:ERR )?(?:ACL failure in script: |The user executing the script can't )")
 
 
@@ -50,7 +50,7 @@ def code_of(reply: str) -> str:
 
     # Note [Errors in scripts]
 
-    A command in a script that writes nothing because memory is out::
+    A command in a script that writes nothing because memory is full::
 
         Valkey, Redis 7   OOM command not allowed ... script: 1f..., on @user_script:5.
         Redis 6.2         ERR Error running script (call to f_1f...): @user_script:5: @user_script: 5: -OOM ...
@@ -61,8 +61,8 @@ def code_of(reply: str) -> str:
         XADD ...   is executed
         SET ...    -> NOPERM: the script ends, and the entry stays
 
-    So each script runs whatever may be refused before its first write, or as
-    its first write.  Then the code proves that nothing was written.
+    So each script runs every command that may be refused before its first
+    write, or as its first write.  Then the code proves that nothing was written.
     """
     reply = _IN_SCRIPT.sub("", reply, count=1) if "@user_script" in reply[:120] else reply
     if _NO_RIGHT.match(reply):
@@ -72,9 +72,9 @@ def code_of(reply: str) -> str:
 
 class ErrorReply(Refused):
     """
-    Redis answered with an error that proves that nothing was done.
+    Redis answered with an error which proves that nothing was written.
 
-    The text may be told to clients.
+    The text may be sent to clients.
 
     @ivar reply: the text of Redis, for logs and operators.
     """
@@ -89,7 +89,7 @@ class UnclearReply(Unknown):
     """
     Redis answered with an error, and the operation may have taken effect.
 
-    The text may be told to clients.
+    The text may be sent to clients.
 
     @ivar reply: the text of Redis, for logs and operators.
     """
@@ -100,9 +100,9 @@ class UnclearReply(Unknown):
 
 
 class NotConnected(Refused):
-    """Nothing was sent."""
+    """There is no connection to Redis, so nothing was sent."""
 
 
 def sort_reply(reply: str) -> ErrorReply | UnclearReply:
-    """Turn an error reply into L{Refused} or L{Unknown}."""
+    """Convert an error reply to L{Refused} or L{Unknown}."""
     return ErrorReply(reply) if code_of(reply) in NOT_APPLIED else UnclearReply(reply)

@@ -1,5 +1,5 @@
 """
-The event log on a Redis stream, for one consumer of a group.
+Reads a Redis stream as one consumer of a group.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _MEASURE: Final = load_script("measure.lua")
 #: Entries that one call to trim may remove.
 _TRIM_STEP: Final = 1_000
 
-#: So idle is an entry that anybody may claim, in milliseconds.
+#: Idle time that lets any consumer claim an entry, in milliseconds.
 _A_YEAR: Final = 31_536_000_000
 
 
 @implementer(IEventGroup)
 @attrs.frozen(eq=False)
 class RedisEventGroup:
-    """Reads a stream as one consumer of a group, over a connection of its own."""
+    """Reads a stream as one consumer of a group, over its own connection."""
 
     connection: Connection
     stream: str
@@ -149,12 +149,12 @@ class RedisEventGroup:
 
 
 def _beyond(after: str) -> str:
-    """Return the lower bound of a range after an id; empty: from the first."""
+    """Return the lower bound of a range after an id; an empty id means from the first entry."""
     return f"({after}" if after else "-"
 
 
 def _read_new(reply: Any) -> Sequence[Entry]:
-    """Return the entries in a reply of XREADGROUP on one stream; without any it is C{None}."""
+    """Return the entries in a reply to XREADGROUP on one stream; the reply is C{None} if there are none."""
     if not reply:
         return ()
     return [Entry(id.decode(), _read_fields(fields)) for id, fields in reply[0][1]]

@@ -1,6 +1,6 @@
--- Say that a process has the name of a consumer, unless another has said so.
+-- Claim the name of a consumer for a process, unless another process holds it.
 -- KEYS: stream, owner of the name.  ARGV: token of the process, lifetime in ms.
--- Returns 0 if the process has the name; else for how many ms another has it.
+-- Returns 0 if the process holds the name, else the ms that another still holds it.
 local owner = redis.call('GET', KEYS[2])
 if not owner then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])

@@ -19,16 +19,16 @@ from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
 from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
 
-#: Seconds a producer id is remembered after its last use.
+#: Seconds for which a producer id is remembered after its last use.
 PRODUCER_ID_TTL: Final = 7 * 86_400
-#: The window of idempotency keys is divided into so many stretches.  Each has a
-#: hash in its turn; of two more, one is being filled and one forgotten.
+#: The window of idempotency keys is divided into this many stretches, each with
+#: its own hash.  Two more hashes exist: one being filled, one being forgotten.
 _STRETCHES: Final = 4
 
-#: Bytes of the digest of an idempotency key.
+#: Bytes in the digest of an idempotency key.
 _DIGEST: Final = 16
 
-#: The words of append.lua.
+#: The outcomes that append.lua returns.
 _OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in BatchOutcome}
 
 _OPEN: Final = load_script("open.lua")
@@ -37,7 +37,7 @@ _RENEW: Final = load_script("renew.lua")
 
 
 def stream_opener(stream: str) -> Any:
-    """Return what a new connection of a producer does first: create the stream if it is missing."""
+    """Return the L{Connection.prepare} of a producer, which creates the stream if it is missing."""
 
     async def prepare(session: Session) -> None:
         await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
@@ -52,7 +52,7 @@ class RedisEventLog:
     Appends to a stream.
 
     @ivar hard_max: stream length at which nothing more is appended.
-    @ivar window: seconds for which an idempotency key is remembered, at least.
+    @ivar window: the least seconds for which an idempotency key is remembered.
     @ivar max_keys: number of idempotency keys at which new ones are refused.
     """
 

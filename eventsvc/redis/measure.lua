@@ -1,4 +1,4 @@
--- See how a stream and a group stand.
+-- Measure a stream and a group.
 -- KEYS: stream, dead letters.  ARGV: group.
 -- Returns the lengths of both, how many entries are pending, and the ages in
 -- ms of the oldest entry not delivered and of the oldest not acknowledged.

@@ -1,9 +1,9 @@
--- Take up a consumer's pending entries without counting a delivery.
+-- Read a consumer's pending entries again, without counting a delivery.
 -- KEYS: stream.
 -- ARGV: group, consumer, first id or bound, how many, bytes after which to end.
 -- Returns id, deliveries so far and fields (false: trimmed) of each.
--- They are in work from now on: another consumer must not claim them.  XCLAIM
--- drops a pending entry that was trimmed, so that is left alone.
+-- Their idle time is reset, so that no other consumer claims them.  A trimmed
+-- entry is skipped, because XCLAIM would drop it.
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], '+', ARGV[4], ARGV[2])
 local entries, size = {}, 0
 for _, row in ipairs(pending) do

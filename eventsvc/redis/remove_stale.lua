@@ -1,4 +1,4 @@
--- Remove consumers that have nothing pending and were not seen for long.
+-- Remove consumers that have nothing pending and were idle for long.
 -- KEYS: stream.  ARGV: group, consumer (never removed), idle in ms.
 local removed = {}
 for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do

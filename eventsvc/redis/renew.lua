@@ -1,8 +1,8 @@
--- Ask whether a sequence is the last of its producer id, and keep the id if so.
+-- Check that a sequence is the last of its producer id, and extend the id's life if so.
 -- KEYS: producer id, the hashes that keep idempotency keys.
 -- ARGV: sequence, seconds a producer id is kept.
 -- Returns 1 if it is the last or else 0, and how many keys are remembered.
--- It writes no sequence: what asks must not bring about what it asks for.
+-- It writes no sequence, because a check must not change what it checks.
 local remembered = 0
 for place = 2, #KEYS do
   remembered = remembered + redis.call('HLEN', KEYS[place])

@@ -1,17 +1,17 @@
--- Put in front of scripts that write more than once.
+-- Prepended to scripts that write more than once.
 --
 -- Note [Refused half way]
 --
--- A script that is refused half way keeps what it wrote, and is run again:
+-- What a script wrote before it is refused stays, and the script is run again:
 --
 --     XADD -> written      SET -> NOPERM      (again)  XADD -> written twice
 --
--- So each right is asked for before the first write.  Redis 6.2 cannot be
--- asked, but looks at the rights before it looks at the arguments: there the
--- command is run, and the caller gives arguments with which it does nothing:
--- what the command itself finds wrong with them begins with ERR.  Being a
--- write, it also finds out whether writes are refused at all, as out of memory.
--- Returns what to answer if the command would be refused.
+-- So each permission is checked before the first write.  Redis 6.2 has no call
+-- for this, but checks permissions before arguments.  There the command is run
+-- with arguments that make it do nothing; if it rejects them, its error begins
+-- with ERR.  Because it is a write, this also shows whether writes are refused
+-- at all, such as when memory is full.
+-- Returns the error to answer with if the command would be refused, else false.
 local function refusal(...)
   if redis.acl_check_cmd then
     return not redis.acl_check_cmd(...) and redis.error_reply('NOPERM this user may not run ' .. ({...})[1])

@@ -10,7 +10,7 @@ from eventsvc.redis.session import Script
 
 
 def load_script(*names: str) -> Script:
-    """Read a script of this package, after the files that it needs in front."""
+    """Read a script of this package; the last name is the script, the others are prepended."""
     return Script("".join(files("eventsvc.redis").joinpath(name).read_text(encoding="utf-8") for name in names))
 
 

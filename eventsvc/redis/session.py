@@ -1,5 +1,5 @@
 """
-One connection to Redis: the protocol of txredisapi, made safe.
+One connection to Redis: the protocol of txredisapi, with timeouts and strict replies.
 
 Only the protocol of txredisapi is used.  Its factory, pool and handler
 queue commands without end while disconnected and stop reconnecting after a
@@ -28,12 +28,12 @@ from eventsvc.redis.silence import REPLY_TIMEOUT, Silence
 
 assert txredisapi.hiredis is hiredis  # without it a fragile parser is used silently
 
-#: What makes a dead peer noticed, where the system has it: milliseconds until
-#: something sent is confirmed, seconds of silence before the peer is asked
-#: whether it is there, and seconds between such questions.
+#: The TCP options that detect a dead peer, where the system has them:
+#: milliseconds until sent data must be confirmed, seconds of silence before a
+#: keepalive probe, and seconds between probes.
 _TCP_OPTIONS: Final = {"TCP_USER_TIMEOUT": int(REPLY_TIMEOUT * 1000), "TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1}
 
-#: Error replies that are part of the work.
+#: Codes of error replies that are part of normal operation.
 _EXPECTED: Final = frozenset("BUSYGROUP NOGROUP NOSCRIPT UNBLOCKED".split())
 
 Argument = bytes | str | int
@@ -95,7 +95,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self._silence.heard()
         self._due = len(self.replyQueue.waiting)
         if not self._due:
-            self.abort(f"a reply to nothing: {data[:200]!r}", "a reply to nothing")
+            self.abort(f"unsolicited reply: {data[:200]!r}", "unsolicited reply")
             return
         try:
             super().dataReceived(data)
@@ -108,17 +108,17 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
 
     def replyReceived(self, reply: object) -> None:
         """
-        Give a reply to the oldest command that waits.
+        Pass a reply to the oldest waiting command.
 
         # Note [Unsolicited reply]
 
         A reply that no command waits for would be kept for the next command,
-        and each later command would get the reply of the one before it, a
+        and each later command would get the reply of the one before it: a
         false acknowledgement::
 
             server: (error on connect) -ERR max clients
-            client: XADD a ->               <- takes "-ERR ..." for its own
-            client: XADD b ->               <- takes a's reply for its own
+            client: XADD a ->               <- reads "-ERR ..." as its reply
+            client: XADD b ->               <- reads a's reply as its own
 
         So it ends the connection instead.  Received data can only answer
         commands that were sent before it: a command that is sent while the data
@@ -129,7 +129,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
             self._silence.answered()
             super().replyReceived(reply)
         else:
-            self.abort(f"a reply to nothing: {reply!r:.200}", "a reply to nothing")
+            self.abort(f"unsolicited reply: {reply!r:.200}", "unsolicited reply")
 
     def connectionLost(self, reason: Failure) -> None:
         self.reason = self.reason or describe_error(reason)
@@ -163,17 +163,17 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         """
         Send one command and fire with its reply.
 
-        Fails with L{eventsvc.interfaces.Refused} or L{Unknown}.  If Redis is silent for too long
-        the connection is aborted, because the commands behind this one get no
-        reply either.  This includes a cancelled command: it was sent, and its
-        reply is still due.
+        Fails with L{eventsvc.interfaces.Refused} or L{Unknown}.  If Redis is silent
+        for too long the connection is aborted, because later commands get no reply
+        either.  This also applies to a cancelled command: it was sent, and its reply
+        is still due.
 
         @param timeout: seconds until the reply; while bytes flow it may take
             longer, see L{Silence}.
         """
         if self.reason:
             return fail(NotConnected("Redis is not connected"))
-        data = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # it says: a tuple of one
+        data = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its annotation is a tuple of one
         self._write(data)
         self._silence.sent(len(data), timeout)
         answer: Deferred[Any] = Deferred()
@@ -188,7 +188,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
             answer.callback(reply)
 
     def _sort(self, error: Exception) -> Exception:
-        """Turn what went wrong into L{eventsvc.interfaces.Refused} or L{Unknown}."""
+        """Convert an error to L{eventsvc.interfaces.Refused} or L{Unknown}."""
         if not isinstance(error, txredisapi.ResponseError):
             return Unknown(f"connection to Redis lost: {self._told or self.reason}")
         sorted = sort_reply(str(error))
@@ -202,7 +202,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], timeout: float = REPLY_TIMEOUT
     ) -> Deferred[Any]:
         """
-        Run a script, sending its text if the server does not know it.
+        Run a script, and send its text if the server does not know it.
 
         The first call on each connection carries the text, so that a large call
         need not be sent twice to a server that does not know the script.

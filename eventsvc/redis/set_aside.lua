@@ -1,8 +1,8 @@
 -- Move a pending entry to the dead letters and acknowledge it.
 -- KEYS: stream, dead letters.
 -- ARGV: group, consumer, id, reason, error, deliveries.
--- Returns 0 if the entry is not pending with this consumer any more: an earlier
--- call has moved it, or another consumer has claimed it and may handle it yet.
+-- Returns 0 if the entry is no longer pending with this consumer: an earlier call
+-- has moved it, or another consumer has claimed it and may handle it.
 local id = ARGV[3]
 local row = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
 if not row or row[2] ~= ARGV[2] then

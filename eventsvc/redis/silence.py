@@ -16,15 +16,15 @@ from typing import Any, Final
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds of silence after which a peer that owes a reply is given up.
+#: Seconds of silence after which a peer that owes a reply counts as dead.
 REPLY_TIMEOUT: Final = 2.0
-#: Seconds that a call may take beyond its time while bytes flow.
+#: Seconds that a call may exceed its timeout while bytes flow.
 _LONGEST: Final = 60.0
-#: Seconds between two looks at bytes that leave slowly.
+#: Seconds between two checks of bytes that are sent slowly.
 _SAMPLE: Final = 0.5
-#: Bytes of a call that may take long to leave.
+#: Bytes from which a call may take long to send.
 _LARGE: Final = 65_536
-#: Bytes under way that are no sign of a call that is still leaving: questions whether the peer is there.
+#: Most unconfirmed bytes that do not mean a call is still being sent: such as health checks.
 _FEW: Final = 512
 
 
@@ -94,7 +94,7 @@ class Silence:
         if (deadline := self._deadline()) > now:
             self._wake_at(min(deadline, now + _SAMPLE) if leaving else deadline, now)
         else:
-            # Not before what has arrived is read: it may be us who were held up.
+            # Read received bytes first: this process may be the one that was slow.
             self._timer = self.clock.callLater(0, self._judge)
 
     def _judge(self) -> None:
@@ -114,7 +114,7 @@ class Silence:
         return max(sent + timeout, extended)
 
     def _look_at_sending(self, now: float) -> bool:
-        """Whether much of what was sent is under way; if more of it is confirmed than before, that is progress."""
+        """Return whether a call is still being sent; newly confirmed bytes count as progress."""
         if bytes_under_way(self.tcp) <= _FEW:
             return False
         confirmed = bytes_confirmed(self.tcp)

@@ -1,5 +1,5 @@
--- Remove some of the oldest entries, but only past the length to keep, and
--- none that a group has not acknowledged.
+-- Remove some of the oldest entries, but only beyond the length to keep, and only
+-- those that every group has acknowledged.
 -- KEYS: stream.  ARGV: length to keep, most to remove at once.
 -- Returns how many were removed.
 local excess = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[1])
@@ -28,12 +28,12 @@ for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 end
 if not bound then return 0 end
 
--- Whole nodes first, which costs no look at the entries.
+-- Whole nodes first, because that reads no entries.
 local most = math.min(excess, tonumber(ARGV[2]))
 local removed = redis.call('XTRIM', KEYS[1], 'MINID', '~', bound, 'LIMIT', most)
 if removed > 0 then return removed end
 
--- What is left of the excess is within the first node: it is small.
+-- The rest of the excess is within the first node, so it is small.
 local count = 0
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(most, 100))) do
   if not before(entry[1], bound) then break end

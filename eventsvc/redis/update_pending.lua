@@ -1,8 +1,8 @@
--- Set what is noted of pending entries, but only of those still ours: a plain
--- XCLAIM would take back what another consumer has claimed since.
+-- Set the idle time or the deliveries of pending entries that are still ours.  A
+-- plain XCLAIM would take back entries that another consumer has claimed since.
 -- KEYS: stream.  ARGV: group, consumer, IDLE or RETRYCOUNT, its value, ids.
 -- Returns the ids no longer ours.
--- XCLAIM drops a pending entry that was trimmed: only a claim may, which records it.
+-- A trimmed entry is skipped, because XCLAIM would drop it without a record.
 local others = {}
 for index = 5, #ARGV do
   local id = ARGV[index]

@@ -18,7 +18,7 @@ class Kind:
     A kind of value.
 
     @ivar expects: the expected form, for error texts and the docs.
-    @ivar parse: parses a text; raises C{ValueError} or C{KeyError}.
+    @ivar parse: returns the value of a text; raises C{ValueError} or C{KeyError}.
     """
 
     expects: str

@@ -15,7 +15,7 @@ from eventsvc.settings.kinds import Kind
 
 
 class InvalidSettings(ValueError):
-    """Some settings do not parse; the text has one line for each."""
+    """One or more settings are invalid; the text has one line for each."""
 
 
 @attrs.frozen

@@ -1,5 +1,5 @@
 """
-The roles, each as a parts list: C{twistd -n eventsvc ROLE}.
+Builds the roles of C{twistd -n eventsvc ROLE}; each module lists the parts of one role.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Options(RoleOptions):
     subCommands = [(name, None, role.Options, (role.__doc__ or "").strip()) for name, role in _ROLES.items()]
 
     def getSynopsis(self) -> str:
-        """Once the role is named, it says itself how to go on."""
+        """Return the synopsis; once the role is given, its own options follow."""
         words = super().getSynopsis()
         return words.removesuffix(f" {self.synopsis}") if self.subCommand else words
 
@@ -32,7 +32,7 @@ class Options(RoleOptions):
 
 
 def makeService(options: Options) -> IService:
-    """Make the service of the role that was named."""
+    """Return the service of the given role."""
     assert options.subCommand is not None
     service: IService = _ROLES[options.subCommand].makeService(options.subOptions)
     return service

@@ -1,5 +1,5 @@
 """
-Accepts many connections at once, and pauses when the system has no descriptor left.
+Accepts connections in groups, and pauses while the system has no free file descriptor.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from eventsvc.web.limits import MAX_CONNECTIONS
 #: Connections that the kernel holds until they are accepted; it may hold fewer
 #: (C{net.core.somaxconn}).
 BACKLOG: Final = 4_096
-#: Connections accepted before those that there are have their turn.
+#: Connections accepted before the existing ones are served again.
 _AT_ONCE: Final = 32
-#: Seconds for which no connection is accepted after one could not be.
+#: Seconds without accepting after a connection could not be accepted.
 _PAUSE: Final = 0.5
-#: Seconds between two lines of the log about that.
+#: Seconds between two log messages about that.
 _QUIET: Final = 60.0
 #: Most descriptors a process asks for.
 _ENOUGH: Final = 65_536
-#: Descriptors for all but the connections that are admitted: the spare places
-#: for probes, connections that are being closed, Redis, logs, resolvers.
+#: Descriptors reserved for everything but admitted connections: spare places
+#: for probes, connections being closed, Redis, logs, resolvers.
 _RESERVE: Final = 128
 
 
 class ReadingServer(Server):
     """
-    A connection that is read as much at a time as its protocol wants.
+    A connection whose protocol sets how much is read at a time.
 
-    @ivar read_size: bytes.
+    @ivar read_size: bytes per read.
     """
 
     read_size = 4_096
@@ -51,7 +51,7 @@ class ReadingServer(Server):
 
 class PausingPort(Port):
     """
-    A TCP port that stops accepting for a moment when a connection cannot be accepted.
+    A TCP port that pauses when a connection cannot be accepted.
 
     Twisted's own port retries at once, forever, and logs each attempt.
     """
@@ -71,7 +71,7 @@ class PausingPort(Port):
                 return
             except OSError as error:
                 if error.errno in (ECONNABORTED, EPERM):
-                    continue  # this one is gone, or not wanted by the firewall
+                    continue  # this client is gone, or the firewall rejects it
                 self._pause(error)
                 return
             self._connect(accepted, address)
@@ -88,7 +88,7 @@ class PausingPort(Port):
             protocol.makeConnection(transport)
         except Exception:
             accepted.close()
-            self._accept_log.failure("a new connection failed in an unexpected way")
+            self._accept_log.failure("unexpected error on a new connection; it is closed")
 
     def _pause(self, error: OSError) -> None:
         self.stopReading()
@@ -97,7 +97,7 @@ class PausingPort(Port):
         if now - self._told >= _QUIET:
             self._told = now
             self._accept_log.error(
-                "no connection can be accepted ({problem}); new ones wait, and this is said once in {quiet:.0f} s",
+                "cannot accept connections: {problem}; new ones wait (this is logged at most every {quiet:.0f} s)",
                 problem=error.strerror,
                 quiet=_QUIET,
             )
@@ -109,7 +109,7 @@ class PausingPort(Port):
 
 def raise_descriptor_limit() -> int:
     """
-    Let this process have as many descriptors as it may, and return how many that are.
+    Raise the limit on file descriptors as far as allowed, and return it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
@@ -124,11 +124,15 @@ def raise_descriptor_limit() -> int:
 
 def connections_within(limit: int) -> int:
     """
-    How many connections a port may hold of a number of descriptors, so that there are always some for Redis.
+    Return how many connections a port may hold, so that descriptors are left for Redis.
+
+    @param limit: the number of file descriptors of the process.
     """
     most = min(MAX_CONNECTIONS, max(limit - _RESERVE, limit // 4))
     if most < MAX_CONNECTIONS:
         Logger().warn(
-            "at most {most} connections, as there are {limit} file descriptors (ulimit -n)", most=most, limit=limit
+            "at most {most} connections are accepted, because the limit on open files is {limit}: raise `ulimit -n`",
+            most=most,
+            limit=limit,
         )
     return most

@@ -1,5 +1,5 @@
 """
-Makes a name for a consumer without one.
+Makes a name for a consumer whose settings give none.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ def take_name(stream: str, group: str) -> str:
     """
     Return a name that no other process on this machine has in the group.
 
-    It is the name of the host and the first free number.  A process that is
-    started again gets the number it had, if it is the only one missing, and
-    so finds the entries it had in flight.  A number is free once its process has
-    ended, in whatever way.
+    The name is the host name and the first free number.  A restarted process
+    gets its old number back if no lower one is free, and so finds the entries
+    that it had in flight.  A number is free once its process has ended, however
+    it ended.
 
     # Note [Names on one machine]
 
     A number is held by an abstract Unix socket, which only one process can
-    bind.  It needs no file, no directory and no right, and is gone with its
-    process.  Pods that share the network of their node share its host name and
-    its abstract sockets alike.  Where there are none (they are Linux's), a
-    random number makes the name unique, but it does not last.
+    bind.  It needs no file, directory or permission, and disappears with its
+    process.  Pods that share the network of their node share both its host name
+    and its abstract sockets.  Only Linux has abstract sockets.  Elsewhere a
+    random number makes the name unique, but a restart changes it.
     """
     host = socket.gethostname()
     if sys.platform != "linux":

@@ -1,4 +1,4 @@
-"""Everything in one process, with a server of its own: to try it out."""
+"""Runs all roles in one process with its own Redis or Valkey server, to try eventsvc out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Options(RoleOptions):
     fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT")
 
     def check(self) -> None:
-        """Check that there are such a handler and a server, and that it can post to itself, as well."""
+        """Check the settings, the handler, the host to post to, and that a server is installed."""
         super().check()
         choose_reactor(self.read(ConsumerSettings))
         host = self.read(ProducerSettings).host

@@ -1,5 +1,5 @@
 """
-The metrics of the roles, and the part that each is read from.
+Defines the metrics of each role, and how each is read.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason, K
 
 
 def connection_figures(connection: Connection, role: str) -> list[Figure]:
-    """The figures of a role's connection to Redis."""
+    """Return the metrics of a role's connection to Redis."""
     return [
         Figure(
             "gauge",
             "eventsvc_redis_connected",
-            "1 if there is a connection to Redis that is ready for use, else 0.",
+            "1 if the connection to Redis is ready for use, else 0.",
             lambda: {role: float(connection.ready)},
             "role",
         ),
@@ -40,7 +40,7 @@ def connection_figures(connection: Connection, role: str) -> list[Figure]:
 
 
 def producer_figures(appender: Appender) -> list[Figure]:
-    """The figures of a producer."""
+    """Return the metrics of a producer."""
     counts, backlog = appender.counts, appender.backlog
     return [
         Figure(
@@ -71,14 +71,14 @@ def producer_figures(appender: Appender) -> list[Figure]:
         Figure(
             "counter",
             "eventsvc_events_appended",
-            "Events that Redis confirmed to be in the stream, whether or not the client was still there to be told.",
+            "Events that Redis confirmed, whether or not the client was still connected to get the answer.",
             lambda: counts.appended,
         ),
-        Figure("counter", "eventsvc_batches", "Batches that Redis has answered.", lambda: counts.batches),
+        Figure("counter", "eventsvc_batches", "Batches that Redis answered.", lambda: counts.batches),
         Figure(
             "histogram",
             "eventsvc_batch_events",
-            "Events in a batch that Redis has answered.",
+            "Events in each batch that Redis answered.",
             lambda: counts.batch_events,
         ),
         Figure(
@@ -90,19 +90,19 @@ def producer_figures(appender: Appender) -> list[Figure]:
         Figure(
             "histogram",
             "eventsvc_wait_seconds",
-            "Seconds from its arrival to its answer, of the oldest request in each batch.",
+            "Seconds from the arrival of the oldest request in each batch to its answer.",
             lambda: counts.wait_seconds,
         ),
         Figure(
             "counter",
             "eventsvc_duplicates_resolved",
-            "Batches whose answer was lost, and which a second attempt found in the stream.",
+            "Batches whose answer was lost, and which a later attempt found in the stream.",
             lambda: counts.duplicates_resolved,
         ),
         Figure(
             "counter",
             "eventsvc_lost",
-            "Times Redis no longer knew what it had confirmed: acknowledged events may be gone.",
+            "Times Redis no longer knew a batch that it had confirmed: acknowledged events may be lost.",
             lambda: counts.lost,
         ),
         Figure("gauge", "eventsvc_queue_events", "Events waiting for Redis.", lambda: backlog.events),
@@ -110,14 +110,14 @@ def producer_figures(appender: Appender) -> list[Figure]:
         Figure(
             "gauge",
             "eventsvc_idempotency_keys",
-            "Idempotency-Keys that Redis remembered when it was last asked.",
+            "Idempotency-Keys in Redis at the last check.",
             lambda: appender.known_keys,
         ),
     ]
 
 
 def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: NameHold) -> list[Figure]:
-    """The figures of a consumer."""
+    """Return the metrics of a consumer."""
     in_flight = consumer.in_flight
     counts = in_flight.counts
 
@@ -132,7 +132,7 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
         Figure(
             "counter",
             "eventsvc_consumed",
-            "Entries done with, by outcome: handled, or passed_over if they are no events.",
+            "Entries finished, by outcome: handled, or passed_over if they are not events.",
             lambda: {"handled": counts.handled, "passed_over": counts.passed_over},
             "outcome",
         ),
@@ -177,91 +177,91 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
         Figure(
             "counter",
             "eventsvc_set_aside_refused",
-            "Attempts to set an entry aside that did not succeed.",
+            "Failed attempts to set an entry aside.",
             lambda: in_flight.aside.refused,
         ),
         Figure(
             "gauge",
             "eventsvc_waiting_to_be_set_aside",
-            "Entries that could not be set aside yet, and wait beside the line.",
+            "Entries that could not be set aside yet; other entries are handled meanwhile.",
             lambda: len(in_flight.aside),
         ),
         Figure(
-            "counter", "eventsvc_claimed", "Entries taken over from other consumers.", lambda: consumer.recovery.claimed
+            "counter", "eventsvc_claimed", "Entries claimed from other consumers.", lambda: consumer.recovery.claimed
         ),
         Figure(
             "counter",
             "eventsvc_groups_recreated",
-            "Times the group was gone and was created anew: events may be lost.",
+            "Times the group was missing and was created again: events may be lost.",
             lambda: consumer.groups_recreated,
         ),
         Figure(
             "counter",
             "eventsvc_trimmed_pending",
-            "Entries that somebody else trimmed before they were acknowledged: they are lost.",
+            "Entries that another program trimmed before they were acknowledged: they are lost.",
             lambda: consumer.recovery.trimmed,
         ),
         Figure(
             "counter",
             "eventsvc_trimmed",
-            "Acknowledged entries removed from the stream to keep its length.",
+            "Acknowledged entries removed to limit the length of the stream.",
             lambda: retention.trimmed,
         ),
         Figure(
             "counter",
             "eventsvc_consumer_refused",
-            "Rounds and chores of the reader loop that Redis refused or did not answer, by reason.",
+            "Reads and background tasks that Redis refused or did not answer, by reason.",
             lambda: dict.fromkeys(("unknown", Refused.reason), 0) | consumer.refused,
             "reason",
         ),
         Figure(
             "gauge",
             "eventsvc_consumer_ready",
-            "1 if the last round of the reader loop succeeded, else 0.",
+            "1 if the last read of the stream succeeded, else 0.",
             lambda: float(not consumer.problem),
         ),
         Figure(
             "gauge",
             "eventsvc_consumer_name_in_use",
-            "1 if another process uses the name of this consumer, so that events are handled twice, else 0.",
+            "1 if another process uses this consumer's name, so that events are handled twice, else 0.",
             lambda: float(hold.in_use),
         ),
-        Figure("gauge", "eventsvc_in_flight", "Entries read and not yet done with.", lambda: len(in_flight.entries)),
+        Figure("gauge", "eventsvc_in_flight", "Entries read and not yet finished.", lambda: len(in_flight.entries)),
         Figure(
             "gauge", "eventsvc_stream_entries", "Entries in the stream.", measured(lambda measures: measures.length)
         ),
-        Figure("gauge", "eventsvc_dead_letters", "Dead letters there are.", measured(lambda measures: measures.dead)),
+        Figure("gauge", "eventsvc_dead_letters", "Dead letters in Redis.", measured(lambda measures: measures.dead)),
         Figure(
             "gauge",
             "eventsvc_pending_entries",
-            "Entries given to a consumer of the group and not acknowledged.",
+            "Entries delivered to a consumer of the group and not acknowledged.",
             measured(lambda measures: measures.pending),
         ),
         Figure(
             "gauge",
             "eventsvc_oldest_unread_seconds",
-            "Age of the oldest entry that no consumer of the group was given.",
+            "Age of the oldest entry not delivered to the group, in seconds.",
             measured(lambda measures: measures.unread_age),
         ),
         Figure(
             "gauge",
             "eventsvc_oldest_pending_seconds",
-            "Age of the oldest entry that was given to a consumer and is not acknowledged.",
+            "Age of the oldest entry delivered and not acknowledged, in seconds.",
             measured(lambda measures: measures.pending_age),
         ),
     ]
 
 
 def simulator_figures(simulator: Simulator) -> list[Figure]:
-    """The figures of a simulator."""
+    """Return the metrics of a simulator."""
     tally = simulator.tally
     return [
         Figure(
             "counter",
             "eventsvc_simulated",
-            "Events posted, by outcome; dropped are those not posted because too many were under way.",
+            "Events by outcome; dropped: not posted, because too many requests were in flight.",
             lambda: {outcome.value: count for outcome, count in tally.outcomes.items()} | {"dropped": tally.dropped},
             "outcome",
         ),
-        Figure("gauge", "eventsvc_requests_in_flight", "Requests under way.", lambda: simulator.in_flight),
+        Figure("gauge", "eventsvc_requests_in_flight", "Requests in flight.", lambda: simulator.in_flight),
     ]

@@ -1,5 +1,5 @@
 """
-The liveness and readiness of a process, and the port that reports them.
+Decides liveness and readiness of a process, and serves them on the admin port.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.web.admin import make_admin_site
 from eventsvc.web.health import Health
 
-#: Seconds between two beats, and without one, after which a process is dead.
+#: Seconds between two beats, and seconds without a beat after which a process is not live.
 BEAT: Final = 1.0
 _DEAD: Final = 10.0
 
@@ -33,10 +33,10 @@ _DEAD: Final = 10.0
 @attrs.define(eq=False, slots=False)
 class Vitals(Service):
     """
-    The heart of a process: it beats for as long as the reactor comes round.
+    The heartbeat of a process: a timer that fires while the reactor runs.
 
     @ivar on_beat: called at each beat.
-    @ivar late: seconds by which beats came late, in sum.
+    @ivar late: the total delay of the beats, in seconds.
     """
 
     clock: IReactorTime
@@ -52,20 +52,20 @@ class Vitals(Service):
                 Figure(
                     "gauge",
                     "eventsvc_info",
-                    "Always 1; the label says which version this is.",
+                    "Always 1; the label is the version.",
                     lambda: {__version__: 1},
                     "version",
                 ),
                 Figure(
                     "counter",
                     "eventsvc_reactor_late_seconds",
-                    "Seconds by which a timer of one second was late, in sum: something held up the reactor.",
+                    "Total delay of a one-second timer, in seconds: time in which something blocked the reactor.",
                     lambda: self.late,
                 ),
                 Figure(
                     "counter",
                     "eventsvc_log_lines_dropped",
-                    "Lines of the log that were dropped, because the output did not take them.",
+                    "Log lines dropped because standard output did not accept them.",
                     lambda: standard_output().dropped,
                 ),
             ]
@@ -73,7 +73,7 @@ class Vitals(Service):
 
     @property
     def is_alive(self) -> bool:
-        """Return whether there was a beat lately."""
+        """Whether the last beat was recent."""
         return self.clock.seconds() - self._last < _DEAD
 
     def startService(self) -> None:
@@ -97,7 +97,7 @@ class Vitals(Service):
 
 
 def producer_health(vitals: Vitals, appender: Appender, connection: Connection) -> Health:
-    """The health of a producer."""
+    """Return the health of a producer."""
 
     def not_ready() -> str:
         if not connection.ready:
@@ -114,9 +114,9 @@ def producer_health(vitals: Vitals, appender: Appender, connection: Connection) 
 
 def probe(connection: Connection) -> None:
     """
-    See whether Redis still answers and takes writes: if not, the connection ends itself.
+    Check that Redis answers and accepts writes; otherwise the connection is aborted.
 
-    A connection that nobody uses would seem to be good for hours.
+    Without this, a broken connection that is not used would seem fine for hours.
     """
 
     def expected(failure: Failure) -> None:
@@ -129,11 +129,11 @@ def probe(connection: Connection) -> None:
 @attrs.define(eq=False)
 class Rounds:
     """
-    Whether the loop of a consumer comes round.
+    Checks that the read loop of a consumer makes progress.
 
-    While Redis is away it need not: it waits for the connection.
+    While Redis cannot be reached it need not: it waits for the connection.
 
-    @ivar within: seconds a round may take.
+    @ivar within: seconds that one round of the loop may take.
     """
 
     consumer: Consumer
@@ -143,7 +143,7 @@ class Rounds:
     _excused: float = attrs.field(default=0.0, init=False)
 
     def observe(self) -> None:
-        """See whether there is an excuse; to be called at each beat."""
+        """Record when Redis cannot be reached; call this at each beat."""
         if not self.connection.ready:
             self._excused = self.clock.seconds()
 
@@ -154,8 +154,8 @@ class Rounds:
 
 
 def consumer_health(vitals: Vitals, consumer: Consumer, connection: Connection) -> Health:
-    """The health of a consumer."""
-    # A round is a blocking read, then as much as is handled in half of the idle time.
+    """Return the health of a consumer."""
+    # A round is a blocking read, then handling for at most half of the idle time.
     rounds = Rounds(consumer, connection, vitals.clock, consumer.block + consumer.claim_idle + _DEAD)
     vitals.on_beat.append(rounds.observe)
     return Health(
@@ -166,12 +166,12 @@ def consumer_health(vitals: Vitals, consumer: Consumer, connection: Connection) 
 
 
 def simulator_health(vitals: Vitals) -> Health:
-    """The health of a simulator: it has no work to be fit for."""
+    """Return the health of a simulator, which is always ready."""
     return Health(is_live=lambda: vitals.is_alive, not_ready=lambda: "", metrics=vitals.metrics.text)
 
 
 def add_admin(process: MultiService, reactor: Any, settings: AdminSettings, health: Health) -> None:
-    """Serve health and figures on a port of their own, if there is to be one."""
+    """Serve health and metrics on the admin port, if it is set."""
     if settings.port:
         site = make_admin_site(health, reactor)
         Listener(reactor, settings.port, site, "", name_settings(AdminSettings, "port")).setServiceParent(process)

@@ -1,5 +1,5 @@
 """
-Command lines made from the table of settings.
+Generates command lines from the settings.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
 
 T = TypeVar("T")
 
-#: What to do instead of going into the background.
+#: The error for a process that would go into the background.
 _NO_LOG: Final = (
-    "without -n twistd goes into the background, where the log of eventsvc is lost: it goes to standard output. "
+    "without -n twistd goes into the background, where the log on standard output is lost. "
     "Run `twistd -n ...` and let systemd, a container or a shell keep it there; or name a log observer with --logger"
 )
 
@@ -32,7 +32,7 @@ class RoleOptions(Options):
 
     @cvar settings: the classes of settings the role reads.
     @cvar fixed: settings of these classes that the role sets itself.
-    @cvar hint: what to do about a command line that does not parse.
+    @cvar hint: the advice after an error in the command line.
     """
 
     settings: ClassVar[Sequence[type]] = ()
@@ -51,7 +51,7 @@ class RoleOptions(Options):
         ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse the command line; end the process with 2 if it is wrong."""
+        """Parse the command line; exit with 2 if it is invalid."""
         try:
             super().parseOptions(options)
         except UsageError as error:
@@ -67,7 +67,7 @@ class RoleOptions(Options):
             raise UsageError(f"unexpected argument {arguments[0]!r}")
 
     def postOptions(self) -> None:
-        """Check all settings, so that a wrong one is told now; end the process with 2 if one is."""
+        """Check all settings before anything starts; exit with 2 if one is invalid."""
         try:
             self.check()
         except InvalidSettings as problems:
@@ -82,7 +82,7 @@ class RoleOptions(Options):
         """
         Read all settings once.
 
-        @raise InvalidSettings: some are wrong; the text says all that is.
+        @raise InvalidSettings: the text names every invalid setting.
         """
         problems = []
         for cls in self.settings:
@@ -94,11 +94,11 @@ class RoleOptions(Options):
             raise InvalidSettings("\n".join(problems))
 
     def read(self, cls: type[T]) -> T:
-        """The settings of a class, from flags and environment."""
+        """Return the settings of a class, read from flags and environment."""
         return read(cls, os.environ, self)
 
     def fail(self, problem: str) -> NoReturn:
-        """End the process with 2 and say why."""
+        """Write the problem to standard error and exit with 2."""
         for line in problem.splitlines():
             sys.stderr.write(f"eventsvc: {line}\n")
         raise SystemExit(2)
@@ -123,19 +123,19 @@ def make_later(module: str) -> Callable[[RoleOptions], IService]:
 
 
 def name_settings(cls: type, *fields: str) -> str:
-    """The flags and variables that fill some fields of a class of settings."""
+    """Return the flags and variables of some fields of a class of settings, for messages."""
     found = dict(rows(cls))
     return " or ".join([f"--{found[field].flag} ({found[field].name})" for field in fields])
 
 
 def _describe(row: Setting) -> str:
-    """What C{--help} says of a setting."""
+    """Return the C{--help} text of a setting."""
     default = row.show_default()
     return f"{row.help} [{row.name}]" if default == "-" else f"{row.help} [{row.name}, default {default}]"
 
 
 def _top(options: Options) -> Options | None:
-    """The options of C{twistd} itself; C{None} where there is no C{twistd}."""
+    """Return the options of C{twistd} itself; C{None} without C{twistd}."""
     top: Options = options
     while top.parent is not None:
         top = top.parent
@@ -143,13 +143,13 @@ def _top(options: Options) -> Options | None:
 
 
 def _loses_the_log(twistd: Options) -> bool:
-    """Whether the process would go into the background, where standard output leads nowhere."""
+    """Return whether the process would go into the background, where standard output is lost."""
     return not (twistd["nodaemon"] or twistd.get("debug") or twistd.get("logger"))
 
 
 def _leave_no_pid_file(twistd: Options) -> None:
     """
-    Keep C{twistd -n} from writing twistd.pid, unless it was asked for one.
+    Keep C{twistd -n} from writing twistd.pid, unless a name is given.
 
     Two services in one directory would collide on it, and a read-only
     directory would end the process.

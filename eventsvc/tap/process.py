@@ -1,5 +1,5 @@
 """
-The root of a process: JSON logs, exit codes, sentences instead of tracebacks.
+The root service of a process: JSON logs, exit codes, messages instead of tracebacks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eventsvc.net.nested_poll import listening_reactor
 from eventsvc.tap.accepting import BACKLOG, PausingPort
 from eventsvc.telemetry.logs import FAREWELL, JsonLog
 
-#: Seconds the process may take to end once its services have stopped.
+#: Seconds the process may take to exit once its services have stopped.
 _PATIENCE: Final = 1.0
 
 
@@ -30,9 +30,9 @@ def use_monotonic_time(reactor: Any) -> None:
     """
     Make all timers of a reactor independent of the wall clock.
 
-    Twisted takes C{time.time}: if that is set back by an hour, no timer fires
-    for an hour.  Timers that are set already, such as those that the module of
-    a handler sets when it is imported, keep the time that they have left.
+    Twisted uses C{time.time}: if that is set back by an hour, no timer fires
+    for an hour.  Timers that are already set, such as those that a handler
+    module sets on import, keep their remaining time.
     """
     shift = time.monotonic() - reactor.seconds()
     for call in reactor.getDelayedCalls():
@@ -43,7 +43,7 @@ def use_monotonic_time(reactor: Any) -> None:
 
 class Process(MultiService):
     """
-    The root of a role's services.
+    The root service of a role.
 
     Its children start in order and stop in reverse order, each after the one
     before has stopped.
@@ -58,13 +58,13 @@ class Process(MultiService):
         self._finishing = False
 
     def setServiceParent(self, parent: Any) -> None:
-        """Take the place of twistd's own log observer."""
+        """Replace twistd's own log observer."""
         if not IServiceCollection.providedBy(parent):
             parent.setComponent(ILogObserver, self.log)
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
-        """The first that is called: from here on no signal is lost, nor kills."""
+        """Handle signals before anything starts, so that none is lost or kills the process."""
         self._take_signals()
         super().privilegedStartService()
 
@@ -78,20 +78,20 @@ class Process(MultiService):
         for child in reversed(list(self)):
             try:
                 await maybeDeferred(child.stopService)
-            except BaseException:  # nothing keeps the others from stopping
+            except BaseException:  # the others must stop all the same
                 Logger().failure("stopping {name} failed", name=type(child).__name__)
         if self._finishing:
             self._end_in_time()
 
     def _end_in_time(self) -> None:
         """
-        End the process soon, even if threads still run.
+        Exit soon, even if threads still run.
 
         The reactor and Python wait for every thread, however long it blocks.
         """
 
         def end() -> None:
-            Logger().warn("some threads still run: the process ends without waiting for them")
+            Logger().warn("some threads still run; the process exits without waiting for them")
             self._end_now()
 
         timer = Timer(_PATIENCE, end)
@@ -113,10 +113,9 @@ class Process(MultiService):
 
     def finish(self, code: int = 0) -> None:
         """
-        Stop everything, then end the process.
+        Stop all services, then exit with C{code}.
 
-        The first reason to end is the one that counts: asked again while it
-        stops, it goes on stopping.
+        Only the first call counts: later calls have no effect.
         """
         if not self._finishing:
             self._finishing = True
@@ -124,10 +123,10 @@ class Process(MultiService):
             self.reactor.callWhenRunning(self.reactor.stop)
 
     def attempt(self, start: Callable[[], object]) -> None:
-        """Start more of the process while it runs; end it if that fails, as at its start."""
+        """Call C{start} while the process runs; stop the process if it fails, as at start-up."""
         try:
             start()
-        except SystemExit as end:  # it has said why
+        except SystemExit as end:  # the reason was already printed
             self.finish(end.code if isinstance(end.code, int) else 1)
         except Exception:
             Logger().failure("the process cannot start")
@@ -144,16 +143,16 @@ class Process(MultiService):
             signal.signal(number, lambda *_: self.reactor.callFromThread(self.finish))
 
     def _leave(self) -> None:
-        """End with a code of our own: nothing else gets one past twistd."""
+        """Exit with our own code; twistd has no other way to set it."""
         if self.exit_code:
             self._end_now()
 
 
 def _leave_to_the_end() -> None:
     """
-    Keep the garbage collector from going through what lives as long as the process.
+    Exempt the objects that exist at start-up from garbage collection.
 
-    That is nearly all there is once it runs: the modules.
+    They live as long as the process, and are most of its objects: the modules.
     """
     gc.collect()
     gc.freeze()
@@ -163,10 +162,10 @@ class Listener(Service):
     """
     Listens on a TCP port; if the port is taken, the process ends with a message.
 
-    @ivar port: once it listens, the one that was taken for 0.
-    @ivar interface: an address, or empty for all of IPv4.
-    @ivar settings: the flags and variables that another address is set with.
-    @ivar factory: if it has a C{drain}, that is waited for at the end.
+    @ivar port: the port; 0 is replaced by the actual one once it listens.
+    @ivar interface: an address, or empty for all IPv4 addresses.
+    @ivar settings: the flags and variables that set the address, for the message.
+    @ivar factory: if it has a C{drain}, stopping waits for it.
     """
 
     def __init__(self, reactor: Any, port: int, factory: Any, interface: str = "", settings: str = "") -> None:
@@ -178,7 +177,7 @@ class Listener(Service):
         self.listening: Any = None
 
     def privilegedStartService(self) -> None:
-        """Listen before any service starts, so that nothing has to be stopped if it fails."""
+        """Listen before any service starts, so that nothing must be stopped if that fails."""
         super().privilegedStartService()
         try:
             self.listening = PausingPort(
@@ -189,7 +188,7 @@ class Listener(Service):
             address = f"[{self.interface}]" if ":" in self.interface else self.interface or "0.0.0.0"
             words = f"eventsvc: cannot listen on {address}:{self.port}: {error.socketError.strerror}"
             remedy = f"; choose another with {self.settings}" if self.settings else ""
-            print(f"{words}{remedy}", file=sys.__stderr__)  # the other is redirected into the log by now
+            print(f"{words}{remedy}", file=sys.__stderr__)  # sys.stderr is already redirected into the log
             raise SystemExit(1) from None
         self.port = self.listening.getHost().port
 

@@ -1,4 +1,4 @@
-"""Posts events to a producer at random times and counts what comes of them."""
+"""Posts events to a producer at random times and counts the outcomes."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from typing import Final
 
 import attrs
 
-#: Lines that may wait, bytes of the longest, and so of the memory they take.
+#: Most lines that may wait, and most bytes in a line; their product bounds the memory.
 MOST_LINES: Final = 1_000
 LONGEST: Final = 16_384
 
-#: Bytes after which the next write begins.
+#: Bytes after which no more lines are added to one write.
 _CHUNK: Final = 65_536
 
 #: Seconds between attempts to write, first and longest.
@@ -29,16 +29,16 @@ _Item = tuple[bytes, Callable[[], object] | None]
 @attrs.define(eq=False)
 class LogOutput:
     """
-    Lines wait in a queue for a thread to write them.
+    Queues lines for a thread that writes them.
 
     If nobody reads the pipe, or the disk is full, the thread waits or retries
-    until everything is written.  The service goes on meanwhile; its own lines
-    are dropped once too many wait.
+    until everything is written.  The service keeps running meanwhile; its log
+    lines are dropped once too many wait.
 
     The queue may be used from signal handlers, finalizers and any thread.
 
-    @ivar write_some: writes what it can and returns how many bytes; it may
-        block or raise C{OSError}.
+    @ivar write_some: writes what it can and returns the number of bytes written;
+        it may block or raise C{OSError}.
     @ivar dropped: lines that were dropped.
     """
 
@@ -68,7 +68,7 @@ class LogOutput:
 
     def _put(self, data: bytes, written: Callable[[], object] | None) -> None:
         self._waiting.put((data, written))
-        if self._thread is None or not self._thread.is_alive():  # a fork leaves threads behind
+        if self._thread is None or not self._thread.is_alive():  # a forked process does not have the thread
             self._thread = Thread(target=self._run, name="log", daemon=True)
             self._thread.start()
 
@@ -93,6 +93,6 @@ class LogOutput:
             try:
                 rest = rest[self.write_some(rest) :]
                 pause = _FIRST_PAUSE
-            except (OSError, ValueError):  # the latter: it is closed
+            except (OSError, ValueError):  # ValueError: it is closed
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,5 +1,5 @@
 """
-Writes the log: one JSON object a line.
+Writes the log, one JSON object per line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEVELS: Final = {
     "ERROR": LogLevel.error,
     "CRITICAL": LogLevel.critical,
 }
-#: Seconds that what waits may take to be written at the end.
+#: Seconds within which waiting lines must be written at exit.
 FAREWELL: Final = 1.0
 
 _encode: Final = msgspec.json.Encoder(enc_hook=safe_repr).encode
@@ -71,7 +71,7 @@ class JsonLog:
         line.update(event.get("details", {}))
         try:
             encoded = _encode(line)
-        except Exception:  # half a surrogate pair, a number too great, or worse
+        except Exception:  # such as half a surrogate pair, or a number out of range
             encoded = _encode({_plain(name): _plain(value) for name, value in line.items()})
         if len(encoded) >= LONGEST:
             cut = {shorten(_plain(name), 100): shorten(_plain(value)) for name, value in list(line.items())[:8]}
@@ -86,7 +86,7 @@ def json_log(level: str) -> JsonLog:
 
 @cache
 def standard_output() -> LogOutput:
-    """Return the output of this process; when it exits, waiting lines have a second to be written."""
+    """Return the output of this process; at exit it has L{FAREWELL} seconds to write waiting lines."""
     stream = sys.__stdout__
     output = LogOutput(len if stream is None else partial(os.write, stream.fileno()))
     atexit.register(output.finish, FAREWELL)

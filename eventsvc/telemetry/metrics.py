@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from eventsvc.histogram import Histogram
 
-#: What a figure may be read as; C{None} if it is not known at present.
+#: The value of a figure; C{None} if it is not known at present.
 Reading = float | Mapping[str, float] | Histogram | None
 
 _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
@@ -29,7 +29,7 @@ class Figure:
     """
     One metric.
 
-    @ivar name: without the C{_total} that a counter gets.
+    @ivar name: the name without the C{_total} that a counter gets.
     @ivar read: returns the present number, or one for each value of C{label}.
     """
 
@@ -50,11 +50,11 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     def add(self, figures: list[Figure]) -> None:
-        """Publish more figures; figures with the same name differ by their label."""
+        """Publish more figures; those with the same name differ in their label."""
         self._figures += figures
 
     def describe(self) -> list[Metric]:
-        """Return nothing: the figures are not known when the registry asks."""
+        """Return nothing, because the figures are not known yet when the registry calls this."""
         return []
 
     def collect(self) -> Iterator[Metric]:

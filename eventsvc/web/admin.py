@@ -1,5 +1,5 @@
 """
-Health and figures on a port of their own, for a role that serves no events.
+Serves health and metrics on a separate port, for a role that has no event routes.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from eventsvc.web.health import Health, serve_health
 from eventsvc.web.routing import make_app
 from eventsvc.web.site import BoundedSite
 
-#: Seconds a request may take.
+#: Longest duration of a request, in seconds.
 TIMEOUT: Final = 10.0
-#: Most connections to a port that serves nothing else.
+#: Most connections to the port at once.
 MAX_CONNECTIONS: Final = 64
 
 
 @attrs.define(eq=False, slots=False)
 class AdminApi:
-    """The HTTP interface of a role that serves no events."""
+    """The HTTP interface of a role that has no event routes."""
 
     app = make_app()
     serve_health(app)
@@ -31,5 +31,5 @@ class AdminApi:
 
 
 def make_admin_site(health: Health, clock: IReactorTime) -> BoundedSite:
-    """Serve health and figures."""
+    """Return a site that serves health and metrics."""
     return BoundedSite(AdminApi(health), TIMEOUT, clock, MAX_CONNECTIONS)

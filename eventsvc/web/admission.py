@@ -1,5 +1,5 @@
 """
-Which connections a site holds, and which give way when there are too many.
+Decides which connections a site keeps, and which it closes when there are too many.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from twisted.internet import tcp
 from eventsvc.web.answers import Answer
 from eventsvc.web.limits import TOO_MANY_CONNECTIONS, TOO_MANY_OF_ADDRESS
 
-#: Most connections beside those admitted, for probes.
+#: Most connections beyond the admitted ones, reserved for probes.
 SPARE: Final = 64
-#: The part of all connections that one search for idle ones may find.
+#: One search keeps at most 1/16 of all connections: the longest idle ones.
 _SHARE: Final = 16
-#: Seconds between two searches, for each connection searched, unless there are plenty of idle ones.
+#: Seconds to wait after a search that finds few idle connections, for each connection searched.
 _SEARCH_PAUSE: Final = 1e-5
 
 
@@ -29,7 +29,7 @@ class Connection(Protocol):
     """
     One connection of a site.
 
-    @ivar deadline: when L{expire} is to be called.
+    @ivar deadline: when the site calls L{expire}.
     """
 
     deadline: float
@@ -37,17 +37,17 @@ class Connection(Protocol):
 
     @property
     def idle_since(self) -> float | None:
-        """Since when there has been no request on it; C{None} if there is one."""
+        """The time when the connection became idle; C{None} if it is not idle."""
 
     def close_if_idle(self) -> None:
-        """See whether it is to be closed."""
+        """Close the connection if the site is closing and no request is in progress."""
 
     def expire(self) -> None:
-        """See to what takes too long."""
+        """End whatever has passed its deadline."""
 
 
 class Site(Protocol):
-    """What is asked of the site."""
+    """The site, as far as admission uses it."""
 
     connections: dict[Connection, None]
     max_connections: int
@@ -58,48 +58,49 @@ class Site(Protocol):
 @attrs.define(eq=False)
 class Admission:
     """
-    Decides about each new connection of a site.
+    Decides whether a new connection is admitted.
 
     # Note [Giving way]
 
-    When the site is full, the longest idle connection is closed for a new one:
-    so any number of silent clients keep nobody out, and closing hurts least.
-    Nothing is kept in order for this while events pass.  A search looks at all
-    connections, and what it finds serves many admissions: the longest idle
-    ones, each asked again when its turn comes: it may have a request by then,
-    or one that waits to be read, if both came in one turn of the reactor.  Where few are idle, a search
-    finds little each time, so searches then keep a distance in time.
+    When the site is full, the longest idle connection is closed for a new one.
+    So silent clients, however many, cannot keep others out.  Connections are
+    not kept sorted by idle time, because that would cost time for every event.
+    Instead, one search looks at all connections and keeps the longest idle
+    ones for many later admissions.  Each is checked again before it is closed:
+    by then it may have a request, or one that is received but not yet read.
+    When few connections are idle, each search finds little, so searches are
+    then spaced out.
 
     # Note [Spare places]
 
-    If no connection can give way, the new one gets a spare place.  There one
-    head is read: a probe is answered, anything else refused.  When all spare
-    places are taken, the oldest is closed, whatever it does::
+    If no connection can be closed, the new one gets a spare place.  There one
+    head is read: a probe is answered, anything else is refused.  When all spare
+    places are taken, the oldest of these connections is closed, whatever its state::
 
         silent client: connects                      (waits for its head)
         64 others:              connect, connect ... (the silent one is closed)
         probe:                                       connects, sends its head, is answered
 
-    So a probe gets in however many connect.  It needs its head to arrive before
-    64 more connections are accepted.
+    So a probe is answered however many clients connect, provided that its head
+    arrives before 64 more connections are accepted.
 
-    @ivar site: holds the connections that were admitted, in their order.
-    @ivar spare: those that were not, and have a place for probes, the oldest first.
+    @ivar site: holds the admitted connections, the oldest first.
+    @ivar spare: the connections in spare places, the oldest first.
     """
 
     site: Site
     spare: dict[Connection, None] = attrs.field(factory=dict, init=False)
     _hosts: dict[Connection, str] = attrs.field(factory=dict, init=False)
     _of_host: Counter[str] = attrs.field(factory=Counter, init=False)
-    #: the longest idle comes last
+    #: found by the last search; the longest idle comes last
     _idle: list[tuple[float, Connection]] = attrs.field(factory=list, init=False)
     _next_search: float = attrs.field(default=-inf, init=False)
 
     def admit(self, connection: Connection) -> Answer | None:
         """
-        Take a connection in.
+        Admit a connection, or refuse it.
 
-        @return: C{None}, or the answer to all that it asks for.
+        @return: C{None} if it is admitted, or else the answer to its requests.
         """
         site = self.site
         host = getattr(connection.transport.getPeer(), "host", None) if site.per_address else None
@@ -114,7 +115,7 @@ class Admission:
         return None
 
     def hold(self, connection: Connection) -> None:
-        """Give a connection that is not admitted a place in which a probe is answered."""
+        """Put a refused connection in a spare place, where only a probe is answered."""
         if len(self.spare) >= min(SPARE, max(4, self.site.max_connections // 2)):
             oldest = next(iter(self.spare))
             del self.spare[oldest]
@@ -122,7 +123,7 @@ class Admission:
         self.spare[connection] = None
 
     def remove(self, connection: Connection) -> None:
-        """A connection is gone, or on its way."""
+        """Forget a connection that is closed or being closed."""
         self.spare.pop(connection, None)
         self.site.connections.pop(connection, None)
         host = self._hosts.pop(connection, None)
@@ -132,7 +133,7 @@ class Admission:
                 del self._of_host[host]
 
     def _make_room(self) -> bool:
-        """Close the longest idle connection; say if there is one."""
+        """Close the longest idle connection, and return whether there was one."""
         now = self.site.reactor.seconds()
         if self._close_longest_idle():
             return True
@@ -148,7 +149,7 @@ class Admission:
         return closed
 
     def _close_longest_idle(self) -> bool:
-        """Close one of those that the last search found, if it is still idle."""
+        """Close a connection found by the last search that is still idle, and return whether there was one."""
         while self._idle:
             since, connection = self._idle.pop()
             if (
@@ -163,10 +164,10 @@ class Admission:
 
 
 def _has_unread(transport: Any) -> bool:
-    """Whether something came that the reactor has not read yet."""
+    """Return whether the kernel has received bytes that the reactor has not read yet."""
     if not isinstance(transport, tcp.Connection):
         return False
     try:
         return bool(transport.socket.recv(1, MSG_PEEK))
-    except OSError:  # there is nothing, or the connection is lost
+    except OSError:  # no bytes, or the connection is lost
         return False

@@ -1,5 +1,5 @@
 """
-What each outcome is told to a client: the one table from errors to answers.
+Maps every outcome and error to its HTTP answer, in one table.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from eventsvc.event import InvalidEvent, TooManyEvents
 from eventsvc.interfaces import KeyConflict, KeyRunning, Refused, TooLarge, Unknown
 
-#: Seconds after which a client may try again.
+#: Seconds after which a client may retry.
 RETRY_AFTER: Final = b"1"
 
 
 class InvalidKey(ValueError):
-    """An C{Idempotency-Key} that is no structured-field string and no token."""
+    """The C{Idempotency-Key} is neither a structured-field string nor a token."""
 
 
 @attrs.frozen
@@ -37,60 +37,60 @@ _JSON: Final = (b"Content-Type", b"application/json")
 
 
 def json_answer(status: int, body: object, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
-    """An answer with a JSON body."""
+    """Return an answer with a JSON body."""
     return Answer(status, (_JSON, *headers), msgspec.json.encode(body))
 
 
 def problem(
     status: int, title: str, description: str, headers: Sequence[tuple[bytes, bytes]] = (), **more: str
 ) -> Answer:
-    """An answer with an error body."""
+    """Return an answer with an error body."""
     return json_answer(status, {"status": status, "title": title, "description": description, **more}, headers)
 
 
 def stored(id: int) -> Answer:
-    """One event is in the stream."""
+    """Return the answer for one event that is in the stream."""
     return Answer(HTTPStatus.OK, ((b"Event-Id", b"%d" % id),))
 
 
 def all_stored(ids: Sequence[int]) -> Answer:
-    """All events of a batch are in the stream."""
+    """Return the answer for a batch whose events are all in the stream."""
     return json_answer(HTTPStatus.OK, {"accepted": len(ids), "ids": [str(id) for id in ids]})
 
 
 def not_found() -> Answer:
-    """There is nothing at that path."""
+    """Return the answer for an unknown path."""
     return problem(404, "Endpoint Not Found", "Endpoint Not Found")
 
 
 def body_too_large(description: str) -> Answer:
-    """A body of more bytes or events than a request may carry."""
+    """Return the answer for a body with more bytes or events than a request may carry."""
     return problem(413, "Request body too large", description)
 
 
 def unavailable(description: str, stored: str) -> Answer:
     """
-    The events were not confirmed.
+    Return the answer for events that Redis did not confirm.
 
-    @param stored: C{no} if they are surely nowhere, or else C{unknown}.
+    @param stored: C{no} if they are certainly not stored, or else C{unknown}.
     """
     return problem(503, "Redis Client error", description, ((b"Retry-After", RETRY_AFTER),), stored=stored)
 
 
-#: The answer to a request that was under way for too long.
+#: The answer to a request that took too long.
 TIME_IS_UP: Final = unavailable("The request took too long", "unknown")
 
 
 def unexpected() -> Answer:
-    """The answer to a fault of our own; its cause is in the log alone."""
+    """Return the answer for an unexpected error; its cause is only in the log."""
     return problem(500, "Internal Server Error", "An unexpected error; see the log of the service")
 
 
 def answer_for(error: BaseException | None, method: str) -> Answer | None:
     """
-    The answer an error is told by.
+    Return the answer for an error.
 
-    @return: C{None} if the error is none of those that are expected.
+    @return: C{None} if the error is not an expected one.
     """
     match error:
         case InvalidEvent():
@@ -118,9 +118,9 @@ def answer_for(error: BaseException | None, method: str) -> Answer | None:
 
 def to_bytes(answer: Answer, date: bytes, last: bool = False) -> bytes:
     """
-    The whole response, as L{render} and twisted.web would have it.
+    Return the whole response, with the same bytes that L{render} and twisted.web write.
 
-    @param last: the connection ends with it.
+    @param last: whether the connection closes after it.
     """
     lines = [
         b"HTTP/1.1 %d %b" % (answer.status, _phrase(answer)),
@@ -134,7 +134,7 @@ def to_bytes(answer: Answer, date: bytes, last: bool = False) -> bytes:
 
 
 def render(request: Request, answer: Answer) -> bytes:
-    """Set status and headers of a response, and give its body."""
+    """Set status and headers of a response, and return its body."""
     request.setResponseCode(answer.status, _phrase(answer))
     for name, value in answer.headers:
         request.setHeader(name, value)

@@ -1,5 +1,5 @@
 """
-The routes: each parses, asks the appender, and renders.
+The routes of the producer: each parses a request, calls the appender and renders its answer.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from eventsvc.web.turns import Turns
 
 _OPENAPI: Final = files("eventsvc.web").joinpath("openapi.json").read_bytes()
 
-#: A structured-field string (RFC 8941, 3.3.3), or printable text as it is.
+#: A structured-field string (RFC 8941, 3.3.3), or bare printable text.
 _QUOTED: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE: Final = re.compile(rb"[!#-~]+")
 _LONGEST_KEY: Final = 255
 
-#: Events, and the key of the request they came with.
+#: The events of a request, and its idempotency key.
 Parsed = tuple[Sequence[Event], IdempotencyKey | None]
 
 
@@ -65,7 +65,7 @@ class Api:
         return render(request, all_stored(ids))
 
     async def _append(self, request: Any, parse: Callable[[bytes, Sequence[bytes]], Parsed]) -> Sequence[int]:
-        """Store the events of a request, once there is room for them in the queue."""
+        """Append the events of a request, once the queue has room for them."""
         body, keys = read_body(request), key_headers(request)
         full: QueueFull | None = None
         is_over = False
@@ -77,10 +77,10 @@ class Api:
             try:
                 stored = self.appender.begin_append(*parse(body, keys), request.waiting_since)
             except QueueFull as error:
-                full = error.with_traceback(None)  # whose frames hold the events
+                full = error.with_traceback(None)  # its frames would keep the events in memory
             else:
                 break
-        del body  # it is not kept while its events wait
+        del body  # the body is freed while its events wait
         request.leave_arrivals()
         return await stored
 
@@ -91,9 +91,9 @@ class Api:
 
 def read_body(request: Any) -> bytes:
     """
-    Take the body of a POST off the request.
+    Return the body of a POST, and remove it from the request.
 
-    @raise MethodNotAllowed: it was a C{post}: the routes take any case.
+    @raise MethodNotAllowed: the method is not exactly C{POST}; Klein's routes ignore its case.
     """
     if request.method != b"POST":
         raise MethodNotAllowed(["POST"])
@@ -103,16 +103,16 @@ def read_body(request: Any) -> bytes:
 
 
 def key_headers(request: Request) -> Sequence[bytes]:
-    """The values of all C{Idempotency-Key} headers of a request."""
+    """Return the values of all C{Idempotency-Key} headers of a request."""
     values: Sequence[bytes] = request.requestHeaders.getRawHeaders(b"Idempotency-Key", ())
     return values
 
 
 def parse_event(body: bytes, keys: Sequence[bytes]) -> Parsed:
     """
-    Make of a C{POST /event} what is to be appended.
+    Parse the body of a C{POST /event} into its event and idempotency key.
 
-    @param keys: as those of L{read_key}.
+    @param keys: the values of all C{Idempotency-Key} headers.
     @raise InvalidEvent: as L{decode_event}.
     @raise InvalidKey: as L{read_key}.
     """
@@ -120,15 +120,15 @@ def parse_event(body: bytes, keys: Sequence[bytes]) -> Parsed:
 
 
 def parse_events(body: bytes, keys: Sequence[bytes]) -> Parsed:
-    """Make of a C{POST /events} what is to be appended, as L{parse_event}."""
+    """Parse the body of a C{POST /events}; otherwise as L{parse_event}."""
     return decode_events(body), read_key(keys, b"/events", body)
 
 
 def read_key(values: Sequence[bytes], route: bytes, body: bytes) -> IdempotencyKey | None:
     """
-    What the C{Idempotency-Key} of a request stands for, if it has one.
+    Return the idempotency key of a request, or C{None} if it has none.
 
-    @raise InvalidKey: there are several, or L{parse_key} does not take it.
+    @raise InvalidKey: there are several, or L{parse_key} rejects it.
     """
     if not values:
         return None
@@ -139,7 +139,7 @@ def read_key(values: Sequence[bytes], route: bytes, body: bytes) -> IdempotencyK
 
 def parse_key(value: bytes) -> bytes:
     """
-    The key in the value of a header; quoted or bare, it is the same key.
+    Return the key in the value of a header; a key is the same quoted or bare.
 
     @raise InvalidKey: it is neither a structured-field string nor a token.
     """

@@ -1,5 +1,5 @@
 """
-The bytes of large requests, in arrival and until they are in the queue.
+Bounds the memory of large requests from their arrival until they are in the queue.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Any, Final
 
 import attrs
 
-#: Bytes that a connection is read by while it holds no L{Reservation}, and with one.
+#: Bytes per read from a connection without a L{Reservation}, and with one.
 READ: Final = 4_096
 READ_LARGE: Final = 65_536
-#: Bytes that are kept while requests wait for their answers; past them the socket waits.
+#: Bytes kept while requests wait for their answers; beyond that the socket is not read.
 READ_AHEAD: Final = READ
 
 
 @attrs.define(eq=False)
 class Reservation:
     """
-    A request's part of the bytes that all may hold.
+    The bytes reserved for one request.
 
-    @ivar granted: whether its bytes may come; until then its connection is not to be read.
+    @ivar granted: whether the body may arrive; until then its connection must not be read.
     """
 
     arrivals: Arrivals
@@ -31,31 +31,31 @@ class Reservation:
     granted: bool = False
 
     def release(self) -> None:
-        """The bytes are gone, or will not come; may be called again."""
+        """Give the bytes back; further calls have no effect."""
         self.arrivals.release(self)
 
 
 @attrs.define(eq=False)
 class Arrivals:
     """
-    Bounds the bytes of all requests that are not yet in the queue, together with those in it.
+    Bounds the bytes of all large requests, in the queue and on their way to it.
 
     # Note [Bytes in arrival]
 
-    A connection may hold L{eventsvc.web.turns.SMALL} bytes without asking.  For a
-    request of more it reserves the whole size before it reads on.  Were
-    bytes counted as they come, many bodies could each have half of what they
-    need, and none could end::
+    A connection may hold L{eventsvc.web.turns.SMALL} bytes without a reservation.
+    For a larger request it reserves the whole size before it reads on.  If
+    bytes were counted as they arrive, many bodies could each get half of what
+    they need, and none could complete::
 
         1 MiB free:   A gets 0.5    B gets 0.5    A waits for B    B waits for A
 
-    Reservations are granted in order, so that a large one is not passed over for ever.
-    One is granted even without room if there is no other: so the largest
-    always gets through, and the bound is passed by no more than that one.
+    Reservations are granted in order, so that a large one is not starved.
+    If no other is held, a reservation is granted even without room.  So the
+    largest request always gets through, and exceeds the bound by at most its size.
 
-    @ivar bound: bytes, those of the queue among them.
-    @ivar queued: bytes in the queue.
-    @ivar held: bytes reserved.
+    @ivar bound: the most bytes, including those in the queue.
+    @ivar queued: returns the bytes in the queue.
+    @ivar held: the bytes reserved.
     """
 
     bound: int = 16_777_216
@@ -67,7 +67,7 @@ class Arrivals:
         """
         Reserve bytes, now or later.
 
-        @param on_grant: called if it is later.
+        @param on_grant: called when the bytes are granted later.
         """
         reservation = Reservation(self, size, on_grant)
         if not self._line and self._fits(size):
@@ -83,7 +83,7 @@ class Arrivals:
         self.grant()
 
     def grant(self) -> None:
-        """Let those in who fit by now."""
+        """Grant the reservations that fit now."""
         line = self._line
         while line and (not line[0].size or self._fits(line[0].size)):
             reservation = line.popleft()
@@ -100,7 +100,7 @@ class Arrivals:
 
 
 def bounded_by_queue(appender: Any) -> Arrivals:
-    """Arrivals that share the bound of an appender's queue."""
+    """Return arrivals that share the byte limit of an appender's queue."""
     backlog = appender.backlog
     arrivals = Arrivals(backlog.limits.queue_bytes, lambda: backlog.size)
     backlog.on_room.append(arrivals.grant)

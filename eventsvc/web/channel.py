@@ -1,5 +1,5 @@
 """
-One HTTP/1.1 connection: the fast path between requests, twisted.web for all else.
+One HTTP/1.1 connection: the fast path between requests, twisted.web for everything else.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from eventsvc.web.strict_parser import StrictParser
 @implementer(IHalfCloseableProtocol)
 class Channel(StrictParser):
     """
-    A connection.
+    An HTTP connection.
 
     # Note [Between requests]
 
-    Whenever no request is under way, the fast path looks at what comes.  What
-    it does not take, right or wrong, is for twisted.web, which is given one
-    request at a time; the bytes behind it are kept here until it is answered::
+    Between requests, the fast path looks first at the bytes that arrive.  What it
+    does not take, valid or not, goes to twisted.web, one request at a time.
+    The bytes after that request are kept here until it is answered::
 
         POST /event, POST /event   GET /metrics    POST /event
         fast path, both at once    twisted.web     fast path
 
     # Note [Last answer]
 
-    A client that is refused may still be sending.  Were the connection closed
-    with bytes unread, TCP would reset it, and the reset can overtake the
-    answer.  So the last answer ends our side alone; what still comes is thrown
-    away until the client closes too, or L{LINGER} is over.
+    A refused client may still be sending.  If the connection were closed with
+    bytes unread, TCP would reset it, and the reset can overtake the answer.  So
+    the last answer closes only our side.  Further bytes are discarded until the
+    client closes too, or L{LINGER} seconds have passed.
 
-    @ivar deadline: when the site is to call L{expire}.
-    @ivar inflow: when the socket is read.
+    @ivar deadline: when the site calls L{expire}.
+    @ivar inflow: decides when the socket is read.
     @ivar _ahead: bytes that neither the fast path nor twisted.web has taken.
     """
 
-    #: L{inflow} alone pauses and resumes the transport, not twisted.web
+    #: only L{inflow} pauses and resumes the transport, not twisted.web
     _waitingForTransport = True
 
     transport: Any
@@ -57,7 +57,7 @@ class Channel(StrictParser):
     phase = NEW
     deadline: float
     _fast: FastPath | None = None
-    _cut_off: IDelayedCall | None = None  #: once the last answer is written
+    _cut_off: IDelayedCall | None = None  #: set once the last answer is written
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,14 +80,14 @@ class Channel(StrictParser):
         self.phase = ENDING
         if self._fast is not None:
             self._fast.abandon()
-            self._fast = None  # it has this channel: no cycle is left
+            self._fast = None  # breaks a reference cycle: it refers to this channel
         if self._cut_off and self._cut_off.active():
             self._cut_off.cancel()
         self.inflow.release()
         super().connectionLost(reason)
         self.site.forget(self)
 
-    # What comes in
+    # Receiving
 
     def dataReceived(self, data: bytes) -> None:
         phase = self.phase
@@ -109,12 +109,12 @@ class Channel(StrictParser):
                 self._flow()
 
     def _begin(self) -> None:
-        """A request begins, and its time."""
+        """Start a request and its deadline."""
         self.phase = ANSWERING
         self.deadline = self.site.reactor.seconds() + self.site.timeout
 
     def _try_fast_path(self, data: bytes) -> bool:
-        """Have the fast path take what it can, keep the rest, and say whether that is for twisted.web."""
+        """Let the fast path take what it can, keep the rest, and return whether twisted.web must parse that."""
         fast = self._fast
         if fast is None:
             self._ahead = bytearray(data)
@@ -133,7 +133,7 @@ class Channel(StrictParser):
         return False
 
     def _parse_kept(self) -> None:
-        """Have twisted.web take the next request, and so on until one waits or is for the fast path."""
+        """Let twisted.web parse the kept requests until one is in progress or the fast path takes over."""
         while True:
             self._parse(self._take_ahead())
             if not self._may_read():
@@ -148,13 +148,13 @@ class Channel(StrictParser):
         return data
 
     def read_again(self) -> None:
-        """Read what is kept, although it was looked at before."""
+        """Parse the kept bytes again, although the fast path has seen them."""
         self.phase = ANSWERING
         if self._try_fast_path(self._take_ahead()):
             self._parse_kept()
 
     def read_on(self) -> None:
-        """Read what is kept: no request of the fast path is under way."""
+        """Parse the kept bytes if there are any; call it when the fast path has no request in progress."""
         if self._ahead and self._may_read():
             self._begin()
             self.read_again()
@@ -164,11 +164,11 @@ class Channel(StrictParser):
                 self._flow()
 
     def _may_read(self) -> bool:
-        """Whether bytes are kept, and need not be kept any longer."""
+        """Return whether there are kept bytes that may be parsed now."""
         return bool(self._ahead) and self.phase is ANSWERING and not (self._handlingRequest or self.paused)
 
     def _rest(self) -> None:
-        """No request is under way: wait for what the client sends next, or close."""
+        """Wait for the next request, or close, unless one is in progress."""
         phase, site = self.phase, self.site
         if self.paused or self._handlingRequest or phase is ENDING:
             return
@@ -185,25 +185,25 @@ class Channel(StrictParser):
             self.deadline = site.reactor.seconds() + site.idle
 
     def readConnectionLost(self) -> None:
-        """The client sends no more, but may wait for answers."""
+        """Finish the requests of a client that has closed its sending side; it may still wait for answers."""
         self._read_lost = True
         if self.phase is READING:
-            self._parse(self._take_ahead())  # which may find fault with it
+            self._parse(self._take_ahead())  # which may refuse it
         if self.phase is ENDING:
             self.transport.loseConnection()
         elif self.phase is not ANSWERING:
             self._rest()
 
     def writeConnectionLost(self) -> None:
-        """All that was written is on its way."""
+        """Do nothing: our sending side is closed once all answers are sent."""
 
     def _parse(self, data: bytes) -> None:
-        """Give bytes to twisted.web."""
+        """Pass bytes to twisted.web."""
         self.phase = PARSING
         super().dataReceived(data)
 
     def allContentReceived(self) -> None:
-        """Have the request handled, and take the bytes behind it from twisted.web."""
+        """Process the request, and take back the bytes after it from twisted.web."""
         if self.phase is not ENDING:
             self.phase = ANSWERING
             self._ahead[:0] = b"".join(self._dataBuffer) + self.clearLineBuffer()
@@ -217,10 +217,10 @@ class Channel(StrictParser):
         if not self._busyReceiving:
             self.read_on()
 
-    # What goes out
+    # Sending
 
     def pauseProducing(self) -> None:
-        """The client does not read its answers: make no more of them, and read no more."""
+        """Stop producing answers and reading requests, because the client does not read its answers."""
         self.paused = True
         if self.phase not in (PARSING, ANSWERING, ENDING):
             self._begin()
@@ -235,28 +235,28 @@ class Channel(StrictParser):
             self.read_on()
 
     def _flow(self) -> None:
-        """Say whether the socket is to be read."""
+        """Tell L{inflow} whether more bytes are wanted."""
         self.inflow.want(not (self.paused or (self.phase is ANSWERING and len(self._ahead) > READ_AHEAD)))
 
     def refuse(self, answer: Answer) -> None:
-        """Answer whatever the client still sends, and close: see Note [Last answer]."""
+        """Write the last answer and close; see the Note [Last answer]."""
         if self.phase is not ENDING:
             self._end()
             self.transport.write(to_bytes(answer, datetimeToString(), last=True))
             self._networkProducer.unregisterProducer()
-            if self._read_lost or self.isSecure():  # with TLS this ends our side alone
+            if self._read_lost or self.isSecure():  # with TLS this closes only our side
                 self.transport.loseConnection()
             else:
                 self.transport.loseWriteConnection()
 
     def loseConnection(self) -> None:
-        """Close once all is written; a client that does not read is cut off."""
+        """Close once everything is written; abort if the client does not read it."""
         if self.phase is not ENDING:
             self._end()
             super().loseConnection()
 
     def _end(self) -> None:
-        """Take nothing more in."""
+        """Accept no further requests."""
         self.phase, self.deadline = ENDING, inf
         self._cut_off = self.site.reactor.callLater(LINGER, self.transport.abortConnection)
         self.clearLineBuffer()
@@ -264,11 +264,11 @@ class Channel(StrictParser):
         self.inflow.release()
         self._flow()
 
-    # Time
+    # Deadlines
 
     @property
     def idle_since(self) -> float | None:
-        """Since when there has been no request; C{None} if there is one."""
+        """The time when the connection became idle; C{None} if it is not idle."""
         phase, site = self.phase, self.site
         if phase is IDLE or phase is BLANK:
             return float(self.deadline - site.idle)
@@ -277,23 +277,23 @@ class Channel(StrictParser):
         return None if self._cut_off is None else self._cut_off.getTime() - LINGER
 
     def close_if_idle(self) -> None:
-        """Close it if the site is to end and there is no request."""
+        """Close the connection if the site is closing and no request is in progress."""
         if self.site.closing and self.idle_since is not None:
             self.loseConnection()
 
     def expire(self) -> None:
-        """See to what takes too long."""
+        """End whatever has passed its deadline: a request, an idle wait or a close."""
         phase = self.phase
         if phase is ANSWERING and self._handlingRequest:
             self.requests[0].expire()
         elif phase is ANSWERING and self._fast is not None and self._fast.is_busy:
             self._fast.expire()
         elif phase is ANSWERING:
-            self.refuse(TOO_SLOW)  # to take its answers
+            self.refuse(TOO_SLOW)  # the client does not read its answers
         elif self.inflow.waits_for_room:
             self.refuse(no_room(self.inflow.has_key))
         elif phase is READING or phase is PARSING:
-            self._parse(self._take_ahead())  # which may find fault with it
+            self._parse(self._take_ahead())  # which may refuse it
             self.refuse(PERHAPS_REPEATED[self.refusal] if self.refusal else TOO_SLOW)
         else:
             self.loseConnection()

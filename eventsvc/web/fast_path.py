@@ -1,6 +1,6 @@
 """
-The fast path: answers plain C{POST /event} without twisted.web, and so without
-an object for the request, a timer or a Deferred.
+The fast path: answers plain C{POST /event} requests without twisted.web, and so
+without a request object, a timer or a Deferred for each.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ from eventsvc.web.turns import SMALL, Turn, Turns
 
 
 class Channel(Protocol):
-    """What the fast path asks of its connection."""
+    """The connection, as far as the fast path uses it."""
 
     transport: Any
     site: Any
     inflow: Inflow
 
     def read_again(self) -> None:
-        """Read what is kept, although it was looked at before."""
+        """Parse the kept bytes again, although the fast path has seen them."""
 
     def read_on(self) -> None:
-        """Read what is kept: all requests before it are answered."""
+        """Parse the kept bytes, because all requests before them are answered."""
 
     def loseConnection(self) -> None:
-        """Close once all is written."""
+        """Close once everything is written."""
 
 
 @attrs.define(eq=False)
 class FastPath:
     """
-    The plain C{POST /event} requests that are under way on one connection.
+    The plain C{POST /event} requests in progress on one connection.
 
     # Note [Requests of one read]
 
-    The requests in one read from the socket are under way together, and their
-    answers go out in order.  What comes after them waits in the channel until they are
-    answered.  So pipelining is bounded by what one read gives.  A request with
-    a key waits for those before it: one of them may have the same key.
+    The requests in one read from the socket are in progress together, and their
+    answers go out in order.  Later bytes wait in the channel until they are
+    answered.  So one read bounds the pipelining.  A request with an
+    idempotency key waits for those before it: one of them may have the same key.
 
     # Note [Turn of a connection]
 
-    A request for which the queue has no room stays in the channel, and those
-    after it too.  When its turn comes, all that were there then are
-    submitted, as many as there is room for.
+    A request for which the queue has no room stays in the channel, and so do
+    those after it.  When its turn comes, as many of them are submitted as the
+    queue has room for.
 
-    @ivar responses: what the requests under way are answered with, in order.
-    @ivar turn: the place in the line of the first request that the queue had no room for.
-    @ivar wanted: after L{submit}, how many bytes the rest must have to be worth
-        another look; C{None} if it begins with a request for twisted.web.
+    @ivar responses: the answers, complete or not, of the requests in progress, in order.
+    @ivar turn: the place in line of the first request that the queue had no room for.
+    @ivar wanted: after L{submit}, the number of bytes at which the rest is worth
+        parsing again; C{None} if the rest begins with a request for twisted.web.
     """
 
     appender: IAppender
@@ -70,7 +70,7 @@ class FastPath:
     responses: list[Waiting | Completed] = attrs.field(factory=list, init=False)
     turn: Turn | None = attrs.field(default=None, init=False)
     wanted: int | None = attrs.field(default=None, init=False)
-    #: the turn that is being called, and whether its time is over
+    #: the turn being called, and whether its deadline has passed
     _called: Turn | None = attrs.field(default=None, init=False)
     _is_over: bool = attrs.field(default=False, init=False)
     _inflow: Inflow = attrs.field(init=False)
@@ -87,13 +87,13 @@ class FastPath:
 
     @property
     def is_busy(self) -> bool:
-        """Whether requests are under way, or wait for their turn."""
+        """Whether requests are in progress or wait for their turn."""
         return bool(self.responses) or self.turn is not None
 
-    # What comes in
+    # Receiving
 
     def submit(self, data: bytes) -> int:
-        """Submit the requests at the beginning of C{data}, and return how many bytes they have."""
+        """Submit the plain requests at the beginning of C{data}, and return their length in bytes."""
         heads, turns, responses = self.heads, self.turns, self.responses
         reservation = self._inflow.reservation
         begin, size = 0, len(data)
@@ -132,7 +132,7 @@ class FastPath:
         return begin
 
     def _has_to_wait(self) -> bool:
-        """Whether a request with a key has to wait for those before it, or comes behind the last answer."""
+        """Return whether a request with a key must wait for those before it, or comes after the last answer."""
         self._write_completed()
         return bool(self.responses) or self.channel.site.draining
 
@@ -149,9 +149,10 @@ class FastPath:
 
     def _submit_in_turn(self, body: bytes, keys: Sequence[bytes], begin: int, end: int) -> bool:
         """
-        Submit a request while others wait; say if that ended its wait.
+        Submit a request while others wait, and return whether it waits no longer.
 
-        @param begin: where it begins in the data; C{end}: where that ends.
+        @param begin: offset of the request in the data.
+        @param end: end of the data.
         """
         turn = self._called
         if turn is None or begin >= turn.size:
@@ -173,20 +174,20 @@ class FastPath:
         return True
 
     def _on_turn(self, is_over: bool) -> None:
-        """Submit the requests that wait, or answer them if their time is over."""
+        """Submit the requests that wait, or answer them if their deadline has passed."""
         self._called, self._is_over, self.turn = self.turn, is_over, None
         try:
             self.channel.read_again()
         finally:
             self._called, self._is_over = None, False
 
-    # What goes out
+    # Sending
 
     def tell(self, waiting: Waiting, result: Result | Answer) -> None:
         """
-        Answer a request; once all are answered, read on.
+        Answer a request, and parse the kept bytes once all requests are answered.
 
-        The caller is the appender, which is not to suffer from what fails here.
+        The appender calls this, so an exception is logged, not raised.
         """
         responses = self.responses
         try:
@@ -200,18 +201,18 @@ class FastPath:
             else:
                 responses[responses.index(waiting)] = Completed(result)
         except Exception:
-            self._log.failure("a connection failed in an unexpected way")
+            self._log.failure("unexpected error while answering requests; the connection is closed")
             self.channel.transport.abortConnection()
 
     def _write_completed(self) -> None:
-        """Write the answers that wait for no other."""
+        """Write the answers that do not wait for an earlier one."""
         responses = self.responses
         while responses and isinstance(first := responses[0], Completed):
             del responses[0]
             self._write(first.result)
 
     def _write(self, result: Result | Answer) -> None:
-        """Write an answer; at the end of the server the last one closes the connection."""
+        """Write an answer; while the site drains, the last one closes the connection."""
         channel = self.channel
         site, more = channel.site, bool(self.responses)
         last = site.draining and not more and self.turn is None
@@ -223,10 +224,10 @@ class FastPath:
             if last:
                 channel.loseConnection()
 
-    # Time, and the end
+    # Deadline and end
 
     def expire(self) -> None:
-        """Answer that the time of the requests under way is over."""
+        """Answer the requests in progress that their deadline has passed."""
         if self.responses:
             for waiting in self._waiting():
                 waiting.abandon()
@@ -235,7 +236,7 @@ class FastPath:
             self.turn.end()
 
     def abandon(self) -> None:
-        """Nobody waits for the answers any more."""
+        """Drop the requests in progress, because the client is gone."""
         for waiting in self._waiting():
             waiting.abandon()
         self.responses.clear()
@@ -244,5 +245,5 @@ class FastPath:
             self.turn = None
 
     def _waiting(self) -> Sequence[Waiting]:
-        """The requests whose answers are not known."""
+        """Return the requests without an answer yet."""
         return [each for each in self.responses if not isinstance(each, Completed)]

@@ -1,5 +1,5 @@
 """
-Health and figures over HTTP, for those who run the service.
+Serves health and metrics over HTTP, for operators.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from eventsvc.web.answers import Answer, json_answer, problem, render
 @attrs.frozen(eq=False)
 class Health:
     """
-    What a process says of itself.
+    The health and metrics of a process.
 
-    @ivar is_live: whether it makes progress; Redis has no part in it.
-    @ivar not_ready: why it should get no work at present; empty if it should.
-    @ivar metrics: its figures, in the text form of Prometheus.
+    @ivar is_live: returns whether it makes progress, whatever the state of Redis.
+    @ivar not_ready: returns why it should get no work now; empty if it should.
+    @ivar metrics: returns its metrics in the text format of Prometheus.
     """
 
     is_live: Callable[[], bool]
@@ -43,7 +43,7 @@ class Health:
 
 
 def serve_health(app: Klein) -> None:
-    """Add the routes to the C{health} of an app's class."""
+    """Add the routes of health and metrics to an app, for the C{health} of its class."""
 
     @app.route("/health/live", methods=["GET"])
     def get_live(self: Any, request: Request) -> bytes:

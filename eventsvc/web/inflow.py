@@ -1,5 +1,5 @@
 """
-When the socket of a connection is read.
+Decides when the socket of a connection is read.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from eventsvc.web.arrivals import READ, READ_LARGE, Arrivals, Reservation
 @attrs.define(eq=False)
 class Inflow:
     """
-    Has a socket wait, and large requests arrive only when there is room for them.
+    Pauses a socket, and lets a large request arrive only when there is room for it.
 
-    @ivar transport: what is read, by C{read_size} bytes at a time.
+    @ivar transport: is read C{read_size} bytes at a time.
     @ivar producer: pauses and resumes the transport.
-    @ivar is_held: whether the socket waits.
-    @ivar has_key: whether the last request that reserved has an idempotency key.
+    @ivar is_held: whether the socket is paused.
+    @ivar has_key: whether the last request with a reservation has an idempotency key.
     """
 
     arrivals: Arrivals
@@ -32,16 +32,16 @@ class Inflow:
 
     @property
     def waits_for_room(self) -> bool:
-        """Whether there is a large request that may not arrive yet."""
+        """Whether a large request waits for room to arrive."""
         return self.reservation is not None and not self.reservation.granted
 
     def want(self, is_wanted: bool) -> None:
-        """Say whether more bytes are wanted."""
+        """Set whether more bytes are wanted."""
         self._is_wanted = is_wanted
         self._update()
 
     def reserve(self, size: int, has_key: bool) -> None:
-        """Let a body of this many bytes arrive, now or once there is room for it; it may be called again."""
+        """Let a body of this many bytes arrive, now or once there is room; further calls have no effect."""
         if self.reservation is None:
             self.has_key = has_key
             self.reservation = self.arrivals.reserve(size, self._on_grant)
@@ -54,7 +54,7 @@ class Inflow:
         self._update()
 
     def release(self) -> None:
-        """Give the reservation back: the body is elsewhere, or nowhere."""
+        """Give the reservation back, because the body is in the queue or dropped."""
         if self.reservation is not None:
             reservation, self.reservation = self.reservation, None
             self.transport.read_size = READ

@@ -1,5 +1,5 @@
 """
-What a client may ask of the server, and the answer to one that asks for more.
+The limits on requests and connections, and the answers when they are exceeded.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Final
 from eventsvc.event import MAX_BYTES
 from eventsvc.web.answers import RETRY_AFTER, Answer, body_too_large, problem, unavailable
 
-#: Most bytes of a request line and its headers, and most headers.
+#: Most bytes in a request line and its headers, and most headers.
 MAX_HEAD_BYTES: Final = 16_384
 MAX_HEADERS: Final = 100
-#: Most digits of a Content-Length that are worth reading as a number.
+#: Most digits of a Content-Length that is parsed as a number.
 MAX_LENGTH_DIGITS: Final = 15
-#: Most connections at once, where the system allows as many descriptors.
+#: Most connections at once, if the system allows that many descriptors.
 MAX_CONNECTIONS: Final = 10_000
-#: Seconds after which a connection without a request is closed.  Common
-#: clients close theirs sooner, so that no request meets the closing.
+#: Seconds after which an idle connection is closed.  Common clients close
+#: theirs sooner, so that no request arrives while the server closes.
 IDLE: Final = 300.0
 #: Seconds a new connection has for its first byte.
 FIRST_BYTE: Final = 10.0
-#: Seconds an idle connection lives on when the server is to end.
+#: Seconds for which idle connections stay open after the server begins to drain.
 GRACE: Final = 0.5
-#: Seconds a client has to take its last answer in.
+#: Seconds within which a client must read its last answer.
 LINGER: Final = 2.0
-#: Paths that are answered to a connection too many, too.
+#: Paths of probes, which are answered on refused connections too.
 PROBES: Final = frozenset((b"/health/live", b"/health/ready", b"/metrics"))
 
 
@@ -58,7 +58,7 @@ _OF_ALL: Final = "The server holds as many connections as it may"
 _OF_ADDRESS: Final = "The server holds as many connections of this address as it may"
 TOO_MANY_CONNECTIONS: Final = _too_many_connections(_OF_ALL, "no")
 TOO_MANY_OF_ADDRESS: Final = _too_many_connections(_OF_ADDRESS, "no")
-#: The same for a request that may have a key: an earlier one with it may be stored.
+#: The same for a request that may have a key: an earlier request with that key may be stored.
 PERHAPS_REPEATED: Final = {
     TOO_MANY_CONNECTIONS: _too_many_connections(_OF_ALL, "unknown"),
     TOO_MANY_OF_ADDRESS: _too_many_connections(_OF_ADDRESS, "unknown"),
@@ -66,30 +66,30 @@ PERHAPS_REPEATED: Final = {
 
 
 def no_room(has_key: bool) -> Answer:
-    """The answer to a large request whose bytes found no room in time."""
+    """Return the answer to a large request for which there was no room in time."""
     return unavailable("The server holds as many bytes of requests as it may", "unknown" if has_key else "no")
 
 
 def bad_request(description: str) -> Answer:
-    """The answer to bytes that are no HTTP request, or one of two meanings."""
+    """Return the answer to bytes that are not an HTTP request, or an ambiguous one."""
     return _refusal(HTTPStatus.BAD_REQUEST, description)
 
 
 NOT_TLS: Final = bad_request("Expected HTTP without TLS on this port")
 
-#: What a request begins with: a letter of its method, or the blank line that
-#: may stand before it.
+#: The beginning of a request: a letter of its method, or the blank line that
+#: may precede it.
 _FIRST: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]|\r(?:\n|\Z)")
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
 def check_begun(head: bytes, first: bool) -> Answer | None:
     """
-    Refuse the beginning of a head that no further bytes can make right.
+    Refuse the beginning of a head that no further bytes can make valid.
 
-    @param head: whole lines or parts of lines.
+    @param head: complete or partial lines.
     @param first: whether it begins with the request line.
-    @return: C{None} if all is well.
+    @return: C{None} if it may become valid.
     """
     if first and head and not _FIRST.match(head):
         return NOT_TLS if head.startswith(b"\x16") else bad_request("The bytes are not an HTTP/1.1 request")
@@ -109,9 +109,9 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#@]+)(/[^?]*)?(\?.*)?", re.IGNORE
 
 def origin_form(target: bytes) -> bytes:
     """
-    The target of a request without scheme and host, if it has them (RFC 9112, 3.2.2).
+    Return the target of a request without its scheme and host (RFC 9112, 3.2.2).
 
-    One whose host is none comes back as it is: there is nothing at that path.
+    A target whose host is invalid is returned unchanged: no route matches it.
     """
     found = _ABSOLUTE.fullmatch(target)
     if found is None or not _HOST.fullmatch(found[1]):
@@ -121,9 +121,9 @@ def origin_form(target: bytes) -> bytes:
 
 def check_length(value: bytes) -> Answer | None:
     """
-    Refuse a C{Content-Length} that is no number, or one too large.
+    Refuse a C{Content-Length} that is not a number, or is too large.
 
-    @return: C{None} if all is well.
+    @return: C{None} if it is valid.
     """
     if not value.isdigit():
         return bad_request("Expected Content-Length to be a number")
@@ -136,13 +136,13 @@ def check_head(
     version: bytes, hosts: Sequence[bytes], lengths: Sequence[bytes], encodings: Sequence[bytes]
 ) -> Answer | None:
     """
-    Refuse a request of which two servers could think differently.
+    Refuse a request that two servers could interpret differently.
 
     @param version: C{HTTP/1.1} or C{HTTP/1.0}.
     @param hosts: the values of all C{Host} headers.
     @param lengths: the values of all C{Content-Length} headers.
     @param encodings: the values of all C{Transfer-Encoding} headers.
-    @return: C{None} if all is well.
+    @return: C{None} if it is valid.
     """
     if len(hosts) > 1 or (not hosts and version == b"HTTP/1.1"):
         return bad_request(f"Expected one Host header, got {len(hosts)}")

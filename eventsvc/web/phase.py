@@ -1,5 +1,5 @@
 """
-What an HTTP connection is at.
+The states of an HTTP connection.
 """
 
 from __future__ import annotations
@@ -8,23 +8,23 @@ from enum import Enum, auto
 
 
 class Phase(Enum):
-    """Where a connection is between its first byte and its end."""
+    """The state of a connection between its first byte and its end."""
 
-    #: nothing has come yet
+    #: no byte has arrived yet
     NEW = auto()
     #: between two requests
     IDLE = auto()
-    #: the same, but twisted.web has skipped a blank line, so the next request is for it
+    #: the same, but twisted.web has skipped a blank line, so it parses the next request
     BLANK = auto()
-    #: a request has begun that the fast path may take
+    #: part of a request has arrived, which the fast path may take
     READING = auto()
-    #: a request has begun, and twisted.web has it
+    #: part of a request has arrived, and twisted.web parses it
     PARSING = auto()
-    #: requests are under way, or the client does not take their answers
+    #: requests are in progress, or the client does not read their answers
     ANSWERING = auto()
-    #: the last answer is written; what still comes is thrown away
+    #: the last answer is written; further bytes are discarded
     ENDING = auto()
 
 
-#: To look a member up in its class takes ten times as long.
+#: Module names, because looking up an enum member takes ten times as long.
 NEW, IDLE, BLANK, READING, PARSING, ANSWERING, ENDING = Phase

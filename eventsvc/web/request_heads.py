@@ -1,5 +1,5 @@
 """
-What the head of a plain C{POST /event} means, found without a parser.
+Reads the head of a plain C{POST /event} without a full parser.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import attrs
 
 from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS, check_begun, check_head, check_length
 
-#: How such a head begins.
+#: The beginning of such a head.
 START: Final = b"POST /event HTTP/1.1\r\n"
-#: How any head ends.
+#: The end of every head.
 END: Final = b"\r\n\r\n"
 
-#: The longest head that is remembered, and the most of them.
+#: The longest head that is cached, in bytes, and the most heads.
 _LONGEST: Final = 1_024
 _MOST: Final = 1_024
 
@@ -38,7 +38,7 @@ class Head:
 
 
 def could_begin(data: bytes) -> bool:
-    """Whether a plain C{POST /event} may begin with these bytes."""
+    """Return whether a plain C{POST /event} may begin with these bytes."""
     return (data.startswith(START) and check_begun(data, first=True) is None) or START.startswith(data)
 
 
@@ -46,8 +46,8 @@ def read_head(data: bytes) -> Head | None:
     """
     Read a head, up to and including its blank line.
 
-    @return: C{None} if there is anything in it that a plain request would not
-        have, be it right or wrong.
+    @return: C{None} if it has anything that a plain request does not have,
+        valid or not.
     """
     if len(data) > MAX_HEAD_BYTES or data.count(b"\n") - 2 > MAX_HEADERS or not _PLAIN.fullmatch(data):
         return None
@@ -69,24 +69,24 @@ def read_head(data: bytes) -> Head | None:
 @attrs.define(eq=False)
 class RequestHeads:
     """
-    Caches what heads mean: a client sends the same one with each request.
+    Caches parsed heads, because a client sends the same head with each request.
 
     # Note [Heads that come once]
 
-    A head with a value of its own, a C{traceparent} say, never comes again.
-    If each were remembered, they would drive out those that do.  So a head is
-    remembered when it comes the second time; of one that came once there is
-    only its hash.  A client that sends many distinct heads twice can evict the cache, but
-    that costs no more than reading them again.
+    A head with a unique value, such as a C{traceparent}, is never sent again.
+    If every head were cached, unique ones would evict the repeated ones.  So a
+    head is cached when it comes the second time; until then only its hash is
+    kept.  A client that sends many distinct heads twice can evict the cache,
+    but the only cost is that heads are read again.
 
-    @ivar cache: what heads mean, by all their bytes.
+    @ivar cache: the parsed heads, by their bytes.
     """
 
     cache: dict[bytes, Head] = attrs.field(factory=dict)
     _seen: set[int] = attrs.field(factory=set)
 
     def learn(self, data: bytes) -> Head | None:
-        """Read a head that is not known, as L{read_head}."""
+        """Read a head that is not in the cache, as L{read_head}, and cache it the second time."""
         head = read_head(data)
         if head is not None and not head.keys and len(data) <= _LONGEST:
             self._remember(data, head)

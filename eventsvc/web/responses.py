@@ -1,5 +1,5 @@
 """
-What a connection owes its client.
+The answers that a connection still has to write.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _log: Final = Logger()
 
 @attrs.define(eq=False)
 class Completed:
-    """An answer that only waits for those before it."""
+    """An answer that is known, but waits for earlier answers to be written."""
 
     result: Result | Answer
 
 
 def response(result: Result | Answer, date: bytes, last: bool) -> bytes:
     """
-    The bytes of the answer to a C{POST /event}.
+    Return the bytes of the answer to a C{POST /event}.
 
-    @param last: the connection ends with it.
+    @param last: whether the connection closes after it.
     """
     if isinstance(result, tuple):
         if not last:
-            # What to_bytes would make of it, in a tenth of the time.
+            # The same bytes as to_bytes returns, in a tenth of the time.
             return b"HTTP/1.1 200 OK\r\nDate: %b\r\nEvent-Id: %d\r\nContent-Length: 0\r\n\r\n" % (date, result[0])
         result = stored(result[0])
     elif isinstance(result, Exception):
@@ -42,6 +42,6 @@ def response(result: Result | Answer, date: bytes, last: bool) -> bytes:
 def _answer_for(error: Exception) -> Answer:
     answer = answer_for(error, "POST")
     if answer is None:
-        _log.failure("a request failed in an unexpected way", Failure(error))
+        _log.failure("unexpected error in a request; it is answered 500", Failure(error))
         answer = unexpected()
     return answer

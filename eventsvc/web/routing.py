@@ -1,5 +1,5 @@
 """
-What the routes of every port have in common: the rules for URLs, and the answers to errors.
+The rules for URLs and errors that the routes of every port share.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ def make_app() -> Klein:
     """
     Return an app without routes.
 
-    A path is a route only as it is written: no slash is added, merged or taken
-    away, and no path is redirected.  An error of a route is answered as
-    L{answer_for} says; one that is not expected goes on to
+    A path must match a route exactly: no slash is added, merged or removed, and
+    no path is redirected.  L{answer_for} maps the error of a route to its
+    answer; an unexpected error goes on to
     L{eventsvc.web.site.BoundedRequest.processingFailed}, which answers 500.
     """
     app = Klein()
@@ -38,7 +38,7 @@ def make_app() -> Klein:
 
 
 def may_be_route(path: bytes) -> bool:
-    """Say whether Klein may see a path: it takes some for others, and fails on what is no UTF-8."""
+    """Return whether Klein can route a path: it confuses some paths with others, and fails if one is not UTF-8."""
     decoded = unquote_to_bytes(path)
     try:
         decoded.decode()

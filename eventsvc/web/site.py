@@ -30,12 +30,12 @@ from eventsvc.web.request_heads import RequestHeads
 from eventsvc.web.routing import may_be_route
 from eventsvc.web.turns import SMALL, Turn, Turns
 
-#: Seconds between two looks at the deadlines of all connections.
+#: Seconds between two checks of the deadlines of all connections.
 _SWEEP: Final = 1.0
 
 
 class Routes(Protocol):
-    """What is served: its C{app} is a Klein."""
+    """The routes of a site; C{app} is a Klein app."""
 
     @property
     def app(self) -> Any: ...
@@ -51,7 +51,7 @@ class BoundedRequest(Request):
     content: BytesIO
     site: BoundedSite
     _turn: Turn | None = None
-    #: when it began to wait for room in the queue
+    #: when it began to wait for room in the queue; C{None} if it has not waited
     waiting_since: float | None = None
     _fault_log = Logger()
 
@@ -73,15 +73,15 @@ class BoundedRequest(Request):
         self.channel.inflow.reserve(size, self.requestHeaders.hasHeader(b"Idempotency-Key"))
 
     def leave_arrivals(self) -> None:
-        """The body is not kept any more."""
+        """Give back the bytes reserved for the body, which is not kept any longer."""
         self.channel.inflow.release()
 
     def wait_for_turn(self, turns: Turns, size: int, full: QueueFull | None) -> Deferred[bool]:
         """
         Wait for room in the queue.
 
-        @param full: what the last attempt met, if there was one.
-        @return: fires with whether the time for that is over.
+        @param full: the error of the last attempt, if there was one.
+        @return: fires with whether the deadline for that has passed.
         """
         called: Deferred[bool] = Deferred(lambda _: self._leave_turn())
         if self._turn is None or full is None:
@@ -96,22 +96,22 @@ class BoundedRequest(Request):
         super().requestReceived(command, origin_form(path), version)
 
     def getRequestHostname(self) -> bytes:
-        """No route depends on the host, and Klein stumbles over some."""
+        """Return a fixed host name: no route depends on it, and Klein fails on some hosts."""
         return b"localhost"
 
     def process(self) -> None:
-        """Keep from Klein the paths that it would take for others, or fail on."""
+        """Answer 404 to the paths that Klein confuses with others or fails on; route the rest."""
         if may_be_route(self.path):
             super().process()
         else:
             self.answer(not_found())
 
     def processingFailed(self, reason: Failure) -> None:
-        self._fault_log.failure("a request failed in an unexpected way", reason)
+        self._fault_log.failure("unexpected error in a request; it is answered 500", reason)
         self.answer(unexpected())
 
     def expire(self) -> None:
-        """Answer that time is over, and cancel what is still being done."""
+        """Answer that the request took too long, and cancel the work on it."""
         if self._turn is not None and self._turn.waits:
             self._turn.end()
             return
@@ -132,16 +132,15 @@ class BoundedRequest(Request):
 
 class BoundedSite(Site):
     """
-    The routes on a port, without an access log.
+    Serves routes on a port, without an access log.
 
-    Deadlines are seen to once a second: so what takes too long may take a
-    second more.
+    Deadlines are checked once a second, so they may be exceeded by a second.
 
-    @ivar fast_path: makes the fast path of a connection, if there is to be one.
-    @ivar connections: all that were admitted, the oldest first.
-    @ivar date: as it stands in answers of the fast path; at most a second old.
-    @ivar draining: each answer is the last on its connection.
-    @ivar closing: a connection without a request is closed.
+    @ivar fast_path: makes the fast path of a connection; C{None} for none.
+    @ivar connections: the admitted connections, the oldest first.
+    @ivar date: the C{Date} of fast-path answers; at most a second old.
+    @ivar draining: whether each answer is the last on its connection.
+    @ivar closing: whether idle connections are closed.
     """
 
     displayTracebacks = False
@@ -158,17 +157,17 @@ class BoundedSite(Site):
         per_address: int = 0,
     ) -> None:
         """
-        @param timeout: the longest life of one request in seconds: from its first
-            byte until its answer, however slowly it comes.
-        @param max_connections: the most connections at once; for one more the
-            longest idle is closed, or it is told that its events are not stored.
-        @param per_address: the most connections of one address; 0 for no bound.
+        @param timeout: the longest duration of one request in seconds, from its
+            first byte to its answer.
+        @param max_connections: the most connections at once; for another one
+            the longest idle is closed, or else the new one is refused.
+        @param per_address: the most connections of one address; 0 for no limit.
         """
         super().__init__(
             api.app.resource(),
             requestFactory=BoundedRequest,
-            parsePOSTFormSubmission=False,  # a body is JSON, whatever its type says
-            timeout=None,  # the channel keeps time itself
+            parsePOSTFormSubmission=False,  # a body is JSON, whatever its Content-Type
+            timeout=None,  # the channel has its own deadline
             reactor=clock,
         )
         self.arrivals = api.arrivals
@@ -185,28 +184,28 @@ class BoundedSite(Site):
         self._drained: list[Deferred[None]] = []
 
     def startFactory(self) -> None:
-        """There is no access log to open."""
+        """Open no access log."""
 
     def log(self, request: HTTPRequest) -> None:
-        """There is no access log to write."""
+        """Write no access log."""
 
     def drain(self) -> Deferred[None]:
         """
-        Let requests in progress end, and close all connections.
+        Finish the requests in progress, and close all connections.
 
-        It fires when there are none, at the latest after L{GRACE}, C{timeout},
-        a second for the sweep, and L{LINGER}.  Stop listening first.
+        Fires when no connection is left, at the latest after the sum of L{GRACE},
+        C{timeout}, a second for the sweep, and L{LINGER}.  Stop listening first.
 
         # Note [Grace]
 
-        A connection that is idle here may have a request on its way, and
-        closing it would reset that request::
+        A connection that is idle at the server may have a request on its way,
+        and closing it would reset that request::
 
             client: POST /event ->
             server:                <- FIN       the request meets a closed port
 
-        So idle connections live a little longer; the answer to what still
-        comes says that it is the last.
+        So idle connections stay open for L{GRACE} seconds.  The answer to a
+        request that arrives meanwhile says that it is the last.
         """
         self.draining = True
         drained: Deferred[None] = Deferred()
@@ -222,7 +221,7 @@ class BoundedSite(Site):
             connection.close_if_idle()
 
     def admit(self, connection: Connection) -> Answer | None:
-        """Take a connection in, or say what it is to be answered: see L{Admission}."""
+        """Admit a connection, or return the answer to its requests; as L{Admission.admit}."""
         if self._sweeping is None:
             self._sweep_later()
         return self.admission.admit(connection)
@@ -232,7 +231,7 @@ class BoundedSite(Site):
         self._sweeping = self.reactor.callLater(_SWEEP, self._sweep)
 
     def _sweep(self) -> None:
-        """See to all connections that take too long."""
+        """Expire the connections that have passed their deadline."""
         self._sweeping = None
         connections = [*self.connections, *self.admission.spare]
         if connections:
@@ -242,7 +241,7 @@ class BoundedSite(Site):
             connection.expire()
 
     def forget(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """Forget a closed connection."""
         self.admission.remove(connection)
         self._tell_drained()
 
@@ -261,7 +260,7 @@ def make_site(
     per_address: int = 0,
     fast_path: bool = True,
 ) -> BoundedSite:
-    """Serve the routes as a L{BoundedSite}, with or without the fast path."""
+    """Return a L{BoundedSite} that serves the routes, with or without the fast path."""
     site = BoundedSite(api, timeout, clock, max_connections, per_address)
     if fast_path:
         site.fast_path = partial(FastPath, api.appender, api.turns, RequestHeads())

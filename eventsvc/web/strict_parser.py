@@ -1,5 +1,5 @@
 """
-twisted.web's parser of requests, with the limits that it lacks.
+The request parser of twisted.web, with the limits that it lacks.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from eventsvc.web.limits import (
 
 class StrictParser(HTTPChannel):
     """
-    A parser that refuses what two servers could understand differently, and what is too large.
+    Refuses requests that are too large, or that two servers could interpret differently.
 
-    @ivar refusal: if it is a connection too many, the answer to all but a
-        probe: see Note [Spare places] of L{eventsvc.web.admission}.
+    @ivar refusal: on a connection in a spare place, the answer to everything
+        but a probe; see the Note [Spare places] of L{eventsvc.web.admission}.
     """
 
     totalHeadersSize = MAX_LENGTH = MAX_HEAD_BYTES
@@ -42,7 +42,7 @@ class StrictParser(HTTPChannel):
 
     @abstractmethod
     def refuse(self, answer: Answer) -> None:
-        """Answer whatever the client still sends, and close."""
+        """Write the last answer and close."""
 
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
@@ -71,13 +71,13 @@ class StrictParser(HTTPChannel):
             super().allHeadersReceived()
 
     def check(self, answer: Answer | None) -> bool:
-        """Refuse the request if there is an answer to it already."""
+        """Refuse the request if its check returned an answer."""
         if answer is not None:
             self.refuse(answer)
         return answer is None
 
     def _refuse_all_but_probes(self, headers: Headers) -> Answer | None:
-        """If this is a connection too many, say so to all but a probe."""
+        """On a connection in a spare place, refuse everything but a probe."""
         if self.refusal is None:
             return None
         if self._command in (b"GET", b"HEAD") and origin_form(self._path).partition(b"?")[0] in PROBES:
@@ -98,7 +98,7 @@ class StrictParser(HTTPChannel):
         super().writeHeaders(version, code, reason, headers)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """twisted.web found fault with the request."""
+        """Refuse a request that twisted.web rejects."""
         if self._receivedHeaderSize > MAX_HEAD_BYTES or self._receivedHeaderCount > MAX_HEADERS:
             self.refuse(HEAD_TOO_LARGE)
         else:

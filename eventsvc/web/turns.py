@@ -14,9 +14,9 @@ from twisted.logger import Logger
 
 from eventsvc.interfaces import QueueFull
 
-#: Most bytes of a request that counts as small.
+#: Most bytes of a small request.
 SMALL: Final = 8_192
-#: Seconds for which requests are let in one after another, before the reactor has a turn.
+#: Seconds for which waiting requests are called before the reactor gets a turn.
 _SLICE: Final = 0.02
 
 
@@ -25,10 +25,10 @@ class Turn:
     """
     The place of a request in the line.
 
-    @ivar size: its bytes.
-    @ivar call: told when it is its turn: C{False} if it may be submitted now,
-        C{True} if its time is over.
-    @ivar since: when it joined.
+    @ivar size: its size in bytes.
+    @ivar call: called when its turn comes: with C{False} if it may be submitted
+        now, C{True} if its deadline has passed.
+    @ivar since: when it joined the line.
     """
 
     turns: Turns
@@ -40,12 +40,12 @@ class Turn:
     waits: bool = True
 
     def leave(self) -> None:
-        """Give the place up."""
+        """Leave the line."""
         self.waits = False
         self.turns.prune()
 
     def end(self) -> None:
-        """Give the place up, as if its time were over."""
+        """Leave the line, as if the deadline had passed."""
         self.leave()
         self.call(True)
 
@@ -53,29 +53,29 @@ class Turn:
 @attrs.define(eq=False)
 class Turns:
     """
-    Who finds the queue full waits here, unparsed, until there is room.
+    Requests that find the queue full wait here, unparsed, until it has room.
 
     # Note [Overload]
 
-    Refusing what does not fit sounds cheap, and is not: a client that is refused
-    posts again at once, and reading and parsing what will be refused takes the
-    time that storing needs.  So nobody is refused before L{Limits.wait} is
-    over.  Who waits costs nothing: its socket is not read, and its body
-    is parsed when there is room.
+    To refuse a request is not cheap: the client posts it again at once, and
+    reading and parsing it takes time that is needed to store events.  So no
+    request is refused before it has waited L{Limits.wait} seconds.  A waiting
+    request costs no CPU: its socket is not read, and its body is parsed once
+    there is room.
 
-    Large requests do not hold up small ones: there is a line for each kind, and
-    for each byte that a large one brings, a small one may bring one.
+    Large requests do not hold up small ones: each kind has its own line, and
+    the two lines get the same number of bytes in turn.
 
     A request that needs more room than there is stays at the head of its line.
 
-    @ivar is_open: nobody waits: who comes may try at once.
+    @ivar is_open: whether no request waits, so that a new one may be submitted at once.
     """
 
     appender: Any
     is_open: bool = attrs.field(default=True, init=False)
     _small: deque[Turn] = attrs.field(factory=deque, init=False)
     _large: deque[Turn] = attrs.field(factory=deque, init=False)
-    #: bytes that small ones may bring before it is a large one's turn
+    #: bytes of small requests that are called before the next large one
     _credit: int = attrs.field(default=0, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
     _serving: IDelayedCall | None = attrs.field(default=None, init=False)
@@ -85,7 +85,7 @@ class Turns:
         self.appender.backlog.on_room.append(self._on_room)
 
     def join(self, size: int, call: Callable[[bool], object], full: QueueFull | None = None) -> Turn:
-        """Wait at the end of the line; C{full} says how much room it takes, if that is known."""
+        """Join the end of the line; C{full} says how much room the request needs, if that is known."""
         turn = Turn(self, size, call, self.appender.backlog.clock.seconds())
         if full is not None:
             turn.needs = full.needs
@@ -94,14 +94,14 @@ class Turns:
         return turn
 
     def again(self, turn: Turn, full: QueueFull) -> None:
-        """Go on waiting at the head of the line: to be called by a turn that was called."""
+        """Put a turn that was just called back at the head of its line."""
         turn.needs = full.needs
         turn.waits = True
         self._line(turn).appendleft(turn)
         self._arm()
 
     def _arm(self) -> None:
-        """Somebody waits."""
+        """Close the line to submissions, and set the timer for the oldest request."""
         self.is_open = False
         if self._timer is None:
             backlog = self.appender.backlog
@@ -113,7 +113,7 @@ class Turns:
         return self._small if turn.size <= SMALL else self._large
 
     def prune(self) -> None:
-        """Forget those at the head of each line that have left."""
+        """Remove the turns at the head of each line that have left."""
         for line in self._small, self._large:
             while line and not line[0].waits:
                 line.popleft()
@@ -125,12 +125,12 @@ class Turns:
             self._timer = self._serving = None
 
     def _on_room(self) -> None:
-        """There may be room: see to it once what goes out now is on its way."""
+        """Serve the line in the next turn of the reactor, after the current batch is sent."""
         if not self.is_open and self._serving is None:
             self._serving = self.appender.backlog.clock.callLater(0, self._serve)
 
     def _next(self) -> deque[Turn]:
-        """The line whose turn it is."""
+        """Return the line whose turn it is."""
         return self._small if self._small and (self._credit > 0 or not self._large) else self._large
 
     def _serve(self) -> None:
@@ -146,7 +146,7 @@ class Turns:
                 continue
             self._call(turn, over=False)
             if line and line[0] is turn:
-                break  # it takes more room than there is
+                break  # it needs more room than there is
             self._credit = turn.size if line is self._large else self._credit - turn.size
             if backlog.clock.seconds() > until:
                 self._on_room()
@@ -158,10 +158,10 @@ class Turns:
         try:
             turn.call(over)
         except Exception:
-            self._log.failure("a request that waited failed in an unexpected way")
+            self._log.failure("unexpected error in a request that waited for room in the queue")
 
     def _expire(self) -> None:
-        """Call those whose time is over; the timer stands until then, so that L{join} sets no second one."""
+        """Call the turns past their deadline; keep the timer until then, so that L{join} sets no second one."""
         backlog = self.appender.backlog
         oldest = backlog.clock.seconds() - backlog.limits.wait
         for line in self._small, self._large:

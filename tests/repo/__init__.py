@@ -1,1 +1,1 @@
-"""Tests of what lies beside the package."""
+"""Tests of the repository outside the package."""

@@ -31,7 +31,7 @@ HEALTHY = {
 
 
 def firing(directory: Path, figures: Mapping[str, str]) -> set[str]:
-    """The alerts that fire after ten minutes with these figures, scraped once a minute."""
+    """Return the alerts that fire after ten minutes of these metrics, scraped once a minute."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("there is no promtool on the PATH: apt-get install prometheus, or a release of Prometheus")
@@ -67,7 +67,7 @@ def test_no_alert_fires_while_all_is_well(tmp_path: Path) -> None:
     ],
 )
 def test_an_alert_fires_for_what_is_missing(tmp_path: Path, missing: str, alerts: set[str]) -> None:
-    """A figure that is not there is above no bound."""
+    """A comparison with a missing metric never fires, so absence needs its own alert."""
     assert firing(tmp_path, {name: values for name, values in HEALTHY.items() if name != missing}) == alerts
 
 

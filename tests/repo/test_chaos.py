@@ -1,6 +1,6 @@
 """
-The chaos suite itself: a few scenarios for real, and the parts that a wrong
-verdict could come from.
+Tests for the chaos suite: a few real scenarios, and the parts that could cause a
+wrong verdict.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def test_a_toxic_is_known_to_begin_and_to_end(toxiproxy: str, tmp_path: Path) ->
 
 
 class Liar(BaseHTTPRequestHandler):
-    """A server that says yes to all and does nothing."""
+    """A server that answers 200 to everything and stores nothing."""
 
     def do_POST(self) -> None:
         self.do_GET()

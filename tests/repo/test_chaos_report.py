@@ -1,5 +1,5 @@
 """
-The chaos suite itself: what it sees of a run, its tables and its report.
+Tests for the evidence, tables and report of the chaos suite.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FAULT = (10.0, 20.0)
 
 
 def history(outcomes: dict[float, Outcome], **more: Any) -> History:
-    """Attempts a tenth of a second long, begun at these times; those that are ok are stored and handled."""
+    """Return attempts of a tenth of a second, begun at these times; the ok ones are stored and handled."""
     ops = [
         Op("client", number, f"{number}", at, at + 0.1, outcome, number if outcome is Outcome.OK else None)
         for number, (at, outcome) in enumerate(outcomes.items())
@@ -117,7 +117,7 @@ def test_a_log_is_read_to_its_torn_end(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_was_stepped_changes_no_order() -> None:
-    """Back by an hour after the first line, and forth again after the third."""
+    """The clock goes back an hour after the first line, and forward again after the third."""
     lines = [
         b'{"time": "2026-11-24T%sZ", "level": "info", "message": "x"}' % time
         for time in (b"08:00:00.5", b"07:00:02.0", b"07:00:03.0", b"08:00:04.0")
@@ -143,7 +143,7 @@ def test_an_answer_that_is_not_whole_says_nothing(answer: bytes, outcome: Outcom
 
 
 def test_a_fault_says_what_it_excuses(tmp_path: Path) -> None:
-    """A consumer that is held up, whichever way, is one that others may take over from."""
+    """Other consumers may claim the events of a consumer that is blocked in any way."""
     for beginning, names in (
         ("consumer-1", ["consumer-1"]),
         ("redis", ["consumer-2", "consumer-1"]),
@@ -202,7 +202,7 @@ def a_run(outcomes: dict[float, Outcome], tmp_path: Path, **more: Any) -> Run:
 
 
 class Page(HTMLParser):
-    """What is on a page, and what it would fetch."""
+    """The contents of a page, and the resources that it would fetch."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 """
-The chart is right before a cluster sees it.
+Tests for the chart that need no cluster.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def test_no_object_is_there_twice() -> None:
 
 
 def test_selectors_never_change() -> None:
-    """Kubernetes refuses an upgrade that changes them."""
+    """Kubernetes refuses an upgrade that changes a selector."""
     known = selectors(render(overlay=CHART / "ci" / "everything.yaml"))
     for overlay in OVERLAYS:
         if overlay.stem != "second-release":
@@ -161,7 +161,7 @@ def test_the_services_understand_their_settings(overlay: Path) -> None:
 
 
 def _settings(objects: list[Object]) -> dict[str, dict[str, str]]:
-    """The ConfigMap of each role that there is; the password itself is elsewhere."""
+    """Return the ConfigMap of each enabled role; the password is not in it."""
     found = {}
     for each in objects:
         role = each["metadata"]["name"].rpartition("event-")[2]
@@ -293,7 +293,7 @@ def test_a_consumer_is_called_as_its_pod() -> None:
 
 @pytest.mark.parametrize("password", ["plain", 'a "quoted" \\ one', "with $(words) and `more`"])
 def test_a_password_reaches_redis_as_it_is(password: str, tmp_path: Path) -> None:
-    """Neither the shell nor the configuration of Redis takes any of it for its own."""
+    """Neither the shell nor the configuration of Redis interprets any character of it."""
     objects = render({"redis.auth.password": password})
     assert base64.b64decode(the(objects, "Secret", "redis")["data"]["redis-password"]).decode() == password
     for name, text in the(objects, "ConfigMap", "redis")["data"].items():

@@ -1,5 +1,5 @@
 """
-The clients of docs/clients.md, run as they stand there.
+Runs the clients of docs/clients.md as they are printed there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUN = {
 
 
 class Impatient(BaseHTTPRequestHandler):
-    """Says 503, then hangs up without an answer, then says 200; or whatever it is told."""
+    """Answers 503, then closes without an answer, then answers 200; or as configured."""
 
     protocol_version = "HTTP/1.1"
     server: Any
@@ -49,7 +49,7 @@ class Impatient(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing: tests say enough."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def impatient() -> Iterator[Any]:
 
 @pytest.fixture(params=RUN)
 def command(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
-    """How the program of a language is run, without its arguments."""
+    """Return the command that runs the program of a language, without its arguments."""
     program, name = RUN[request.param]
     if shutil.which(program[0]) is None:
         pytest.skip(f"there is no {program[0]}")
@@ -80,7 +80,7 @@ def run(command: list[str], port: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(320)
 def test_a_client_tries_again_under_one_key(command: list[str], impatient: Any) -> None:
-    """After a 503 and after no answer at all; the id comes out whole."""
+    """It retries after a 503 and after no answer, and prints the id with all its digits."""
     done = run(command, impatient.server_address[1])
     assert (done.returncode, done.stdout.strip()) == (0, "9223372036854775807"), done.stderr
     assert len(impatient.seen) == 3
@@ -96,7 +96,7 @@ def test_a_client_gives_up_what_is_wrong(command: list[str], impatient: Any) -> 
 
 @pytest.mark.timeout(320)
 def test_a_client_stores_an_event(command: list[str], services: Services, server: Server) -> None:
-    """The id it prints is that of the event in the stream."""
+    """It prints the id of the event in the stream."""
     producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
     done = run(command, producer.port())
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,5 @@
 """
-The cluster test takes what it is told for what it is.
+Tests for how the cluster suite interprets its environment.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DOCKER = {"answers": "exit 0", "is down": "exit 1", "hangs": "exec /bin/sleep 60
 
 
 def put_on_path(directory: Path, monkeypatch: pytest.MonkeyPatch, docker: str, buildah: bool) -> Path:
-    """Have a docker in a state and buildah on the PATH, and nothing else; what is written down says which builds."""
+    """Put only fake docker and buildah on PATH; the file they write says which one builds."""
     noted = directory / "noted"
     if docker:
         (directory / "docker").write_text(f"#!/bin/sh\n[ $1 = info ] && {DOCKER[docker]}\necho docker $1 >> {noted}\n")

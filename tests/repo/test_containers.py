@@ -1,5 +1,5 @@
 """
-The images and compose.yaml are right before anything is built.
+Tests for the images and compose.yaml that build nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def test_a_service_of_compose_understands_its_settings(role: str) -> None:
 
 
 def test_a_handler_can_be_mounted_into_the_consumer_of_compose() -> None:
-    """Where it is mounted its module is found: in the working directory."""
+    """It is mounted in the working directory, where its module is found."""
     consumer = COMPOSE["consumer"]
     (mount,) = consumer["volumes"]
     assert mount == f"${{HANDLERS:-handlers}}:{consumer['working_dir']}:ro"
@@ -60,7 +60,7 @@ def test_a_handler_can_be_mounted_into_the_consumer_of_compose() -> None:
 
 
 def test_the_page_names_what_compose_can_be_told() -> None:
-    """Every variable with its default."""
+    """The page lists every variable with its default."""
     page = (ROOT / "docs" / "install.md").read_text()
     section = page.partition("## With compose")[2].partition("\n## ")[0]
     for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "compose.yaml").read_text()):

@@ -1,6 +1,6 @@
 """
-The docs are true: what is made from the code is fresh, links lead somewhere,
-and the commands that are shown do what they say.
+Tests for the docs: generated parts are current, links resolve, and the commands
+that they show work.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ SHOWING = [page for page in PAGES if re.search(r"^(?: {4}|\$ )?(?:twistd|eventsv
 
 @pytest.mark.parametrize("page", SHOWING, ids=[page.stem for page in SHOWING])
 def test_a_page_says_where_its_commands_are(page: Path) -> None:
-    """They are not on the path of who has run `make demo`, so a page that shows one says what to do."""
+    """After `make demo` the commands are not on PATH, so a page that shows one says where they are."""
     assert ".venv/bin/" in page.read_text()
 
 
 def test_nothing_is_to_be_installed_from_where_it_is_not() -> None:
-    """There is no published package: everybody installs from a checkout."""
+    """There is no published package, so everyone installs from a checkout."""
     places = [*PAGES, *(ROOT / "eventsvc").rglob("*.py"), *(ROOT / "chaos").rglob("*.py")]
     assert [place for place in places if re.search(r"pip install [^\n]*\beventsvc\[", place.read_text())] == []
 
@@ -59,7 +59,7 @@ def test_a_command_is_answered_as_it_is_said(line: str, status: str, services: S
 
 
 def test_every_fault_and_sign_of_the_chaos_suite_is_on_its_page() -> None:
-    """Whoever writes a scenario need not read the source."""
+    """An author of a scenario need not read the source."""
     page = (ROOT / "docs" / "chaos.md").read_text()
     named = {
         name
@@ -115,7 +115,7 @@ mine.handle' cannot be imported: No module named
 
 
 def test_the_words_of_the_troubleshooting_page_are_said() -> None:
-    """What a reader has seen and looks for there stands in the code, but for what others say."""
+    """Each message on the page is in the code, except messages of other programs."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     code = "".join([path.read_text() for path in (ROOT / "eventsvc").rglob("*.py")]) + NOT_OURS
     code = re.sub(r'"\s*\n?\s*f?"', "", code)  # texts that go on in the next line

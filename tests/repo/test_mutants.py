@@ -1,5 +1,5 @@
 """
-Tests for L{tools.mutants}: it changes what it should, and knows its modules.
+Tests for L{tools.mutants}.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def f(self, x):
 
 
 def test_one_thing_is_changed_at_a_time_and_nothing_that_is_only_words() -> None:
-    """Statements are left out if they do something; a local name is not one of them."""
+    """A statement is removed if it has an effect; assigning a local name has none."""
     changes = {(mutant.was, mutant.becomes) for mutant in make_mutants("m.py", CODE)}
     assert ("self.done()", "pass") in changes
     assert ("self.x = y", "pass") in changes
@@ -51,7 +51,7 @@ def test_modules_and_tests_are_there() -> None:
 
 
 def test_nine_of_ten_must_be_killed(capsys: pytest.CaptureFixture[str]) -> None:
-    """And each that survives is told, with the reason if there is one."""
+    """Each survivor is reported, with its reason if one is recorded."""
     mutants = [Mutant("m.py", line, "x", "y", "") for line in range(10)]
     assert judge("p", mutants, [True] + 9 * [False])
     assert not judge("p", mutants, [True, True] + 8 * [False])

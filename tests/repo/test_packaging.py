@@ -1,5 +1,5 @@
 """
-The wheel has the package alone, runs from an empty environment, and the version is the same everywhere.
+The wheel contains only the package and runs in an empty environment, and the version is the same everywhere.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.xdist_group("packaging")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the tree: what an earlier build left in C{build/} must not get in."""
+    """Return a wheel built from a copy of the tree, without the C{build/} of earlier builds."""
     source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

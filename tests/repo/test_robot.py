@@ -1,5 +1,5 @@
 """
-The Robot suites that need no cluster and little time, on real processes.
+Runs the quick Robot suites that need no cluster, on real processes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SUITES = ROOT / "robot"
 
 
 def run_robot(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The suites, with their temporary files in the directory too."""
+    """Run the suites, with their temporary files in the same directory."""
     (directory / "tmp").mkdir()
     return subprocess.run(
         [sys.executable, "-m", "robot", "--outputdir", str(directory / "out"), *arguments],
@@ -31,7 +31,7 @@ def run_robot(directory: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def results(directory: Path) -> dict[str, str]:
-    """How each test ended."""
+    """Return the status of each test."""
     tests = ElementTree.parse(directory / "out" / "output.xml").iter("test")
     return {test.attrib["name"]: test.findall("status")[-1].attrib["status"] for test in tests}
 
@@ -47,7 +47,7 @@ def test_a_suite_passes_on_this_machine_and_leaves_nothing(suite: str, least: in
 
 
 def test_a_verdict_without_evidence_fails_a_test(tmp_path: Path) -> None:
-    """Nothing happens under the load, so nothing is shown; the plot is in the log all the same."""
+    """Without a fault the run proves nothing; the log has the plot all the same."""
     suite = tmp_path / "suite.robot"
     suite.write_text(
         f"*** Settings ***\nResource    {SUITES}/eventsvc.resource\n"

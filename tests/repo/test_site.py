@@ -1,5 +1,5 @@
 """
-The HTML site: its links lead somewhere, and those that do not are found.
+Tests for the HTML site: its links resolve, and broken ones are found.
 """
 
 from __future__ import annotations

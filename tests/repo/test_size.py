@@ -1,5 +1,5 @@
 """
-No module is longer than a reader can hold in mind.
+Limits the length of modules.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MOST = {"eventsvc": 300, "tests": 500}
 
 
 def modules(directory: str) -> Iterator[tuple[str, int]]:
-    """Each module below a directory, and its lines."""
+    """Yield each module below a directory, with its number of lines."""
     for path in sorted((ROOT / directory).rglob("*.py")):
         yield path.relative_to(ROOT).as_posix(), len(path.read_text(encoding="utf-8").splitlines())
 
 
 @pytest.mark.parametrize(("directory", "most"), MOST.items())
 def test_no_module_is_too_long(directory: str, most: int) -> None:
-    """A module that is too long is split by subject."""
+    """Split a module that is too long by subject."""
     assert {name: lines for name, lines in modules(directory) if lines > most} == {}

@@ -1,5 +1,5 @@
 """
-The unit for systemd in the docs is one that systemd takes.
+Tests for the systemd unit in the docs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def parse() -> ConfigParser:
 
 
 def test_the_unit_is_whole() -> None:
-    """It starts with the machine, as a user without rights, and what cannot be mended is not tried for ever."""
+    """It starts at boot, as an unprivileged user, and does not restart forever after an invalid setting."""
     unit = parse()
     assert unit.sections() == ["Unit", "Service", "Install"]
     service = unit["Service"]
@@ -52,7 +52,7 @@ def test_systemd_finds_no_fault(tmp_path: Path, role: str) -> None:
 
 
 def test_the_settings_are_settings() -> None:
-    """Those of the files beside the unit parse, and are those of a role."""
+    """The settings in the files beside the unit parse, and are settings of a role."""
     (text,) = re.findall(r"^```sh\n(REDIS_HOST=.*?)^```$", PAGE, re.M | re.S)
     found = dict(re.findall(r"^(\w+)=(.*)$", text, re.M))
     del found["REDIS_PASSWORD_FILE"]  # there is no such file here

@@ -1,1 +1,1 @@
-"""What tests share: worlds on a clock, real servers and processes."""
+"""Helpers that tests share: worlds on a fake clock, real servers and processes."""

@@ -1,6 +1,6 @@
 """
-Two places where a stream may be, in memory and on a real server, with the same
-handles on both: what is promised of the one is asked of the other.
+Two backends for a stream, in memory and on a real server, with the same helper
+methods, so that one test checks both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STREAM = "NotificationStream"
 
 @attrs.define
 class InMemory:
-    """A stream in memory, on a clock."""
+    """A stream in memory, on a fake clock."""
 
     clock: Clock = attrs.field(factory=Clock)
     stream: MemoryStream = attrs.field(init=False)
@@ -51,35 +51,35 @@ class InMemory:
         return self.links[-1]
 
     async def log(self, hard_max: int = 1_000_000, window: float = 86_400.0, max_keys: int = 1_000_000) -> IEventLog:
-        """A log, connected; the stream is created with its marker."""
+        """Return a connected log, after creating the stream with its marker."""
         self.stream.hard_max, self.stream.window, self.stream.max_keys = hard_max, window, max_keys
         create_stream(self.stream)
         return MemoryEventLog(self.stream, self._make_link())
 
     async def group(self, name: str = "group", consumer: str = "consumer") -> IEventGroup:
-        """A group's consumer, connected."""
+        """Return a connected consumer of a group."""
         return MemoryEventGroup(self.stream, self._make_link(), name, consumer)
 
     async def wait(self, asking: Deferred[T]) -> T:
-        """What an operation comes to, within a second."""
+        """Return the result of an operation, or raise its error; it must end within a second."""
         run_clock(self.clock, 1.0)
         assert asking.called
         return await asking
 
     def disconnect(self) -> None:
-        """Lose all connections, for a while."""
+        """Lose all connections for a while."""
         for link in self.links:
             link.cut()
 
     async def come_back(self) -> None:
-        """Lose all connections, and do what is done on the next."""
+        """Lose all connections, and reconnect."""
         self.disconnect()
         run_clock(self.clock, 1.0)
         create_stream(self.stream)
 
     @contextmanager
     def out_of_memory(self) -> Iterator[None]:
-        """A time in which nothing can be written."""
+        """Make all writes fail while the context lasts."""
         for link in self.links:
             link.fates = repeat(Fate.REFUSED)
         try:
@@ -89,61 +89,61 @@ class InMemory:
                 link.expect()
 
     def wipe(self) -> None:
-        """Lose everything."""
+        """Delete everything."""
         self.stream.wipe()
 
     def empty(self) -> None:
-        """Remove all entries, and nothing else."""
+        """Remove all entries and nothing else."""
         self.stream.entries.clear()
 
     def forget(self, producer_id: bytes) -> None:
-        """Lose a producer id, and nothing else."""
+        """Delete a producer id and nothing else."""
         del self.stream.producer_ids[producer_id]
 
     def add(self, fields: dict[bytes, bytes], age: float = 0.0) -> str:
-        """Add an entry that is as old as that, in seconds; its id."""
+        """Add an entry of the given age in seconds, and return its id."""
         id = self.stream.add(fields)
         self.stream.times[place_of(id)] -= age
         return id
 
     def use_memory(self, share: float) -> None:
-        """Let a share of the memory limit be used."""
+        """Set the share of the memory limit in use."""
         self.stream.memory_used = share
 
     def remove(self, *ids: str) -> None:
-        """Remove entries, whoever may still need them."""
+        """Remove entries, even if they are pending."""
         for id in ids:
             del self.stream.entries[place_of(id)]
 
     def entries(self) -> Sequence[dict[bytes, bytes]]:
-        """The fields of all entries."""
+        """Return the fields of all entries."""
         return list(self.stream.entries.values())
 
     def pending(self, group: str = "group") -> dict[str, tuple[str, int]]:
-        """The owner and deliveries of each pending entry."""
+        """Return the owner and deliveries of each pending entry."""
         pending = self.stream.groups[group].pending
         return {f"{id}-0": (entry.consumer, entry.deliveries) for id, entry in sorted(pending.items())}
 
     def leave_idle(self, id: str, seconds: float) -> None:
-        """Let a pending entry look as if nobody had touched it for that long."""
+        """Set the idle time of a pending entry."""
         self.stream.groups["group"].pending[place_of(id)].since = self.clock.seconds() - seconds
 
     def dead(self) -> Sequence[dict[str, str]]:
-        """The dead letters."""
+        """Return the dead letters."""
         return self.stream.dead
 
     def pass_window(self) -> None:
-        """Let the idempotency keys be forgotten."""
+        """Let the window of the idempotency keys pass."""
         self.clock.advance(self.stream.window)
 
     def forget_keys(self) -> None:
-        """Lose the idempotency keys, and nothing else."""
+        """Delete the idempotency keys and nothing else."""
         self.stream.keys.clear()
 
 
 @attrs.define
 class OnServer:
-    """A stream on a real server, seen from outside by a client of another make."""
+    """A stream on a real server, inspected by an independent client."""
 
     server: Server
     client: Any = attrs.field(init=False)
@@ -166,32 +166,32 @@ class OnServer:
         return connection
 
     async def log(self, hard_max: int = 1_000_000, window: float = 86_400.0, max_keys: int = 1_000_000) -> IEventLog:
-        """A log, connected; the stream is created with its marker."""
+        """Return a connected log, after creating the stream with its marker."""
         connection = await self._connect(prepare=stream_opener(STREAM))
         return RedisEventLog(connection, STREAM, hard_max, window, max_keys)
 
     async def group(self, name: str = "group", consumer: str = "consumer") -> IEventGroup:
-        """A group's consumer, connected."""
+        """Return a connected consumer of a group."""
         return RedisEventGroup(await self._connect(), STREAM, name, consumer)
 
     async def wait(self, asking: Deferred[T]) -> T:
-        """What an operation comes to."""
+        """Return the result of an operation, or raise its error."""
         return await asking
 
     def disconnect(self) -> None:
-        """Lose all connections, for a while."""
+        """Lose all connections for a while."""
         for connection in self.connections:
             connection.abort("the test says so")
 
     async def come_back(self) -> None:
-        """Lose all connections, and do what is done on the next."""
+        """Lose all connections, and reconnect."""
         before = [connection.connects for connection in self.connections]
         self.disconnect()
         await until(lambda: all(was < one.connects for was, one in zip(before, self.connections)))
 
     @contextmanager
     def out_of_memory(self) -> Iterator[None]:
-        """A time in which nothing can be written."""
+        """Make all writes fail while the context lasts."""
         self.client.config_set("maxmemory", 1)
         try:
             yield
@@ -199,47 +199,47 @@ class OnServer:
             self.client.config_set("maxmemory", 0)
 
     def wipe(self) -> None:
-        """Lose everything."""
+        """Delete everything."""
         self.client.flushall()
 
     def empty(self) -> None:
-        """Remove all entries, and nothing else."""
+        """Remove all entries and nothing else."""
         self.client.xtrim(STREAM, 0)
 
     def forget(self, producer_id: bytes) -> None:
-        """Lose a producer id, and nothing else."""
+        """Delete a producer id and nothing else."""
         assert self.client.delete(b"{NotificationStream}:lane:" + producer_id) == 1
 
     def add(self, fields: dict[bytes, bytes], age: float = 0.0) -> str:
-        """Add an entry that is as old as that, in seconds; its id."""
+        """Add an entry of the given age in seconds, and return its id."""
         seconds, microseconds = self.client.time()
         id = f"{seconds * 1000 + microseconds // 1000 - round(age * 1000)}-*" if age else "*"
         return str(self.client.xadd(STREAM, fields, id).decode())
 
     def use_memory(self, share: float) -> None:
-        """Let a share of the memory limit be used."""
+        """Set the share of the memory limit in use."""
         self.client.config_set("maxmemory", round(self.client.info("memory")["used_memory"] / share) if share else 0)
 
     def remove(self, *ids: str) -> None:
-        """Remove entries, whoever may still need them."""
+        """Remove entries, even if they are pending."""
         assert self.client.xdel(STREAM, *ids) == len(ids)
 
     def entries(self) -> Sequence[dict[bytes, bytes]]:
-        """The fields of all entries."""
+        """Return the fields of all entries."""
         return [fields for _, fields in self.client.xrange(STREAM)]
 
     def pending(self, group: str = "group") -> dict[str, tuple[str, int]]:
-        """The owner and deliveries of each pending entry."""
+        """Return the owner and deliveries of each pending entry."""
         rows = self.client.xpending_range(STREAM, group, "-", "+", 10_000)
         return {row["message_id"].decode(): (row["consumer"].decode(), row["times_delivered"]) for row in rows}
 
     def leave_idle(self, id: str, seconds: float) -> None:
-        """Let a pending entry look as if nobody had touched it for that long."""
+        """Set the idle time of a pending entry."""
         owner, _ = self.pending()[id]
         self.client.xclaim(STREAM, "group", owner, 0, [id], idle=round(seconds * 1000), justid=True)
 
     def dead(self) -> Sequence[dict[str, str]]:
-        """The dead letters."""
+        """Return the dead letters."""
         letters = [fields for _, fields in self.client.xrange("{NotificationStream}:dead")]
         return [
             {name: letter[name.encode()].decode() for name in ("id", "reason", "error", "deliveries")}
@@ -247,11 +247,11 @@ class OnServer:
         ]
 
     def pass_window(self) -> None:
-        """Let the idempotency keys be forgotten."""
+        """Let the window of the idempotency keys pass."""
         wait_until(lambda: not self.client.keys("{NotificationStream}:keys:*"))
 
     def forget_keys(self) -> None:
-        """Lose the idempotency keys, and nothing else."""
+        """Delete the idempotency keys and nothing else."""
         self.client.delete(*self.client.keys("{NotificationStream}:keys:*"))
 
 

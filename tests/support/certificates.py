@@ -1,5 +1,5 @@
 """
-Certificates that last as long as a test.
+Creates certificates that live as long as a test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.internet.ssl import ContextFactory
 
 @attrs.frozen
 class Identity(ContextFactory):
-    """Who a server says it is: a certificate and its key."""
+    """A certificate and its key."""
 
     certificate: x509.Certificate
     key: EllipticCurvePrivateKey
@@ -33,20 +33,20 @@ class Identity(ContextFactory):
 @attrs.frozen
 class Authority:
     """
-    Signs certificates, and is trusted by those who know its own.
+    A certificate authority.
 
-    @ivar name: what no other authority is called.
+    @ivar name: a name that no other authority has.
     """
 
     name: str = attrs.field(factory=lambda: f"authority {uuid4()}")
     key: EllipticCurvePrivateKey = attrs.field(factory=lambda: generate_private_key(SECP256R1()))
 
     def pem(self) -> bytes:
-        """The certificate of the authority."""
+        """Return the certificate of the authority."""
         return self._sign(self.name, self.key).public_bytes(Encoding.PEM)
 
     def issue(self, host: str) -> Identity:
-        """An identity for a host."""
+        """Return an identity for a host."""
         key = generate_private_key(SECP256R1())
         return Identity(self._sign(host, key), key)
 

@@ -1,5 +1,5 @@
 """
-Lets a clock run.
+Runs fake clocks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 
 class StrictClock(Clock):
-    """A clock that refuses a timer in the past, as reactors do."""
+    """A clock that rejects a negative delay, as reactors do."""
 
     def callLater(self, delay: float, *args: Any, **kw: Any) -> IDelayedCall:
         assert delay >= 0.0, delay
@@ -19,7 +19,7 @@ class StrictClock(Clock):
 
 
 def run_clock(clock: Clock, seconds: float) -> None:
-    """Let time pass, from one timer to the next."""
+    """Advance the clock from one timer to the next."""
     end = clock.seconds() + seconds
     while calls := [call.getTime() for call in clock.getDelayedCalls() if call.getTime() <= end]:
         clock.advance(max(0.0, min(calls) - clock.seconds()))

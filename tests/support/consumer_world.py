@@ -1,6 +1,6 @@
 """
-Consumers on a clock, their stream in memory, and what their handlers have
-seen.
+Consumers on a fake clock, with their stream in memory and the events that their
+handlers saw.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.clocks import StrictClock, run_clock
 
 @attrs.define
 class ConsumerWorld:
-    """A stream, and what handlers have seen of it."""
+    """A stream, and the events that handlers saw."""
 
     clock: Clock
     stream: MemoryStream
@@ -33,7 +33,7 @@ class ConsumerWorld:
     consumers: list[Consumer] = attrs.field(factory=list)
 
     def add(self, *descriptions: str) -> None:
-        """Put events into the stream."""
+        """Add events to the stream."""
         for text in descriptions:
             self.stream.add({EVENT_FIELD: encode_notification(Notification(1, text, "now"))})
 
@@ -51,7 +51,7 @@ class ConsumerWorld:
         group_type: type[MemoryEventGroup] = MemoryEventGroup,
         **options: Any,
     ) -> Consumer:
-        """A started consumer."""
+        """Return a started consumer."""
         group = group_type(self.stream, Link(self.clock, iter(fates)), consumer=name)
         chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
         drain_timeout = options.pop("drain_timeout", 10.0)
@@ -83,11 +83,11 @@ class ConsumerWorld:
         return consumer
 
     def see(self, notification: Notification) -> None:
-        """The handler that only looks."""
+        """A handler that only records the event."""
         self.seen.append(notification.description)
 
     def slow(self, seconds: float) -> Callable[[Notification], Any]:
-        """A handler as they are: a coroutine that takes its time, then has handled the event."""
+        """A realistic handler: a coroutine that takes time before it has handled the event."""
 
         async def handle(notification: Notification) -> None:
             await deferLater(self.clock, seconds)
@@ -96,7 +96,7 @@ class ConsumerWorld:
         return handle
 
     def leave_pending(self, consumer: str, *descriptions: str, idle: float = 0.0) -> None:
-        """Have events pending with a consumer that is not there, untouched for so long."""
+        """Leave events pending with an absent consumer, idle for the given time."""
         group = self.stream.groups.setdefault("group", Group())
         first = max(self.stream.entries, default=0) + 1
         group.last = first + len(descriptions) - 1  # before they are there: a read that waits must not get them
@@ -109,7 +109,7 @@ class ConsumerWorld:
         run_clock(self.clock, seconds)
 
     def stop(self, consumer: Consumer) -> None:
-        """Stop a consumer and see that it ends within its bounds."""
+        """Stop a consumer, and check that it ends in time."""
         self.consumers.remove(consumer)
         stopping = consumer.stopService()
         self.run(consumer.drain_timeout + 3.0)
@@ -117,24 +117,24 @@ class ConsumerWorld:
 
     @property
     def pending(self) -> list[int]:
-        """The places of the entries not acknowledged."""
+        """Return the positions of the unacknowledged entries."""
         return sorted(self.stream.groups["group"].pending)
 
     @property
     def dead(self) -> dict[str, str]:
-        """The dead letters, by id: the reason and the error."""
+        """Return the reason and error of each dead letter, by id."""
         return {letter["id"]: f"{letter['reason']}: {letter['error']}" for letter in self.stream.dead}
 
 
 def eager(consumer: Consumer) -> Consumer:
-    """Have a consumer read all there is at once, as if it had handled many."""
+    """Make a consumer read everything at once, as if it had handled many events."""
     consumer._pace.size = 1_000
     return consumer
 
 
 @contextmanager
 def running_world() -> Iterator[ConsumerWorld]:
-    """Consumers on a clock; those that are left end with the test, and leave no timer behind."""
+    """Run consumers on a fake clock; stop those that are left, and check that no timer is left."""
     clock = StrictClock()
     made = ConsumerWorld(clock, MemoryStream(clock))
     yield made

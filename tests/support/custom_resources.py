@@ -1,6 +1,6 @@
 """
-What custom resources look like, as far as the chart uses them: strict, so that
-a misspelt member is found without their operators.
+Schemas of custom resources, as far as the chart uses them: strict, so that a
+misspelt member is found without their operators.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Entries on a real server that were set aside.
+Sets entries aside on a real server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def set_aside(
     error: str = "ValueError: no",
     deliveries: int = 5,
 ) -> str:
-    """Add an entry, have it read and set aside; the id of its letter."""
+    """Add an entry, set it aside, and return the id of its dead letter."""
     with server.client() as client:
         if not client.exists(STREAM):
             client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
@@ -36,17 +36,17 @@ def set_aside(
 
 
 def set_events_aside(server: Server, count: int) -> list[str]:
-    """Set events aside; the ids of their letters."""
+    """Set events aside, and return the ids of their dead letters."""
     return [set_aside(server, {"EventStream": f'{{"id":{number}}}'}) for number in range(count)]
 
 
 def dead_ids(server: Server) -> list[str]:
-    """The ids of the letters there are."""
+    """Return the ids of all dead letters."""
     with server.client() as client:
         return [id.decode() for id, _ in client.xrange(DEAD)]
 
 
 def stream_fields(server: Server) -> list[dict[bytes, bytes]]:
-    """What is in the stream."""
+    """Return the fields of the entries in the stream."""
     with server.client() as client:
         return [fields for _, fields in client.xrange(STREAM)]

@@ -1,5 +1,5 @@
 """
-Handlers that fail, each in a way of its own.
+Handlers that each fail in a different way.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class Own(BaseException):
 
 
 def generate(_: object) -> Iterator[int]:
-    """Be a generator, which nothing runs."""
+    """Return a generator that nothing iterates."""
     yield 1
 
 
 async def generate_async(_: object) -> Any:
-    """Be an async generator, which nothing runs."""
+    """Return an async generator that nothing iterates."""
     yield 1
 
 
 def raise_now(error: BaseException) -> Any:
-    """Raise an error, in an expression."""
+    """Raise an error; usable in an expression."""
     raise error
 
 

@@ -1,5 +1,5 @@
 """
-A connection on a Redis that says what a test tells it to.
+A connection to a fake Redis whose replies a test chooses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STAGES: Final = ["AUTH", "SELECT", "PING", "COMMAND", "ROLE", "INFO", "PREPARE"]
 
 
 def make_connection(redis: FakeRedis, **overrides: Any) -> Connection:
-    """A connection that asks for a password and a database, started."""
+    """Return a started connection with a password and a database."""
     parts: dict[str, Any] = {"password": "pass", "database": 2, "jitter": lambda: 0.0, **overrides}
     connection = Connection(endpoint=redis, clock=redis.clock, **parts)
     connection.startService()
@@ -26,7 +26,7 @@ def make_connection(redis: FakeRedis, **overrides: Any) -> Connection:
 
 
 def stop(redis: FakeRedis, connection: Connection) -> None:
-    """Stop it, and see that nothing is left."""
+    """Stop it, and check that no timer or connection is left."""
     stopped = connection.stopService()
     redis.run()
     assert fired(stopped)
@@ -38,12 +38,12 @@ def stop(redis: FakeRedis, connection: Connection) -> None:
 
 
 def usable(connection: Connection) -> bool:
-    """Whether it is ready, now: the answer changes."""
+    """Return whether it is ready now; a function, so that mypy does not narrow the type."""
     return connection.ready
 
 
 def fired(deferred: Deferred[Any]) -> bool:
-    """Whether it has a result; one that was cancelled may have to wait for it still."""
+    """Return whether it has fired; a cancelled one may still wait for its result."""
     found: list[Any] = []
 
     def note(result: Any) -> Any:
@@ -55,7 +55,7 @@ def fired(deferred: Deferred[Any]) -> bool:
 
 
 def error_of(answer: Deferred[Any]) -> Exception:
-    """The error of a command that has failed."""
+    """Return the error of a failed command."""
     found: list[Any] = []
     answer.addErrback(found.append)
     [failure] = found
@@ -64,7 +64,7 @@ def error_of(answer: Deferred[Any]) -> Exception:
 
 
 def messages(events: Any) -> list[str]:
-    """What was logged, as one reads it."""
+    """Return the formatted log messages."""
     assert not [event for event in events if "log_failure" in event]
     return [event["log_format"].format(**event) for event in events]
 

@@ -1,5 +1,5 @@
 """
-A Redis that says what a test tells it to: no reactor, no socket.
+A fake Redis whose replies a test chooses, without a reactor or sockets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.clocks import StrictClock
 
 
 def bulk(text: bytes) -> bytes:
-    """A string, as Redis writes it."""
+    """Return a bulk string in the Redis protocol."""
     return b"$%d\r\n%s\r\n" % (len(text), text)
 
 
@@ -45,9 +45,9 @@ GOOD: Final = {
 @attrs.define(eq=False, repr=False)
 class Link:
     """
-    One connection: the transport of a session, and the server's side of it.
+    One connection: the transport of a session, and its server side.
 
-    @ivar commands: what was received.
+    @ivar commands: the commands received.
     """
 
     redis: FakeRedis
@@ -57,7 +57,7 @@ class Link:
     _reader: Any = attrs.field(factory=hiredis.Reader)
 
     def names(self) -> list[str]:
-        """The commands that were received, without their arguments."""
+        """Return the names of the received commands."""
         return [command[0].decode() for command in self.commands]
 
     def write(self, data: bytes) -> None:
@@ -74,7 +74,7 @@ class Link:
         self.session.dataReceived(data)
 
     def close(self, error: Exception | None = None) -> None:
-        """End the connection; without an error in the usual way."""
+        """Close the connection; cleanly unless an error is given."""
         if self.open:
             self.open = False
             self.session.connectionLost(Failure(error or ConnectionDone()))
@@ -96,7 +96,7 @@ class FakeRedis:
     """
     Accepts connections and answers by the name of the command.
 
-    What is sent arrives when the test lets it L{run}.
+    Sent bytes arrive when the test calls L{run}.
 
     @ivar state: "up"; "down" refuses connections, "gone" does not answer to
         them, and "hanging up" accepts and ends them.
@@ -112,7 +112,7 @@ class FakeRedis:
 
     @property
     def link(self) -> Link:
-        """The latest connection."""
+        """Return the latest connection."""
         return self.links[-1]
 
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
@@ -123,7 +123,7 @@ class FakeRedis:
         return attempt
 
     def dial(self) -> Link:
-        """A connection with a bare session on it."""
+        """Return a connection with a bare session."""
         return self._open(Session(self.clock))
 
     def _accept(self, factory: IProtocolFactory, attempt: Deferred[Any]) -> None:
@@ -145,7 +145,7 @@ class FakeRedis:
         return link
 
     def run(self, seconds: float = 0.0) -> None:
-        """Let what was sent arrive, and time pass from one timer to the next."""
+        """Deliver what was sent, and advance the clock from one timer to the next."""
         end = self.clock.seconds() + seconds
         self._deliver()
         while calls := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= end]:

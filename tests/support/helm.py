@@ -1,5 +1,5 @@
 """
-The chart, rendered by helm without a cluster.
+Renders the chart with helm, without a cluster.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Object = dict[str, Any]
 
 
 def find_command(name: str) -> str:
-    """A command that comes with this interpreter's packages, or is on the path; else the test is skipped."""
+    """Return the path of a command beside this interpreter or on PATH; skip the test without it."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.skip(f"the command {name} is not installed")
@@ -46,7 +46,7 @@ HELM = Program(
 
 @cache
 def find_helm() -> str:
-    """Where helm is; without it the test is skipped."""
+    """Return the path of helm; skip the test without it."""
     try:
         return HELM.find()
     except NotFound as remedy:
@@ -55,21 +55,21 @@ def find_helm() -> str:
 
 @cache
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run helm, once for the same arguments; it may fail."""
+    """Run helm, once for the same arguments, and return its result, even if it failed."""
     return subprocess.run([find_helm(), *arguments], capture_output=True, text=True, timeout=60)
 
 
 def render(
     values: Mapping[str, Any] | None = None, overlay: Path | None = None, chart: Path = CHART, release: str = "demo"
 ) -> list[Object]:
-    """The objects of a release in the namespace C{here}."""
+    """Return the objects of a release in the namespace C{here}."""
     done = _template(values, overlay, chart, release)
     assert done.returncode == 0, done.stderr
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
 
 def refusal(values: Mapping[str, Any]) -> str:
-    """Why the chart cannot be rendered with these values."""
+    """Return the error of rendering the chart with these values."""
     done = _template(values, None, CHART, "demo")
     assert done.returncode != 0, "it was rendered"
     return done.stderr
@@ -84,13 +84,13 @@ def _template(
 
 
 def the(objects: Sequence[Object], kind: str, name: str) -> Object:
-    """The one object of a kind and a name."""
+    """Return the only object of a kind and a name."""
     (found,) = [each for each in objects if each["kind"] == kind and each["metadata"]["name"] == name]
     return found
 
 
 def pod_of(workload: Object) -> Object:
-    """The pod that an object makes, or is; without a spec if it has to do with none."""
+    """Return the pod that an object creates or is; one without a spec if there is none."""
     if workload["kind"] == "Pod":
         return workload
     template: Object = workload.get("spec", {}).get("template", {})
@@ -98,12 +98,12 @@ def pod_of(workload: Object) -> Object:
 
 
 def pods(objects: Sequence[Object]) -> list[Object]:
-    """All pods that the objects make."""
+    """Return all pods that the objects create."""
     return [pod for each in objects if "spec" in (pod := pod_of(each))]
 
 
 def selectors(objects: Sequence[Object]) -> dict[tuple[str, str], Mapping[str, str]]:
-    """What each object picks pods by, if it does."""
+    """Return the pod selectors of the objects that have one."""
     found = {}
     for each in objects:
         spec = each.get("spec", {})

@@ -1,5 +1,5 @@
 """
-Histories of events that are named by a letter each.
+Builds histories whose events are named by single letters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ OK, REFUSED, UNKNOWN = Outcome
 
 
 def op(description: str, outcome: Outcome = OK, id: int | None = None, at: float = 0.0, **more: Any) -> Op:
-    """An attempt that took a second; the id of an C{ok} one is its letter's."""
+    """Return an attempt that took a second; an C{ok} one has the id of its letter."""
     number = ord(description[0]) if id is None and outcome is OK else id
     return Op("client", 0, description, at, more.get("ended", at + 1.0), outcome, number)
 
@@ -29,7 +29,7 @@ def notes(text: str) -> Sequence[Notification]:
 
 
 def handle(text: str, *consumers: str) -> Sequence[Handling]:
-    """The events of letters are handled, one a second."""
+    """Return handlings of the events of the letters, one per second."""
     names = consumers or ("one",) * len(text)
     return [
         Handling(ord(letter), name, float(at)) for at, (letter, name) in enumerate(zip(text, names, strict=True), 10)

@@ -1,5 +1,5 @@
 """
-HTTP over connections in memory: what a client sent, and what it got back.
+HTTP over connections in memory: a client, its requests and the answers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BUFFER = 65_536
 
 @attrs.frozen
 class Response:
-    """An answer; the names of its headers are as they were sent."""
+    """An answer; its header names are as sent."""
 
     status: int
     headers: dict[str, str]
@@ -40,7 +40,7 @@ class Response:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The members of an error body."""
+        """Return the members of an error body."""
         assert self.headers["Content-Type"] == "application/json"
         members: dict[str, Any] = json.loads(self.body)
         assert members["status"] == self.status
@@ -49,9 +49,9 @@ class Response:
 
 def read_responses(data: bytes, bodies: bool = True) -> list[Response]:
     """
-    Take bytes apart, all of them.
+    Parse bytes into answers; all bytes must be used.
 
-    @param bodies: whether there are any: not after HEAD.
+    @param bodies: whether the answers have bodies; those to HEAD do not.
     """
     responses = []
     while data:
@@ -70,7 +70,7 @@ def read_responses(data: bytes, bodies: bool = True) -> list[Response]:
 
 
 def without_date(data: bytes) -> bytes:
-    """The same bytes at any time."""
+    """Return the bytes without their C{Date}."""
     return re.sub(rb"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", b"", data)
 
 
@@ -78,14 +78,14 @@ def without_date(data: bytes) -> bytes:
 @attrs.define(eq=False, slots=False)
 class Connection:
     """
-    A client and the transport of its server, in one.
+    A client, and the server's transport to it.
 
     Like a real one it ends the connection in a later turn of the reactor,
     and once all was written.
 
-    @ivar received: what has come back.
-    @ivar reading: whether the client takes in what is written.
-    @ivar paused: whether the server takes in what is sent.
+    @ivar received: the bytes received.
+    @ivar reading: whether the client reads what the server writes.
+    @ivar paused: whether the server has paused reading.
     @ivar ended: whether the client has seen the end of the answers.
     @ivar lost: whether the connection is gone.
     @ivar aborted: whether the server cut it off.
@@ -111,7 +111,7 @@ class Connection:
     # The client
 
     def send(self, *pieces: bytes) -> None:
-        """Send bytes; each piece arrives on its own."""
+        """Send bytes; each piece arrives separately."""
         for piece in pieces:
             if self.paused:
                 self._unsent += piece
@@ -119,26 +119,26 @@ class Connection:
                 self.protocol.dataReceived(piece)
 
     def end(self) -> None:
-        """Send no more, but wait for answers."""
+        """Close the sending side, and wait for answers."""
         self._client_ended = True
         if not self.lost and not self.paused:
             IHalfCloseableProtocol(self.protocol).readConnectionLost()
 
     def vanish(self) -> None:
-        """Go away without waiting."""
+        """Disconnect without waiting for answers."""
         self._lose(ConnectionDone())
 
     def read(self) -> None:
-        """Take in what waits, and from now on all that comes."""
+        """Read the waiting bytes, and from now on all others."""
         self.reading = True
         self._flow()
 
     def responses(self, bodies: bool = True) -> list[Response]:
-        """What has come back, taken apart."""
+        """Return the answers received."""
         return read_responses(bytes(self.received), bodies)
 
     def response(self, bodies: bool = True) -> Response:
-        """The one answer that has come back."""
+        """Return the only answer received."""
         (response,) = self.responses(bodies)
         return response
 
@@ -230,7 +230,7 @@ class Connection:
 
 @attrs.define(eq=False)
 class Served:
-    """A producer's HTTP interface, in front of an appender in memory."""
+    """The HTTP interface of a producer, with an appender in memory."""
 
     world: ProducerWorld
     api: Api
@@ -238,7 +238,7 @@ class Served:
     connections: list[Connection] = attrs.field(factory=list)
 
     def connect(self, host: str = "127.0.0.1") -> Connection:
-        """Have a new client."""
+        """Connect a new client."""
         protocol: Any = self.site.buildProtocol(IPv4Address("TCP", host, 50_000))
         connection = Connection(self.world.clock, protocol, host=host)
         self.connections.append(connection)
@@ -250,7 +250,7 @@ class Served:
         self.world.run(seconds)
 
     def exchange(self, request: bytes, bodies: bool = True) -> Response:
-        """Send one request on a connection of its own, and give its answer."""
+        """Send one request on a new connection, and return its answer."""
         connection = self.connect()
         connection.send(request)
         self.run()
@@ -258,34 +258,34 @@ class Served:
         return connection.response(bodies)
 
     def answer(self, request: bytes) -> bytes:
-        """Send one request, and give the bytes that come back, but for the date."""
+        """Send one request, and return the bytes received without the date."""
         connection = self.connect()
         connection.send(request)
         self.run()
         return without_date(bytes(connection.received))
 
     def post(self, body: bytes = EVENT, *headers: str, path: str = "/event") -> Response:
-        """Send one POST on a connection of its own, and give its answer."""
+        """Send one POST on a new connection, and return its answer."""
         return self.exchange(post(body, *headers, path=path))
 
     def stored(self) -> list[str]:
-        """The descriptions in the stream."""
+        """Return the descriptions in the stream."""
         return self.world.stored()
 
 
 def post(body: bytes = EVENT, *headers: str, path: str = "/event") -> bytes:
-    """A plain POST, and more headers if there are any."""
+    """Return a plain POST request, with additional headers if given."""
     lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 def head(*lines: str) -> bytes:
-    """A POST of one event with these headers alone."""
+    """Return a POST of one event with exactly these headers."""
     return "\r\n".join(["POST /event HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
 
 def refusal(connection: Connection) -> Response:
-    """The last answer on a connection: only its own side is closed."""
+    """Return the last answer on a connection of which the server has closed only its side."""
     response = connection.response()
     assert response.headers["Connection"] == "close"
     assert response.problem
@@ -307,7 +307,7 @@ WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figu
 def serving(
     make: Any = routes_alone, world: ProducerWorld | None = None, health: Health = WELL, timeout: float = 10.0
 ) -> Iterator[Served]:
-    """Serve, and in the end see that nothing is left behind."""
+    """Serve, and check at the end that nothing is left."""
     world = world or make_world()
     api = Api(world.appender, health)
     served = Served(world, api, make(api, timeout, world.clock))

@@ -27,9 +27,9 @@ from eventsvc.embedded import free_port, server_command
 @attrs.define
 class Server:
     """
-    A server on a port of its own, that can be stopped, killed and frozen.
+    A server on a free port, which tests can stop, kill and freeze.
 
-    @ivar options: the server's own options, each time it starts.
+    @ivar options: command-line options for each start.
     @ivar binary: the program; without, the one that L{eventsvc.embedded.find_server} finds.
     """
 
@@ -40,7 +40,7 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it takes commands."""
+        """Start it, and wait until it accepts commands."""
         self.process = subprocess.Popen(
             server_command(self.port, self.options, self.binary), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -60,7 +60,7 @@ class Server:
         self.process.send_signal(number)
 
     def end(self, number: int = signal.SIGKILL) -> None:
-        """End it, and wait until it is gone."""
+        """Stop it, and wait until it is gone."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(number)
@@ -68,13 +68,13 @@ class Server:
             self.process = None
 
     def client(self) -> Any:
-        """A client of another make."""
+        """Return an independent client."""
         return redis.Redis(port=self.port, password=self.password, socket_timeout=10, protocol=2)
 
 
 @contextmanager
 def running_server(*options: str, binary: str | None = None) -> Iterator[Server]:
-    """A server for one test."""
+    """Run a server for one test."""
     server = Server(options=options, binary=binary)
     try:
         server.start()
@@ -94,9 +94,9 @@ class Answer:
 
 def post(port: int, body: str, path: str = "/event", headers: Mapping[str, str] = {}, timeout: float = 30.0) -> Answer:
     """
-    Post with a client of another make, on a connection of its own.
+    Post with the HTTP client of the standard library, on a new connection.
 
-    @raise OSError, HTTPException: there is no whole answer.
+    @raise OSError, HTTPException: there is no complete answer.
     """
     connection = HTTPConnection("127.0.0.1", port, timeout=timeout)
     with closing(connection):
@@ -107,7 +107,7 @@ def post(port: int, body: str, path: str = "/event", headers: Mapping[str, str] 
 
 @attrs.define
 class Service:
-    """A service under C{twistd}, its output in files."""
+    """A service under C{twistd}, with its output in files."""
 
     process: subprocess.Popen[bytes]
     stdout: Path
@@ -120,26 +120,26 @@ class Service:
         return self.stderr.read_text()
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log so far; an error if a line is no JSON object."""
+        """Return the log so far; fail if a line is not a JSON object."""
         lines = [json.loads(line) for line in self.out().splitlines(keepends=True) if line.endswith("\n")]
         assert all(isinstance(line, dict) for line in lines)
         return lines
 
     def port(self) -> int:
-        """The port it listens on, once it does."""
+        """Wait until it listens, and return its port."""
         pattern = re.compile(r"Site starting on (\d+)")
         wait_until(lambda: self.says("Site starting on "))
         return int(pattern.findall(self.out())[0])
 
     def says(self, words: str) -> bool:
-        """Whether it wrote this, on either output; an error if it has ended without."""
+        """Return whether it wrote this on either output; fail if it ended without."""
         ended = self.process.poll() is not None
         said = words in self.out() or words in self.err()
         assert said or not ended, f"ended with {self.process.returncode}: {self.out()[-2000:]}{self.err()[-2000:]}"
         return said
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal; the exit status."""
+        """Send a signal, and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(PATIENCE)
@@ -147,7 +147,7 @@ class Service:
 
 @attrs.define
 class Services:
-    """Starts services in a directory, and ends those that are left."""
+    """Starts services in a directory, and stops those that still run at the end."""
 
     directory: Path
     started: list[Service] = attrs.field(factory=list)
@@ -162,8 +162,8 @@ class Services:
         """
         Start C{twistd -n ARGUMENTS} as the leader of a process group.
 
-        @param output: a file descriptor to take the place of standard output.
-        @param descriptors: most files it may have open; without, as many as this process.
+        @param output: a file descriptor to use as standard output.
+        @param descriptors: limit on open files; by default that of this process.
         """
         limit = (descriptors, descriptors) if descriptors else resource.getrlimit(resource.RLIMIT_NOFILE)
         name = f"{len(self.started)}"

@@ -1,5 +1,5 @@
 """
-A producer's parts on a real server, under load, and the judge at the end.
+Runs the parts of a producer on a real server, under load, and checks the result.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ STREAM = "NotificationStream"
 
 
 async def pause(seconds: float) -> None:
-    """Let the reactor run: the pace of a load, never a wait for something."""
+    """Let the reactor run for a while, to pace a load; use L{until} to wait for something."""
     await deferLater(reactor, seconds)
 
 
 async def until(what: Callable[[], object], patience: float = 30.0) -> None:
-    """Wait until something is true, with the reactor running."""
+    """Wait until a condition is true, with the reactor running."""
     deadline = time.monotonic() + patience
     while not what():
         assert time.monotonic() < deadline, f"not in {patience} s: {what}"
@@ -47,7 +47,7 @@ async def until(what: Callable[[], object], patience: float = 30.0) -> None:
 
 
 def read_stream(server: Server) -> list[Notification]:
-    """All events in the stream, as another client sees them."""
+    """Return all events in the stream, read by an independent client."""
     with server.client() as client:
         entries = client.xrange(STREAM)
     return [decode_notification(fields[EVENT_FIELD]) for _, fields in entries if EVENT_FIELD in fields]
@@ -56,9 +56,9 @@ def read_stream(server: Server) -> list[Notification]:
 @attrs.define(eq=False)
 class ProducerHarness:
     """
-    An appender on a real server, and what its clients were told.
+    An appender on a real server, and the answers to its clients.
 
-    @ivar working: how many clients are still posting.
+    @ivar working: number of clients that are still posting.
     """
 
     server: Server
@@ -68,7 +68,7 @@ class ProducerHarness:
     working: int = 0
 
     async def post(self, description: str, client: str = "client", key: IdempotencyKey | None = None) -> Op:
-        """Post one event and keep what came of it."""
+        """Post one event and record its outcome."""
         begin = time.monotonic()
         outcome = Outcome.OK
         id = None
@@ -99,19 +99,19 @@ class ProducerHarness:
         return gatherResults([ensureDeferred(self._client(f"{each}", enough, rest)) for each in range(clients)])
 
     async def answered(self, events: int) -> None:
-        """Wait until so many more events were answered, or all are."""
+        """Wait until that many more events are answered, or all are."""
         target = len(self.ops) + events
         await until(lambda: len(self.ops) >= target or not self.working)
 
     def judge(self, **more: Any) -> Verdict:
-        """Hold what clients were told against the stream."""
+        """Check the answers to clients against the stream."""
         expect = Expectations(least_ok=more.pop("least_ok", 1))
         return check(History(ops=self.ops, stream=read_stream(self.server), **more), expect)
 
 
 @asynccontextmanager
 async def running_producer(server: Server, hard_max: int = 1_000_000, **limits: Any) -> AsyncIterator[ProducerHarness]:
-    """The parts of a producer, started and stopped."""
+    """Run the parts of a producer."""
     settings = RedisSettings(port=server.port)
     connection = make_connection(reactor, settings, prepare=stream_opener(STREAM))
     appender = Appender(
@@ -133,5 +133,5 @@ async def running_producer(server: Server, hard_max: int = 1_000_000, **limits: 
 
 
 async def in_thread(work: Callable[[], Any]) -> Any:
-    """Do something that blocks while the load goes on."""
+    """Run a blocking function in a thread while the load continues."""
     return await deferToThread(work)

@@ -1,5 +1,5 @@
 """
-An appender on a clock, its log in memory, and what its clients were told.
+An appender on a fake clock, with its log in memory and the answers to its clients.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _SILENCE: Final = 2.0
 
 
 def key(name: str, body: str = "body") -> IdempotencyKey:
-    """A key as the edge makes it, but readable."""
+    """Return a key like those of the HTTP interface, but readable."""
     return IdempotencyKey(name.encode().ljust(16), body.encode().ljust(16))
 
 
 @attrs.define
 class ProducerWorld:
-    """An appender, its log, and what its clients were told."""
+    """An appender, its log, and the answers to its clients."""
 
     clock: Clock
     stream: MemoryStream
@@ -41,13 +41,13 @@ class ProducerWorld:
     told: dict[str, Any] = attrs.field(factory=dict)
 
     def post(self, *descriptions: str, key: IdempotencyKey | None = None) -> Any:
-        """Post events together; the answer is kept under the first one's name."""
+        """Post events together, and record the answer under the name of the first."""
         answering = self.appender.append([Event(text) for text in descriptions], key)
         answering.addBoth(self._keep, descriptions[0])
         return answering
 
     def post_again_and_again(self, name: str, times: int) -> None:
-        """Post an event, and from inside its answer the next, so many times."""
+        """Post an event and, from inside its answer, the next one, that many times."""
         answering = self.post(f"{name}{times}")
         if times > 1:
             answering.addCallback(lambda _: self.post_again_and_again(name, times - 1))
@@ -60,7 +60,7 @@ class ProducerWorld:
         run_clock(self.clock, seconds)
 
     def live(self, seconds: float) -> None:
-        """Let time pass, with connections that end when they were silent for long."""
+        """Advance the clock, and end connections that are silent for too long."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
             silent = self.link.silent
@@ -69,11 +69,11 @@ class ProducerWorld:
                 self.link.cut()
 
     def turn(self) -> None:
-        """Let one turn of the reactor pass: what was posted goes out."""
+        """Run one turn of the reactor, so that posted events go out."""
         self.clock.advance(0)
 
     def stored(self) -> list[str]:
-        """The descriptions in the stream."""
+        """Return the descriptions in the stream."""
         return [decode_notification(data).description for data in self.stream.payloads()]
 
 
@@ -82,7 +82,7 @@ def make_world(
     hard_max: int = 1_000_000,
     **limits: Any,
 ) -> ProducerWorld:
-    """A started appender on a clock."""
+    """Return a started appender on a fake clock."""
     clock = Clock()
     stream = MemoryStream(clock, hard_max)
     link = Link(clock, iter(fates), backend=stream)
@@ -101,10 +101,10 @@ def make_world(
 
 def judge(world: ProducerWorld, fates: Iterable[Fate] = ()) -> Verdict:
     """
-    What the judge says of all that was told.
+    Check all answers, and return the verdict.
 
-    @param fates: what may have become of the operations: if the log has gone
-        back, what is gone must have been alarmed.
+    @param fates: the fates of the operations: if the log has returned to an
+        earlier state, an alarm is required.
     """
     ops = []
     for number, (text, told) in enumerate(world.told.items()):

@@ -1,5 +1,5 @@
 """
-A connection on a real server.
+A connection to a real server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ reactor: Any = installed_reactor
 
 @asynccontextmanager
 async def started(port: int, **more: Any) -> AsyncIterator[Connection]:
-    """A connection, started and stopped."""
+    """Run a connection."""
     connection = make_connection(reactor, RedisSettings(port=port, retry_period=0.2, **more))
     connection.startService()
     try:
@@ -33,19 +33,19 @@ async def started(port: int, **more: Any) -> AsyncIterator[Connection]:
 
 
 async def ready(connection: Connection) -> None:
-    """Wait until it can be used, but not for ever."""
+    """Wait until it is ready, up to a limit."""
     await connection.when_ready().addTimeout(PATIENCE, reactor)
 
 
 @contextmanager
 def logged() -> Iterator[Callable[[str], bool]]:
-    """Whether something was logged by now."""
+    """Return whether a text was logged."""
     with capturedLogs() as events:
         yield lambda words: any(words in line for line in messages(events))
 
 
 def options_of(connection: Connection, layers: int) -> list[int]:
-    """How a connection notices that its peer is gone, asked of the system."""
+    """Return the TCP options with which the system detects a dead peer."""
     session: Any = connection._session
     tcp = session.transport
     for _ in range(layers):

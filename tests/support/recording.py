@@ -1,5 +1,5 @@
 """
-A connection that records what it is given.
+A connection that records its calls.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NOTHING: Final = object()
 @attrs.define
 class Recorder:
     """
-    Gives one answer to every command and script.
+    Records every command and script, and gives all the same answer.
 
     @ivar answer: the reply, or the error; L{NOTHING} leaves the caller waiting.
     @ivar session: fires once there is a session.
@@ -54,7 +54,7 @@ class Recorder:
 
 
 def result_of(answer: Deferred[Any]) -> Any:
-    """The result of a call that has succeeded."""
+    """Return the result of a successful call."""
     found: list[Any] = []
     answer.addCallback(found.append)
     [result] = found

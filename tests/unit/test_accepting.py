@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.tap.accepting} and the listener that uses it: on real sockets, with a reactor that does not run.
+Tests for L{eventsvc.tap.accepting} and its listener, on real sockets, without a running reactor.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def connect(listener: Listener) -> socket.socket:
     int(Path("/proc/sys/net/core/somaxconn").read_text()) < BACKLOG, reason="the system allows no such backlog"
 )
 def test_hundreds_connect_while_none_is_accepted(listener: Listener) -> None:
-    """A client whose connection does not fit into the backlog tries again after a second."""
+    """Without room in the backlog a client would retry only after a second."""
     clients = [connect(listener) for _ in range(300)]
     while listener.factory.made < 300:
         listener.listening.doRead()
@@ -79,7 +79,7 @@ def test_hundreds_connect_while_none_is_accepted(listener: Listener) -> None:
 def test_a_connection_that_cannot_be_accepted_is_told_once_and_accepted_later(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing spins meanwhile."""
+    """The reactor does not spin meanwhile."""
     port, reactor = listener.listening, listener.reactor
     real = port.socket
 
@@ -150,7 +150,7 @@ def test_a_process_takes_the_descriptors_that_it_may_have(soft: int, hard: int, 
 
 
 def test_a_connection_is_read_by_as_much_as_its_protocol_wants(listener: Listener) -> None:
-    """And one that is reset is lost."""
+    """A connection that is reset is lost."""
     with connect(listener) as client:
         listener.listening.doRead()
         (protocol,) = listener.factory.protocols

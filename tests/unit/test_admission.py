@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.web.admission}: who is let in when there are too many, with
-the fast path in front and without.
+Tests for L{eventsvc.web.admission}: which connections are admitted when there are
+too many, with and without the fast path.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def get(path: str) -> bytes:
 
 
 def fill(served: Served, number: int) -> list[Connection]:
-    """Take all places with requests that wait for Redis."""
+    """Fill all places with requests that wait for Redis."""
     served.world.link.disconnect()
     served.site.max_connections = number
     busy = [served.connect() for _ in range(number)]
@@ -36,7 +36,7 @@ def fill(served: Served, number: int) -> list[Connection]:
 
 
 def test_what_came_and_was_not_read_is_a_request() -> None:
-    """Its connection is not idle, though nobody has looked."""
+    """Its connection is not idle, although nothing has been read from it."""
     ours, peer = socketpair()
     with ours, peer:
         ours.setblocking(False)
@@ -54,7 +54,7 @@ def lost(connections: list[Connection]) -> list[bool]:
 
 
 def test_the_longest_idle_connection_gives_way(served: Served) -> None:
-    """Whether it ever had a request or not; one with a request does not."""
+    """It is closed whether or not it ever had a request; one with a request is not."""
     served.site.max_connections = 4
     busy, used, other, fresh = (served.connect() for _ in range(4))
     served.run(1.0)
@@ -75,7 +75,7 @@ def test_the_longest_idle_connection_gives_way(served: Served) -> None:
 
 
 def test_any_number_of_silent_connections_keeps_nobody_out(served: Served) -> None:
-    """They give way, and are no more than there may be."""
+    """They are closed for others, and their number is bounded."""
     served.site.max_connections = 100
     for _ in range(30):
         for _ in range(100):
@@ -89,7 +89,7 @@ def test_any_number_of_silent_connections_keeps_nobody_out(served: Served) -> No
 
 
 class Searched(dict[Any, None]):
-    """Connections that count how often all of them are looked at."""
+    """Connections that count the searches over them."""
 
     searches = 0
 
@@ -99,7 +99,7 @@ class Searched(dict[Any, None]):
 
 
 def test_who_gives_way_is_searched_for_once_for_many(served: Served) -> None:
-    """A search looks at all connections, so it must not be made for each new one."""
+    """A search looks at all connections, so it must not happen for each new one."""
     served.site.max_connections = 1000
     for _ in range(1000):
         served.connect()
@@ -112,7 +112,7 @@ def test_who_gives_way_is_searched_for_once_for_many(served: Served) -> None:
 
 @pytest.mark.parametrize("idle", [0, 1])
 def test_where_few_are_idle_the_search_rests(served: Served, idle: int) -> None:
-    """Else a flood would cost a search for each connection."""
+    """Otherwise a flood would cost a search for each connection."""
     busy = fill(served, 100)
     for connection in busy[:idle]:
         connection.vanish()
@@ -126,7 +126,7 @@ def test_where_few_are_idle_the_search_rests(served: Served, idle: int) -> None:
 
 
 def test_who_has_a_request_again_does_not_give_way(served: Served) -> None:
-    """Though it was idle when it was looked for."""
+    """It was idle at the search, but has a request by now."""
     served.site.max_connections = 32
     first = served.connect()
     served.run()
@@ -143,7 +143,7 @@ def test_who_has_a_request_again_does_not_give_way(served: Served) -> None:
 
 @pytest.mark.parametrize("request_bytes", [post(), post(path="/none"), get("/event"), post(path="/metrics"), get("/")])
 def test_a_connection_too_many_is_503_and_closed(served: Served, request_bytes: bytes) -> None:
-    """Its events are not stored; when another has gone there is room again."""
+    """Its events are not stored; once another connection is closed there is room again."""
     first, _ = fill(served, 2)
     third = served.connect()
     third.send(request_bytes)
@@ -162,7 +162,7 @@ def test_a_connection_too_many_is_503_and_closed(served: Served, request_bytes: 
 
 @pytest.mark.parametrize("bound", ["max_connections", "per_address"])
 def test_a_repetition_on_a_connection_too_many_may_be_stored(served: Served, bound: str) -> None:
-    """The key was not looked up."""
+    """The key was not looked up, so the answer is "unknown"."""
     key = "Idempotency-Key: a"
     assert served.post(b"{}", key).status == 400
     setattr(served.site, bound, 1)
@@ -172,7 +172,7 @@ def test_a_repetition_on_a_connection_too_many_may_be_stored(served: Served, bou
 
 
 def test_a_connection_too_many_that_is_silent_is_told_so(served: Served) -> None:
-    """It is not kept."""
+    """It is closed after a moment."""
     fill(served, 2)
     third = served.connect()
     served.run(LINGER + 0.1)
@@ -185,7 +185,7 @@ def test_a_connection_too_many_that_is_silent_is_told_so(served: Served) -> None
     "target", ["/health/live", "/health/ready", "/metrics", "/metrics?name=a", "http://a/health/live"]
 )
 def test_a_probe_is_answered_when_all_connections_are_busy(served: Served, target: str) -> None:
-    """Once, whole or in pieces; and HEAD as GET."""
+    """One probe, whole or in pieces, with GET or HEAD."""
     busy = fill(served, 2)
     for request_bytes in (get(target), get(target).replace(b"GET", b"HEAD")):
         probe = served.connect()
@@ -200,7 +200,7 @@ def test_a_probe_is_answered_when_all_connections_are_busy(served: Served, targe
 
 
 def test_a_probe_is_answered_when_all_spare_places_are_taken(served: Served) -> None:
-    """The oldest goes, so the number of sockets is bounded."""
+    """The oldest is closed, so the number of sockets is bounded."""
     busy = fill(served, 200)
     silent = [served.connect() for _ in range(1000)]
     assert served.exchange(get("/health/live")).status == 200
@@ -210,12 +210,12 @@ def test_a_probe_is_answered_when_all_spare_places_are_taken(served: Served) -> 
 
 
 def test_each_probe_has_a_route() -> None:
-    """And there is no other route beside those of events."""
+    """Every route is for events or for probes."""
     assert {rule.rule.encode() for rule in AdminApi.app.url_map.iter_rules()} == PROBES
 
 
 def test_a_bound_for_each_address(served: Served) -> None:
-    """Others are let in, and so are probes of the same."""
+    """Other addresses are admitted, and so are probes from this one."""
     served.site.per_address = 2
     mine = [served.connect("127.0.0.2") for _ in range(3)]
     mine[2].send(post())
@@ -233,7 +233,7 @@ def test_a_bound_for_each_address(served: Served) -> None:
 
 
 def test_an_address_has_room_again_when_its_connections_are_gone(served: Served) -> None:
-    """In whichever way, and whichever hands they were in; nothing is kept of it."""
+    """However they ended and whoever parsed them; nothing is kept about the address."""
     served.site.per_address = 3
     for _ in range(3):
         plain, other, _ = [served.connect("127.0.0.2") for _ in range(3)]
@@ -254,7 +254,7 @@ def test_an_address_has_room_again_when_its_connections_are_gone(served: Served)
 
 
 def test_without_a_bound_an_address_has_all(served: Served) -> None:
-    """It may be a balancer."""
+    """The address may be a load balancer."""
     served.site.max_connections = 3
     connections = [served.connect() for _ in range(3)]
     for connection in connections:

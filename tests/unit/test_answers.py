@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.answers}: the one table from errors to answers.
+Tests for L{eventsvc.web.answers}.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TABLE = [
 def test_each_error_has_its_answer(
     error: Exception, status: int, title: str, description: str, stored: str | None
 ) -> None:
-    """With the members in their order, and nothing more."""
+    """The body has exactly these members, in this order."""
     answer = answer_for(error, "PUT")
     assert answer is not None
     expected: dict[str, object] = {"status": status, "title": title, "description": description}
@@ -59,13 +59,13 @@ def test_each_error_has_its_answer(
 
 @pytest.mark.parametrize("error", [ValueError("a"), KeyError(), CancelledError(), RuntimeError(), None])
 def test_an_error_that_is_not_expected_has_none(error: Exception | None) -> None:
-    """So that it is logged, and nothing of it told."""
+    """So it is logged, and its text is not sent to the client."""
     assert answer_for(error, "POST") is None
     assert b"a" not in json.loads(unexpected().body)["title"].encode()[:1]
 
 
 def test_whoever_may_try_again_is_told_when() -> None:
-    """In a second; nobody else is."""
+    """C{Retry-After} is a second, and only on answers worth a retry."""
     for error, status, *_ in TABLE:
         answer = answer_for(error, "POST")
         assert answer is not None
@@ -73,26 +73,26 @@ def test_whoever_may_try_again_is_told_when() -> None:
 
 
 def test_allowed_methods_are_told_in_order() -> None:
-    """In one header."""
+    """All methods are in one header."""
     answer = answer_for(MethodNotAllowed(["HEAD", "GET"]), "POST")
     assert answer is not None
     assert (b"Allow", b"GET, HEAD") in answer.headers
 
 
 def test_an_id_is_told_in_a_header_and_ids_as_strings() -> None:
-    """Some readers of JSON have no integers of 63 bits."""
+    """Some JSON parsers have no 63-bit integers."""
     largest = 2**63 - 1
     assert stored(largest) == Answer(200, ((b"Event-Id", b"9223372036854775807"),))
     assert all_stored([1, largest]).body == b'{"accepted":2,"ids":["1","9223372036854775807"]}'
 
 
 def test_text_of_any_kind_is_told() -> None:
-    """JSON in UTF-8."""
+    """The body is JSON in UTF-8."""
     assert json.loads(json_answer(200, {"a": 'ä"\n\0'}).body) == {"a": 'ä"\n\0'}
 
 
 def test_an_answer_is_written_as_a_whole() -> None:
-    """The last on a connection says so."""
+    """The last answer on a connection says C{Connection: close}."""
     answer = Answer(404, ((b"A", b"b"), (b"C", b"d")), b"body")
     assert to_bytes(answer, b"now") == (
         b"HTTP/1.1 404 Not Found\r\nDate: now\r\nA: b\r\nC: d\r\nContent-Length: 4\r\n\r\nbody"

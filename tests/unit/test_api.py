@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.web.api}: the table of the interface, row by row, byte for
-byte, on connections in memory.
+Tests for L{eventsvc.web.api}: each row of the interface's table, byte for byte, on
+connections in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.support.producer_world import make_world
 
 
 def json_response(status: str, body: str, *headers: str) -> bytes:
-    """An answer as it is written."""
+    """Return the bytes of an answer."""
     lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", *headers, f"Content-Length: {len(body)}", "", body]
     return "\r\n".join(lines).encode()
 
@@ -87,7 +87,7 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda body: repr(body[:40]))
 def test_a_body_that_is_no_event_is_400_and_the_answer_says_what_is_wrong(served: Served, body: bytes) -> None:
-    """And nothing is stored."""
+    """Nothing is stored."""
     response = served.post(body)
     assert response.status == 400
     assert response.problem["title"] == "Error unmarshalling body"
@@ -97,7 +97,7 @@ def test_a_body_that_is_no_event_is_400_and_the_answer_says_what_is_wrong(served
 
 
 def test_a_bad_body_is_answered_in_these_bytes(served: Served) -> None:
-    """The keys of an error in their order, and the connection stays."""
+    """The members are in order, and the connection stays open."""
     text = "Object missing required field `description` - at `$.description`"
     body = json.dumps({"status": 400, "title": "Error unmarshalling body", "description": text}, separators=(",", ":"))
     assert served.answer(post(b"{}")) == json_response("400 Bad Request", body)
@@ -115,7 +115,7 @@ def test_a_bad_body_is_answered_in_these_bytes(served: Served) -> None:
     ],
 )
 def test_a_batch_with_one_bad_event_stores_none(served: Served, body: bytes, said: str) -> None:
-    """The answer says where it is."""
+    """The answer names the place of the bad event."""
     response = served.post(body, path="/events")
     assert response.status == 400
     assert response.problem["title"] == "Error unmarshalling body"
@@ -124,7 +124,7 @@ def test_a_batch_with_one_bad_event_stores_none(served: Served, body: bytes, sai
 
 
 def test_more_events_than_a_batch_may_carry_are_413(served: Served) -> None:
-    """All 1,000 are stored, or with one more, none."""
+    """1,000 events are stored; with one more, none is."""
     assert served.post(b"\n".join([EVENT] * (MAX_EVENTS + 1)), path="/events").problem == {
         "status": 413,
         "title": "Request body too large",
@@ -166,7 +166,7 @@ def test_another_method_where_one_reads_is_405_too(served: Served) -> None:
 
 
 def test_a_head_has_no_body(served: Served) -> None:
-    """Its length is that of the body that GET would have."""
+    """Its C{Content-Length} is that of GET."""
     request = post(b"", path="/openapi.json")
     got = served.exchange(request.replace(b"POST", b"GET"))
     head = served.exchange(request.replace(b"POST", b"HEAD"), bodies=False)
@@ -181,7 +181,7 @@ PATHS += ["/%ff", "/%", "event", "/health", "/health/live/", "/..", "/%2e%2e/eve
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["POST", "GET", "OPTIONS"])
 def test_another_path_is_404(served: Served, path: str, method: str) -> None:
-    """Whatever the method, and however odd the path."""
+    """This holds for every method and for malformed paths."""
     response = served.exchange(post(path=path).replace(b"POST", method.encode()))
     assert response.status == 404
     assert response.problem == {
@@ -194,12 +194,12 @@ def test_another_path_is_404(served: Served, path: str, method: str) -> None:
 
 @pytest.mark.parametrize("path", ["/event?a=b", "/event?", "/%65vent"])
 def test_a_query_and_an_escaped_letter_do_not_make_another_path(served: Served, path: str) -> None:
-    """They are the same to everybody else, too."""
+    """Other servers treat these paths as the same, too."""
     assert served.post(path=path).status == 200
 
 
 def test_health_and_figures_are_served_on_the_same_port(served: Served) -> None:
-    """For those who run the service."""
+    """Operators use these routes."""
     request = post(b"").replace(b"POST", b"GET")
     assert served.exchange(request.replace(b"/event", b"/health/live")).body == b'{"status":"live"}'
     assert served.exchange(request.replace(b"/event", b"/health/ready")).body == b'{"status":"ready"}'
@@ -219,7 +219,7 @@ def test_health_and_figures_are_served_on_the_same_port(served: Served) -> None:
 def test_bytes_that_are_not_utf_8_are_400_in_members_that_nobody_reads_too(
     served: Served, path: str, form: bytes, where: str
 ) -> None:
-    """Or what is stored and what was sent could be understood differently."""
+    """Otherwise the stored event could be read differently from the one sent."""
     response = served.post(form.replace(b"%b", b'{"description": "a", "more": ["\xff"]}'), path=path)
     assert response.status == 400
     assert response.problem["description"].startswith(f"{where}Body is not UTF-8")
@@ -229,7 +229,7 @@ def test_bytes_that_are_not_utf_8_are_400_in_members_that_nobody_reads_too(
 @pytest.mark.parametrize("limits", [{"queue_bytes": 150}, {"queue_events": 1}])
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_the_queue_can_never_hold_is_413(make: Any, limits: dict[str, Any]) -> None:
-    """Trying again would never help."""
+    """A retry could never succeed."""
     bodies = {"/events": b"\n".join([EVENT] * 3)}
     if "queue_bytes" in limits:
         bodies["/event"] = b'{"description": "%b"}' % (b"x" * 100)
@@ -257,7 +257,7 @@ UNKNOWN = "Redis did not confirm the event in time"
 def test_what_is_not_confirmed_is_503_and_says_whether_it_may_be_stored(
     make: Any, fates: list[Fate], limits: dict[str, int], stored: str, description: str
 ) -> None:
-    """C{no} is a promise: it is not in the stream and never will be."""
+    """C{no} is a promise that the event is not in the stream and never will be."""
     with serving(make, make_world(fates, **limits)) as served:
         connection = served.connect()
         connection.send(post())

@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.producer.appender} and L{eventsvc.producer.backlog}: on a clock, against a
-log in memory whose link is told what to lose.
+Tests for L{eventsvc.producer.appender} and L{eventsvc.producer.backlog}: on a fake clock, with a
+log in memory whose faults the test chooses.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def test_a_batch_carries_no_more_than_its_bounds() -> None:
 
 
 class Events(list[Event]):
-    """Events, and whether they are still there can be asked."""
+    """Events that can be tracked with weak references."""
 
 
 def test_a_refusal_does_not_keep_the_events() -> None:
-    """Whoever has it may keep it for long, and many are refused when memory is short."""
+    """The caller may keep the error for long, and many are refused when memory is short."""
     world = make_world(queue_events=0)
     events = Events([Event("one")])
     kept = weakref.ref(events)
@@ -100,7 +100,7 @@ def test_a_full_line_refuses_at_once_and_takes_again_when_there_is_room(limits: 
 
 
 def test_events_that_could_never_wait_are_told_so() -> None:
-    """At once, and in the Deferred as all else."""
+    """The Deferred fails at once, as with every other error."""
     world = make_world(queue_events=2)
     world.post("one", "two", "three")
     assert isinstance(world.told["one"], TooLarge)
@@ -118,7 +118,7 @@ def test_events_wait_through_a_short_outage(world: ProducerWorld) -> None:
 
 
 def test_events_stay_in_the_line_while_there_is_no_connection(world: ProducerWorld) -> None:
-    """They count against its bounds, and go out together."""
+    """They count toward its limits, and go out together."""
     world.link.disconnect()
     for text in ("first", "second"):
         world.post(text)
@@ -174,7 +174,7 @@ def test_an_event_in_doubt_stays_so_when_later_attempts_are_refused(world: Produ
 
 
 def test_a_batch_in_doubt_is_resolved_when_nobody_waits_for_it(world: ProducerWorld) -> None:
-    """Its number would else be taken for that of the next batch."""
+    """Otherwise its sequence would be used for the next batch."""
     world.link.repair = 6.0
     world.link.expect(Fate.CUT_AFTER)
     world.post("lost")
@@ -206,7 +206,7 @@ def test_an_idle_producer_id_is_renewed_every_two_seconds(world: ProducerWorld) 
 
 @pytest.mark.parametrize("operation", ["append", "renew"])
 def test_what_was_lost_is_tried_again_as_soon_as_there_is_a_connection(operation: str) -> None:
-    """However long there was none: no pause is waited for then."""
+    """However long the outage was, there is no pause before the attempt."""
     world = make_world([Fate.CUT_BEFORE])
     world.link.repair = 3.0
     if operation == "append":
@@ -265,7 +265,7 @@ def test_a_wiped_log_is_noticed_when_no_event_comes(world: ProducerWorld) -> Non
 
 
 def test_a_batch_in_doubt_when_its_producer_id_is_gone_is_unknown(world: ProducerWorld) -> None:
-    """The producer id may have been dropped alone, after the batch was applied."""
+    """Redis may have applied the batch and then dropped the producer id."""
     world.post("one")
     world.run(1.0)
     world.link.expect(Fate.CUT_AFTER)
@@ -290,7 +290,7 @@ def test_a_client_that_leaves_while_its_event_waits_takes_it_along(world: Produc
 
 
 class TestIdempotencyKey:
-    """A request is stored once under its key, and answered alike each time."""
+    """A request is stored once under its key, and gets the same answer each time."""
 
     def test_the_same_request_gets_the_first_answer(self, world: ProducerWorld) -> None:
         world.post("one", key=key("k"))
@@ -364,8 +364,8 @@ def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate, wa
     """
     All runs of four operations, each with every fate: what was confirmed is in
     the stream exactly once, what was refused is not, the rest at most once.
-    If the log has gone back, what was confirmed and is gone was alarmed.
-    With little patience, requests end in the midst of it.
+    If the log went back, a lost confirmed event has raised an alarm.
+    With a short deadline, requests expire during the run.
     """
     for rest in product(Fate, repeat=3):
         fates = (first, *rest)

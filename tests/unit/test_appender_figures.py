@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.producer.appender}: what it says of itself.
+Tests for the counts and logs of L{eventsvc.producer.appender}.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def test_it_is_running_from_its_start_to_its_stop() -> None:
 
 
 def test_the_wait_of_an_event_is_measured_from_its_arrival() -> None:
-    """Also while Redis is away."""
+    """This includes the time while Redis is away."""
     world = make_world(wait=5.0)
     world.post("first")
     world.run(1.0)
@@ -41,7 +41,7 @@ def test_the_wait_of_an_event_is_measured_from_its_arrival() -> None:
 
 
 def test_a_batch_is_measured_by_its_oldest_event_and_from_its_first_attempt() -> None:
-    """What came into it later waited less."""
+    """Later events in the batch waited less."""
     world = make_world()
     world.link.disconnect()
     for text in ("first", "second"):
@@ -62,7 +62,7 @@ def test_a_batch_is_measured_by_its_oldest_event_and_from_its_first_attempt() ->
 def test_only_what_is_unexpected_is_logged_with_its_traceback(
     error: Exception, logged: bool, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Either way it is tried again."""
+    """The batch is attempted again in any case."""
     carry_out = getattr(MemoryEventLog, operation)
     tries: list[int] = []
 

@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.producer.appender}: a log that forgets what it has confirmed, or
-takes rights away in the midst of an append, and clients that post again from
+Tests for L{eventsvc.producer.appender}: a log that loses confirmed events or
+revokes permissions during an append, and clients that post again from
 inside an answer.
 """
 
@@ -21,7 +21,7 @@ from tests.support.producer_world import ProducerWorld, judge, make_world
 @pytest.mark.parametrize("first", Fate)
 def test_what_was_confirmed_and_is_gone_is_alarmed(first: Fate, idle: float, lag: int) -> None:
     """
-    Three operations with each fate, from the next batch or from the question
+    Three operations with each fate, from the next batch or from the renewal
     of an idle producer on: whatever was confirmed is in the stream once, or
     there was an alarm; and no alarm without a cause.
     """
@@ -45,7 +45,7 @@ def test_what_was_confirmed_and_is_gone_is_alarmed(first: Fate, idle: float, lag
 @pytest.mark.parametrize("lag", [1, 2])
 @pytest.mark.parametrize("first", Fate)
 def test_a_loss_is_noticed_within_ten_seconds_whatever_is_lost_on_the_way(first: Fate, lag: int) -> None:
-    """Though a batch was confirmed just before, and two operations in a row have any fate."""
+    """This holds right after a confirmed batch, and with any fate of two operations in a row."""
     for second, since_batch in product(Fate, (0.0, 0.3 * RENEWAL, 0.9 * RENEWAL, 1.5 * RENEWAL)):
         world = make_world()
         for text in ("a", "b"):
@@ -62,8 +62,8 @@ def test_a_loss_is_noticed_within_ten_seconds_whatever_is_lost_on_the_way(first:
 
 def test_a_question_is_never_applied_as_a_batch() -> None:
     """
-    A server with the sequence before the last has been promoted: what asks
-    for the last one must not make it fit, or the next batch would.
+    A promoted server has the sequence before the last: a check must not store the
+    last one, or the next batch would be accepted.
     """
     world = make_world([Fate.FINE, Fate.FINE, Fate.ROLLED_BACK_CUT])
     for text in ("one", "two"):
@@ -77,7 +77,7 @@ def test_a_question_is_never_applied_as_a_batch() -> None:
 
 
 def test_a_right_that_is_missing_for_a_while_stores_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And if the log found it out half way through a batch, the judge would have seen it."""
+    """If a batch was refused half way, the check at the end would find it."""
 
     def post() -> ProducerWorld:
         world = make_world([Fate.FORBIDDEN] * 2)
@@ -91,7 +91,7 @@ def test_a_right_that_is_missing_for_a_while_stores_nothing_twice(monkeypatch: p
 
 
 def test_a_batch_in_doubt_on_a_producer_id_that_is_gone_is_alarmed_once() -> None:
-    """It spends no number of the new producer id, so the next batch is its first."""
+    """It uses no sequence of the new producer id, so the next batch is its first."""
     world = make_world([Fate.FINE, Fate.FINE, Fate.CUT_AFTER])
     for text in ("one", "two"):
         world.post(text)
@@ -111,7 +111,7 @@ def test_a_batch_in_doubt_on_a_producer_id_that_is_gone_is_alarmed_once() -> Non
 
 
 def test_a_batch_goes_before_a_question_that_was_refused() -> None:
-    """Its number asks the same; the question is asked after it all the same."""
+    """The batch makes the same check; the renewal follows it all the same."""
     world = make_world()
     world.run(RENEWAL - 0.0005)
     world.link.expect(Fate.REFUSED)
@@ -122,7 +122,7 @@ def test_a_batch_goes_before_a_question_that_was_refused() -> None:
 
 
 def test_a_log_that_refuses_for_long_is_asked_twice_a_second() -> None:
-    """The pauses between attempts grow no longer than that, for batches and for questions."""
+    """The pauses between attempts, of batches and renewals, grow to half a second at most."""
     for operation in ("append", "renew"):
         world = make_world([Fate.REFUSED] * 100, wait=60.0)
         if operation == "append":
@@ -134,7 +134,7 @@ def test_a_log_that_refuses_for_long_is_asked_twice_a_second() -> None:
 
 @pytest.mark.parametrize("busy", ["append", "renew"])
 def test_a_stopped_appender_tries_nothing_more(busy: str) -> None:
-    """Whatever it waits for: a batch or a renewal that is on its way, or the pause before the next attempt."""
+    """This holds while a batch or renewal is in flight, and in the pause before the next attempt."""
     for fate, moment in product((Fate.SILENT, Fate.REFUSED, Fate.CUT_BEFORE), (0.0005, 0.006)):
         world = make_world([fate] * 5)
         if busy == "append":
@@ -156,7 +156,7 @@ def test_a_stopped_appender_tries_nothing_more(busy: str) -> None:
 @pytest.mark.parametrize("wait", [5.0, 0.065])
 @pytest.mark.parametrize("first", Fate)
 def test_an_answer_may_be_followed_by_the_next_request_from_inside(first: Fate, wait: float) -> None:
-    """Whoever is told submits again before the call returns, as a pipelining client does."""
+    """The callback submits again before it returns, as a pipelining client does."""
     for rest in product(Fate, repeat=2):
         fates = (first, *rest)
         world = make_world(fates, wait=wait)

@@ -16,7 +16,7 @@ from tests.support.producer_world import ProducerWorld, key, make_world
 
 
 def store_unknown(world: ProducerWorld) -> None:
-    """Have a request stored under a key, and its client told that it may be."""
+    """Store a request under a key, and answer its client "unknown"."""
     world.link.expect(Fate.CUT_AFTER, *[Fate.REFUSED] * 20)
     world.post("one", key=key("k"))
     world.run(5.0)
@@ -47,7 +47,7 @@ def stop(world: ProducerWorld) -> None:
 
 @pytest.mark.parametrize("trouble", [lose_redis, refuse_all, fill_queue, stop])
 def test_a_key_that_was_not_looked_up_is_unknown(trouble: Callable[[ProducerWorld], Any]) -> None:
-    """It may have been stored before: here it was.  Without a key it surely was not."""
+    """An earlier attempt may have stored it, as here.  Without a key it was certainly not stored."""
     world = make_world(queue_events=2)
     store_unknown(world)
     trouble(world)
@@ -60,7 +60,7 @@ def test_a_key_that_was_not_looked_up_is_unknown(trouble: Callable[[ProducerWorl
 
 
 def test_a_full_line_does_not_hold_the_key() -> None:
-    """Nor does it say that the request is running."""
+    """A retry is not told that the request is still running."""
     world = make_world(queue_events=0)
     for _ in range(2):
         world.post("one", key=key("k"))
@@ -70,7 +70,7 @@ def test_a_full_line_does_not_hold_the_key() -> None:
 
 
 def test_a_full_stream_has_looked_the_key_up() -> None:
-    """What is there is told; what is not is surely refused."""
+    """A stored request gets its ids; any other is certainly refused."""
     world = make_world(hard_max=1)
     store_unknown(world)
     world.post("again", key=key("k"))
@@ -81,7 +81,7 @@ def test_a_full_stream_has_looked_the_key_up() -> None:
 
 
 def test_a_key_too_many_is_refused_alone() -> None:
-    """Whatever else is in its batch is stored, and it may come again when there is room."""
+    """The rest of its batch is stored, and a retry succeeds once there is room."""
     world = make_world()
     world.stream.max_keys = 1
     world.post("one", key=key("k"))
@@ -102,7 +102,7 @@ def test_a_key_too_many_is_refused_alone() -> None:
 
 
 def test_a_key_too_many_is_told_so_though_the_reply_was_lost() -> None:
-    """The answer is that of the attempt that was applied."""
+    """The retried batch gets the answer of the attempt that was applied."""
     world = make_world([Fate.CUT_AFTER])
     world.stream.max_keys = 0
     world.post("new", key=key("n"))
@@ -114,7 +114,7 @@ def test_a_key_too_many_is_told_so_though_the_reply_was_lost() -> None:
 
 
 def test_the_keys_that_are_remembered_are_asked_for() -> None:
-    """By each renewal, though another producer has brought them."""
+    """Each renewal counts them, including those of other producers."""
     world = make_world()
     assert world.appender.known_keys == 0
     world.post("one", key=key("k"))
@@ -127,7 +127,7 @@ def test_the_keys_that_are_remembered_are_asked_for() -> None:
 
 @pytest.mark.parametrize("limits", [{}, {"queue_events": 1}])
 def test_a_key_is_free_again_whatever_its_request_was_told(limits: dict[str, Any]) -> None:
-    """Refused while it waited, before or after it was sent, or by Redis."""
+    """It may be refused while waiting, before or after it was sent, or by Redis."""
     world = make_world(hard_max=0, **limits)
     world.link.disconnect()
     world.post("waits", key=key("a"))

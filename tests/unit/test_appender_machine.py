@@ -1,6 +1,6 @@
 """
-A state machine of posts, losses, wipes and time, compared with what may be
-told of it.
+A state machine of posts, losses, wipes and time, compared with the permitted
+answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.producer_world import key, make_world
 
 class Appending(RuleBasedStateMachine):
     """
-    Model: what each request was told, and when the log was last wiped.
+    Model: the answer to each request, and when the log was last wiped.
 
     True at the end, when all is answered and every late attempt has arrived:
     nothing is there twice; what was refused is not there; what was posted

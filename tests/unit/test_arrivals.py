@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.web.arrivals}: large requests come in as far as there is room for them, with the fast path in front
-and without.
+Tests for L{eventsvc.web.arrivals}: large requests arrive only when there is room for them, with
+and without the fast path.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ HALF = 50_000
 
 
 def large(name: str, path: str, *headers: str, size: int = HALF) -> bytes:
-    """A request whose body has so many bytes."""
+    """Return a request with a body of this size."""
     return post(b'{"description": "%b"}'.replace(b"%b", name.encode()).ljust(size), *headers, path=path)
 
 
 def begin(served: Served, request: bytes) -> Connection:
-    """Send the head of a request, and the beginning of its body."""
+    """Send the head of a request and the beginning of its body."""
     connection = served.connect()
     connection.send(request[:1_000])
     return connection
@@ -43,7 +43,7 @@ def statuses(connections: list[Connection]) -> list[list[int]]:
 @both
 @paths
 def test_bodies_come_in_as_far_as_there_is_room(make: Any, path: str) -> None:
-    """In their order, and each as a whole; the others are not read until then."""
+    """They are admitted in order, each as a whole; the others are not read until then."""
     with serving(make, make_world(queue_bytes=2 * HALF)) as served:
         requests = [large(f"{number}", path) for number in range(5)]
         clients = [begin(served, request) for request in requests]
@@ -58,7 +58,7 @@ def test_bodies_come_in_as_far_as_there_is_room(make: Any, path: str) -> None:
 
 @both
 def test_small_requests_come_in_whatever_is_reserved(make: Any) -> None:
-    """Also while bodies that do not go on hold all there is."""
+    """Even while stalled bodies hold all reservations."""
     with serving(make, make_world(queue_bytes=2 * HALF)) as served:
         clients = [begin(served, large("slow", path)) for path in ("/event", "/events") * 10]
         assert served.site.arrivals.held <= 2 * HALF
@@ -73,7 +73,7 @@ def test_small_requests_come_in_whatever_is_reserved(make: Any) -> None:
 @paths
 @pytest.mark.parametrize(("headers", "stored"), [((), "no"), (("Idempotency-Key: a",), "unknown")])
 def test_who_finds_no_room_in_time_is_503(make: Any, path: str, headers: tuple[str, ...], stored: str) -> None:
-    """It is not the client who was too slow; and its connection ends in order."""
+    """The answer does not blame the client, and its connection closes cleanly."""
     with serving(make, make_world(queue_bytes=2 * HALF)) as served:
         served.site.arrivals.reserve(2 * HALF, lambda: None)
         request = large("late", path, *headers)
@@ -89,7 +89,7 @@ def test_who_finds_no_room_in_time_is_503(make: Any, path: str, headers: tuple[s
 
 @both
 def test_the_bytes_of_the_queue_count_too(make: Any) -> None:
-    """And room in the queue is room for what arrives."""
+    """Room freed in the queue admits waiting requests."""
     with serving(make, make_world(queue_bytes=2 * HALF, wait=100.0), timeout=100.0) as served:
         served.world.link.disconnect()
         filled = served.connect()
@@ -106,7 +106,7 @@ def test_the_bytes_of_the_queue_count_too(make: Any) -> None:
 @both
 @paths
 def test_a_client_that_goes_away_leaves_its_bytes_to_others(make: Any, path: str) -> None:
-    """Whether they had come or not."""
+    """Whether or not they had arrived."""
     with serving(make, make_world(queue_bytes=2 * HALF)) as served:
         request = large("x", path)
         clients = [begin(served, request) for _ in range(6)]
@@ -133,7 +133,7 @@ def test_a_client_that_begins_to_read_again_still_waits_for_its_bytes(make: Any)
 @both
 @paths
 def test_a_body_larger_than_all_that_may_be_held_comes_in_alone(make: Any, path: str) -> None:
-    """Nothing else would ever let it in; what the queue cannot hold is told then."""
+    """Otherwise it would never be admitted; the queue then refuses what it cannot hold."""
     with serving(make, make_world(queue_bytes=1_000)) as served:
         assert served.exchange(large("white space", path)).status == 200
         assert served.post(b'{"description": "%b"}' % (b"x" * HALF), path=path).status == 413
@@ -156,7 +156,7 @@ def test_a_chunked_body_is_taken_for_the_largest_once_it_is_not_small(make: Any)
 @both
 @paths
 def test_a_connection_is_read_by_much_while_it_has_room_for_it(make: Any, path: str) -> None:
-    """And by little before and after: what many connections are read by at once, counts too."""
+    """Before and after, reads are small, because the buffers of many connections add up."""
     with serving(make) as served:
         client = served.connect()
         transport: Any = client
@@ -170,7 +170,7 @@ def test_a_connection_is_read_by_much_while_it_has_room_for_it(make: Any, path: 
 
 @both
 def test_bodies_that_wait_for_the_queue_keep_their_bytes(make: Any) -> None:
-    """They are here until the queue has their events."""
+    """Their reservations last until the queue holds their events."""
     with serving(make, make_world(queue_bytes=2 * HALF, queue_events=1, wait=100.0), timeout=100.0) as served:
         served.world.link.disconnect()
         served.connect().send(post())
@@ -187,7 +187,7 @@ def test_bodies_that_wait_for_the_queue_keep_their_bytes(make: Any) -> None:
 
 @both
 def test_a_large_request_behind_others_of_its_read_keeps_its_place(make: Any) -> None:
-    """Answers to those before it give nothing back that is not theirs."""
+    """Answers to earlier requests do not release its reservation."""
     with serving(make, make_world(queue_bytes=2 * HALF)) as served:
         client = served.connect()
         request = large("x", "/event")
@@ -206,7 +206,7 @@ def test_a_large_request_behind_others_of_its_read_keeps_its_place(make: Any) ->
 @paths
 @pytest.mark.parametrize(("first", "status"), [(EVENT, 200), (b"{}", 400)])
 def test_a_large_request_right_behind_another_reserves_too(make: Any, path: str, first: bytes, status: int) -> None:
-    """What the first one held is not for the second, whenever that is answered."""
+    """The reservation of the first is not passed on to the second."""
     with serving(make, make_world(queue_bytes=2 * HALF)) as served:
         before, request = post(first.ljust(HALF), path=path), large("x", path)
         client = begin(served, before)

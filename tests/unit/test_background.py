@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.net.background}: what becomes of a coroutine that nobody awaits.
+Tests for L{eventsvc.net.background}.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def test_it_fires_when_the_coroutine_ends() -> None:
 
 
 def test_a_cancelled_one_ends_without_a_line() -> None:
-    """It was told to end: that is no failure, neither in the log nor for who waits."""
+    """Cancellation is not a failure, in the log or for the waiter."""
     ended: list[str] = []
     outcomes: list[None] = []
     with capturedLogs() as events:
@@ -40,7 +40,7 @@ def test_a_cancelled_one_ends_without_a_line() -> None:
 
 
 def test_one_that_fails_is_told_with_its_failure() -> None:
-    """And whoever waits for its end is not told of a failure that is not his."""
+    """The failure is logged, and does not reach the waiter."""
     what: Deferred[None] = Deferred()
     outcomes: list[None] = []
     with capturedLogs() as events:

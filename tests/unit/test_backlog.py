@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.producer.backlog}: a line that is bounded, and answers everybody.
+Tests for L{eventsvc.producer.backlog}: a bounded queue that answers every request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
 
 @attrs.define
 class Line:
-    """A backlog on a clock, what requests were answered, and which were passed over."""
+    """A backlog on a fake clock, the answers to requests, and those passed over."""
 
     clock: Clock
     backlog: Backlog
@@ -28,7 +28,7 @@ class Line:
     passed_over: list[PendingRequest] = attrs.field(factory=list)
 
     def put(self, number: int, *sizes: int, since: float | None = None) -> PendingRequest:
-        """Let a request of events of so many bytes wait."""
+        """Queue a request with events of these sizes."""
         self.answers[number] = []
         ids, entries = (number,) * len(sizes), tuple(b"x" * size for size in sizes)
         request = PendingRequest(ids, entries, answer=lambda _, result: self.answers[number].append(result))
@@ -36,7 +36,7 @@ class Line:
         return request
 
     def told(self, number: int) -> str:
-        """What a request was answered, in a word."""
+        """Return the answer to a request, as one word."""
         (answer,) = self.answers[number]
         return "stored" if isinstance(answer, tuple) else type(answer).__name__
 
@@ -51,7 +51,7 @@ def make_line(**limits: Any) -> Line:
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    """A line of at most 10 events and 100 bytes, 4 events and 50 bytes to a batch."""
+    """Return a queue of at most 10 events and 100 bytes, with 4 events and 50 bytes per batch."""
     made = make_line(queue_events=10, queue_bytes=100, batch_events=4, batch_bytes=50, wait=5.0)
     yield made
     made.backlog.close()
@@ -64,7 +64,7 @@ def numbers(batch: list[PendingRequest]) -> list[int]:
 
 
 def test_requests_go_out_in_the_order_they_came(line: Line) -> None:
-    """As many as one call may carry, and no request is divided."""
+    """A batch has as many as one call may carry, and no request is split."""
     for number in range(1, 4):
         line.put(number, 1, 1)
     assert (line.backlog.events, line.backlog.size) == (6, 6)
@@ -75,14 +75,14 @@ def test_requests_go_out_in_the_order_they_came(line: Line) -> None:
 
 
 def test_bytes_bound_a_batch(line: Line) -> None:
-    """Exactly as many as there may be still go."""
+    """A batch of exactly the limit is allowed."""
     for number, size in enumerate((30, 20, 1), 1):
         line.put(number, size)
     assert numbers(line.backlog.take()) == [1, 2]
 
 
 def test_a_request_larger_than_a_batch_goes_alone(line: Line) -> None:
-    """Or it would wait for ever."""
+    """Otherwise it would wait forever."""
     line.put(1, 1)
     line.put(2, *[1] * 6)
     line.put(3, 60)
@@ -90,7 +90,7 @@ def test_a_request_larger_than_a_batch_goes_alone(line: Line) -> None:
 
 
 def test_a_full_line_takes_no_more(line: Line) -> None:
-    """Neither of events nor of bytes; what did not get in counts nothing."""
+    """Both events and bytes are limited; a rejected request does not count."""
     line.put(1, *[1] * 8)
     for sizes in ([1] * 3, [93]):
         with pytest.raises(QueueFull, match="8 events wait for Redis"):
@@ -103,7 +103,7 @@ def test_a_full_line_takes_no_more(line: Line) -> None:
 
 @pytest.mark.parametrize("sizes", [[1] * 11, [101], [60, 41]])
 def test_what_never_fits_is_told_so(line: Line, sizes: list[int]) -> None:
-    """Also while the line is full: waiting for room would be in vain."""
+    """Even while the queue is full, because waiting would not help."""
     for filled in range(2):
         with pytest.raises(TooLarge, match="at most 10 events and 100 bytes"):
             line.put(1, *sizes)
@@ -113,14 +113,14 @@ def test_what_never_fits_is_told_so(line: Line, sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("sizes", [[1] * 10, [100], [60, 40]])
 def test_what_fits_an_empty_line_may_come_again(line: Line, sizes: list[int]) -> None:
-    """It is refused for now while anything else is in the line."""
+    """While anything else is in the queue, it is refused for now."""
     line.put(1, 1)
     with pytest.raises(QueueFull):
         line.put(2, *sizes)
 
 
 def test_a_line_of_no_events_says_that_it_is_full() -> None:
-    """To single events: more than one of them are too many for any line of its kind."""
+    """It says so to single events; more than one can never fit."""
     line = make_line(queue_events=0)
     with pytest.raises(QueueFull):
         line.put(1, 1)
@@ -135,7 +135,7 @@ def test_what_just_fits_is_taken(line: Line) -> None:
 
 
 def test_it_says_when_it_is_nearly_full(line: Line) -> None:
-    """Of events or of bytes, so that others are sent elsewhere in time."""
+    """By events or bytes, so that the load balancer can react in time."""
     said = [line.backlog.is_full]
     for number, sizes in enumerate(([1] * 9, [1], [50], [40], [1])):
         line.put(number, *sizes)
@@ -147,7 +147,7 @@ def test_it_says_when_it_is_nearly_full(line: Line) -> None:
 
 
 def test_who_waited_too_long_is_told_that_nothing_is_stored(line: Line) -> None:
-    """Each after its own time, and what was never sent is surely nowhere."""
+    """Each at its own deadline; a request that was never sent is certainly not stored."""
     line.put(1, 1)
     line.clock.advance(3.0)
     line.put(2, 1)
@@ -162,7 +162,7 @@ def test_who_waited_too_long_is_told_that_nothing_is_stored(line: Line) -> None:
 
 
 def test_who_began_to_wait_before_is_told_in_its_own_time(line: Line) -> None:
-    """Whoever came into the line before it; and nobody else is told sooner or later."""
+    """Its deadline holds although others queued before it, and theirs do not change."""
     line.put(1, 1)
     line.clock.advance(3.0)
     for number, since in (2, 1.0), (3, -1.0), (4, 2.0), (5, 2.0), (6, 0.5):
@@ -180,7 +180,7 @@ def test_who_began_to_wait_before_is_told_in_its_own_time(line: Line) -> None:
 def test_the_timer_is_set_for_the_first_end_and_never_in_the_past(
     line: Line, others: list[float], since: float, end: float
 ) -> None:
-    """A reactor takes no negative delay."""
+    """A reactor rejects a negative delay."""
     line.clock.advance(3.0)
     for number, other in enumerate(others):
         line.put(number, 1, since=other)
@@ -200,7 +200,7 @@ def test_nobody_is_told_too_early_because_one_behind_it_went_away(line: Line) ->
 
 
 def test_others_are_told_when_there_is_room(line: Line) -> None:
-    """Whether requests go out, are passed over or expire."""
+    """Room appears when requests go out, are passed over or expire."""
     told: list[tuple[int, int]] = []
     line.backlog.on_room.append(lambda: told.append((line.backlog.events, line.backlog.size)))
     line.backlog.take()
@@ -217,7 +217,7 @@ def test_others_are_told_when_there_is_room(line: Line) -> None:
 
 
 def test_who_was_sent_is_told_that_it_is_unknown(line: Line) -> None:
-    """It may be stored, or may yet be."""
+    """It may be stored now or later."""
     request = line.put(1, 1)
     line.backlog.take()
     request.sent = True
@@ -226,7 +226,7 @@ def test_who_was_sent_is_told_that_it_is_unknown(line: Line) -> None:
 
 
 def test_the_reason_is_passed_on(line: Line) -> None:
-    """What kept a request from being stored is in its answer."""
+    """The answer says why the request was not stored."""
     line.put(1, 1).problem = "OOM"
     line.put(2, 1)
     line.clock.advance(5.0)
@@ -234,7 +234,7 @@ def test_the_reason_is_passed_on(line: Line) -> None:
 
 
 def test_an_answer_is_given_once(line: Line) -> None:
-    """Who has one is not told that the time is over."""
+    """An answered request does not expire."""
     request = line.put(1, 1)
     line.backlog.take()
     request.settle((7,))
@@ -244,7 +244,7 @@ def test_an_answer_is_given_once(line: Line) -> None:
 
 
 def test_who_went_away_is_in_no_batch(line: Line) -> None:
-    """A request that nobody waits for is passed over, and not answered."""
+    """An abandoned request is passed over, and not answered."""
     line.put(1, 1).abandon()
     line.put(2, 1)
     line.put(3, 1).abandon()
@@ -255,7 +255,7 @@ def test_who_went_away_is_in_no_batch(line: Line) -> None:
 
 
 def test_room_is_free_again_when_time_is_over(line: Line) -> None:
-    """An outage does not keep the line full of requests that were answered long ago."""
+    """An outage does not fill the queue with requests that were answered long ago."""
     for number in range(10):
         line.put(number, 10)
     line.clock.advance(5.0)
@@ -264,7 +264,7 @@ def test_room_is_free_again_when_time_is_over(line: Line) -> None:
 
 
 def test_it_is_settled_when_all_are_answered(line: Line) -> None:
-    """At once if nobody waits, and after their patience at the latest."""
+    """At once if none waits, or at the last deadline at the latest."""
     assert line.backlog.when_settled().called
     first = line.put(1, 1)
     line.put(2, 1)
@@ -280,7 +280,7 @@ def test_it_is_settled_when_all_are_answered(line: Line) -> None:
 
 
 def test_a_close_answers_everybody(line: Line) -> None:
-    """Whatever their time: it is the end."""
+    """Regardless of their deadlines."""
     line.put(1, 1).sent = True
     line.backlog.take()
     line.put(2, 1)
@@ -291,7 +291,7 @@ def test_a_close_answers_everybody(line: Line) -> None:
 
 
 def test_a_close_empties_the_line_of_those_who_went_away(line: Line) -> None:
-    """Though nobody's time is left to be ended."""
+    """Even though no request has a deadline left."""
     line.put(1, 1).abandon()
     assert line.backlog.when_settled().called
     line.backlog.close()
@@ -300,7 +300,7 @@ def test_a_close_empties_the_line_of_those_who_went_away(line: Line) -> None:
 
 
 def keep_asking(line: Line) -> PendingRequest:
-    """A request whose client has the next one ready whenever it is answered."""
+    """Submit a request whose client submits the next one whenever it is answered."""
 
     def ask_again(_: PendingRequest, result: Result) -> None:
         if len(line.answers[0]) < 50:
@@ -313,7 +313,7 @@ def keep_asking(line: Line) -> PendingRequest:
 
 
 def test_clients_that_ask_again_as_soon_as_they_are_answered_share_the_timer() -> None:
-    """Each expiry puts as many requests into the line as it ends."""
+    """Each expiry queues as many requests as it ends."""
     line = make_line(wait=1.0)
     line.answers[0] = []
     timers = set()
@@ -330,7 +330,7 @@ def test_clients_that_ask_again_as_soon_as_they_are_answered_share_the_timer() -
 
 @pytest.mark.parametrize("in_line", [True, False])
 def test_a_close_answers_those_too_who_ask_again_meanwhile(line: Line, in_line: bool) -> None:
-    """Whether they were part of a batch by then or not."""
+    """Whether or not they were in a batch by then."""
     line.answers[0] = []
     for _ in range(3):
         keep_asking(line)
@@ -341,7 +341,7 @@ def test_a_close_answers_those_too_who_ask_again_meanwhile(line: Line, in_line: 
 
 
 class Lining(RuleBasedStateMachine):
-    """Requests come, go out, are answered and go away, in any order."""
+    """Requests are queued, sent, answered and abandoned in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -417,7 +417,7 @@ TestLining.settings = settings(max_examples=50, stateful_step_count=30)
 
 
 def test_what_fits_is_what_may_be_put(line: Line) -> None:
-    """To the last byte and the last event."""
+    """Exactly, to the last byte and event."""
     line.put(1, 40)
     assert line.backlog.fits(1, 60)
     assert not line.backlog.fits(1, 61)

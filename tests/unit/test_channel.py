@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.web.channel}: the life of a connection, its time and its
-end, with the fast path in front and without.
+Tests for L{eventsvc.web.channel}: the states, deadlines and end of a connection,
+with and without the fast path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LENGTH = f"Content-Length: {len(EVENT)}"
     ],
 )
 def test_a_connection_ends_after_its_answer_if_the_client_wants_so(served: Served, request_bytes: bytes) -> None:
-    """And what follows is not read."""
+    """Later requests are not read."""
     connection = served.connect()
     connection.send(request_bytes + post())
     served.run()
@@ -38,7 +38,7 @@ def test_a_connection_ends_after_its_answer_if_the_client_wants_so(served: Serve
 
 
 def test_a_refused_client_may_go_on_sending_for_a_while(served: Served) -> None:
-    """So that its answer is not overtaken by a reset; then it is cut off."""
+    """So a reset does not overtake its answer; after a while it is cut off."""
     connection = served.connect()
     connection.send(b"nonsense\r\n\r\n")
     received = refusal(connection)
@@ -52,7 +52,7 @@ def test_a_refused_client_may_go_on_sending_for_a_while(served: Served) -> None:
 
 
 def test_a_refused_client_that_ends_is_let_go(served: Served) -> None:
-    """At once."""
+    """The connection closes at once."""
     connection = served.connect()
     connection.send(b"nonsense\r\n\r\n")
     connection.end()
@@ -63,7 +63,7 @@ def test_a_refused_client_that_ends_is_let_go(served: Served) -> None:
 
 @pytest.mark.parametrize("begin", [b"P", post()[:-1], head("Host: a", "Transfer-Encoding: chunked") + b"1\r\n"])
 def test_a_request_that_does_not_go_on_is_408(served: Served, begin: bytes) -> None:
-    """After the whole time that it may take."""
+    """The answer comes at the deadline of the request."""
     connection = served.connect()
     served.run(5.0)
     connection.send(begin)
@@ -77,7 +77,7 @@ def test_a_request_that_does_not_go_on_is_408(served: Served, begin: bytes) -> N
 
 @pytest.mark.parametrize("request_bytes", [post(), head("Host: a", "Transfer-Encoding: chunked") + b"1\r\n \r\n" * 50])
 def test_a_request_that_drips_is_408(served: Served, request_bytes: bytes) -> None:
-    """A byte now and then does not keep it alive."""
+    """An occasional byte does not extend the deadline."""
     connection = served.connect()
     for at in range(23):
         connection.send(request_bytes[at : at + 1])
@@ -87,7 +87,7 @@ def test_a_request_that_drips_is_408(served: Served, request_bytes: bytes) -> No
 
 
 def test_each_request_on_a_connection_has_its_own_time(served: Served) -> None:
-    """Slow ones among them."""
+    """This includes slow requests."""
     connection = served.connect()
     for _ in range(3):
         connection.send(post()[:-1])
@@ -98,7 +98,7 @@ def test_each_request_on_a_connection_has_its_own_time(served: Served) -> None:
 
 
 def test_a_request_that_begins_where_another_ends_has_its_own_time(served: Served) -> None:
-    """Also if that one took long, and was wrong."""
+    """Even if the earlier request was slow and invalid."""
     connection = served.connect()
     wrong = post(b"{}")
     connection.send(wrong[:-1])
@@ -111,7 +111,7 @@ def test_a_request_that_begins_where_another_ends_has_its_own_time(served: Serve
 
 
 def test_the_time_of_a_request_begins_when_those_before_it_are_answered(served: Served) -> None:
-    """Their waiting is no fault of its own."""
+    """The wait for earlier answers does not count."""
     served.world.link.disconnect()
     connection = served.connect()
     connection.send(post() + post()[:-1])
@@ -124,7 +124,7 @@ def test_the_time_of_a_request_begins_when_those_before_it_are_answered(served: 
 
 
 def test_a_connection_without_a_request_is_closed_in_the_end(served: Served) -> None:
-    """Without a word; one that is new, soon."""
+    """It is closed without an answer; a new connection after a shorter time."""
     fresh, used, otherwise = served.connect(), served.connect(), served.connect()
     used.send(post())
     otherwise.send(post(path="/none"))
@@ -141,7 +141,7 @@ def test_a_connection_without_a_request_is_closed_in_the_end(served: Served) -> 
 
 
 def test_a_new_connection_may_take_its_time_once_it_has_begun(served: Served) -> None:
-    """From then on a request has the time of any other."""
+    """After its first byte, a request has the usual deadline."""
     connection = served.connect()
     served.run(FIRST_BYTE - 1.0)
     connection.send(post()[:-1])
@@ -152,7 +152,7 @@ def test_a_new_connection_may_take_its_time_once_it_has_begun(served: Served) ->
 
 
 def test_requests_on_one_connection_are_answered_in_their_order(served: Served) -> None:
-    """Sent all at once, good and bad."""
+    """Valid and invalid requests are sent at once."""
     connection = served.connect()
     requests = [post(), post(b"{}"), post(path="/none"), post(EVENT * 2, path="/events"), post()]
     connection.send(b"".join(requests))
@@ -162,7 +162,7 @@ def test_requests_on_one_connection_are_answered_in_their_order(served: Served) 
 
 
 def test_a_repetition_right_behind_its_request_gets_the_same_answer(served: Served) -> None:
-    """The key is free once the first answer is out."""
+    """The key can be used again once the first answer is written."""
     connection = served.connect()
     connection.send(post(EVENT, "Idempotency-Key: a") * 3)
     served.run()
@@ -171,7 +171,7 @@ def test_a_repetition_right_behind_its_request_gets_the_same_answer(served: Serv
 
 
 def test_a_client_that_ends_gets_its_answers_first(served: Served) -> None:
-    """Each that it asked for, and then the end."""
+    """It gets every answer, then the end of the connection."""
     connection = served.connect()
     connection.send(post() + post())
     connection.end()
@@ -183,7 +183,7 @@ def test_a_client_that_ends_gets_its_answers_first(served: Served) -> None:
 
 @pytest.mark.parametrize("begin", [b"", b"P", post()[:-1], post(path="/none")[:-1]])
 def test_a_client_that_ends_without_a_whole_request_is_let_go(served: Served, begin: bytes) -> None:
-    """Nobody can be meant by an answer."""
+    """There is no complete request to answer."""
     connection = served.connect()
     connection.send(begin)
     connection.end()
@@ -194,7 +194,7 @@ def test_a_client_that_ends_without_a_whole_request_is_let_go(served: Served, be
 
 @pytest.mark.parametrize("path", ["/event", "/none"])
 def test_a_client_that_does_not_read_is_not_read_from(served: Served, path: str) -> None:
-    """What it is owed stays within bounds, and it has its answers once it reads."""
+    """The unsent answers are bounded, and arrive once it reads."""
     connection = served.connect()
     connection.reading = False
     total = 4000
@@ -213,7 +213,7 @@ def test_a_client_that_does_not_read_is_not_read_from(served: Served, path: str)
 
 @pytest.mark.parametrize("path", ["/event", "/none"])
 def test_a_client_that_sends_all_at_once_and_reads_late_has_its_answers(served: Served, path: str) -> None:
-    """Though nothing more comes from it."""
+    """Even though it sends nothing more."""
     connection = served.connect()
     connection.reading = False
     connection.send(post(path=path) * 2000)
@@ -224,7 +224,7 @@ def test_a_client_that_sends_all_at_once_and_reads_late_has_its_answers(served: 
 
 
 def test_a_client_that_never_reads_is_cut_off(served: Served) -> None:
-    """After the time that a request may take."""
+    """It is cut off at the deadline of a request."""
     connection = served.connect()
     connection.reading = False
     connection.send(*[post(path="/none")] * 1000)
@@ -236,7 +236,7 @@ def test_a_client_that_never_reads_is_cut_off(served: Served) -> None:
 
 
 def test_what_follows_a_waiting_request_is_not_read_without_bounds(served: Served) -> None:
-    """The transport is paused meanwhile, and then goes on."""
+    """The transport is paused meanwhile, then resumed."""
     served.world.link.disconnect()
     connection = served.connect()
     for _ in range(3000):
@@ -249,7 +249,7 @@ def test_what_follows_a_waiting_request_is_not_read_without_bounds(served: Serve
 
 
 def test_answers_are_json_and_say_so(served: Served) -> None:
-    """Also those of the server in front of the routes."""
+    """Including those that the server gives before routing."""
     connection = served.connect()
     connection.send(b"nonsense\r\n\r\n")
     response = refusal(connection)

@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.cli.main}: in this process where it is about what is said, and
-as a process of its own where it is about exit codes and terminals.
+Tests for L{eventsvc.cli.main}: its texts in this process, its exit codes and
+terminal in a separate process.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ EVENTSVC = [sys.executable, "-c", "from eventsvc.cli.main import main; main()"]
         ("dead", "COMMAND"),
         ("dead bury", "invalid choice: 'bury'"),
         ("dead show", "ID"),
-        ("dead show 12", "'12' is no id: expected one such as 1764000000000-0"),
-        ("dead replay --yes", "name the ids, or say --all"),
-        ("dead replay 1-1 --all --yes", "name the ids, or say --all"),
-        ("dead purge --all", "standard input is no terminal, so nobody can be asked: say --yes"),
-        ("dead replay 1-1", "standard input is no terminal, so nobody can be asked: say --yes"),
+        ("dead show 12", "'12' is not an id: expected one such as 1764000000000-0"),
+        ("dead replay --yes", "expected either ids or --all"),
+        ("dead replay 1-1 --all --yes", "expected either ids or --all"),
+        ("dead purge --all", "cannot ask for confirmation, because standard input is not a terminal: pass --yes"),
+        ("dead replay 1-1", "cannot ask for confirmation, because standard input is not a terminal: pass --yes"),
         ("dead list --limit 0", "'0': expected a whole number from 1"),
         ("dead list --limit -1", "--limit"),
         ("dead list --json -q", "not allowed with argument --json"),
@@ -48,7 +48,7 @@ EVENTSVC = [sys.executable, "-c", "from eventsvc.cli.main import main; main()"]
     ],
 )
 def test_a_wrong_command_line_ends_with_2_and_words(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is guessed, and nothing was done."""
+    """It guesses nothing and does nothing."""
     with pytest.raises(SystemExit) as end:
         parse(line.split(), anybody=False)
     assert end.value.code == 2
@@ -65,22 +65,22 @@ def test_settings_come_from_flags_and_environment_as_those_of_the_services(monke
 
 @pytest_twisted.ensureDeferred
 async def test_settings_that_cannot_be_followed_end_it_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    """They are found out only when the connection is made."""
+    """They fail only when the connection is made."""
     line = ["dead", "list", "--redis-tls", "on", "--redis-tls-ca", "/dev/null"]
     assert await run(reactor, *parse(line, anybody=False)) == 2
     assert capsys.readouterr().err == (
-        "eventsvc: REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, and there are none in it\n"
+        "eventsvc: REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, but it contains none\n"
     )
 
 
 async def do(server: Server, *line: str) -> int:
-    """Run a command on a server; its exit code."""
+    """Run a command on a server, and return its exit code."""
     return await run(reactor, *parse(["dead", *line, "--redis-port", f"{server.port}"], anybody=False))
 
 
 @pytest_twisted.ensureDeferred
 async def test_letters_are_listed_as_a_table(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line each; what is on standard output is the table alone."""
+    """Each letter is one line; standard output has only the table."""
     ids = set_events_aside(server, 2)
     assert await do(server, "list") == 0
     said = capsys.readouterr()
@@ -93,7 +93,7 @@ async def test_letters_are_listed_as_a_table(server: Server, capsys: pytest.Capt
 
 @pytest_twisted.ensureDeferred
 async def test_letters_are_listed_for_programs(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """As JSON, or as ids alone; if there are none, as nothing that is still valid."""
+    """As JSON or as ids; an empty list is still valid JSON."""
     assert await do(server, "list", "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
     assert await do(server, "list", "-q") == 0
@@ -107,7 +107,7 @@ async def test_letters_are_listed_for_programs(server: Server, capsys: pytest.Ca
 
 @pytest_twisted.ensureDeferred
 async def test_a_list_may_be_limited(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """The oldest, and how many there are beside them; no page is read for more."""
+    """It shows the oldest, counts the rest, and reads no page beyond the limit."""
     ids = set_events_aside(server, 3)
     for limit, words in (("2", "2 dead letters of NotificationStream, and 1 more\n"), ("3", "3 dead letters")):
         assert await do(server, "list", "-q", "--limit", limit) == 0
@@ -117,7 +117,7 @@ async def test_a_list_may_be_limited(server: Server, capsys: pytest.CaptureFixtu
 
 
 def test_a_reader_that_has_enough_ends_the_list_without_a_word(server: Server) -> None:
-    """As C{head} does."""
+    """C{head} closes the pipe like this."""
     with server.client() as client:
         for _ in range(2_000):
             client.xadd("{NotificationStream}:dead", {"reason": "failed", "id": "1-1", "error": "e" * 200})
@@ -153,7 +153,7 @@ async def test_a_letter_is_shown_with_all_it_holds(server: Server, capsys: pytes
 
 @pytest_twisted.ensureDeferred
 async def test_a_replay_shows_its_plan_and_what_it_did(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """The second time there is nothing left to do, and that is no success."""
+    """A second replay finds nothing, and fails."""
     ids = set_events_aside(server, 3)
     assert await do(server, "replay", *ids[:2], "--yes") == 0
     said = capsys.readouterr()
@@ -171,7 +171,7 @@ async def test_a_replay_shows_its_plan_and_what_it_did(server: Server, capsys: p
 
 @pytest_twisted.ensureDeferred
 async def test_a_purge_deletes_what_was_named(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """And nothing else; an id twice is one letter."""
+    """Only the given ids; a repeated id counts once."""
     ids = set_events_aside(server, 3)
     assert await do(server, "purge", ids[0], ids[0], "--yes", "--json") == 0
     said = capsys.readouterr()
@@ -186,22 +186,22 @@ async def test_a_purge_deletes_what_was_named(server: Server, capsys: pytest.Cap
 
 @pytest_twisted.ensureDeferred
 async def test_what_redis_refuses_is_told(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """In its own words, at once."""
+    """The text of Redis is shown at once."""
     with server.client() as client:
         client.set("{NotificationStream}:dead", "no stream")
     assert await do(server, "list") == 1
-    assert "eventsvc: Redis refuses: WRONGTYPE" in capsys.readouterr().err
+    assert "eventsvc: Redis refused the command: WRONGTYPE" in capsys.readouterr().err
 
 
 def test_a_line_is_cut_off_at_the_edge_of_a_terminal() -> None:
-    """And at none if there is none."""
+    """Without a terminal, lines are not cut."""
     letter = DeadLetter("1-1", "failed", "x" * 100, 5, "group", "consumer", "0-1", [])
     assert [len(line) for line in make_table([letter], 60)[0].splitlines()][1] == 60
     assert make_table([letter], None)[0].endswith("x" * 100)
 
 
 def test_without_redis_it_ends_soon_with_1_and_says_why(server: Server) -> None:
-    """Nobody there, or a password that is wrong."""
+    """Nothing listens, or the password is wrong."""
     lines = [["--redis-port", f"{free_port()}"], ["--redis-port", f"{server.port}", "--redis-password", "wrong"]]
     begin = time.monotonic()
     with server.client() as client:
@@ -229,7 +229,7 @@ def test_without_redis_it_ends_soon_with_1_and_says_why(server: Server) -> None:
 
 @pytest.mark.parametrize(("typed", "code", "left"), [("y\n", 0, 0), ("\n", 1, 1), (None, 1, 1)])
 def test_a_person_is_asked_first(server: Server, typed: str | None, code: int, left: int) -> None:
-    """Only a yes is one; Ctrl-C in the middle of the question is a no."""
+    """Only "yes" confirms; Ctrl-C at the prompt means no."""
     set_events_aside(server, 1)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -244,7 +244,7 @@ def test_a_person_is_asked_first(server: Server, typed: str | None, code: int, l
 
     def asked() -> bool:
         said.extend(process.stderr.read() or b"")  # type: ignore[union-attr]
-        return said.endswith(b"Go on? [y/N] ")
+        return said.endswith(b"Continue? [y/N] ")
 
     try:
         wait_until(asked)

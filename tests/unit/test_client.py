@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.client}: over loopback, against a server that says
-whatever it is told to.
+Tests for L{eventsvc.client}: over loopback, against a server whose answers the
+test chooses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Reaction = Callable[["Connection"], object]
 
 
 class Connection(Protocol):
-    """The server's end; it takes each piece of data for a request."""
+    """The server's end; it treats each piece of data as a request."""
 
     transport: Any
 
@@ -70,7 +70,7 @@ class Server:
     waiting: list[Deferred[None]] = attrs.field(factory=list)
 
     def when_asked(self) -> Deferred[None]:
-        """Fire with the next request."""
+        """Return a Deferred that fires with the next request."""
         asked: Deferred[None] = Deferred()
         self.waiting.append(asked)
         return asked
@@ -89,7 +89,7 @@ class Connections(Factory):
 
 
 class Endless(Resource):
-    """Begins with an answer, and leaves it at that."""
+    """Begins an answer and never ends it."""
 
     def render_POST(self, request: Request) -> int:
         request.setResponseCode(503)
@@ -99,7 +99,7 @@ class Endless(Resource):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server that listens, until it and its connections are closed."""
+    """Run a listening server, and close it and its connections at the end."""
     server = Server()
     port = reactor.listenTCP(0, Connections(server), interface="127.0.0.1")
     server.port = port.getHost().port
@@ -171,7 +171,7 @@ def unknown(why: str) -> Posted:
 )
 @pytest_twisted.ensureDeferred
 async def test_an_answer_is_one_of_three_outcomes(server: Server, react: Reaction, posted: Posted) -> None:
-    """200 is ok; refused is what is surely not stored; all else is unknown."""
+    """200 is ok; refused is certainly not stored; everything else is unknown."""
     server.react = react
     assert await client_for(server.port).post(EVENT) == posted
 
@@ -179,7 +179,7 @@ async def test_an_answer_is_one_of_three_outcomes(server: Server, react: Reactio
 @pytest.mark.parametrize("react", [lose, break_off])
 @pytest_twisted.ensureDeferred
 async def test_a_lost_connection_is_unknown(server: Server, react: Reaction) -> None:
-    """What was sent may have been stored, unless an answer says that it was not; it is sent once."""
+    """A sent event may be stored unless an answer says that it is not; it is not sent again."""
     server.react = react
     assert (await client_for(server.port).post(EVENT)).outcome is Outcome.UNKNOWN
     assert len(server.requests) == 1
@@ -187,7 +187,7 @@ async def test_a_lost_connection_is_unknown(server: Server, react: Reaction) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_no_answer_in_time_is_unknown(server: Server) -> None:
-    """After its time a request is given up with its connection."""
+    """At its deadline a request is abandoned and its connection closed."""
     clock = Clock()
     asked = server.when_asked()
     posting = ensureDeferred(client_for(server.port, clock).post(EVENT))
@@ -201,7 +201,7 @@ async def test_no_answer_in_time_is_unknown(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_an_answer_that_does_not_end_is_unknown() -> None:
-    """The time of a request is over with the last byte of its answer."""
+    """The deadline covers the last byte of the answer."""
     clock = Clock()
     http = HTTPClient(RequestTraversalAgent(Endless()))
     posting = ensureDeferred(Client(http, "http://127.0.0.1", clock).post(EVENT))
@@ -213,12 +213,12 @@ async def test_an_answer_that_does_not_end_is_unknown() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_refused_connection_is_refused() -> None:
-    """What was never sent is not stored."""
+    """An event that was never sent is not stored."""
     assert (await client_for(free_port()).post(EVENT)).outcome is Outcome.REFUSED
 
 
 def test_a_refused_connection_is_known_at_once() -> None:
-    """Who may turn to another producer is not kept waiting for other addresses of this one."""
+    """A client that can use another producer does not wait for other addresses of this one."""
     reactor = MemoryReactorClock()
     posting = ensureDeferred(make_client(reactor, "http://127.0.0.1:8080", 1).post(EVENT))
     [(_, _, factory, *_)] = reactor.tcpClients
@@ -229,7 +229,7 @@ def test_a_refused_connection_is_known_at_once() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_who_gives_up_is_not_given_a_result(server: Server) -> None:
-    """Cancelled, it closes its connection and makes nothing up."""
+    """A cancelled request closes its connection and has no result."""
     asked = server.when_asked()
     posting = ensureDeferred(client_for(server.port).post(EVENT))
     await asked

@@ -1,5 +1,5 @@
 """
-Real processes whose wall clock is set back by an hour: nothing that waits may
+Tests with real processes whose wall clock is set back by an hour: no wait may
 depend on it.
 """
 
@@ -27,12 +27,12 @@ HOUR = 3_600.0
 
 @pytest.fixture
 def clock(tmp_path: Path) -> WallClock:
-    """The wall clock of services that are started with its environment."""
+    """The wall clock of services started with its environment."""
     return WallClock(tmp_path / "clock")
 
 
 def status(port: int, probe: str) -> int:
-    """What a probe is answered."""
+    """Return the status of a probe."""
     try:
         with urlopen(f"http://127.0.0.1:{port}/health/{probe}", timeout=5) as response:
             return int(response.status)
@@ -41,7 +41,7 @@ def status(port: int, probe: str) -> int:
 
 
 def is_well(port: int) -> Callable[[], bool]:
-    """Whether a service is alive and ready, now."""
+    """Return whether a service is live and ready."""
     return lambda: [status(port, probe) for probe in ("live", "ready")] == [200, 200]
 
 
@@ -52,7 +52,7 @@ def cut(server: Server) -> None:
 
 
 def connects(service: Service) -> int:
-    """How often it has reached Redis."""
+    """Return how often it has connected to Redis."""
     return service.out().count("connected to Redis")
 
 
@@ -135,7 +135,7 @@ def test_a_simulator_goes_on_after_its_clock_was_set_back(services: Services, se
 
 
 def test_the_command_for_people_gives_up_in_time_after_its_clock_was_set_back(clock: WallClock) -> None:
-    """It waits for Redis for some seconds, not for an hour."""
+    """It waits for Redis for seconds, not for an hour."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -182,7 +182,7 @@ def handle(event):
 def test_a_timer_that_a_handler_sets_as_it_is_imported_fires(
     services: Services, server: Server, tmp_path: Path
 ) -> None:
-    """It was set before anybody could change the reactor's time."""
+    """It was set before the reactor's clock was replaced."""
     (tmp_path / "early.py").write_text(EARLY)
     fired, rounds = tmp_path / "fired", tmp_path / "rounds"
     consumer = services.start(

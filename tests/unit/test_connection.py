@@ -1,6 +1,6 @@
 """
-The connection to a Redis that comes and goes: it always comes back, never
-keeps a command for later, and leaves nothing behind.
+Tests for L{eventsvc.redis.connection}: it always reconnects, never queues a
+command, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def redis() -> FakeRedis:
     ],
 )
 def test_no_fault_in_connecting_ends_the_attempts(redis: FakeRedis, state: str, words: str) -> None:
-    """Whether it is there at the start or comes later, and is told once, in words."""
+    """Whether the fault is there at the start or comes later, it is logged once, in words."""
     redis.state = state
     with capturedLogs() as events:
         connection = make_connection(redis)
@@ -56,7 +56,7 @@ def test_no_fault_in_connecting_ends_the_attempts(redis: FakeRedis, state: str, 
 
 
 def test_a_black_hole_is_given_up_after_two_seconds(redis: FakeRedis) -> None:
-    """Both when it takes the connection and when it does not."""
+    """Whether or not it accepts the connection."""
     redis.state = "gone"
     connection = make_connection(redis)
     redis.run(2.05)
@@ -71,7 +71,7 @@ def test_a_black_hole_is_given_up_after_two_seconds(redis: FakeRedis) -> None:
 
 
 def test_a_command_without_a_connection_is_refused_at_once(redis: FakeRedis) -> None:
-    """None is kept in a queue without bounds and sent long after its sender gave up."""
+    """An unbounded queue would send it long after its sender gave up."""
     redis.state = "down"
     connection = make_connection(redis)
     for _ in range(1_000):
@@ -101,7 +101,7 @@ def test_a_script_needs_a_connection_too(redis: FakeRedis) -> None:
 
 
 def test_without_options_a_pause_is_two_seconds_at_most(redis: FakeRedis) -> None:
-    """With its tenth of jitter."""
+    """This includes a tenth of jitter."""
     redis.state = "down"
     connection = Connection(redis, redis.clock, lambda: 1.0)
     connection.startService()
@@ -111,7 +111,7 @@ def test_without_options_a_pause_is_two_seconds_at_most(redis: FakeRedis) -> Non
 
 
 def test_a_connection_that_is_given_up_is_not_ready_from_then_on(redis: FakeRedis) -> None:
-    """Not only once it is gone: who tries again as soon as it is ready would do so without end."""
+    """Otherwise a caller that retries while it is ready would loop forever."""
     connection = make_connection(redis)
     connection.abort("told to")
     assert not usable(connection)
@@ -125,7 +125,7 @@ def test_a_connection_that_is_given_up_is_not_ready_from_then_on(redis: FakeRedi
 
 
 def test_the_first_attempt_after_a_loss_is_made_after_50_milliseconds(redis: FakeRedis) -> None:
-    """And after each loss again, if there was a session in between."""
+    """This holds after each loss, if there was a session in between."""
     connection = make_connection(redis)
     for _ in range(20):
         redis.link.close()
@@ -147,7 +147,7 @@ def test_pauses_grow_by_a_twentieth_to_the_longest(redis: FakeRedis) -> None:
 
 @pytest.mark.parametrize("longest", [0.001, 0.05, 2.0, 1e6])
 def test_no_pause_is_longer_than_the_longest_and_none_the_same_for_all(longest: float) -> None:
-    """Processes that lost Redis together do not come back in step."""
+    """Jitter keeps processes from reconnecting at the same time."""
     for attempt in (1, 2, 10, 100, 10**6):
         least = backoff(attempt, longest, lambda: 0.0)
         most = backoff(attempt, longest, lambda: 1.0)
@@ -156,7 +156,7 @@ def test_no_pause_is_longer_than_the_longest_and_none_the_same_for_all(longest: 
 
 
 def test_a_problem_is_logged_once_and_again_when_it_is_another(redis: FakeRedis) -> None:
-    """Not with each of the attempts; and again after it had been well."""
+    """Not at each attempt, but again after a successful session."""
     with capturedLogs() as events:
         redis.state = "down"
         connection = make_connection(redis)
@@ -180,7 +180,7 @@ def test_a_problem_is_logged_once_and_again_when_it_is_another(redis: FakeRedis)
 
 
 def test_an_error_reply_is_logged_whole_but_not_each_time(redis: FakeRedis) -> None:
-    """Errors come as often as events; another kind is logged at once, and the same again after a minute."""
+    """Every event may cause one; another kind is logged at once, the same kind after a minute."""
     reply = "OOM command not allowed. script: 1f, on @user_script:5."
     redis.answers["EVAL"] = f"-{reply}\r\n".encode()
     redis.answers["XADD"] = b"-WRONGTYPE no stream\r\n"
@@ -250,7 +250,7 @@ def in_silence(stage: str) -> Callable[[FakeRedis], None]:
     ids=["idle", "between attempts", "while connecting", *STAGES],
 )
 def test_a_stop_at_any_stage_leaves_nothing(redis: FakeRedis, arrange: Callable[[FakeRedis], None]) -> None:
-    """No timer, no connection, nobody who waits, and no later attempt; started again it works."""
+    """No timer, connection, waiter or later attempt is left; it can be started again."""
     arrange(redis)
     connection = make_connection(redis, prepare=prepare_something)
     waiting = [] if connection.ready else [connection.when_ready() for _ in range(5)]
@@ -274,7 +274,7 @@ def test_a_stop_without_a_start_is_done_at_once(redis: FakeRedis) -> None:
 
 
 def test_a_stop_makes_commands_under_way_unknown(redis: FakeRedis) -> None:
-    """It waits for the end of the connection, so that nothing happens after it."""
+    """The stop waits for the end of the connection."""
     connection = make_connection(redis)
     answer = connection.call("XADD")
     stopped = connection.stopService()
@@ -288,7 +288,7 @@ def test_a_stop_makes_commands_under_way_unknown(redis: FakeRedis) -> None:
 
 
 def test_a_stop_by_one_who_waited_for_the_session_is_a_stop(redis: FakeRedis) -> None:
-    """It comes in the midst of the connection's own work."""
+    """The stop comes while the connection notifies its waiters."""
     connection = Connection(redis, redis.clock, lambda: 0.0)
     connection.startService()
     stopping = connection.when_ready().addCallback(lambda _: connection.stopService())
@@ -300,7 +300,7 @@ def test_a_stop_by_one_who_waited_for_the_session_is_a_stop(redis: FakeRedis) ->
 
 
 def test_all_who_wait_are_told_though_one_gives_up_another(redis: FakeRedis) -> None:
-    """Each is told once: those before and behind the one that is given up."""
+    """Each other waiter fires once, before or after the cancelled one."""
     connection = Connection(redis, redis.clock, lambda: 0.0)
     told: list[int] = []
     waiting = [connection.when_ready() for _ in range(5)]
@@ -314,7 +314,7 @@ def test_all_who_wait_are_told_though_one_gives_up_another(redis: FakeRedis) -> 
 
 
 def test_a_session_given_up_and_its_successor_are_not_worth_a_line(redis: FakeRedis) -> None:
-    """Unless it takes a while to come: then both that and its coming are told."""
+    """Unless the next one takes a while: then the loss and the return are logged."""
     connection = make_connection(redis)
     with capturedLogs() as events:
         connection.abort("told to")
@@ -340,7 +340,7 @@ def test_a_session_given_up_and_its_successor_are_not_worth_a_line(redis: FakeRe
 
 
 def test_who_waits_is_not_told_of_a_session_that_is_gone_again(redis: FakeRedis) -> None:
-    """The one before it has given the session up: there is another one to wait for."""
+    """An earlier waiter aborted the session, so later ones wait for the next."""
     connection = Connection(redis, redis.clock, lambda: 0.0)
     first = connection.when_ready().addCallback(lambda _: connection.abort("told to"))
     second = connection.when_ready()
@@ -354,7 +354,7 @@ def test_who_waits_is_not_told_of_a_session_that_is_gone_again(redis: FakeRedis)
 
 
 def test_a_read_that_blocks_holds_up_no_other_connection(redis: FakeRedis) -> None:
-    """Each connection is one of its own: what waits on one does not stand before the others."""
+    """Each connection is independent, so a blocking read delays only its own."""
     reading, writing = make_connection(redis), make_connection(redis)
     redis.answers["XADD"] = b"+1-1\r\n"
     read = reading.call("XREADGROUP", timeout=7.0)

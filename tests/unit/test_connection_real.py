@@ -1,5 +1,5 @@
 """
-The connection on a real server that is broken in every way at hand.
+Tests for L{eventsvc.redis.connection} on a real server with real faults.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.support.real_connection import logged, options_of, ready, started
 
 @pytest_twisted.ensureDeferred
 async def test_a_wrong_password_heals_once_it_is_right(each_server: Server) -> None:
-    """Whether it is the user's that is corrected, or that of the server."""
+    """Whether the client's or the server's password is corrected."""
     with each_server.client() as client, logged() as said:
         client.config_set("requirepass", "old")
         async with started(each_server.port, password="new") as connection:
@@ -52,7 +52,7 @@ async def test_a_missing_password_heals_once_none_is_needed(each_server: Server)
 
 @pytest_twisted.ensureDeferred
 async def test_a_user_needs_no_rights_but_those_for_its_work(each_server: Server) -> None:
-    """It may not even PING; and what it may not do is refused and does not end the connection."""
+    """It may not even PING; a forbidden command is refused and does not end the connection."""
     with each_server.client() as client:
         client.execute_command("ACL", "SETUSER", "worker", "on", ">pass", "~*", "+xlen")
         async with started(each_server.port, username="worker", password="pass") as connection:
@@ -67,7 +67,7 @@ async def test_a_user_needs_no_rights_but_those_for_its_work(each_server: Server
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_without_an_append_only_file_is_warned_of(each_server: Server) -> None:
-    """Each make says whether it keeps one; whether it still does is asked at the next connection."""
+    """Every server reports it; it is checked again at the next connection."""
     with each_server.client() as client, logged() as said:
         async with started(each_server.port) as connection:
             await ready(connection)
@@ -102,7 +102,7 @@ async def test_a_database_that_is_not_there_is_told_in_words(server: Server) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_a_frozen_server_is_given_up_and_found_again(each_server: Server) -> None:
-    """The command is unknown: it is carried out once the server goes on."""
+    """The command is unknown, because the server executes it once it resumes."""
     with logged() as said:
         async with started(each_server.port) as connection:
             await ready(connection)
@@ -141,7 +141,7 @@ async def test_a_server_that_starts_later_is_found(each_server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_connection_killed_by_the_server_comes_back(server: Server) -> None:
-    """Also while a read blocks on it: who reads is told at once."""
+    """Even while a read blocks on it; the reader gets the error at once."""
     with server.client() as client:
         async with started(server.port) as connection:
             await ready(connection)
@@ -191,7 +191,7 @@ async def test_a_script_is_known_again_after_the_server_forgot_it(server: Server
 
 @pytest_twisted.ensureDeferred
 async def test_a_process_that_was_held_up_does_not_blame_redis(server: Server) -> None:
-    """The time for a reply is over, but the reply is there and only has to be read."""
+    """The deadline has passed, but the reply has arrived and only needs to be read."""
     async with started(server.port) as connection:
         await ready(connection)
         answer = connection.call("PING", timeout=0.05)
@@ -209,7 +209,7 @@ async def test_a_peer_that_is_gone_is_noticed(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_replica_is_not_used_until_it_is_the_primary(each_server: Server) -> None:
-    """Reads would succeed there, and every write be refused."""
+    """It would serve reads, but refuse every write."""
     with each_server.client() as client, logged() as said:
         client.execute_command("REPLICAOF", "127.0.0.1", free_port())
         async with started(each_server.port) as connection:
@@ -231,7 +231,7 @@ FIND_OUT: dict[str, Callable[[Connection], Deferred[Any]]] = {
 @pytest.mark.parametrize("how", FIND_OUT)
 @pytest_twisted.ensureDeferred
 async def test_a_primary_that_is_demoted_is_left(each_server: Server, how: str) -> None:
-    """Whether a script, a command or the check of an idle connection finds it out first."""
+    """Whether a script, a command or the idle check detects it first."""
     with each_server.client() as client:
         async with started(each_server.port) as connection:
             await ready(connection)
@@ -256,7 +256,7 @@ REFUSALS: dict[str, tuple[str | int, ...]] = {
 @pytest.mark.parametrize("how", ["call", "pcall"])
 @pytest_twisted.ensureDeferred
 async def test_a_script_whose_first_write_is_refused_is_refused(each_server: Server, code: str, how: str) -> None:
-    """Whichever way the server words it, and whether the script raises the error or returns it."""
+    """However the server words it, and whether the script raises or returns the error."""
     script = Script(f"return redis.{how}('XADD', KEYS[1], '*', 'a', 'b')")
     with each_server.client() as client:
         async with started(each_server.port) as connection:
@@ -269,7 +269,7 @@ async def test_a_script_whose_first_write_is_refused_is_refused(each_server: Ser
 
 @pytest_twisted.ensureDeferred
 async def test_the_system_is_told_to_send_at_once_and_to_notice_a_dead_peer(server: Server) -> None:
-    """Keep-alive probes begin before a minute is over, and what is not taken in is given up with the reply."""
+    """Keepalive probes begin within a minute, and unconfirmed data times out with the reply."""
     async with started(server.port) as connection:
         await ready(connection)
         session: Any = connection._session

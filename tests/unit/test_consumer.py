@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.consumer.service} and L{eventsvc.consumer.in_flight}: on a clock, against a
-group in memory whose link is told what to lose.
+Tests for L{eventsvc.consumer.service} and L{eventsvc.consumer.in_flight}: on a fake clock, with a
+group in memory whose faults the test chooses.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def world() -> Iterator[ConsumerWorld]:
 
 
 def link_of(consumer: Consumer) -> Link:
-    """The link of a consumer made above."""
+    """Return the link of a consumer."""
     group = consumer.group
     assert isinstance(group, MemoryEventGroup)
     return group.link
 
 
 def crash(consumer: Consumer, world: ConsumerWorld) -> None:
-    """End a consumer as kill -9 would: nothing of it is heard any more."""
+    """End a consumer as C{kill -9} does: it sends nothing more."""
     world.consumers.remove(consumer)
     link_of(consumer).disconnect()
     link_of(consumer).fates = iter(lambda: Fate.REFUSED, None)
@@ -66,7 +66,7 @@ def test_an_event_is_not_acknowledged_before_its_handler_returned(world: Consume
 
 
 def test_an_event_is_acknowledged_as_soon_as_its_handler_has_finished(world: ConsumerWorld) -> None:
-    """No read that waits for others is in the way."""
+    """It does not wait for a blocking read."""
     world.consumer(world.slow(0.01))
     world.run(1.5)
     for number in range(3):
@@ -121,7 +121,7 @@ def test_no_more_than_the_concurrency_is_in_work_at_once(world: ConsumerWorld) -
 
 
 def test_a_long_backlog_keeps_no_chore_waiting(world: ConsumerWorld) -> None:
-    """Nor the watch over the loop, which would take it for dead."""
+    """The liveness check does not wait either, or it would fail."""
     consumer = world.consumer()
     turns: list[tuple[int, float]] = []
 
@@ -138,7 +138,7 @@ def test_a_long_backlog_keeps_no_chore_waiting(world: ConsumerWorld) -> None:
 
 class TestFailures:
     def test_a_chore_that_is_always_refused_keeps_no_event_from_being_read(self, world: ConsumerWorld) -> None:
-        """Redis may let its user read, but not trim."""
+        """The user may have the permission to read, but not to trim."""
         consumer = world.consumer()
         consumer.chores.append(Chore(1.0, lambda: fail(Refused("NOPERM"))))
         for text in ("a", "b", "c"):
@@ -194,7 +194,7 @@ class TestFailures:
         assert world.pending == []
 
     def test_an_event_that_ends_the_process_is_given_up_at_last(self, world: ConsumerWorld) -> None:
-        """Each new process notes the delivery before its handler begins."""
+        """Each new process counts the delivery before its handler begins."""
 
         def handler(notification: Notification) -> Deferred[None] | None:
             if notification.description == "poison":
@@ -212,7 +212,7 @@ class TestFailures:
 
 
 class TestRecovery:
-    """What was read and not acknowledged is taken up again."""
+    """Entries that were read and not acknowledged are read again."""
 
     def test_own_pending_entries_come_before_new_ones(self, world: ConsumerWorld) -> None:
         first = world.consumer(lambda _: Deferred())
@@ -286,7 +286,7 @@ class TestRecovery:
 
 
 class TestStopping:
-    """A stop is clean, bounded, and hands over what is left."""
+    """A stop is clean, bounded, and releases the remaining entries."""
 
     def test_handlers_in_flight_finish_and_are_acknowledged(self, world: ConsumerWorld) -> None:
         def handler(notification: Notification) -> Any:

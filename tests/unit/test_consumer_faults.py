@@ -1,6 +1,6 @@
 """
-The consumer's promise on a real server that breaks: every event reaches a
-handler, and nothing is left behind.
+Tests for the consumer's guarantee on a real server with faults: every event
+reaches a handler, and none is left pending.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GROUP = "demo_consumer_group"
 
 @attrs.define
 class Reader:
-    """A consumer on a real server, and how often it handled what."""
+    """A consumer on a real server, and how often it handled each event."""
 
     consumer: Consumer
     handled: Counter[int]
@@ -53,7 +53,7 @@ async def running_reader(
     claim_idle: float = 30.0,
     max_len: int = 100_000,
 ) -> AsyncIterator[Reader]:
-    """The parts of a consumer, started and stopped."""
+    """Run the parts of a consumer."""
     handled: Counter[int] = Counter()
 
     def handle(notification: Notification) -> Any:
@@ -81,7 +81,7 @@ async def running_reader(
 
 
 def add(client: Any, first: int, count: int) -> None:
-    """Put events into the stream as a foreign producer does."""
+    """Add events to the stream as a foreign producer does."""
     pipe = client.pipeline(transaction=False)
     for id in range(first, first + count):
         pipe.xadd(STREAM, {EVENT_FIELD: encode_notification(Notification(id, f"{id}", "2025-02-25T22:06:25.4Z"))})
@@ -89,7 +89,7 @@ def add(client: Any, first: int, count: int) -> None:
 
 
 def left(client: Any) -> tuple[int, int]:
-    """How many entries of the group are pending, and how many unread; 6.2 does not say the latter by itself."""
+    """Return how many entries of the group are pending and unread; Redis 6.2 does not report the latter."""
     [group] = client.xinfo_groups(STREAM)
     return group["pending"], len(client.xrange(STREAM, f"({group['last-delivered-id'].decode()}"))
 
@@ -202,7 +202,7 @@ async def test_it_shares_the_group_with_a_foreign_consumer(each_server: Server) 
 
 @pytest_twisted.ensureDeferred
 async def test_a_stop_gives_up_the_blocked_read(server: Server) -> None:
-    """The server would give the next event to a consumer that is gone."""
+    """Otherwise the server would deliver the next event to a consumer that is gone."""
     with server.client() as client:
         async with running_reader(server) as reader:
             await until(lambda: any(b"xreadgroup" in each["cmd"].encode() for each in client.client_list()))

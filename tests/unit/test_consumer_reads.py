@@ -1,5 +1,5 @@
 """
-Tests for how L{eventsvc.consumer.service} reads: how much, how long it waits, and when
+Tests for the reads of L{eventsvc.consumer.service}: how much, how long they wait, and when
 it reads ahead.
 """
 
@@ -24,7 +24,7 @@ from tests.unit.test_consumer import link_of
 
 @attrs.frozen
 class Read:
-    """A read, when it was sent, and how many events were handled by then."""
+    """A read, the time it was sent, and how many events were handled by then."""
 
     time: float
     handled: int
@@ -34,20 +34,20 @@ class Read:
 
 @attrs.define
 class Reads:
-    """All reads, and what refuses them."""
+    """Records all reads, and can refuse them."""
 
     sent: list[Read] = attrs.field(factory=list)
     error: Exception | None = None
 
     @property
     def pauses(self) -> list[float]:
-        """Seconds between one read and the next."""
+        """Return the seconds between consecutive reads."""
         return [later.time - read.time for read, later in pairwise(self.sent)]
 
 
 @pytest.fixture
 def reads(consuming: ConsumerWorld, monkeypatch: pytest.MonkeyPatch) -> Reads:
-    """Records what is read; refuses it on demand."""
+    """Record reads, and refuse them on demand."""
     made = Reads()
     read = MemoryEventGroup.read
 
@@ -60,7 +60,7 @@ def reads(consuming: ConsumerWorld, monkeypatch: pytest.MonkeyPatch) -> Reads:
 
 
 def practise(consuming: ConsumerWorld, consumer: Consumer) -> None:
-    """Have a consumer handle small events until it reads as much as it may, and a read waits."""
+    """Let a consumer handle small events until its reads have full size and one waits."""
     for _ in range(20):
         consuming.add("small")
         consuming.run(4.0)
@@ -68,10 +68,10 @@ def practise(consuming: ConsumerWorld, consumer: Consumer) -> None:
 
 
 class TestAhead:
-    """The next read is sent before a batch is handled, if there will be as much again."""
+    """The next read is sent before a batch is handled, if there is room for as much again."""
 
     def test_a_quick_handler_has_its_next_batch_read_meanwhile(self, consuming: ConsumerWorld, reads: Reads) -> None:
-        """And what is handled is acknowledged between two batches."""
+        """Handled events are acknowledged between two batches."""
         consumer = consuming.consumer()
         practise(consuming, consumer)
         before, operations = len(reads.sent), link_of(consumer).operations
@@ -85,7 +85,7 @@ class TestAhead:
         assert calls == ["acknowledge", "read", "read", "acknowledge", "read", "acknowledge", "acknowledge", "read"]
 
     def test_no_more_is_read_ahead_than_there_is_room_for(self, consuming: ConsumerWorld, reads: Reads) -> None:
-        """Beside an entry in flight one whole batch fits, but not two."""
+        """With an entry in flight, one whole batch fits, but not two."""
 
         def handle(event: Notification) -> Deferred[None] | None:
             consuming.see(event)
@@ -102,7 +102,7 @@ class TestAhead:
         assert (first.handled, first.count, second.handled) == (2, 500, 502)
 
     def test_nothing_is_read_ahead_while_a_chore_is_due(self, consuming: ConsumerWorld, reads: Reads) -> None:
-        """The chore would wait for as long as the backlog lasts."""
+        """Otherwise the chore would wait as long as there is a backlog."""
         consumer = consuming.consumer()
         practise(consuming, consumer)
         consumer.chores.append(Chore(0.0, lambda: succeed(None)))
@@ -116,7 +116,7 @@ class TestBlock:
     """How long a read waits."""
 
     def test_a_read_on_an_idle_stream_waits_for_seconds(self, consuming: ConsumerWorld, reads: Reads) -> None:
-        """Once it is known to work, and not past the time to claim."""
+        """After a first success, and not beyond the next claim."""
         consuming.consumer(claim_idle=70.0)
         consuming.run(60.0)
         assert reads.sent[0].block == 0.0
@@ -124,7 +124,7 @@ class TestBlock:
         assert [read.block for read in reads.sent[2:4]] == pytest.approx([2.0, 5.0], abs=0.01)
 
     def test_a_read_beside_a_handler_waits_for_a_moment(self, consuming: ConsumerWorld, reads: Reads) -> None:
-        """Its acknowledgement must not wait longer; nor must Redis be asked all the time."""
+        """The acknowledgement must not wait longer, and Redis must not be polled constantly."""
         consuming.consumer(consuming.slow(9.0), concurrency=3)
         consuming.add("a")
         consuming.run(1.0)
@@ -134,7 +134,7 @@ class TestBlock:
         assert len(reads.sent) <= 60
 
     def test_a_read_while_the_handler_is_busy_does_not_wait(self, consuming: ConsumerWorld, reads: Reads) -> None:
-        """It is sent again only when something ends, or a chore is due."""
+        """It is repeated only when a handler ends or a chore is due."""
         consumer = consuming.consumer(consuming.slow(9.0))
         consumer._pace.size = 10
         consuming.add("a")
@@ -156,10 +156,10 @@ class TestBlock:
 
 
 class TestPace:
-    """As much waits for the handler as it handles in half of the time to be claimed."""
+    """The entries in flight are those that the handler manages in half of the idle time."""
 
     def test_handlers_that_take_their_time_have_half_of_the_idle_time_in_flight(self, consuming: ConsumerWorld) -> None:
-        """Three of them, each a second: what they handle in 15 seconds."""
+        """Three handlers, each a second: the number handled in 15 seconds."""
         consuming.add(*["x"] * 300)
         consumer = consuming.consumer(consuming.slow(1.0), concurrency=3)
         held = []
@@ -169,7 +169,7 @@ class TestPace:
         assert 45 <= max(held) <= 60
 
     def test_waiting_for_events_is_not_taken_for_a_slow_handler(self, consuming: ConsumerWorld) -> None:
-        """An event each four seconds, each handled at once; then many at once."""
+        """One event every four seconds, each handled at once; then many together."""
         consumer = consuming.consumer()
         practise(consuming, consumer)
         consumer.in_flight.handler.function = lambda _: Deferred()
@@ -179,10 +179,10 @@ class TestPace:
 
 
 class TestPauses:
-    """A round that failed is followed by a pause."""
+    """A failed round is followed by a pause."""
 
     def test_pauses_grow_while_nothing_is_handled(self, consuming: ConsumerWorld, reads: Reads) -> None:
-        """From a moment to two seconds; what is handled makes them short again."""
+        """They grow to two seconds; a handled event makes them short again."""
         consumer = consuming.consumer()
         consuming.run(1.0)
         reads.error = Refused("NOPERM no permissions to run the 'xreadgroup' command")
@@ -201,7 +201,7 @@ class TestPauses:
         reads.error = None
 
     def test_an_unexpected_failure_is_logged_and_the_loop_goes_on(self, consuming: ConsumerWorld, reads: Reads) -> None:
-        """It is counted like any other."""
+        """It is counted like any other failure."""
         consumer = consuming.consumer()
         reads.error = ValueError("a mistake of ours")
         with capturedLogs() as logs:
@@ -223,7 +223,7 @@ class TestPauses:
         assert [event["log_level"].name for event in logs] == ["warn"]
 
     def test_the_loop_is_seen_to_go_round_without_a_connection(self, consuming: ConsumerWorld) -> None:
-        """From its start on: who watches over it must not take it for dead."""
+        """From the start, so that the liveness check does not fail."""
         consuming.run(100.0)
         consumer = consuming.consumer(fates=[Fate.SILENT])
         consuming.run(1.0)

@@ -1,6 +1,6 @@
 """
-Tests for the rounds of L{eventsvc.consumer.service}, with handlers as they are:
-coroutines that take their time, several at once.
+Tests for the rounds of L{eventsvc.consumer.service}, with realistic handlers:
+slow coroutines, several at once.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from tests.unit.test_consumer import link_of
 
 
 class NoRightToRead(MemoryEventGroup):
-    """Its user may do anything but read."""
+    """A group whose user may do everything but read."""
 
     def read(self, count: int, block: float) -> Deferred[Sequence[Entry]]:
         return fail(Refused("NOPERM no permissions to run the 'xreadgroup' command"))
 
 
 class NoRightToAcknowledge(MemoryEventGroup):
-    """Its user may do anything but acknowledge."""
+    """A group whose user may do everything but acknowledge."""
 
     def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
         return fail(Refused("NOPERM no permissions to run the 'xack' command"))
 
 
 class TestPhases:
-    """What is done now and then is done in every phase."""
+    """Periodic work is done in every phase."""
 
     def test_own_entries_that_are_taken_up_are_not_claimed(self, consuming: ConsumerWorld) -> None:
-        """Though they were pending for nearly as long as it takes to be claimed, and are handled slowly."""
+        """They were idle for nearly long enough to be claimed, and are handled slowly."""
         names = [f"{number}" for number in range(9)]
         consuming.leave_pending("slow", *names, idle=29.0)
         consuming.consumer(consuming.slow(25.0), name="slow", concurrency=3)
@@ -53,7 +53,7 @@ class TestPhases:
         assert consuming.pending == []
 
     def test_chores_are_done_while_own_entries_are_taken_up(self, consuming: ConsumerWorld) -> None:
-        """Which may take hours, with a slow handler and many entries."""
+        """That may take hours, with a slow handler and many entries."""
         consuming.leave_pending("consumer", *"abcdef")
         consumer = consuming.consumer(consuming.slow(100.0))
         consuming.run(99.0)
@@ -63,7 +63,7 @@ class TestPhases:
         assert operations.count("trim") >= 50
 
     def test_a_page_is_no_larger_than_there_is_room(self, consuming: ConsumerWorld) -> None:
-        """Also of own entries, and of claimed ones."""
+        """This also applies to own entries and claimed ones."""
         consuming.leave_pending("consumer", *[f"{number}" for number in range(50)])
         consuming.leave_pending("dead", *[f"{number}" for number in range(50)], idle=100.0)
         consumer = consuming.consumer(consuming.slow(5.0), concurrency=3)
@@ -75,7 +75,7 @@ class TestPhases:
         assert len(consuming.seen) == 100
 
     def test_what_is_in_flight_is_renewed_while_a_stop_drains(self, consuming: ConsumerWorld) -> None:
-        """The handlers go on, so nobody else may begin with their entries."""
+        """The handlers continue, so no other consumer may claim their entries."""
         consumer = consuming.consumer(consuming.slow(80.0), name="first", concurrency=3, drain_timeout=100.0)
         consuming.add("a", "b", "c")
         consuming.run(1.0)
@@ -88,7 +88,7 @@ class TestPhases:
         assert consuming.pending == []
 
     def test_what_ends_while_a_stop_drains_is_acknowledged_at_once(self, consuming: ConsumerWorld) -> None:
-        """It would be handled again if the process was killed before the last handler has ended."""
+        """Otherwise it would be handled again if the process is killed before the last handler ends."""
         durations = iter([5.0, 60.0])
         consumer = consuming.consumer(
             lambda event: consuming.slow(next(durations))(event), concurrency=2, drain_timeout=90.0
@@ -103,7 +103,7 @@ class TestPhases:
         consuming.consumers.remove(consumer)
 
     def test_a_stop_begins_with_nothing_more(self, consuming: ConsumerWorld) -> None:
-        """Neither with what is in the line, nor with what comes."""
+        """Neither waiting entries nor new ones."""
         consumer = consuming.consumer(consuming.slow(3.0), concurrency=3)
         consuming.add(*["x"] * 60)
         consuming.run(20.0)
@@ -117,7 +117,7 @@ class TestPhases:
         assert (len(consuming.seen), len(consuming.pending)) == (3, waiting)
 
     def test_a_stop_reads_nothing_while_it_drains(self, consuming: ConsumerWorld) -> None:
-        """Others are there for what comes, and would get it only at the end."""
+        """Other consumers would get the events only at the end."""
         consumer = consuming.consumer(consuming.slow(8.0), concurrency=3)
         consuming.add("a")
         consuming.run(1.0)
@@ -130,7 +130,7 @@ class TestPhases:
         consuming.consumers.remove(consumer)
 
     def test_handlers_are_cancelled_when_the_drain_is_over(self, consuming: ConsumerWorld) -> None:
-        """They are told, and what they had is handed over."""
+        """They are cancelled, and their entries are handed over."""
         cancelled: list[str] = []
 
         def handle(notification: Notification) -> Deferred[None]:
@@ -148,7 +148,7 @@ class TestPhases:
         assert consuming.pending == [1, 2, 3]
 
     def test_what_ends_is_acknowledged_soon_though_a_read_waits(self, consuming: ConsumerWorld) -> None:
-        """There is room for more, so the next read waits beside the handlers."""
+        """There is room for more, so the next read blocks while handlers run."""
         consumer = consuming.consumer(consuming.slow(1.0), concurrency=3)
         consuming.run(10.0)
         consuming.add("a")
@@ -157,7 +157,7 @@ class TestPhases:
         assert not consumer.acknowledgements.unconfirmed
 
     def test_a_chore_is_done_as_often_as_it_says(self, consuming: ConsumerWorld) -> None:
-        """And no more often."""
+        """Not more often either."""
         consumer = consuming.consumer(consuming.slow(0.01), concurrency=3)
         for _ in range(60):
             consuming.add(*"abc")
@@ -166,7 +166,7 @@ class TestPhases:
         assert link_of(consumer).operations.count("remove_stale") == 1
 
     def test_a_chore_is_done_in_time_while_the_handler_is_busy(self, consuming: ConsumerWorld) -> None:
-        """The wait for the handler ends when it is due."""
+        """The wait for the handler ends when the chore is due."""
         consumer = consuming.consumer(consuming.slow(100.0))
         consuming.add("a")
         consuming.run(1.0)
@@ -180,7 +180,7 @@ class TestPhases:
         assert {round(later - before, 1) for before, later in pairwise(times)} == {0.3}
 
     def test_a_chore_may_be_due_after_so_many_entries(self, consuming: ConsumerWorld) -> None:
-        """History must give way before the stream is full, however fast events come."""
+        """History must be trimmed before the stream is full, however fast events come."""
         consumer = consuming.consumer(consuming.slow(0.01), concurrency=3)
         done: list[int] = []
 
@@ -194,7 +194,7 @@ class TestPhases:
         assert min(later - before for before, later in pairwise(done)) >= 50
 
     def test_a_stop_gives_up_the_read(self, consuming: ConsumerWorld) -> None:
-        """It would take an event that nobody handles, and hold up the stop."""
+        """Otherwise it would read an event that nobody handles, and delay the stop."""
         consumer = consuming.consumer(consuming.slow(0.1), concurrency=3)
         consuming.run(10.0)
         stopping = consumer.stopService()
@@ -206,7 +206,7 @@ class TestPhases:
         assert consuming.stream.groups["group"].last == -1
 
     def test_a_stop_waits_two_seconds_for_redis(self, consuming: ConsumerWorld) -> None:
-        """What is left is claimed by others when it is idle."""
+        """Other consumers claim the remaining entries when these are idle."""
         consumer = consuming.consumer()
         consuming.run(1.0)
         link_of(consumer).fates = iter(lambda: Fate.SILENT, None)
@@ -224,7 +224,7 @@ class TestPhases:
     def test_a_stop_ends_well_though_it_cannot_hand_over(
         self, consuming: ConsumerWorld, fate: Fate, error: type[Exception]
     ) -> None:
-        """It says why."""
+        """The log says why."""
         consumer = consuming.consumer()
         consuming.run(1.0)
         link_of(consumer).fates = iter(lambda: fate, None)
@@ -237,7 +237,7 @@ class TestPhases:
         assert [(event["log_level"].name, type(event["error"])) for event in logs] == [("warn", error)]
 
     def test_a_stop_says_how_many_events_are_not_finished(self, consuming: ConsumerWorld) -> None:
-        """And logs no error: it was asked for."""
+        """It logs no error, because the stop was requested."""
         consumer = consuming.consumer(consuming.slow(100.0), concurrency=3, drain_timeout=1.0)
         consuming.add("a", "b")
         consuming.run(1.0)
@@ -249,7 +249,7 @@ class TestPhases:
     def test_a_consumer_that_is_gone_is_removed(
         self, consuming: ConsumerWorld, claim_idle: float, unseen: float
     ) -> None:
-        """Once it was not seen for long, and has nothing pending; it is named in the log."""
+        """Once it was idle for long and has nothing pending; the log names it."""
         consuming.consumer(claim_idle=claim_idle)
         consuming.run(1.0)
         consumers = consuming.stream.groups["group"].consumers
@@ -262,7 +262,7 @@ class TestPhases:
         assert [(event["log_level"].name, event["names"]) for event in logs] == [("info", "gone")]
 
     def test_what_is_not_confirmed_is_not_handed_over(self, consuming: ConsumerWorld) -> None:
-        """The next one would handle it again."""
+        """Otherwise the next consumer would handle it again."""
         consumer = consuming.consumer(consuming.slow(0.5), concurrency=3)
         consuming.run(1.0)
         link = link_of(consumer)
@@ -277,7 +277,7 @@ class TestPhases:
 
 
 class TestPagesOfIds:
-    """What goes over in pages of ids goes over whole."""
+    """Operations on pages of ids cover all ids."""
 
     @pytest.fixture(autouse=True)
     def small_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +317,7 @@ class TestRestart:
     """A consumer is started once."""
 
     def test_a_second_start_is_refused_in_words(self, consuming: ConsumerWorld) -> None:
-        """While it runs and after it has stopped; it goes on as it was."""
+        """While it runs and after it has stopped; its state does not change."""
         consumer = consuming.consumer(consuming.slow(0.1))
         chores = len(consumer.chores)
         with pytest.raises(RuntimeError, match="a consumer is started once"):
@@ -331,7 +331,7 @@ class TestRestart:
         assert not consumer.running
 
     def test_it_may_stop_before_it_was_started(self, consuming: ConsumerWorld) -> None:
-        """As the services of a process do that fails to start."""
+        """As happens when a process fails to start."""
         consumer = consuming.consumer()
         fresh = type(consumer)(group=consumer.group, in_flight=consumer.in_flight, clock=consuming.clock)
         stopping = fresh.stopService()
@@ -340,10 +340,10 @@ class TestRestart:
 
 
 class TestReadiness:
-    """It tells whether Redis lets it work."""
+    """It says whether Redis lets the consumer work."""
 
     def test_a_refused_read_is_told(self, consuming: ConsumerWorld) -> None:
-        """Until it succeeds; the loop comes round meanwhile."""
+        """It is not ready until a read succeeds; it stays live."""
         consumer = consuming.consumer(group_type=NoRightToRead)
         consuming.leave_pending("consumer", "a")
         for _ in range(20):
@@ -355,7 +355,7 @@ class TestReadiness:
         assert link_of(consumer).operations.count("trim") >= 20
 
     def test_it_is_fit_from_its_first_round_on(self, consuming: ConsumerWorld) -> None:
-        """With nothing to read as with much."""
+        """Whether there is nothing or much to read."""
         consumer = consuming.consumer(consuming.slow(100.0))
         assert consumer.problem
         consuming.run(0.1)
@@ -374,7 +374,7 @@ class TestReadiness:
         assert consumer.problem == ""
 
     def test_nothing_is_read_while_acknowledgements_are_refused(self, consuming: ConsumerWorld) -> None:
-        """What is handled and stays pending would grow without end."""
+        """Otherwise handled but pending entries would grow without limit."""
         consumer = consuming.consumer(consuming.slow(0.1), concurrency=3, group_type=NoRightToAcknowledge)
         for _ in range(20):
             consuming.add(*"abc")
@@ -384,14 +384,14 @@ class TestReadiness:
         assert Counter(consuming.pending) == Counter(set(consuming.pending))
 
     def test_it_is_fit_while_own_entries_are_taken_up(self, consuming: ConsumerWorld) -> None:
-        """Which may take hours: nothing new is read before."""
+        """That may take hours, in which nothing new is read."""
         consuming.leave_pending("consumer", *"abc")
         consumer = consuming.consumer(consuming.slow(100.0))
         consuming.run(0.1)
         assert consumer.problem == ""
 
     def test_a_refused_chore_is_logged_once_and_counted_each_time(self, consuming: ConsumerWorld) -> None:
-        """It goes on being tried, and the loop goes on without it."""
+        """It is tried again, and the loop continues without it."""
         consumer = consuming.consumer()
         consuming.run(1.0)
         chore, attempts = consumer.chores[0], 0
@@ -418,7 +418,7 @@ class TestReadiness:
 
 
 def test_what_is_refused_to_be_acknowledged_is_not_handled_again(consuming: ConsumerWorld) -> None:
-    """The list of own entries, asked for before the refusal is known, has it among them."""
+    """The list of own entries, requested before the refusal, still contains it."""
     consuming.leave_pending("consumer", *[f"{number}" for number in range(30)])
     consumer = consuming.consumer(consuming.slow(0.2), concurrency=3)
     link = link_of(consumer)

@@ -30,7 +30,7 @@ from tests.support.producer_harness import until
 
 @asynccontextmanager
 async def connected(server: Server, **more: Any) -> AsyncIterator[Connection]:
-    """A connection, started and stopped."""
+    """Run a connection."""
     connection = make_connection(reactor, RedisSettings(port=server.port, **more))
     connection.startService()
     try:
@@ -42,13 +42,13 @@ async def connected(server: Server, **more: Any) -> AsyncIterator[Connection]:
 
 @asynccontextmanager
 async def opened(server: Server, **more: Any) -> AsyncIterator[DeadLetters]:
-    """The dead letters of a server."""
+    """Return the dead letters of a server."""
     async with connected(server, **more) as connection:
         yield DeadLetters(connection, STREAM)
 
 
 def lose_next_reply(connection: Connection) -> None:
-    """Have the next reply end the connection instead of arriving."""
+    """Make the next reply end the connection instead of arriving."""
     session: Any = connection._session
 
     def lose(reply: object) -> None:
@@ -60,7 +60,7 @@ def lose_next_reply(connection: Connection) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_letter_says_what_it_was_and_why_it_is_here(server: Server) -> None:
-    """Every byte of the entry, its id, and what was wrong with it."""
+    """It has every byte of the entry, its id, and the error."""
     fields = {b"EventStream": b'{"id":1}', b"\xff": b"\x00\r\n\xfe", b"reason": b"its own"}
     id = set_aside(server, fields, reason="malformed", error="no\nevent é", deliveries=1)
     with server.client() as client:
@@ -87,7 +87,7 @@ async def test_letters_are_read_in_pages_the_oldest_first(server: Server) -> Non
 
 @pytest_twisted.ensureDeferred
 async def test_a_replayed_letter_is_at_the_end_of_the_stream_as_it_was(server: Server) -> None:
-    """Byte for byte; the group reads it anew, and it is no dead letter any more."""
+    """Byte for byte; the group reads it again, and it is no longer a dead letter."""
     fields = {b"EventStream": b'{"id":1}', b"\xff": b"\x00\r\n\xfe", b"packed": b"\x01"}
     id = set_aside(server, fields)
     async with opened(server) as letters:
@@ -100,7 +100,7 @@ async def test_a_replayed_letter_is_at_the_end_of_the_stream_as_it_was(server: S
 
 @pytest_twisted.ensureDeferred
 async def test_replays_at_the_same_time_move_a_letter_once(server: Server) -> None:
-    """Two people may press the button."""
+    """Two operators may run the command together."""
     [id] = set_events_aside(server, 1)
     async with opened(server) as one, opened(server) as other:
         answers = await gatherResults([letters.replay(id) for letters in [one, other] * 10])
@@ -110,7 +110,7 @@ async def test_replays_at_the_same_time_move_a_letter_once(server: Server) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_a_replay_whose_reply_was_lost_has_moved_the_letter(server: Server) -> None:
-    """It is unknown; asked again, the letter is gone, and it is in the stream once."""
+    """The first call is unknown; the next finds the letter gone, and the entry is in the stream once."""
     [id] = set_events_aside(server, 1)
     async with opened(server) as letters:
         assert await letters.replay("1-1") == "gone"  # the server knows the script now
@@ -125,7 +125,7 @@ async def test_a_replay_whose_reply_was_lost_has_moved_the_letter(server: Server
 
 @pytest_twisted.ensureDeferred
 async def test_a_letter_without_fields_stays(server: Server) -> None:
-    """What was trimmed cannot be sent back, and its letter is all that tells of it."""
+    """A trimmed entry cannot be replayed, and its letter is the only record of it."""
     with server.client() as client:
         id = client.xadd(DEAD, {"reason": "trimmed", "error": "gone", "deliveries": "0", "id": "1-1"}).decode()
     async with opened(server) as letters:
@@ -137,7 +137,7 @@ async def test_a_letter_without_fields_stays(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_an_entry_of_too_many_fields_stays(server: Server) -> None:
-    """More than a script can add: it is not cut short."""
+    """A script cannot add so many fields; the entry is not truncated."""
     id = set_aside(server, {f"{number}": "" for number in range(2_100)})
     async with opened(server) as letters:
         assert await letters.replay(id) == "packed"
@@ -146,7 +146,7 @@ async def test_an_entry_of_too_many_fields_stays(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_user_who_may_not_take_letters_away_adds_no_entry(server: Server) -> None:
-    """Otherwise each try would be one more entry in the stream."""
+    """Otherwise each attempt would add another entry to the stream."""
     [id] = set_events_aside(server, 1)
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "half", "on", ">secret", "~*", "+@all", "-xdel")
@@ -162,7 +162,7 @@ async def test_a_user_who_may_not_take_letters_away_adds_no_entry(server: Server
 
 @pytest_twisted.ensureDeferred
 async def test_without_memory_a_letter_stays(server: Server) -> None:
-    """Nothing is taken away that could not be added."""
+    """It is not deleted if the entry could not be added."""
     [id] = set_events_aside(server, 1)
     with server.client() as client:
         client.config_set("maxmemory", 1)
@@ -178,7 +178,7 @@ async def test_without_memory_a_letter_stays(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_purged_letter_is_gone_and_others_stay(server: Server) -> None:
-    """It fires with how many there were."""
+    """It fires with the number deleted."""
     ids = set_events_aside(server, 3)
     async with opened(server) as letters:
         assert await letters.purge(ids[:2]) == 2
@@ -187,7 +187,7 @@ async def test_a_purged_letter_is_gone_and_others_stay(server: Server) -> None:
 
 
 def make_desk(connection: Connection, port: int, **asked: Any) -> Desk:
-    """A desk where everything is agreed to."""
+    """Return a desk that confirms everything."""
     return Desk(
         asked=Asked(**{"command": "list", "yes": True, **asked}),
         redis=RedisSettings(port=port),
@@ -201,7 +201,7 @@ def make_desk(connection: Connection, port: int, **asked: Any) -> Desk:
 
 @pytest_twisted.ensureDeferred
 async def test_a_person_is_told_that_a_letter_was_moved_though_the_reply_was_lost(server: Server) -> None:
-    """The second try finds it gone: it was the first that moved it."""
+    """The second attempt finds it gone, because the first moved it."""
     ids = set_events_aside(server, 2)
     async with connected(server) as connection:
         desk = make_desk(connection, server.port, ids=ids)
@@ -228,7 +228,7 @@ async def test_a_person_is_told_that_a_letter_was_moved_though_the_reply_was_los
 
 @pytest_twisted.ensureDeferred
 async def test_a_doubt_lasts_over_tries_that_were_surely_in_vain(server: Server) -> None:
-    """A letter moved by the first try is gone at the third, whatever became of the second."""
+    """A letter moved by the first attempt is gone at the third, whatever the second did."""
     [id] = set_events_aside(server, 1)
     async with connected(server) as connection:
         desk = make_desk(connection, server.port, ids=[id])
@@ -252,7 +252,7 @@ async def test_a_doubt_lasts_over_tries_that_were_surely_in_vain(server: Server)
 
 @pytest_twisted.ensureDeferred
 async def test_many_letters_are_all_moved_in_their_order(server: Server) -> None:
-    """More than a page of them; of the plan only the first are shown."""
+    """There are more than a page; the plan shows only the first."""
     with server.client() as client:
         for number in range(250):
             client.xadd(DEAD, {"reason": "failed", "deliveries": "5", "id": "1-1", "field:EventStream": f"{number}"})
@@ -268,7 +268,7 @@ async def test_many_letters_are_all_moved_in_their_order(server: Server) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_what_cannot_be_replayed_is_told_and_the_rest_is_done(server: Server) -> None:
-    """One that holds nothing holds nothing up."""
+    """A letter without fields does not stop the rest."""
     with server.client() as client:
         empty = client.xadd(DEAD, {"reason": "trimmed", "deliveries": "0", "id": "1-1"}).decode()
     [id] = set_events_aside(server, 1)
@@ -283,7 +283,7 @@ async def test_what_cannot_be_replayed_is_told_and_the_rest_is_done(server: Serv
 
 @pytest_twisted.ensureDeferred
 async def test_a_page_of_large_letters_is_short(server: Server) -> None:
-    """Memory is bounded by bytes, for letters set aside when texts were kept whole too."""
+    """Memory is bounded by bytes, even for letters with untruncated texts."""
     ids = [set_aside(server, {"EventStream": "x"}, error="e" * 600_000) for _ in range(5)]
     async with opened(server) as letters:
         pages: list[list[str]] = []
@@ -295,7 +295,7 @@ async def test_a_page_of_large_letters_is_short(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_list_is_written_page_by_page(server: Server) -> None:
-    """What was read is written before more is read; only the first page has a head."""
+    """Each page is written before the next is read; only the first has a header."""
     for number in range(3):
         set_aside(server, {"EventStream": "x"}, error=f"{number} {'e' * PAGE_BYTES}", deliveries=10**number)
     async with connected(server) as connection:
@@ -320,7 +320,7 @@ async def test_a_list_is_written_page_by_page(server: Server) -> None:
 @pytest.mark.parametrize("command", ["list", "replay", "purge"])
 @pytest_twisted.ensureDeferred
 async def test_json_is_streamed_as_it_would_be_written_whole(server: Server, command: str) -> None:
-    """Also if it is empty, has lines of all kinds in its texts, or some fail."""
+    """Even if it is empty, its texts have odd line breaks, or some letters fail."""
     async with connected(server) as connection:
         for errors in ([], ["a\nb\u2028c\r{}[],"], ["a", "b", "c"]):
             for error in errors:
@@ -342,7 +342,7 @@ async def test_json_is_streamed_as_it_would_be_written_whole(server: Server, com
 @pytest.mark.parametrize("command", ["replay", "purge"])
 @pytest_twisted.ensureDeferred
 async def test_all_means_those_that_were_there_when_it_was_agreed_to(server: Server, command: str) -> None:
-    """One that comes back at once is not taken again and again."""
+    """A letter that comes back at once is not replayed again and again."""
     ids = set_events_aside(server, 3)
     late: list[str] = []
 

@@ -35,14 +35,14 @@ def test_fields_of_others_do_not_matter(others: dict[bytes, bytes]) -> None:
 
 @given(st.binary())
 def test_the_marker_is_passed_over(value: bytes) -> None:
-    """The (re-)creation of the stream is no event, whatever its words."""
+    """The marker is not an event, whatever its value."""
     assert decide(Entry("1-0", {MARKER_FIELD: value}), 5) == PassOver()
     assert decide(Entry("1-0", {MARKER_FIELD: value}, 2, again=True), 5) == PassOver()
 
 
 @given(st.dictionaries(st.binary(), st.binary(), min_size=1, max_size=3))
 def test_an_entry_without_an_event_is_set_aside(fields: dict[bytes, bytes]) -> None:
-    """The reason names the fields there are, so that one can find out who wrote it."""
+    """The error names the fields, so that an operator can find the writer."""
     action = decide(Entry("5-0", {name + b"?": value for name, value in fields.items()}), 5)
     assert isinstance(action, SetAside)
     assert action.reason == "malformed"
@@ -56,7 +56,7 @@ def test_the_fields_there_are_are_named() -> None:
 
 @given(st.binary())
 def test_what_cannot_be_decoded_is_set_aside(data: bytes) -> None:
-    """No handler could make anything of it, now or later: it is not tried again."""
+    """No handler could ever process it, so it is not retried."""
     action = decide(Entry("5-0", {EVENT_FIELD: b"!" + data}), 5)
     assert isinstance(action, SetAside)
     assert (action.reason, bool(action.error)) == ("malformed", True)
@@ -73,8 +73,8 @@ def test_a_trimmed_entry_is_set_aside() -> None:
 @pytest.mark.parametrize("most", [1, 5])
 def test_an_event_that_ends_the_process_is_given_up(fields: dict[bytes, bytes] | None, most: int) -> None:
     """
-    It is tried as often as it may be, and once more: the read before the first
-    try was counted too.
+    It is tried the permitted number of times and once more: the read before the first
+    attempt counts too.
     """
     last = Entry("5-0", {EVENT_FIELD: DATA}, most + 1, again=True)
     assert decide(last, most) == replace(NOTIFICATION, deliveries=most + 1)
@@ -104,7 +104,7 @@ def test_pauses_double(jitter: float) -> None:
 
 
 def test_a_pace_begins_small_and_doubles() -> None:
-    """Quick handlers get big batches, but not at once, and never more than the most."""
+    """Quick handlers get large batches, but not at once, and never above the limit."""
     pace = Pace(15.0)
     sizes = []
     for _ in range(12):
@@ -114,7 +114,7 @@ def test_a_pace_begins_small_and_doubles() -> None:
 
 
 def test_a_slow_handler_gets_no_more_than_it_can_do() -> None:
-    """No entry waits in flight so long that another consumer would claim it."""
+    """No entry is in flight so long that another consumer would claim it."""
     pace = Pace(15.0)
     for _ in range(10):
         pace.observe(pace.size, 0.001)
@@ -134,7 +134,7 @@ def test_a_slow_handler_gets_no_more_than_it_can_do() -> None:
     st.lists(st.tuples(st.integers(0, 10**6), st.floats(-1.0, 1e9))),
 )
 def test_a_pace_stays_in_its_bounds(span: float, least: int, rounds: list[tuple[int, float]]) -> None:
-    """Whatever was seen, even a clock that stood still, the next size is one to work with."""
+    """Whatever was measured, even no elapsed time, the next size is valid."""
     pace = Pace(span, least)
     for handled, seconds in rounds:
         before = pace.size

@@ -1,5 +1,5 @@
 """
-Problems with a connection, as people read them.
+Tests for L{eventsvc.redis.describe_error}.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ from eventsvc.redis.describe_error import describe_error
     ],
 )
 def test_problems_are_told_in_words(error: Exception, words: str) -> None:
-    """Not as a tuple of numbers and class names."""
+    """Not as tuples of numbers or class names."""
     assert describe_error(error) == words

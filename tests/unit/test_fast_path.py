@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.web.fast_path}: what is its own, beside the tests of the
-channel, the routes and the site, which it passes too.
+Tests for L{eventsvc.web.fast_path} alone; it also passes the tests of the
+channel, the routes and the site.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.http import EVENT, Connection, Served, head, post, serving
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[BoundedRequest]:
-    """The requests that twisted.web has begun to parse."""
+    """Count the requests that twisted.web has begun to parse."""
     made: list[BoundedRequest] = []
 
     class Counted(BoundedRequest):
@@ -46,12 +46,12 @@ def served(parsed: list[BoundedRequest]) -> Iterator[Served]:
 
 
 def statuses(connection: Connection) -> list[int]:
-    """Of all answers so far."""
+    """Return the status of each answer so far."""
     return [response.status for response in connection.responses()]
 
 
 def numbered(number: int, *headers: str) -> bytes:
-    """A POST of an event that has a number for a description."""
+    """Return a POST of an event with a number as its description."""
     return post(b'{"description": "%d"}' % number, *headers)
 
 
@@ -59,7 +59,7 @@ def numbered(number: int, *headers: str) -> bytes:
 
 
 def test_good_and_bad_events_stay_on_the_fast_path(served: Served, parsed: list[BoundedRequest]) -> None:
-    """It answers them itself."""
+    """The fast path answers both itself."""
     connection = served.connect()
     connection.send(post(), post(b"{}") + post(EVENT, "Idempotency-Key: a"), post(EVENT, "Idempotency-Key: a b"))
     served.run()
@@ -68,7 +68,7 @@ def test_good_and_bad_events_stay_on_the_fast_path(served: Served, parsed: list[
 
 
 def test_an_event_leaves_nothing_for_the_garbage_collector(served: Served) -> None:
-    """What is known of it goes as soon as it is answered: collecting costs more than all else."""
+    """Its objects are freed when it is answered, because garbage collection costs more than the rest."""
     connection = served.connect()
     connection.send(post())
     served.run()
@@ -86,7 +86,7 @@ def test_an_event_leaves_nothing_for_the_garbage_collector(served: Served) -> No
 
 @pytest.mark.parametrize("size", [1, 7, 60])
 def test_a_request_may_come_in_pieces(served: Served, parsed: list[BoundedRequest], size: int) -> None:
-    """Cut anywhere, and the next one joined to it."""
+    """It is cut anywhere, with the next request attached."""
     connection = served.connect()
     data = numbered(0) + numbered(1) + numbered(2)
     connection.send(*[data[at : at + size] for at in range(0, len(data), size)])
@@ -97,7 +97,7 @@ def test_a_request_may_come_in_pieces(served: Served, parsed: list[BoundedReques
 
 
 def test_a_large_body_in_many_pieces_is_looked_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not at each piece: that would take time with the square of its size."""
+    """A look at each piece would take time quadratic in its size."""
     connection = served.connect()
     data = post(EVENT.ljust(1_000_000))
     connection.send(data[:100])
@@ -116,7 +116,7 @@ def test_a_large_body_in_many_pieces_is_looked_at_once(served: Served, monkeypat
 
 
 def test_requests_of_one_read_go_out_in_one_batch_and_are_answered_in_order(served: Served) -> None:
-    """Those that are wrong among them, too."""
+    """This includes invalid ones."""
     connection = served.connect()
     connection.send(b"".join([numbered(0), post(b"{}"), numbered(1), post(b"[]"), numbered(2)]))
     assert connection.received == b""
@@ -127,7 +127,7 @@ def test_requests_of_one_read_go_out_in_one_batch_and_are_answered_in_order(serv
 
 
 def test_an_answer_that_is_known_too_early_waits_for_those_before_it(served: Served) -> None:
-    """In whatever order they become known, they go out in that of the requests."""
+    """Answers go out in the order of the requests."""
     waiting: list[PendingRequest] = []
 
     def submit(events: object, key: object, answer: Callable[[PendingRequest, Result], None]) -> PendingRequest:
@@ -146,7 +146,7 @@ def test_an_answer_that_is_known_too_early_waits_for_those_before_it(served: Ser
 
 
 def test_what_comes_after_them_waits_until_they_are_answered(served: Served) -> None:
-    """So pipelining is bounded by what one read gives."""
+    """So one read bounds the pipelining."""
     served.world.link.disconnect()
     connection = served.connect()
     connection.send(numbered(0) + numbered(1), *[numbered(number) for number in range(2, 1000)])
@@ -161,7 +161,7 @@ def test_what_comes_after_them_waits_until_they_are_answered(served: Served) -> 
 
 
 def test_a_key_waits_for_the_requests_before_it(served: Served) -> None:
-    """So that a repetition behind its first request gets the first answer."""
+    """So a repetition right after its request gets the first answer."""
     connection = served.connect()
     connection.send(numbered(0, "Idempotency-Key: a") * 3 + numbered(1) + numbered(0, "Idempotency-Key: b"))
     served.run()
@@ -170,14 +170,14 @@ def test_a_key_waits_for_the_requests_before_it(served: Served) -> None:
 
 
 def test_many_wrong_keys_in_one_read_are_all_answered(served: Served) -> None:
-    """None waits for another, and the stack does not grow."""
+    """None waits for another, and there is no recursion."""
     connection = served.connect()
     connection.send(post(EVENT, "Idempotency-Key: a b") * 2000)
     assert statuses(connection) == [400] * 2000
 
 
 def test_a_request_has_no_timer_of_its_own(served: Served) -> None:
-    """One sweep a second sees to all deadlines."""
+    """One sweep per second checks all deadlines."""
     connections = [served.connect() for _ in range(50)]
     before = len(served.world.clock.getDelayedCalls())
     served.world.link.disconnect()
@@ -188,7 +188,7 @@ def test_a_request_has_no_timer_of_its_own(served: Served) -> None:
 
 
 def test_a_fault_in_answering_ends_the_connection_and_not_the_appender(served: Served) -> None:
-    """Others have their answers."""
+    """Other connections get their answers."""
     bad, good = served.connect(), served.connect()
     bad.protocol._fast._write_now = lambda data: 1 // 0
     bad.send(post())
@@ -202,7 +202,7 @@ def test_a_fault_in_answering_ends_the_connection_and_not_the_appender(served: S
 
 
 def test_a_client_that_never_reads_is_cut_off_with_what_it_still_asked_for(served: Served) -> None:
-    """After the time that a request may take, and that of a last answer."""
+    """After the deadline of a request and that of a last answer."""
     connection = served.connect()
     connection.reading = False
     while not connection.protocol.paused:
@@ -232,7 +232,7 @@ OTHERS = [
 def test_anything_else_is_for_twisted_web_after_the_earlier_answers(
     served: Served, parsed: list[BoundedRequest], other: bytes
 ) -> None:
-    """In the order in which it was sent."""
+    """Answers go out in the order of the requests."""
     connection = served.connect()
     connection.send(numbered(0) + numbered(1) + other[:10], other[10:])
     assert parsed == []
@@ -248,7 +248,7 @@ def test_anything_else_is_for_twisted_web_after_the_earlier_answers(
 def test_after_any_other_request_the_fast_path_goes_on(
     served: Served, parsed: list[BoundedRequest], other: bytes, size: int
 ) -> None:
-    """However they are cut."""
+    """However the bytes are split."""
     connection = served.connect()
     data = numbered(0) + other + numbered(1) + numbered(2) + other + other + numbered(3)
     connection.send(*[data[at : at + size] for at in range(0, len(data), size)])
@@ -268,7 +268,7 @@ def test_after_any_other_request_the_fast_path_goes_on(
 def test_the_request_behind_a_blank_line_is_for_twisted_web(
     served: Served, parsed: list[BoundedRequest], blank: bytes
 ) -> None:
-    """It skips one such line, also when the request comes later; until then the connection is idle."""
+    """twisted.web skips one such line, even if the request comes later; until then the connection is idle."""
     connection = served.connect()
     connection.send(blank)
     served.run(1.0)
@@ -281,14 +281,14 @@ def test_the_request_behind_a_blank_line_is_for_twisted_web(
 
 
 def test_any_number_of_other_requests_in_one_read_are_answered(served: Served) -> None:
-    """The stack does not grow."""
+    """There is no recursion."""
     connection = served.connect()
     connection.send(b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 3000)
     assert statuses(connection) == [404] * 3000
 
 
 def test_its_own_requests_wait_behind_another_within_bounds(served: Served, parsed: list[BoundedRequest]) -> None:
-    """And go out in one batch when that is answered."""
+    """They go out in one batch once the other request is answered."""
     served.world.link.disconnect()
     connection = served.connect()
     connection.send(post(path="/events"), *[numbered(number) for number in range(1000)])
@@ -304,14 +304,14 @@ def test_its_own_requests_wait_behind_another_within_bounds(served: Served, pars
 
 @pytest.mark.parametrize("begin", [b"G", b"PO ", b"POST /events", b"\r"])
 def test_what_cannot_become_its_own_is_for_twisted_web_at_once(served: Served, begin: bytes) -> None:
-    """Without waiting for a whole head."""
+    """It does not wait for a whole head."""
     connection = served.connect()
     connection.send(begin)
     assert connection.protocol.phase is Phase.PARSING
 
 
 def test_the_time_of_a_request_does_not_begin_again_with_the_other_parser(served: Served) -> None:
-    """Nobody gets twice as much."""
+    """No request gets twice the time."""
     connection = served.connect()
     connection.send(b"POST /event")
     served.run(6.0)
@@ -324,7 +324,7 @@ def test_the_time_of_a_request_does_not_begin_again_with_the_other_parser(served
 
 
 def test_a_connection_counts_once_whatever_comes_on_it(served: Served) -> None:
-    """By either parser."""
+    """Whichever parser takes the requests."""
     served.site.max_connections = 2
     changed, stayed = served.connect(), served.connect()
     changed.send(post(path="/events"))
@@ -340,7 +340,7 @@ def test_a_connection_counts_once_whatever_comes_on_it(served: Served) -> None:
 
 
 def test_a_client_that_ends_while_answers_are_owed_gets_them(served: Served) -> None:
-    """Of either parser."""
+    """Whichever parser takes the requests."""
     connection = served.connect()
     connection.send(post() + post(path="/none"))
     connection.end()
@@ -350,7 +350,7 @@ def test_a_client_that_ends_while_answers_are_owed_gets_them(served: Served) -> 
 
 
 def test_all_requests_under_way_are_answered_when_the_site_ends(served: Served) -> None:
-    """The last answer alone says that it is the last."""
+    """Only the last answer says C{Connection: close}."""
     served.world.link.disconnect()
     connection = served.connect()
     connection.send(post() * 3, post())
@@ -365,7 +365,7 @@ def test_all_requests_under_way_are_answered_when_the_site_ends(served: Served) 
 
 
 def test_nothing_is_done_after_the_last_answer(served: Served) -> None:
-    """Not even if it was in the same read."""
+    """Not even for requests in the same read."""
     served.site.drain()
     connection = served.connect()
     connection.send(post(b"{}") + post(EVENT, "Idempotency-Key: a") + post())

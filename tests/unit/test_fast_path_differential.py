@@ -3,7 +3,7 @@ A site with the fast path and one without get the same bytes, cut at the same ra
 places, in front of the same appender and log: they answer with the same bytes,
 store the same events and end the connection alike.
 
-They differ on purpose in this alone, which is kept out of what is generated:
+They differ on purpose only in these points, which are not generated:
 
   - Requests of one read are under way together on the fast path, and one after
     another without it.  So when the line or the stream is nearly full, or Redis fails
@@ -71,7 +71,7 @@ MORE = [
 
 
 def assemble(first: bytes, host: bytes, length: bytes, more: Sequence[bytes], body: bytes) -> bytes:
-    """A request that is mostly right."""
+    """Return a mostly valid request."""
     lines = [first, host, length.replace(b"%d", b"%d" % len(body)), *more]
     if length.startswith(b"Transfer"):
         body = b"%x\r\n%b\r\n" % (len(body), body) + b"0\r\n\r\n" * bool(body)
@@ -79,7 +79,7 @@ def assemble(first: bytes, host: bytes, length: bytes, more: Sequence[bytes], bo
 
 
 def damage(whole: bytes, begin: int, size: int, other: bytes) -> bytes:
-    """A request with a piece of it gone, doubled or replaced by other bytes."""
+    """Return a request with a piece removed, doubled or replaced."""
     return whole[:begin] + (other or whole[begin : begin + size] * 2) + whole[begin + size :]
 
 
@@ -110,7 +110,7 @@ SHORT_RESTS = [0.0, 0.0, 0.0005, 0.5]
 
 
 def outcome(make: Any, sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> tuple[Any, ...]:
-    """All that can be seen of a connection, from both sides; last how many requests twisted.web has parsed."""
+    """Return everything visible of a connection from both sides, and how many requests twisted.web parsed."""
     parsed: list[BoundedRequest] = []
 
     def parse(*arguments: Any) -> BoundedRequest:
@@ -139,7 +139,7 @@ def outcome(make: Any, sent: bytes, cuts: Sequence[int], ends: bool, connected: 
 
 
 def test_the_fast_path_answers_as_the_routes_do() -> None:
-    """To each request, well-formed or not; and the examples are of all kinds."""
+    """For every request, valid or not; the examples cover all kinds."""
     statuses: Counter[bytes] = Counter()
     stored = Counter[bool]()
     takers = Counter[str]()

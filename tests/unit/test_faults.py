@@ -1,6 +1,6 @@
 """
-The producer's promise on a real server that breaks in every way at hand:
-judged by what another client reads from the stream.
+Tests for the producer's guarantee on a real server with real faults, checked
+against the stream as an independent client reads it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ async def test_a_flushed_server_is_noticed_and_alarmed(each_server: Server) -> N
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_went_back_is_noticed_by_an_idle_producer(each_server: Server) -> None:
-    """The number before the last, as a replica that lagged has it, and a connection that breaks."""
+    """The server has the sequence before the last, as a lagging replica does, and the connection breaks."""
     with each_server.client() as client:
         async with running_producer(each_server) as producer:
             await producer.post("one")
@@ -130,7 +130,7 @@ async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Se
 
 @pytest_twisted.ensureDeferred
 async def test_a_demoted_primary_is_left_and_used_again_once_it_is_promoted(each_server: Server) -> None:
-    """Nothing is stored meanwhile, and nobody is told that it may have been."""
+    """Nothing is stored meanwhile, and no answer is "unknown"."""
     with each_server.client() as client:
         async with running_producer(each_server, wait=0.5) as producer:
             assert (await producer.post("before")).outcome is Outcome.OK
@@ -165,7 +165,7 @@ IN_DOUBT = "; an earlier request with this key may have been stored"
 def test_clients_are_told_in_our_words_and_the_log_in_those_of_redis(
     each_server: Server, services: Services, command: tuple[str | int, ...], code: str, words: str
 ) -> None:
-    """Whichever way the event came; and the log says it once, not with each attempt."""
+    """On every route; the log has the text once, not at each attempt."""
     flags = ["--rest-server-port=0", f"--redis-port={each_server.port}", "--redis-write-timeout=0.3"]
     producer = services.start("eventsvc", "producer", *flags)
     port = producer.port()

@@ -1,5 +1,5 @@
 """
-Real producers with few file descriptors, and far more connections than those.
+Tests with real producers that have few file descriptors and far more connections.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ PROBES = ("/health/live", "/health/ready", "/metrics")
 
 @attrs.define
 class Flood:
-    """Many clients of one service, which send the beginning of a request or nothing."""
+    """Many clients of one service that send part of a request, or nothing."""
 
     port: int
     clients: list[socket.socket] = attrs.field(factory=list)
 
     def connect(self, number: int, begin: bytes = b"") -> None:
-        """Open connections, and leave those open that there are."""
+        """Open more connections."""
         for _ in range(number):
             client = socket.create_connection(("127.0.0.1", self.port), timeout=30.0)
             client.send(begin)
             self.clients.append(client)
 
     def open(self) -> int:
-        """How many connections are not closed by the service."""
+        """Return how many connections the service has not closed."""
         with selectors.DefaultSelector() as ready:
             for client in self.clients:
                 ready.register(client, selectors.EVENT_READ)
@@ -75,7 +75,7 @@ def status(port: int, path: str) -> int:
 
 
 def test_under_a_flood_redis_can_be_reached_again(services: Services, server: Server, floods: list[Flood]) -> None:
-    """Few descriptors, far more idle connections, and new ones all the time."""
+    """With few descriptors, many more idle connections, and new ones all the time."""
     service, flood = start(services, server, floods, 256)
     flood.connect(1000)
     with server.client() as client:
@@ -92,7 +92,7 @@ def test_under_a_flood_redis_can_be_reached_again(services: Services, server: Se
 
 
 def test_silent_connections_keep_nobody_out(services: Services, server: Server, floods: list[Flood]) -> None:
-    """Three times as many as there may be."""
+    """There are three times as many as the limit."""
     _, flood = start(services, server, floods, 1000)
     most = 1000 - 128
     for _ in range(10):
@@ -103,7 +103,7 @@ def test_silent_connections_keep_nobody_out(services: Services, server: Server, 
 
 
 def test_probes_get_in_when_all_connections_are_busy(services: Services, server: Server, floods: list[Flood]) -> None:
-    """Clients that have begun a request do not give way, and others are refused in words."""
+    """Clients that have begun a request keep their connections; others get an error body."""
     service, flood = start(services, server, floods, 256)
     flood.connect(128, BEGUN)
     for _ in range(5):
@@ -116,7 +116,7 @@ def test_probes_get_in_when_all_connections_are_busy(services: Services, server:
 
 
 def test_a_process_takes_the_descriptors_that_it_may_have(services: Services, server: Server) -> None:
-    """And says so if they are few."""
+    """It warns if they are few."""
     few = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}", descriptors=500)
     few.port()
     wait_until(lambda: few.says("at most 372 connections"))
@@ -124,4 +124,4 @@ def test_a_process_takes_the_descriptors_that_it_may_have(services: Services, se
         many = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
         many.port()
         wait_until(lambda: many.says("connected to Redis"))
-        assert not many.says("connections, as there are")
+        assert not many.says("connections are accepted, because")

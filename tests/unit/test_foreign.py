@@ -1,5 +1,5 @@
 """
-Producers and consumers of another make, on the same stream and in the same
+Tests with foreign producers and consumers on the same stream and in the same
 group, at the same time: plain XADD, XREADGROUP and XACK.
 """
 
@@ -33,28 +33,28 @@ def backend(server: Server) -> Iterator[OnServer]:
 
 
 async def opened(backend: OnServer, consumer: str = "consumer") -> IEventGroup:
-    """A group's consumer, ready to read."""
+    """Return a consumer of a group, ready to read."""
     group = await backend.group(consumer=consumer)
     await group.open()
     return group
 
 
 async def append(backend: OnServer, *notifications: Notification) -> None:
-    """What our producer does."""
+    """Append events as our producer does."""
     log = await backend.log()
     requests = [Submission((each.id,), (encode_notification(each),)) for each in notifications]
     await log.append(b"producer", 1, requests)
 
 
 def foreign_read(backend: OnServer, count: int = 100, start: str = ">") -> list[tuple[bytes, Any]]:
-    """What a consumer of another make gets from the same group."""
+    """Return what a foreign consumer reads from the same group."""
     found = backend.client.xreadgroup("group", "foreign", {STREAM: start}, count)
     return found[0][1] if found else []
 
 
 @pytest_twisted.ensureDeferred
 async def test_events_of_a_foreign_producer_are_handled(backend: OnServer) -> None:
-    """A plain XADD is enough, whatever more the message and the entry say."""
+    """A plain XADD is enough, whatever other members and fields it has."""
     group = await opened(backend)
     message = {"source": "elsewhere", "id": 7, "timestamp": STAMP, "description": "hello", "more": [1]}
     id = backend.client.xadd(STREAM, {"trace": "x", "EventStream": json.dumps(message, indent=1)}).decode()
@@ -64,7 +64,7 @@ async def test_events_of_a_foreign_producer_are_handled(backend: OnServer) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_our_events_are_read_by_a_foreign_consumer(backend: OnServer) -> None:
-    """It sees the marker and one field per event, and its XACK is one of ours."""
+    """It sees the marker and one field per event, and its XACK counts like ours."""
     group = await opened(backend)
     await append(backend, Notification(7, "hello", STAMP), Notification(8, "again", STAMP))
     entries = foreign_read(backend)
@@ -80,7 +80,7 @@ async def test_our_events_are_read_by_a_foreign_consumer(backend: OnServer) -> N
 
 @pytest_twisted.ensureDeferred
 async def test_each_event_comes_to_one_of_both(backend: OnServer) -> None:
-    """Side by side in one group they share the events, and nothing is left pending."""
+    """In one group they share the events, and nothing is left pending."""
     group = await opened(backend)
     ids = [backend.add({EVENT_FIELD: b"%d" % number}) for number in range(100)]
     seen: list[str] = []
@@ -100,7 +100,7 @@ async def test_each_event_comes_to_one_of_both(backend: OnServer) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_a_foreign_consumer_left_is_claimed(backend: OnServer) -> None:
-    """Its reads are counted as Redis counts them; and what we leave it may claim."""
+    """Its reads count as deliveries, and it may claim entries that we leave."""
     group = await opened(backend)
     a, b = [backend.add({EVENT_FIELD: text}) for text in (b"a", b"b")]
     foreign_read(backend)
@@ -116,7 +116,7 @@ async def test_what_a_foreign_consumer_left_is_claimed(backend: OnServer) -> Non
 
 @pytest_twisted.ensureDeferred
 async def test_what_a_foreign_consumer_has_done_is_done(backend: OnServer) -> None:
-    """An entry of ours that it acknowledges is neither given again nor set aside."""
+    """An entry of ours that it acknowledges is neither delivered again nor set aside."""
     group = await opened(backend)
     a, b = [backend.add({EVENT_FIELD: text}) for text in (b"a", b"b")]
     await group.read(9, 0.0)
@@ -141,7 +141,7 @@ async def test_a_foreign_trim_is_noticed(backend: OnServer) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_dead_letter_holds_the_entry(backend: OnServer) -> None:
-    """With who gave it up and why, and every field it had, byte for byte."""
+    """It has the consumer, the reason, and every field byte for byte."""
     group = await opened(backend)
     odd = {EVENT_FIELD: b"\xff\x00", b"": b"", b"reason": b"mine", b"\xfe": b"x" * 1_000_000}
     id = backend.add(odd)
@@ -156,7 +156,7 @@ async def test_a_dead_letter_holds_the_entry(backend: OnServer) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_an_entry_of_many_fields_can_be_set_aside(backend: OnServer) -> None:
-    """More than one call of a script may carry: it is kept all the same."""
+    """One call in a script cannot carry so many fields; they are kept all the same."""
     group = await opened(backend)
     id = backend.add({b"%d" % number: b"x" for number in range(20_000)})
     await group.read(9, 0.0)
@@ -168,7 +168,7 @@ async def test_an_entry_of_many_fields_can_be_set_aside(backend: OnServer) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_another_kind_of_key_is_left_alone(backend: OnServer) -> None:
-    """Where the stream should be is something else: it is told, until it is gone."""
+    """If the key of the stream has another type, every read fails until that is fixed."""
     group = await backend.group()
     backend.client.set(STREAM, "mine")
     for ask in (group.open, lambda: group.read(1, 0.0), lambda: group.trim(1)):
@@ -192,7 +192,7 @@ async def test_another_kind_of_key_is_left_alone(backend: OnServer) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_a_waiting_read_is_told_of_trouble(backend: OnServer, trouble: Callable[[Any], object]) -> None:
-    """It does not wait to the end of its time for what cannot come."""
+    """A blocking read fails at once, not at the end of its wait."""
     group = await opened(backend)
     reading = group.read(9, 20.0)
     await until(lambda: backend.client.info("clients")["blocked_clients"])

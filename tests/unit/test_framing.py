@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.web.channel}: what bytes are a request, and which are
-refused, by the fast path and by the routes alone.
+Tests for L{eventsvc.web.channel}: which bytes are a valid request, and which are
+refused, with and without the fast path.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from tests.support.http import EVENT, Served, head, post, refusal
 
 
 def with_head_of(size: int) -> bytes:
-    """A request whose lines have so many bytes, without their ends."""
+    """Return a request whose head has this many bytes, without line ends."""
     short = post(EVENT, "Padding: ")
     lines = short.partition(b"\r\n\r\n")[0].split(b"\r\n")
     return post(EVENT, "Padding: " + "x" * (size - sum(map(len, lines))))
 
 
 def test_a_head_of_the_limit_is_taken_and_one_of_a_byte_more_is_431(served: Served) -> None:
-    """16 KiB."""
+    """The limit is 16 KiB."""
     assert served.exchange(with_head_of(MAX_HEAD_BYTES)).status == 200
     connection = served.connect()
     connection.send(with_head_of(MAX_HEAD_BYTES + 1))
@@ -35,7 +35,7 @@ def test_a_head_of_the_limit_is_taken_and_one_of_a_byte_more_is_431(served: Serv
 
 @pytest.mark.parametrize("endless", [b"x" * 20_000, b"POST /event HTTP/1.1\r\nHost: " + b"x" * 20_000])
 def test_a_line_that_does_not_end_is_431_once_it_is_too_long(served: Served, endless: bytes) -> None:
-    """It is not kept until it ends."""
+    """The line is not buffered until it ends."""
     connection = served.connect()
     for at in range(0, len(endless), 1000):
         connection.send(endless[at : at + 1000])
@@ -43,7 +43,7 @@ def test_a_line_that_does_not_end_is_431_once_it_is_too_long(served: Served, end
 
 
 def test_as_many_headers_as_the_limit_are_taken_and_one_more_is_431(served: Served) -> None:
-    """100, with those that every request has."""
+    """The limit is 100, including the headers of every request."""
     most = [f"Header-{number}: x" for number in range(MAX_HEADERS - 2)]
     assert served.post(EVENT, *most).status == 200
     connection = served.connect()
@@ -53,14 +53,14 @@ def test_as_many_headers_as_the_limit_are_taken_and_one_more_is_431(served: Serv
 
 @pytest.mark.parametrize("length", [f"{MAX_BYTES + 1}", "9" * 30, "0" * 30])
 def test_a_body_that_is_announced_too_large_is_413_before_it_is_read(served: Served, length: str) -> None:
-    """Nor is its client told to go on."""
+    """The client does not get C{100 Continue}."""
     connection = served.connect()
     connection.send(head("Host: a", f"Content-Length: {length}", "Expect: 100-continue"))
     assert refusal(connection).problem["title"] == "Request body too large"
 
 
 def test_a_chunked_body_is_413_once_it_is_too_large(served: Served) -> None:
-    """However small its chunks."""
+    """However small the chunks are."""
     connection = served.connect()
     connection.send(head("Host: a", "Transfer-Encoding: chunked"))
     for _ in range(MAX_BYTES // 65_536):
@@ -73,7 +73,7 @@ def test_a_chunked_body_is_413_once_it_is_too_large(served: Served) -> None:
 
 
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
-    """A POST whose body comes in chunks."""
+    """Return a POST with a chunked body."""
     pieces = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks]
     return head("Host: a", "transfer-encoding: Chunked") + b"".join(pieces) + end
 
@@ -88,7 +88,7 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     ],
 )
 def test_a_chunked_body_is_taken(served: Served, request_bytes: bytes) -> None:
-    """Cut anywhere."""
+    """However the bytes are split."""
     connection = served.connect()
     connection.send(*[request_bytes[at : at + 1] for at in range(len(request_bytes))])
     served.run()
@@ -164,7 +164,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("case", AMBIGUOUS)
 def test_what_two_servers_could_read_differently_is_400(served: Served, case: str) -> None:
-    """And nothing that follows it on the connection is read."""
+    """Nothing after it on the connection is read."""
     connection = served.connect()
     connection.send(AMBIGUOUS[case] + EVENT + post())
     served.run()
@@ -176,7 +176,7 @@ def test_what_two_servers_could_read_differently_is_400(served: Served, case: st
 
 @pytest.mark.parametrize("host", ["", "a", "a.example:8080", "127.0.0.1", "[::1]:80", "a:", "%41", "A-b_c"])
 def test_one_host_is_needed_and_no_more_than_a_host(served: Served, host: str) -> None:
-    """Whichever it is."""
+    """Whatever the host is."""
     assert served.exchange(head(f"hOsT: {host}", LENGTH) + EVENT).status == 200
 
 
@@ -184,7 +184,7 @@ def test_one_host_is_needed_and_no_more_than_a_host(served: Served, host: str) -
     "target", ["http://a/event", "HTTP://a:80/event", "https://[::1]/event?x", "http://%41/%65vent"]
 )
 def test_a_target_may_name_its_host(served: Served, target: str) -> None:
-    """As one that is meant for a proxy does; the host makes no other path of it."""
+    """As in a request for a proxy; the host does not change the path."""
     assert served.post(path=target).status == 200
     assert served.post(EVENT, path=target.replace("vent", "vents")).status == 200
 
@@ -211,7 +211,7 @@ BEGUN = {
 @pytest.mark.parametrize("pieces", [1, 1000])
 @pytest.mark.parametrize("case", BEGUN)
 def test_what_no_more_bytes_can_make_a_request_is_400_at_once(served: Served, case: str, pieces: int) -> None:
-    """Nobody waits for the end of a line that does not come."""
+    """The server does not wait for the end of the line."""
     connection = served.connect()
     size = -(-len(BEGUN[case]) // pieces)
     connection.send(*[BEGUN[case][at : at + size] for at in range(0, len(BEGUN[case]), size)])
@@ -233,7 +233,7 @@ def test_a_tls_client_is_told_that_there_is_none(served: Served) -> None:
 
 
 def test_one_blank_line_before_a_request_is_passed_over(served: Served) -> None:
-    """Old clients send one after a body."""
+    """Some old clients send one after a body."""
     connection = served.connect()
     connection.send(b"\r\n" + post() + b"\r\n" + post())
     served.run()

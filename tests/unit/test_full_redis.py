@@ -1,6 +1,6 @@
 """
-A Redis that is full is drained, and one that need not be full is not: on each
-make of server.
+Tests for a Redis whose memory is full: it is drained, and history never fills it;
+on each server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FULL = 1
 
 @contextmanager
 def full(client: Any) -> Iterator[None]:
-    """A time in which the server has no memory left."""
+    """Fill the memory of the server while the context lasts."""
     client.config_set("maxmemory", FULL)
     try:
         yield
@@ -34,7 +34,7 @@ def full(client: Any) -> Iterator[None]:
 
 
 def is_read(client: Any, group: str = GROUP) -> bool:
-    """Whether a group was given all entries, and has acknowledged them."""
+    """Return whether a group has read and acknowledged all entries."""
     [row] = [row for row in client.xinfo_groups(STREAM) if row["name"] == group.encode()]
     last = client.xinfo_stream(STREAM)["last-generated-id"]
     return bool(row["pending"] == 0 and row["last-delivered-id"] == last)
@@ -57,7 +57,7 @@ async def test_a_full_server_is_drained(each_server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_group_that_is_missing_is_created_on_a_full_server(each_server: Server) -> None:
-    """It would never be drained otherwise."""
+    """Otherwise the server would never be drained."""
     with each_server.client() as client:
         add(client, 0, 100)
         with full(client):
@@ -67,7 +67,7 @@ async def test_a_group_that_is_missing_is_created_on_a_full_server(each_server: 
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_lost_is_told_by_a_full_server_too(each_server: Server) -> None:
-    """Redis forgets a trimmed entry when it is claimed, whether or not its loss can be recorded."""
+    """A claim makes Redis forget a trimmed entry, whether or not its loss can be recorded."""
     with each_server.client() as client:
         add(client, 0, 3)
         client.xgroup_create(STREAM, GROUP, "0")
@@ -83,7 +83,7 @@ async def test_what_is_lost_is_told_by_a_full_server_too(each_server: Server) ->
 
 
 def start_both(services: Services, server: Server, **settings: str) -> int:
-    """A producer and a consumer; the producer's port, once both are up."""
+    """Start a producer and a consumer, and return the producer's port once both are up."""
     producer, admin = free_port(), free_port()
     environment = {"REDIS_PORT": f"{server.port}", **settings}
     made = services.start("eventsvc", "producer", "--rest-server-port", f"{producer}", environment=environment)
@@ -95,13 +95,13 @@ def start_both(services: Services, server: Server, **settings: str) -> int:
 
 
 def post_batch(port: int, events: int, size: int) -> int:
-    """Post events of a size; the status."""
+    """Post a batch of events of this size, and return the status."""
     return post(port, "[" + ",".join(['{"description":"' + "x" * size + '"}'] * events) + "]", "/events").status
 
 
 @pytest.mark.parametrize(("hard_max", "max_len"), [(1_000, 100_000), (1_000, 1_000), (100_000, 100)])
 def test_history_never_fills_the_stream_up(services: Services, server: Server, hard_max: int, max_len: int) -> None:
-    """The producer refuses nothing while the consumer keeps up."""
+    """The producer refuses no event while the consumer keeps up."""
     settings = {"REDIS_STREAM_HARD_MAX": f"{hard_max}", "REDIS_STREAM_MAX_LEN": f"{max_len}"}
     port = start_both(services, server, **settings)
     with server.client() as client:
@@ -112,7 +112,7 @@ def test_history_never_fills_the_stream_up(services: Services, server: Server, h
 
 
 def test_history_never_fills_the_memory_up(services: Services, each_server: Server) -> None:
-    """Whatever length it may have: a stream of large events is trimmed before the memory is full."""
+    """A stream of large events is trimmed before memory is full, whatever its length."""
     with each_server.client() as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] + 16 * 2**20)
         port = start_both(services, each_server)

@@ -1,6 +1,6 @@
 """
-What every L{IEventGroup} promises, asked of the one in memory and of the one
-on a real server.
+Tests for what every L{IEventGroup} guarantees, on the one in memory and on the
+one on a real server.
 """
 
 from __future__ import annotations
@@ -42,36 +42,36 @@ OPERATIONS = {
 
 
 def event(text: str) -> dict[bytes, bytes]:
-    """The fields of an entry with an event."""
+    """Return the fields of an entry with an event."""
     return {EVENT_FIELD: text.encode()}
 
 
 def add(backend: Backend, *texts: str) -> list[str]:
-    """Add events; their ids."""
+    """Add events, and return their ids."""
     return [backend.add(event(text)) for text in texts]
 
 
 async def opened(backend: Backend, name: str = "group", consumer: str = "consumer") -> IEventGroup:
-    """A group's consumer, ready to read."""
+    """Return a consumer of a group, ready to read."""
     group = await backend.group(name, consumer)
     await backend.wait(group.open())
     return group
 
 
 async def read(backend: Backend, group: IEventGroup, count: int = 100) -> Sequence[str]:
-    """The ids of new entries."""
+    """Read new entries, and return their ids."""
     return [entry.id for entry in await backend.wait(group.read(count, 0.0))]
 
 
 @pytest_twisted.ensureDeferred
 async def test_it_is_what_it_says(backend: Backend) -> None:
-    """It has what the interface asks for."""
+    """It provides the interface."""
     assert verifyObject(IEventGroup, await backend.group())
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_group_begins_with_the_first_entry(backend: Backend) -> None:
-    """It is created once, with the stream if need be, and nothing before it is missed."""
+    """It is created once, with the stream if missing, and reads all earlier entries."""
     group, other = await backend.group(), await backend.group(consumer="other")
     late = await backend.group("late")
     assert await backend.wait(group.open()) is True
@@ -85,7 +85,7 @@ async def test_a_group_begins_with_the_first_entry(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_new_entries_come_once_and_in_order(backend: Backend) -> None:
-    """As many as are asked for at most, each to one consumer of the group."""
+    """At most the requested number, each to one consumer of the group."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     a, b, c = add(backend, "a", "b", "c")
     odd = {b"\xff": b"\x00\r\n", b"EventStream": b"007"}
@@ -100,7 +100,7 @@ async def test_new_entries_come_once_and_in_order(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_waiting_read_gets_what_comes(backend: Backend) -> None:
-    """It does not wait to the end of its time."""
+    """The read returns before its wait is over."""
     group = await opened(backend)
     reading = group.read(9, 20.0)
     ids = add(backend, "a")
@@ -109,7 +109,7 @@ async def test_a_waiting_read_gets_what_comes(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_own_pending_entries_are_listed(backend: Backend) -> None:
-    """Those given to this consumer alone, page by page, without counting a delivery."""
+    """Only those of this consumer, page by page, without counting a delivery."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     a, b, c, d = add(backend, "a", "b", "c", "d")
     assert await read(backend, group, 3) == [a, b, c]
@@ -127,7 +127,7 @@ async def test_own_pending_entries_are_listed(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_own_entries_that_are_taken_up_are_not_claimed(backend: Backend) -> None:
-    """They are in work from then on; those that are only listed by id are not."""
+    """Reading them resets their idle time; listing their ids does not."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     a, b, c = add(backend, "a", "b", "c")
     await read(backend, group)
@@ -144,7 +144,7 @@ async def test_own_entries_that_are_taken_up_are_not_claimed(backend: Backend) -
 
 @pytest_twisted.ensureDeferred
 async def test_pages_end_after_their_bytes(backend: Backend) -> None:
-    """With one entry at least; what is not given is not claimed either."""
+    """Each page has at least one entry; an entry that is not returned is not claimed."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     ids = add(backend, *["x" * 1_000] * 5)
     await read(backend, group)
@@ -160,7 +160,7 @@ async def test_pages_end_after_their_bytes(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_name_is_held_by_one_process(backend: Backend) -> None:
-    """For as long as it says so; each name of each group on its own."""
+    """As long as it renews it; each name in each group is independent."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     assert await backend.wait(group.hold_name("one", 60.0)) == 0
     assert 50.0 < await backend.wait(group.hold_name("two", 90.0)) <= 60.0
@@ -176,7 +176,7 @@ async def test_a_name_is_held_by_one_process(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_share_of_memory_in_use_is_told(backend: Backend) -> None:
-    """None without a limit."""
+    """It is 0 without a limit."""
     group = await opened(backend)
     assert await backend.wait(group.memory_used()) == 0.0
     backend.use_memory(0.5)
@@ -189,7 +189,7 @@ async def test_the_share_of_memory_in_use_is_told(backend: Backend) -> None:
 @pytest.mark.parametrize("backend", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_without_the_right_to_ask_memory_is_not_short(backend: OnServer) -> None:
-    """Trimming by length goes on."""
+    """Trimming by length continues."""
     group = await opened(backend)
     backend.use_memory(0.5)
     backend.client.execute_command("ACL", "SETUSER", "default", "-info")
@@ -202,7 +202,7 @@ async def test_without_the_right_to_ask_memory_is_not_short(backend: OnServer) -
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_acknowledged_is_pending_no_more(backend: Backend) -> None:
-    """Also if another consumer was given it; what is not pending does no harm."""
+    """Even if another consumer owns it; an id that is not pending is ignored."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     a, b = add(backend, "a", "b")
     await read(backend, group)
@@ -214,7 +214,7 @@ async def test_what_is_acknowledged_is_pending_no_more(backend: Backend) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_idle_entries_are_claimed_page_by_page(backend: Backend) -> None:
-    """Only those idle for long enough; it is no delivery, and they are in work from then on."""
+    """Only those idle for long enough; a claim counts no delivery and resets the idle time."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     a, b, c, d = add(backend, "a", "b", "c", "d")
     await read(backend, other)
@@ -231,7 +231,7 @@ async def test_idle_entries_are_claimed_page_by_page(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_claim_tells_of_what_is_lost(backend: Backend) -> None:
-    """An entry that was trimmed while it was pending is told, once, and leaves a dead letter."""
+    """An entry that was trimmed while pending is reported once, and leaves a dead letter."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     a, b = add(backend, "a", "b")
     await read(backend, other)
@@ -247,7 +247,7 @@ async def test_a_claim_tells_of_what_is_lost(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_deliveries_are_counted_when_told(backend: Backend) -> None:
-    """The count is kept with the entry, which is in work from then on."""
+    """The count is kept with the entry, and its idle time is reset."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     (a,) = add(backend, "a")
     await read(backend, group)
@@ -262,7 +262,7 @@ async def test_deliveries_are_counted_when_told(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_renewed_is_not_claimed(backend: Backend) -> None:
-    """Only what is still ours; the rest is told and left to its owner."""
+    """Only entries still ours; the others are reported and left to their owner."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     a, b, c, d = add(backend, "a", "b", "c", "d")
     await read(backend, group, 3)
@@ -278,7 +278,7 @@ async def test_what_is_renewed_is_not_claimed(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_released_is_claimed_at_once(backend: Backend) -> None:
-    """Whatever idle time is asked for; what another owns is not touched."""
+    """Whatever the idle time of the claim; entries of other consumers are not touched."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     a, b, c = add(backend, "a", "b", "c")
     await read(backend, group, 2)
@@ -292,7 +292,7 @@ async def test_what_is_released_is_claimed_at_once(backend: Backend) -> None:
 @pytest.mark.parametrize("touch", ["renew", "release", "count_delivery", "read_pending"])
 @pytest_twisted.ensureDeferred
 async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded(backend: Backend, touch: str) -> None:
-    """Whatever is done with it meanwhile by the one who has it in flight."""
+    """Whatever the consumer that has it in flight does meanwhile."""
     group = await opened(backend)
     (a,) = add(backend, "a")
     await read(backend, group)
@@ -304,7 +304,7 @@ async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded
 
 @pytest_twisted.ensureDeferred
 async def test_a_delivery_is_not_counted_for_another_owner(backend: Backend) -> None:
-    """Who has claimed the entry meanwhile keeps it."""
+    """A consumer that claimed the entry meanwhile keeps it."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     (a,) = add(backend, "a")
     await read(backend, group)
@@ -316,7 +316,7 @@ async def test_a_delivery_is_not_counted_for_another_owner(backend: Backend) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_set_aside_is_a_dead_letter(backend: Backend) -> None:
-    """It is moved once, with its reason, whatever the words."""
+    """It is moved once, with its reason, whatever the error text."""
     group = await opened(backend)
     a, b = add(backend, "a", "b")
     await read(backend, group)
@@ -333,7 +333,7 @@ async def test_what_is_set_aside_is_a_dead_letter(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_only_the_owner_sets_aside(backend: Backend) -> None:
-    """Who claimed the entry may be about to handle it."""
+    """The consumer that claimed the entry may be handling it."""
     group, other = await opened(backend), await opened(backend, consumer="other")
     (a,) = add(backend, "a")
     await read(backend, group)
@@ -357,7 +357,7 @@ async def test_an_entry_is_set_aside_whole_or_not_at_all(backend: Backend) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_consumers_that_left_nothing_are_removed(backend: Backend) -> None:
-    """Those unseen for long and without pending entries; never ourselves."""
+    """Those idle for long and without pending entries, except ourselves."""
     group, busy, empty = [await opened(backend, consumer=name) for name in ("consumer", "busy", "empty")]
     add(backend, "a", "b")
     await read(backend, busy, 1)
@@ -371,7 +371,7 @@ async def test_consumers_that_left_nothing_are_removed(backend: Backend) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_the_stream_is_measured(backend: Backend) -> None:
-    """Lengths, and the ages of the oldest entries not delivered and not acknowledged."""
+    """It returns lengths, and the ages of the oldest entries not delivered and not acknowledged."""
     group = await opened(backend)
     measures = await backend.wait(group.measure())
     assert (measures.length, measures.dead, measures.pending) == (0, 0, 0)
@@ -388,7 +388,7 @@ async def test_the_stream_is_measured(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_group_that_is_gone_begins_anew(backend: Backend) -> None:
-    """Whatever was asked fails; then it is there again, from the marker on."""
+    """The next call fails; then the group is created again, from the marker on."""
     group, _ = await opened(backend), await backend.log()
     add(backend, "a")
     backend.wipe()
@@ -403,7 +403,7 @@ async def test_a_group_that_is_gone_begins_anew(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nothing_but_refused_or_unknown_comes_back(backend: Backend) -> None:
-    """Of no operation, when the group is gone or the connection is."""
+    """From any operation, when the group or the connection is gone."""
     group = await opened(backend)
     for trouble in (backend.wipe, backend.disconnect):
         trouble()
@@ -415,7 +415,7 @@ async def test_nothing_but_refused_or_unknown_comes_back(backend: Backend) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_a_read_can_be_interrupted(backend: Backend) -> None:
-    """What it would have read is unknown; the group is there again soon."""
+    """The read fails with Unknown; the group is usable again soon."""
     group = await opened(backend)
     reading = group.read(9, 20.0)
     group.interrupt()
@@ -427,7 +427,7 @@ async def test_a_read_can_be_interrupted(backend: Backend) -> None:
 
 @attrs.define
 class Deadlines:
-    """As much of a connection as a read needs; it keeps the deadlines of replies."""
+    """A fake connection for reads, which records the deadlines of replies."""
 
     given: list[float] = attrs.field(factory=list)
 
@@ -438,7 +438,7 @@ class Deadlines:
 
 @pytest_twisted.ensureDeferred
 async def test_a_read_has_its_wait_and_then_as_long_as_any_reply() -> None:
-    """A deadline without the wait would end the connection of an idle consumer again and again."""
+    """A deadline without the wait would break the connection of an idle consumer again and again."""
     connection = Deadlines()
     group = RedisEventGroup(cast(Any, connection), "stream", "group", "consumer")
     for block in (0.0, 0.1, 5.0, 60.0):

@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.redis.group}: what it sends, in the units of Redis.
+Tests for the commands that L{eventsvc.redis.group} sends, in the units of Redis.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.recording import Recorder, result_of
 
 
 def make_group(recorder: Any) -> RedisEventGroup:
-    """A group on a connection that records."""
+    """Return a group on a recording connection."""
     return RedisEventGroup(recorder, "stream", "group", "consumer")
 
 
@@ -27,7 +27,7 @@ def make_group(recorder: Any) -> RedisEventGroup:
     ("block", "sent"), [(0.25, ["BLOCK", 250]), (0.0001, ["BLOCK", 1]), (0.0, []), (5.0, ["BLOCK", 5000])]
 )
 def test_a_read_blocks_for_milliseconds_and_its_deadline_includes_that(block: float, sent: list[Any]) -> None:
-    """Not blocking at all is to leave it out: BLOCK 0 is for ever."""
+    """A read without a wait has no BLOCK, because BLOCK 0 waits forever."""
     recorder = Recorder()
     make_group(recorder).read(7, block)
     assert recorder.calls == [
@@ -48,7 +48,7 @@ def test_idle_times_are_sent_in_milliseconds() -> None:
 
 
 def test_a_group_is_looked_for_once_there_is_a_session() -> None:
-    """One pending entry is enough to know that the group exists, and then it is not created."""
+    """A group that exists is not created."""
     recorder = Recorder(answer=[], session=Deferred())
     opened = make_group(recorder).open()
     assert recorder.calls == []
@@ -65,7 +65,7 @@ def test_a_group_that_may_not_be_looked_for_is_not_created() -> None:
 
 
 def test_entries_of_a_read_have_all_their_fields() -> None:
-    """An entry is delivered for the first time."""
+    """A new entry is on its first delivery."""
     recorder = Recorder(answer=[[b"stream", [[b"1-0", [b"a", b"1"]], [b"2-0", [b"a", b"1", b"b", b"2"]]]]])
     assert result_of(make_group(recorder).read(7, 0.0)) == [
         Entry("1-0", {b"a": b"1"}),
@@ -74,7 +74,7 @@ def test_entries_of_a_read_have_all_their_fields() -> None:
 
 
 def test_a_field_without_a_value_fails_the_read() -> None:
-    """It is never dropped."""
+    """The field is not dropped silently."""
     recorder = Recorder(answer=[[b"stream", [[b"1-0", [b"a", b"1", b"b"]]]]])
     assert isinstance(error_of(make_group(recorder).read(7, 0.0)), ValueError)
 
@@ -94,7 +94,7 @@ def test_pending_ids_are_listed_from_behind_the_last() -> None:
 
 
 def test_a_renewed_entry_is_idle_for_no_time_and_a_released_one_for_a_year() -> None:
-    """And a delivery is counted without a change of the idle time."""
+    """Counting a delivery does not change the idle time."""
     recorder = Recorder(answer=[b"2-0"])
     group = make_group(recorder)
     assert result_of(group.renew(["1-0", "2-0"])) == ["2-0"]
@@ -131,7 +131,7 @@ def test_measures_are_in_seconds() -> None:
     ],
 )
 def test_the_memory_used_is_a_share_of_the_limit(facts: Any, share: float) -> None:
-    """It is 0 without a limit, and if the user may not ask."""
+    """It is 0 without a limit, or without the permission to read it."""
     recorder = Recorder(answer=facts)
     assert result_of(make_group(recorder).memory_used()) == share
     assert recorder.calls == [("INFO", "memory")]

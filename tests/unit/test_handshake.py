@@ -1,5 +1,5 @@
 """
-The handshake with a Redis that fails at any step of it, is too old, or says no.
+Tests for the handshake with a Redis that fails at any step, is too old, or refuses.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def redis() -> FakeRedis:
 
 
 def test_a_handshake_is_done_before_anybody_may_send(redis: FakeRedis) -> None:
-    """Authentication, database, what the server can do, and what its user wants; in this order."""
+    """The order is: authentication, database, checks of the server, L{Connection.prepare}."""
     connection = Connection(redis, redis.clock, lambda: 0.0, "user", "pass", 3, prepare=prepare_something)
     ready = connection.when_ready()
     connection.startService()
@@ -56,7 +56,7 @@ def test_a_handshake_is_done_before_anybody_may_send(redis: FakeRedis) -> None:
 def test_who_has_no_name_or_password_gives_none(
     redis: FakeRedis, username: str, password: str, sent: list[list[bytes]]
 ) -> None:
-    """A user without a password has to give a name all the same; without either nobody asks."""
+    """A user without a password still sends a name; without either there is no AUTH."""
     connection = make_connection(redis, username=username, password=password, database=0)
     assert [command for command in redis.link.commands if command[0] in (b"AUTH", b"SELECT")] == sent
     stop(redis, connection)
@@ -88,7 +88,7 @@ FAULTS = {
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_fault_in_a_handshake_ends_the_attempts(redis: FakeRedis, stage: str, fault: str) -> None:
-    """Once the server is well there is a connection again, however often it failed, twice over."""
+    """Once the server works again it reconnects, however often it failed."""
     answer, words = FAULTS[fault]
     with capturedLogs() as events:
         connection = make_connection(redis, prepare=prepare_something)
@@ -109,7 +109,7 @@ def test_no_fault_in_a_handshake_ends_the_attempts(redis: FakeRedis, stage: str,
 
 
 def test_a_command_during_the_handshake_is_refused_at_once(redis: FakeRedis) -> None:
-    """It is not put between those of the handshake, before the password is given."""
+    """It is not sent between the commands of the handshake."""
     redis.answers["AUTH"] = SILENCE
     connection = make_connection(redis)
     assert isinstance(error_of(connection.call("XADD")), NotConnected)
@@ -119,7 +119,7 @@ def test_a_command_during_the_handshake_is_refused_at_once(redis: FakeRedis) -> 
 
 @pytest.mark.parametrize("nothing", [b"*1\r\n*-1\r\n", b"*1\r\n$-1\r\n", b"*1\r\n*0\r\n", b"*0\r\n"])
 def test_a_redis_that_is_too_old_is_not_used_until_it_is_replaced(redis: FakeRedis, nothing: bytes) -> None:
-    """It would be found out at the first claim only, after events were acknowledged."""
+    """Otherwise the first claim would fail, after events were acknowledged."""
     redis.answers["COMMAND"] = nothing
     with capturedLogs() as events:
         connection = make_connection(redis)
@@ -138,7 +138,7 @@ def test_a_redis_that_is_too_old_is_not_used_until_it_is_replaced(redis: FakeRed
 @pytest.mark.parametrize("stage", ["PING", "COMMAND", "ROLE", "INFO"])
 @pytest.mark.parametrize("answer", [b"-NOPERM this user has no permissions\r\n", b"-ERR unknown command 'X'\r\n"])
 def test_what_we_may_not_ask_we_do_without(redis: FakeRedis, stage: str, answer: bytes) -> None:
-    """The user needs no rights but those for its work, and a host may have taken commands away."""
+    """The user needs no other permissions, and a hosted Redis may lack some commands."""
     redis.answers[stage] = answer
     connection = make_connection(redis)
     assert usable(connection)
@@ -148,13 +148,13 @@ def test_what_we_may_not_ask_we_do_without(redis: FakeRedis, stage: str, answer:
 REPLICA = b"*5\r\n" + bulk(b"slave") + bulk(b"10.0.0.2") + b":6379\r\n" + bulk(b"connected") + b":14\r\n"
 NO_PRIMARY = [
     (REPLICA, "Redis at 10.0.0.1:6379 is a read-only replica"),
-    (b"*2\r\n" + bulk(b"sentinel") + b"*1\r\n" + bulk(b"mymaster"), "at 10.0.0.1:6379 is a Sentinel, not Redis"),
+    (b"*2\r\n" + bulk(b"sentinel") + b"*1\r\n" + bulk(b"mymaster"), "10.0.0.1:6379 is a Sentinel, not Redis"),
 ]
 
 
 @pytest.mark.parametrize(("role", "words"), NO_PRIMARY)
 def test_what_is_no_primary_is_not_used_until_it_is_one(redis: FakeRedis, role: bytes, words: str) -> None:
-    """Every event would be refused there, with a service that says it is ready."""
+    """Otherwise a service would be ready and refuse every event."""
     redis.answers["ROLE"] = role
     with capturedLogs() as events:
         connection = make_connection(redis)
@@ -172,7 +172,7 @@ def test_what_is_no_primary_is_not_used_until_it_is_one(redis: FakeRedis, role: 
 def test_a_primary_that_has_become_something_else_is_left_when_it_is_checked(
     redis: FakeRedis, role: bytes, words: str
 ) -> None:
-    """A producer without events would be ready for hours, and refuse the first one."""
+    """Otherwise an idle producer would be ready for hours and refuse its first event."""
     connection = make_connection(redis)
     checked = connection.check()
     redis.run()
@@ -221,7 +221,7 @@ def test_without_a_connection_there_is_nothing_to_check(redis: FakeRedis) -> Non
 def test_a_redis_that_may_drop_data_is_warned_of_at_each_connection(
     redis: FakeRedis, memory: bytes, warned: bool
 ) -> None:
-    """Keys with a time to live are ours too; without a limit on memory nothing is dropped."""
+    """Eviction of keys with a TTL hurts too; without a memory limit nothing is evicted."""
     redis.answers["INFO"] = bulk(b"# Memory\r\nused_memory:1\r\n" + memory)
     with capturedLogs() as events:
         connection = make_connection(redis)
@@ -245,7 +245,7 @@ def test_a_redis_that_may_drop_data_is_warned_of_at_each_connection(
 def test_a_redis_without_an_append_only_file_is_warned_of_at_each_connection(
     redis: FakeRedis, persistence: bytes, lasting: bool, warned: bool
 ) -> None:
-    """What is confirmed there is gone with its process; who wants it so is not told."""
+    """A crash of the server loses confirmed events; a connection that is not C{lasting} does not warn."""
     redis.answers["INFO"] = bulk(b"# Persistence\r\nloading:0\r\n" + persistence)
     with capturedLogs() as events:
         connection = make_connection(redis, lasting=lasting)
@@ -258,7 +258,7 @@ def test_a_redis_without_an_append_only_file_is_warned_of_at_each_connection(
 
 
 def test_what_prepares_a_session_is_part_of_the_handshake(redis: FakeRedis) -> None:
-    """Until it has succeeded nobody is served, whatever it raises."""
+    """The connection is not ready until it succeeds, whatever it raises."""
 
     async def prepare(session: Session) -> None:
         if not well:

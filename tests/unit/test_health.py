@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.tap.health} and L{eventsvc.web.health}: on a clock, and
+Tests for L{eventsvc.tap.health} and L{eventsvc.web.health}: on a fake clock, and
 over HTTP from real processes.
 """
 
@@ -28,7 +28,7 @@ from tests.unit.test_consumer import crash, link_of
 
 @attrs.define
 class Connection:
-    """As much of a connection as health looks at."""
+    """A fake connection for health checks."""
 
     ready: bool = True
     checks: int = 0
@@ -47,7 +47,7 @@ def world() -> Iterator[ProducerWorld]:
 
 
 def make_health(world: ProducerWorld, connection: Connection) -> tuple[Vitals, Health]:
-    """The health of a producer whose heart beats."""
+    """Return the health of a producer with a heartbeat."""
     vitals = Vitals(world.clock)
     health = producer_health(vitals, world.appender, cast(Any, connection))
     vitals.startService()
@@ -55,13 +55,13 @@ def make_health(world: ProducerWorld, connection: Connection) -> tuple[Vitals, H
 
 
 def told(health: Health) -> tuple[int, int, dict[str, Any]]:
-    """The status of both routes, and what the second says."""
+    """Return the status of both routes, and the text of the second."""
     live, ready = health.live(), health.ready()
     return live.status, ready.status, json.loads(ready.body)
 
 
 def test_a_producer_is_live_without_redis_but_not_ready(world: ProducerWorld) -> None:
-    """A restart would not bring Redis back; there is no point in sending it events."""
+    """A restart would not bring Redis back, but sending it events is pointless."""
     connection = Connection()
     vitals, health = make_health(world, connection)
     assert told(health) == (200, 200, {"status": "ready"})
@@ -73,7 +73,7 @@ def test_a_producer_is_live_without_redis_but_not_ready(world: ProducerWorld) ->
 
 
 def test_a_producer_is_not_ready_while_its_queue_is_nearly_full(world: ProducerWorld) -> None:
-    """Others may have room: it gets no more until some of it has gone."""
+    """Other producers may have room, so it gets no traffic until its queue shrinks."""
     vitals, health = make_health(world, Connection())
     world.link.disconnect()
     world.run(0.1)
@@ -88,7 +88,7 @@ def test_a_producer_is_not_ready_while_its_queue_is_nearly_full(world: ProducerW
 
 
 def test_a_producer_whose_appender_has_ended_is_dead(world: ProducerWorld) -> None:
-    """It would take events in and see none of them stored."""
+    """It would accept events and store none."""
     vitals, health = make_health(world, Connection())
     world.appender.stop()
     assert told(health)[0] == 503
@@ -98,7 +98,7 @@ def test_a_producer_whose_appender_has_ended_is_dead(world: ProducerWorld) -> No
 
 
 def test_a_process_whose_heart_stopped_is_dead(world: ProducerWorld) -> None:
-    """Ten seconds without a beat."""
+    """The limit is ten seconds without a beat."""
     vitals, health = make_health(world, Connection())
     vitals.stopService()
     world.run(9.0)
@@ -108,7 +108,7 @@ def test_a_process_whose_heart_stopped_is_dead(world: ProducerWorld) -> None:
 
 
 def test_an_idle_connection_is_probed_each_second(world: ProducerWorld) -> None:
-    """A dead one is found out though no event comes; what goes wrong with it is its own affair."""
+    """A dead one is detected without traffic; errors of the probe are ignored."""
     connection = Connection()
     vitals, _ = make_health(world, connection)
     world.run(3.0)
@@ -120,7 +120,7 @@ def test_an_idle_connection_is_probed_each_second(world: ProducerWorld) -> None:
 
 
 def test_a_consumer_is_live_as_long_as_its_loop_comes_round(consuming: ConsumerWorld) -> None:
-    """With nothing to do, and with a handler that takes its time."""
+    """Both when idle and with a slow handler."""
     hanging: Deferred[None] = Deferred()
     consumer = consuming.consumer(lambda _: hanging)
     rounds = Rounds(consumer, cast(Any, Connection()), consuming.clock, within=20.0)
@@ -135,7 +135,7 @@ def test_a_consumer_is_live_as_long_as_its_loop_comes_round(consuming: ConsumerW
 
 
 def test_a_consumer_that_takes_up_slowly_what_was_left_is_live(consuming: ConsumerWorld) -> None:
-    """It has not come to its first round yet, for good reason."""
+    """It has a reason not to have finished its first round."""
     before = consuming.consumer(lambda _: Deferred(), concurrency=3)
     consuming.add("a", "b", "c")
     consuming.run(1.0)
@@ -152,7 +152,7 @@ def test_a_consumer_that_takes_up_slowly_what_was_left_is_live(consuming: Consum
 
 
 def test_a_consumer_whose_loop_stands_still_is_dead(consuming: ConsumerWorld) -> None:
-    """Not at once: a round may take its time."""
+    """Not at once, because a round may be slow."""
     consumer = consuming.consumer()
     rounds = Rounds(consumer, cast(Any, Connection()), consuming.clock, within=20.0)
     consuming.run(1.0)
@@ -165,7 +165,7 @@ def test_a_consumer_whose_loop_stands_still_is_dead(consuming: ConsumerWorld) ->
 
 
 def test_a_consumer_that_waits_for_redis_is_live(consuming: ConsumerWorld) -> None:
-    """And it has its time when Redis is back."""
+    """It gets the full time again once Redis is back."""
     connection = Connection()
     consumer = consuming.consumer()
     rounds = Rounds(consumer, cast(Any, connection), consuming.clock, within=20.0)
@@ -186,24 +186,24 @@ def test_a_consumer_that_waits_for_redis_is_live(consuming: ConsumerWorld) -> No
 
 
 def figure(port: int, name: str) -> float:
-    """A figure as it is scraped; -1 if it is not known yet."""
+    """Return a scraped metric; -1 if it is not known yet."""
     lines = [line for line in get(port, "/metrics")[1].splitlines() if line.startswith(f"{name} ")]
     return float(lines[0].split()[1]) if lines else -1.0
 
 
 def is_ready(port: int, status: int) -> Callable[[], bool]:
-    """Whether C{/health/ready} has a status."""
+    """Return whether C{/health/ready} has a status."""
     return lambda: get(port, "/health/ready")[0] == status
 
 
 def start(services: Services, role: str, flag: str, redis: int) -> tuple[Service, int]:
-    """Start a role that tells of its health on a port."""
+    """Start a role with an admin port."""
     port = free_port()
     return services.start("eventsvc", role, flag, f"{port}", "--redis-port", f"{redis}"), port
 
 
 def test_real_services_tell_of_their_health(services: Services) -> None:
-    """Producer on its own port, consumer on its admin port; Redis frozen and back again."""
+    """The producer on its own port, the consumer on its admin port, with Redis frozen and resumed."""
     with running_server() as server:
         _, producer = start(services, "producer", "--rest-server-port", server.port)
         _, consumer = start(services, "consumer", "--admin-port", server.port)
@@ -227,7 +227,7 @@ def test_real_services_tell_of_their_health(services: Services) -> None:
 
 
 def test_a_consumer_that_may_not_read_is_live_but_not_ready(services: Services, each_server: Server) -> None:
-    """Its user lacks the right; figures of the stream are there all the same, and it heals by itself."""
+    """Its user lacks the permission; the metrics of the stream are still there, and it recovers by itself."""
     with each_server.client() as client:
         client.execute_command("ACL", "SETUSER", "default", "-xreadgroup")
         _, port = start(services, "consumer", "--admin-port", each_server.port)
@@ -242,7 +242,7 @@ def test_a_consumer_that_may_not_read_is_live_but_not_ready(services: Services, 
 
 
 def post_one(port: int) -> int:
-    """Post an event, and give the status of the answer."""
+    """Post an event, and return the status of the answer."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10.0)
     try:
         connection.request("POST", "/event", b'{"description": "a"}')
@@ -252,7 +252,7 @@ def post_one(port: int) -> int:
 
 
 def test_a_simulator_has_an_admin_port_too(services: Services) -> None:
-    """It is live and ready whatever becomes of its events."""
+    """It is live and ready whatever happens to its events."""
     port, nobody = free_port(), free_port()
     services.start(
         *("eventsvc", "simulator", "--admin-port", f"{port}"),

@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.testing.history}: the judge misses nothing, and does not call
-out what is allowed.
+Tests for L{eventsvc.testing.history}: the checker finds every broken promise, and
+nothing that is allowed.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ STRICT = Expectations(recover_within=8.0, rest_at_most=15.0)
 
 
 class TestRecovery:
-    """It is late only if somebody asked late enough, and in vain."""
+    """Recovery is late only if an attempt late enough failed."""
 
     def test_the_first_200_must_come_in_time(self) -> None:
         assert check(FAULT, Expectations(recover_within=2.0)).held
@@ -188,7 +188,7 @@ class TestRecovery:
 
 
 class TestLeftLying:
-    """An event that is not handled yet may be late; left lying it is when nobody works any more."""
+    """An unhandled event may be late; it is left lying only once no consumer works."""
 
     def test_a_consumer_that_is_not_done_yet_is_no_broken_promise(self) -> None:
         history = attrs.evolve(GOOD, handled=handle("a"), pending={B: 15.0}, waiting={E: 15.0}, drained=False)
@@ -238,7 +238,7 @@ def test_times_are_measured() -> None:
 
 
 def test_the_longest_silence_is_found_wherever_it_is() -> None:
-    """Before the first 200, and up to the end of the last attempt, with attempts that overlap."""
+    """It may be before the first 200 or after the last, with overlapping attempts."""
     late = [op("a", at=0.0, ended=10.0), op("b", at=5.0, ended=6.0)]
     assert check(History(ops=late, stream=notes("ab"))).silence == 6.0
     vain = [op("a", at=0.0), op("c", REFUSED, at=5.0), op("d", REFUSED, at=9.0)]
@@ -248,7 +248,7 @@ def test_the_longest_silence_is_found_wherever_it_is() -> None:
 
 
 def test_recovery_is_measured_from_the_end_of_the_fault() -> None:
-    """By what ended after it, and tried by what began after it."""
+    """By attempts that ended after it; failures count only if they began after it."""
     ops = [op("a", at=1.0, ended=2.0), op("b", at=1.5, ended=4.5), op("c", REFUSED, at=2.0, ended=9.0)]
     history = History(ops=ops, stream=notes("ab"), fault=(1.0, 2.0))
     assert (history.recovery, history.tried) == (2.5, 0.0)
@@ -280,7 +280,7 @@ def test_a_long_description_is_cut_short() -> None:
 
 @given(st.lists(st.sampled_from(Outcome), min_size=1), st.data())
 def test_any_single_wrong_entry_is_found(outcomes: list[Outcome], data: st.DataObject) -> None:
-    """From a true history, one entry dropped, doubled or added breaks a promise."""
+    """One entry removed from, doubled in or added to a valid history breaks a promise."""
     ops = [Op("c", n, f"{n}", n * 2.0, n * 2.0 + 1, kind, n if kind is OK else None) for n, kind in enumerate(outcomes)]
     stored = [n for n, kind in enumerate(outcomes) if kind is OK or (kind is UNKNOWN and data.draw(st.booleans()))]
     stream = [note(f"{n}", n) for n in stored]

@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.testing.history}: what handlers do again, and what they leave undone.
+Tests for L{eventsvc.testing.history}: repeated and missing handlings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ USUAL = Expectations()
 
 
 def repeated(first: str, second: str, *causes: Cause, expect: Expectations = USUAL) -> bool:
-    """Whether it is wrong that "b" is handled at 11 by one consumer, and at 13 by another."""
+    """Return whether handling "b" at 11 by one consumer and at 13 by another is an error."""
     handled = handle("abeb", "one", first, "one", second)
     verdict = check(attrs.evolve(GOOD, handled=handled, causes=causes), expect)
     if verdict.held:
@@ -25,14 +25,14 @@ def repeated(first: str, second: str, *causes: Cause, expect: Expectations = USU
 
 
 class TestRepeats:
-    """An event may be handled again, but not for nothing."""
+    """An event may be handled again only with a cause."""
 
     @pytest.mark.parametrize("consumer", ["one", "two"])
     def test_without_a_cause_it_is_wrong(self, consumer: str) -> None:
         assert repeated("one", consumer)
 
     def test_each_time_needs_a_cause(self) -> None:
-        """One that explains the first repetition does not explain the next."""
+        """A cause excuses only one repetition."""
         kill = Cause("ended", 12.0, 12.0, "one")
         assert check(attrs.evolve(GOOD, handled=handle("abebe"), causes=[kill])).held
         twice = check(attrs.evolve(GOOD, handled=handle("abebb"), causes=[kill]))
@@ -43,7 +43,7 @@ class TestRepeats:
         assert verdict.broken == ("handled again without a cause: 'a', 'a', 'a' and 16 more",)
 
     def test_a_failure_of_the_handler_is_a_cause(self) -> None:
-        """And it is not handled by that."""
+        """A failed handling does not count as handled."""
         failed = [Handling(B, "one", 9.0, failed=True)]
         assert check(attrs.evolve(GOOD, handled=[*failed, *handle("abe")])).held
         verdict = check(attrs.evolve(GOOD, handled=[*handle("ae"), *failed]))
@@ -101,7 +101,7 @@ class TestRepeats:
 
 
 class TestNotAtWork:
-    """What must go on while something is broken."""
+    """Work that must continue during a fault."""
 
     def test_a_silence_that_is_too_long_is_wrong(self) -> None:
         assert check(GOOD, Expectations(silence_at_most=6.0)).held

@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.net.immediate_write}: on a pair of sockets, without a reactor that
-runs.
+Tests for L{eventsvc.net.immediate_write}: on a pair of sockets, without a running
+reactor.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Pair:
     peer: socket.socket
 
     def received(self) -> bytes:
-        """What has come so far."""
+        """Return the bytes received so far."""
         try:
             return self.peer.recv(10_000_000)
         except BlockingIOError:
@@ -37,7 +37,7 @@ class Pair:
 
     @property
     def waits(self) -> bool:
-        """Whether the reactor is to write the rest."""
+        """Return whether the reactor will write the rest."""
         return self.transport in self.reactor.getWriters()
 
 
@@ -53,7 +53,7 @@ def pair() -> Iterator[Pair]:
 
 
 def test_an_answer_is_sent_at_once(pair: Pair) -> None:
-    """The reactor has no part in it."""
+    """The reactor is not involved."""
     write = immediate_write(pair.transport)
     write(b"one ")
     write(b"two")
@@ -62,7 +62,7 @@ def test_an_answer_is_sent_at_once(pair: Pair) -> None:
 
 
 def test_what_the_kernel_does_not_take_waits_and_all_else_behind_it(pair: Pair) -> None:
-    """Nothing overtakes."""
+    """The order is kept."""
     write = immediate_write(pair.transport)
     sent = bytes(range(256)) * 10_000
     write(sent)
@@ -80,7 +80,7 @@ def test_what_the_kernel_does_not_take_waits_and_all_else_behind_it(pair: Pair) 
 
 
 def test_nothing_is_sent_before_what_waits_already(pair: Pair) -> None:
-    """It was written in the usual way."""
+    """Those bytes were written in the usual way."""
     pair.transport.write(b"one ")
     immediate_write(pair.transport)(b"two")
     assert pair.received() == b""
@@ -89,7 +89,7 @@ def test_nothing_is_sent_before_what_waits_already(pair: Pair) -> None:
 
 
 def test_a_peer_that_is_gone_is_found_out_by_the_reactor(pair: Pair) -> None:
-    """Writing does not fail."""
+    """Writing raises nothing."""
     write = immediate_write(pair.transport)
     pair.peer.close()
     write(b"lost")
@@ -98,7 +98,7 @@ def test_a_peer_that_is_gone_is_found_out_by_the_reactor(pair: Pair) -> None:
 
 
 def test_writing_after_the_end_does_nothing(pair: Pair) -> None:
-    """As with the usual way."""
+    """As with the usual C{write}."""
     write = immediate_write(pair.transport)
     pair.transport.connectionLost(Failure(ConnectionDone()))
     write(b"late")
@@ -106,7 +106,7 @@ def test_writing_after_the_end_does_nothing(pair: Pair) -> None:
 
 
 def test_other_transports_write_in_their_usual_way(pair: Pair) -> None:
-    """TLS would send its secrets in the clear."""
+    """Under TLS the fast way would send plain text."""
     transport = StringTransport()
     immediate_write(transport)(b"data")
     assert transport.value() == b"data"

@@ -14,7 +14,7 @@ from tests.support.consumer_world import ConsumerWorld, eager
 
 
 def test_handlers_that_have_ended_already_take_no_stack(consuming: ConsumerWorld) -> None:
-    """A thousand Deferreds that have fired, one after the other."""
+    """A thousand fired Deferreds, one after another."""
 
     def handler(notification: Notification) -> Deferred[None]:
         consuming.see(notification)
@@ -28,7 +28,7 @@ def test_handlers_that_have_ended_already_take_no_stack(consuming: ConsumerWorld
 
 
 def test_an_entry_in_flight_is_not_taken_again(consuming: ConsumerWorld) -> None:
-    """Neither while it waits, nor while the handler is at it: it is read again after each reconnection."""
+    """Neither while it waits nor while it is handled, although each reconnection reads it again."""
     ends: list[Deferred[None]] = []
 
     def handler(notification: Notification) -> Deferred[None]:
@@ -50,13 +50,13 @@ def test_an_entry_in_flight_is_not_taken_again(consuming: ConsumerWorld) -> None
 
 
 def take_over(consuming: ConsumerWorld, *places: int) -> None:
-    """Have another consumer claim these."""
+    """Let another consumer claim these entries."""
     for place in places:
         consuming.stream.groups["group"].pending[place].consumer = "other"
 
 
 def test_entries_of_another_are_not_begun(consuming: ConsumerWorld) -> None:
-    """It handles them: twice would be once too often."""
+    """The other consumer handles them."""
     handling: list[Deferred[None]] = []
 
     def handler(notification: Notification) -> Deferred[None]:
@@ -147,7 +147,7 @@ def test_an_event_that_failed_is_not_begun_again_once_it_is_anothers(consuming: 
 def test_handlers_that_do_not_end_are_cancelled_after_the_drain_timeout(
     consuming: ConsumerWorld, concurrency: int
 ) -> None:
-    """Not before, and not twice; what they do then counts for nothing."""
+    """Not before, and not twice; their results are ignored afterwards."""
     cancelled: list[float] = []
 
     async def handler(notification: Notification) -> None:
@@ -172,7 +172,7 @@ def test_handlers_that_do_not_end_are_cancelled_after_the_drain_timeout(
 
 
 def test_a_stop_begins_no_more_and_ends_with_the_last_that_was_begun(consuming: ConsumerWorld) -> None:
-    """Two handlers are at work, and others wait in the line."""
+    """Two handlers run, and other entries wait."""
     ends: dict[str, Deferred[None]] = {}
 
     def handler(notification: Notification) -> Deferred[None]:

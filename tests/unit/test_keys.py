@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.api}: requests that have an C{Idempotency-Key}.
+Tests for L{eventsvc.web.api}: requests with an C{Idempotency-Key}.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.support.http import EVENT, Served, post
 
 
 def test_the_same_key_again_gets_the_first_answer(served: Served) -> None:
-    """Nothing is stored twice; a key in quotes is the same as without."""
+    """Nothing is stored twice; a quoted key equals the bare one."""
     first = served.answer(post(EVENT, 'Idempotency-Key: "one"'))
     assert served.answer(post(EVENT, "Idempotency-Key: one")) == first
     assert served.answer(post(EVENT, "Idempotency-Key: two")) != first
@@ -21,14 +21,14 @@ def test_the_same_key_again_gets_the_first_answer(served: Served) -> None:
 
 
 def test_a_batch_has_a_key_too(served: Served) -> None:
-    """All its ids are given again."""
+    """The answer has all its ids again."""
     request = post(EVENT + b"\n" + EVENT, "Idempotency-Key: one", path="/events")
     assert served.answer(request) == served.answer(request)
     assert len(served.stored()) == 2
 
 
 def test_a_key_with_another_body_or_path_is_422(served: Served) -> None:
-    """It is no repetition."""
+    """It is not a repetition."""
     served.post(EVENT, "Idempotency-Key: one")
     for body, path in ((EVENT + b" ", "/event"), (EVENT, "/events")):
         response = served.post(body, "Idempotency-Key: one", path=path)
@@ -38,7 +38,7 @@ def test_a_key_with_another_body_or_path_is_422(served: Served) -> None:
 
 
 def test_a_key_of_a_request_that_is_still_running_is_409(served: Served) -> None:
-    """Its client may ask again later, and then gets the first answer."""
+    """The client may retry later, and then gets the first answer."""
     served.world.link.disconnect()
     first = served.connect()
     first.send(post(EVENT, "Idempotency-Key: one"))
@@ -56,7 +56,7 @@ KEYS = {"": "", '""': "", '"a': '"a', "a b": "a b", "k" * 256: "k" * 255, "\xff"
 
 @pytest.mark.parametrize("value", KEYS)
 def test_a_key_that_is_none_is_400(served: Served, value: str) -> None:
-    """And nothing is stored."""
+    """Nothing is stored."""
     response = served.post(EVENT, f"Idempotency-Key: {value}")
     assert response.status == 400
     assert response.problem["title"] == "Idempotency-Key"
@@ -65,7 +65,7 @@ def test_a_key_that_is_none_is_400(served: Served, value: str) -> None:
 
 
 def test_two_keys_are_400(served: Served) -> None:
-    """Even if they are the same."""
+    """Even if both are equal."""
     response = served.post(EVENT, "Idempotency-Key: one", "idempotency-key: one")
     assert response.problem["description"] == "Expected one Idempotency-Key, got 2"
 
@@ -75,12 +75,12 @@ def test_two_keys_are_400(served: Served) -> None:
     [(b"a", b"a"), (b'"a"', b"a"), (b'"a b"', b"a b"), (b'"\\"\\\\"', b'"\\'), (b"k" * 255, b"k" * 255)],
 )
 def test_a_key_is_a_token_or_a_quoted_string(value: bytes, key: bytes) -> None:
-    """Quotes and escapes are no part of it."""
+    """Quotes and escapes are not part of the key."""
     assert parse_key(value) == key
 
 
 def test_a_key_stands_for_itself_and_for_the_request() -> None:
-    """Another key, route or body is another one; without a header there is none."""
+    """A different key, route or body differs; without a header there is no key."""
     assert read_key([], b"/event", b"body") is None
     keys = [
         read_key([key], route, body)

@@ -1,6 +1,6 @@
 """
-The rooms of the house: which may import which.  The table of layers is the one
-in C{docs/architecture.md}; a new module needs a place in it.
+Tests for which module may import which.  The table of layers is the one in
+C{docs/architecture.md}; a new module needs a place in it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ MODULES = {
 
 
 def read_layers(page: str) -> dict[str, int]:
-    """The layer of each module or package that the table names, by its dotted name below C{eventsvc}."""
+    """Return the layer of each module or package in the table, by its dotted name below C{eventsvc}."""
     layers: dict[str, int] = {}
     layer = 0
     for first, places in re.findall(r"^\| (L[0-4][^|]*|)\| ([^|]+) \|", page, re.MULTILINE):
@@ -68,12 +68,12 @@ LAYERS = read_layers((ROOT / "docs" / "architecture.md").read_text(encoding="utf
 
 
 def room_of(module: str) -> str:
-    """The first name below C{eventsvc}; nothing for C{eventsvc} itself."""
+    """Return the first name below C{eventsvc}; empty for C{eventsvc} itself."""
     return module.partition(".")[2].partition(".")[0]
 
 
 def layer_of(name: str) -> int | None:
-    """The layer of a module: that of the longest name in the table which it begins with."""
+    """Return the layer of a module: that of its longest prefix in the table."""
     if name == "eventsvc":
         return 0
     parts = name.split(".")[1:]
@@ -85,7 +85,7 @@ def layer_of(name: str) -> int | None:
 
 
 def imports(source: str) -> Iterator[str]:
-    """Every name that is imported, also inside functions and for types alone, as MODULE or MODULE.NAME."""
+    """Yield every imported name as MODULE or MODULE.NAME, including those in functions and for types only."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import():
@@ -101,7 +101,7 @@ def is_in(name: str, module: str) -> bool:
 
 
 def problems(module: str, source: str) -> list[str]:
-    """What a module imports that it may not, each in a sentence."""
+    """Yield a sentence for each forbidden import of a module."""
     layer = layer_of(module)
     if layer is None:
         return [f"{module} is in no layer: add it to the table in docs/architecture.md"]
@@ -110,7 +110,7 @@ def problems(module: str, source: str) -> list[str]:
 
 
 def judge(module: str, layer: int, name: str) -> str | None:
-    """Why a module of a layer may not import a name; nothing if it may."""
+    """Return why a module of a layer may not import a name; empty if it may."""
     room, top = room_of(module), name.split(".")[0]
     if not top:
         return f"imports {name}: write the whole name"
@@ -134,12 +134,12 @@ def judge(module: str, layer: int, name: str) -> str | None:
 
 
 def module_of(name: str) -> str:
-    """The module that an imported name is, or is in."""
+    """Return the module that an imported name is, or is in."""
     return name if name in MODULES else name.rpartition(".")[0]
 
 
 def find_circle(sources: Mapping[str, str]) -> list[str]:
-    """Modules that import each other in a circle; none if there is no circle."""
+    """Return modules that import each other in a circle; empty if there is none."""
     graph = {
         module: {module_of(name) for name in imports(source)} & sources.keys() - {module}
         for module, source in sources.items()
@@ -153,31 +153,31 @@ def find_circle(sources: Mapping[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_from_layers_below_alone(module: str) -> None:
-    """Arrows point down, each foreign library has one room, and pure modules are pure."""
+    """Imports point down, each foreign library has one package, and pure modules have no I/O."""
     assert problems(module, MODULES[module].read_text(encoding="utf-8")) == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Inside packages neither, nor for types alone."""
+    """This includes imports inside packages, and those for types only."""
     assert find_circle({module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}) == []
 
 
 def test_a_circle_is_found() -> None:
-    """An import in a function closes it as any other."""
+    """An import in a function counts like any other."""
     names = ("eventsvc.web.site", "eventsvc.web.channel")
     sources = dict(zip(names, (f"import {names[1]}", f"def f():\n    from {names[0]} import make_site")))
     assert set(find_circle(sources)) == set(names)
 
 
 def test_the_table_names_no_place_that_is_gone() -> None:
-    """A module or package that is removed leaves the table."""
+    """A removed module or package must be removed from the table."""
     assert [place for place in LAYERS if f"eventsvc.{place}" not in MODULES] == []
     rooms = {room_of(module) for module in MODULES}
     assert set().union(*FOREIGN.values()) <= rooms
 
 
 def test_discovery_imports_nothing_of_ours() -> None:
-    """twistd imports the plugin for each command there is, so it names modules as strings."""
+    """twistd imports the plugin for every command, so the plugin names modules as strings."""
     spec = find_spec("twisted.plugins.eventsvc_plugin")
     assert spec is not None
     assert spec.origin is not None
@@ -211,7 +211,7 @@ def test_discovery_imports_nothing_of_ours() -> None:
     ],
 )
 def test_a_wrong_import_is_found(module: str, source: str, said: str) -> None:
-    """Each rule bites."""
+    """Each rule finds its violation."""
     (problem,) = problems(module, source)
     assert said in problem
 
@@ -229,5 +229,5 @@ def test_a_wrong_import_is_found(module: str, source: str, said: str) -> None:
     ],
 )
 def test_a_right_import_is_left_alone(module: str, source: str) -> None:
-    """No rule bites what is allowed."""
+    """No rule rejects an allowed import."""
     assert problems(module, source) == []

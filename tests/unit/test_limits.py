@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.limits}: what is refused before anything is done.
+Tests for L{eventsvc.web.limits}: checks before a request is processed.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from eventsvc.web.limits import (
 
 
 def told(answer: Answer | None) -> tuple[int, str]:
-    """Status and description of a refusal."""
+    """Return the status and description of a refusal."""
     assert answer is not None
     return answer.status, json.loads(answer.body)["description"]
 
 
 @pytest.mark.parametrize("value", [b"0", b"1", b"007", b"%d" % MAX_BYTES])
 def test_a_length_is_a_number_within_the_limit(value: bytes) -> None:
-    """Zeros before it do no harm."""
+    """Leading zeros are allowed."""
     assert check_length(value) is None
 
 
 @pytest.mark.parametrize("value", [b"", b"+1", b"-1", b"1.0", b"0x1", b"1,1", b"1 1", b"one", b"1_0", "²".encode()])
 def test_a_length_that_is_no_number_is_400(value: bytes) -> None:
-    """Python's C{int} would take some of them."""
+    """Python's C{int} would accept some of them."""
     assert told(check_length(value)) == (400, "Expected Content-Length to be a number")
 
 
 @pytest.mark.parametrize("value", [b"%d" % (MAX_BYTES + 1), b"1" * 16, b"9" * 10_000])
 def test_a_length_beyond_the_limit_is_413(value: bytes) -> None:
-    """One of very many digits is not even read as a number."""
+    """A length of very many digits is not even parsed."""
     assert check_length(value) is BODY_TOO_LARGE
 
 
 @pytest.mark.parametrize("begin", [b":", b"\x16", b'"a": b'])
 def test_only_the_first_line_must_begin_as_a_request(begin: bytes) -> None:
-    """What is wrong with a header is told by whoever reads it."""
+    """The parser of a header reports its errors."""
     assert told(check_begun(begin, first=True))[0] == 400
     assert check_begun(begin, first=False) is None
 
@@ -57,7 +57,7 @@ def test_a_head_of_which_nothing_has_come_is_not_wrong() -> None:
 
 
 def test_a_head_of_one_meaning_is_taken() -> None:
-    """HTTP/1.0 needs no host."""
+    """HTTP/1.0 needs no C{Host}."""
     assert check_head(b"HTTP/1.1", [b"a"], [b"1"], []) is None
     assert check_head(b"HTTP/1.1", [b"a"], [], []) is None
     assert check_head(b"HTTP/1.1", [b"a"], [], [b"chunked"]) is None
@@ -66,12 +66,12 @@ def test_a_head_of_one_meaning_is_taken() -> None:
 
 @pytest.mark.parametrize("hosts", [[], [b"a", b"a"]])
 def test_a_head_has_one_host(hosts: list[bytes]) -> None:
-    """The answer says how many there were."""
+    """The answer says how many it got."""
     assert told(check_head(b"HTTP/1.1", hosts, [], [])) == (400, f"Expected one Host header, got {len(hosts)}")
 
 
 def test_a_head_has_one_length() -> None:
-    """Even if both are the same."""
+    """Even if both are equal."""
     assert told(check_head(b"HTTP/1.1", [b"a"], [b"1", b"1"], [])) == (400, "Expected one Content-Length, got 2")
 
 
@@ -85,14 +85,14 @@ def test_a_head_has_one_length() -> None:
     ],
 )
 def test_a_body_ends_in_one_way(version: bytes, lengths: list[bytes], encodings: list[bytes]) -> None:
-    """By its length, or in HTTP/1.1 by its last chunk."""
+    """By its length, or in HTTP/1.1 with the last chunk."""
     status, description = told(check_head(version, [b"a"], lengths, encodings))
     assert status == 400
     assert "Transfer-Encoding" in description
 
 
 def test_refusals_say_what_the_limit_is() -> None:
-    """A client can do something about it."""
+    """So the client can correct the request."""
     assert told(HEAD_TOO_LARGE) == (431, "Expected at most 100 headers and 16384 bytes of them")
     assert told(BODY_TOO_LARGE) == (413, "Expected a body of at most 1048576 bytes")
     assert told(TOO_SLOW) == (408, "The request did not arrive in time")

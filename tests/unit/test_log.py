@@ -1,6 +1,6 @@
 """
-What every L{IEventLog} promises, asked of the one in memory and of the one on
-a real server.
+Tests for what every L{IEventLog} guarantees, on the one in memory and on the one
+on a real server.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FULL = AppendReply(BatchOutcome.FULL)
 
 
 def key(name: str, body: str = "body") -> IdempotencyKey:
-    """A key as the edge makes it, but readable."""
+    """Return a key like those of the HTTP interface, but readable."""
     return IdempotencyKey(name.encode().ljust(16), body.encode().ljust(16))
 
 
 def earlier(outcome: BatchOutcome, *submissions: Submission) -> AppendReply:
-    """The reply to a batch in which the keys of earlier submissions were used again."""
+    """Return the reply to a batch that repeats the keys of earlier submissions."""
     known: dict[bytes, Earlier] = {}
     for submission in submissions:
         assert submission.key is not None
@@ -41,25 +41,25 @@ def earlier(outcome: BatchOutcome, *submissions: Submission) -> AppendReply:
 
 
 def request(*texts: str, key: IdempotencyKey | None = None, first: int = 1) -> Submission:
-    """What a client asks to be stored."""
+    """Return a submission."""
     return Submission(tuple(range(first, first + len(texts))), tuple(text.encode() for text in texts), key)
 
 
 def stored(backend: Backend) -> list[str]:
-    """The events in the stream."""
+    """Return the events in the stream."""
     return [fields[EVENT_FIELD].decode() for fields in backend.entries() if EVENT_FIELD in fields]
 
 
 async def append(
     backend: Backend, log: IEventLog, number: int, *submissions: Submission, producer_id: bytes = b"producer"
 ) -> Any:
-    """What an append comes to."""
+    """Append a batch, and return the reply."""
     return await backend.wait(log.append(producer_id, number, submissions))
 
 
 @pytest_twisted.ensureDeferred
 async def test_it_is_what_it_says(backend: Backend) -> None:
-    """It has what the interface asks for."""
+    """It provides the interface."""
     assert verifyObject(IEventLog, await backend.log())
 
 
@@ -76,7 +76,7 @@ async def test_a_batch_is_appended_in_its_order(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_number_is_appended_once(backend: Backend) -> None:
-    """The same number again says that it was applied, whatever comes with it now."""
+    """The same sequence again is a duplicate, whatever the batch contains."""
     log = await backend.log()
     await append(backend, log, 1, request("a"))
     assert await append(backend, log, 1, request("a")) == DUPLICATE
@@ -88,7 +88,7 @@ async def test_a_number_is_appended_once(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_number_out_of_line_is_lost(backend: Backend) -> None:
-    """A log that is behind the writer, or ahead of it, says so and appends nothing."""
+    """A log that is behind or ahead of the writer answers LOST and appends nothing."""
     log = await backend.log()
     assert await append(backend, log, 2, request("x")) == LOST
     for number in (1, 2, 3):
@@ -101,7 +101,7 @@ async def test_a_number_out_of_line_is_lost(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_producer_id_that_is_gone_is_lost(backend: Backend) -> None:
-    """No later number of it is taken, so that no gap goes unnoticed."""
+    """No later sequence of it is accepted, so a gap is always noticed."""
     log = await backend.log()
     for number in (1, 2):
         await append(backend, log, number, request(str(number)))
@@ -113,7 +113,7 @@ async def test_a_producer_id_that_is_gone_is_lost(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_each_writer_has_numbers_of_its_own(backend: Backend) -> None:
-    """Producer ids do not know each other, whatever their names."""
+    """Producer ids are independent, whatever their names."""
     log, other = await backend.log(), await backend.log()
     for producer_id in (b"producer", b"producer2", b"\xff:\x00"):
         assert await append(backend, log, 1, request(repr(producer_id)), producer_id=producer_id) == APPENDED
@@ -124,9 +124,9 @@ async def test_each_writer_has_numbers_of_its_own(backend: Backend) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_full_stream_takes_nothing(backend: Backend) -> None:
     """
-    At the hard limit nothing is appended and nothing removed.
+    At the hard limit nothing is appended or removed.
 
-    The number is spent: asked again it is FULL for ever, even when there is
+    The sequence is spent: repeated, it is always FULL, even when there is
     room, and the next is appended.
     """
     log = await backend.log(hard_max=3)
@@ -142,7 +142,7 @@ async def test_a_full_stream_takes_nothing(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_key_stores_once(backend: Backend) -> None:
-    """The same key again gives the first ids, and the rest of its batch is stored."""
+    """A repeated key gives the first ids, and the rest of its batch is stored."""
     log, other = await backend.log(), await backend.log()
     first = request("a", "b", key=key("k"), first=2**63 - 2)
     assert await append(backend, log, 1, first) == APPENDED
@@ -156,7 +156,7 @@ async def test_a_key_stores_once(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_key_with_another_body_is_told(backend: Backend) -> None:
-    """Nothing is stored, and the fingerprint of the first body is given to compare."""
+    """Nothing is stored, and the reply has the fingerprint of the first body."""
     log = await backend.log()
     first = request("a", key=key("k", "one"))
     await append(backend, log, 1, first)
@@ -166,7 +166,7 @@ async def test_a_key_with_another_body_is_told(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_repeated_call_gives_the_same_answers(backend: Backend) -> None:
-    """What was stored by this very batch is not taken for something earlier."""
+    """Events stored by the same batch do not count as earlier ones."""
     log = await backend.log()
     first, new = request("a", key=key("k"), first=1), request("b", key=key("l"), first=2)
     await append(backend, log, 1, first)
@@ -178,7 +178,7 @@ async def test_a_repeated_call_gives_the_same_answers(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_key_is_known_even_if_the_stream_is_full(backend: Backend) -> None:
-    """Who asks again for what is stored is told so; a key that is refused is not used up."""
+    """A repetition of a stored request gets its ids; a refused key stays usable."""
     log = await backend.log(hard_max=2)
     first, new = request("a", key=key("k")), request("b", key=key("l"))
     await append(backend, log, 1, first)
@@ -190,7 +190,7 @@ async def test_a_key_is_known_even_if_the_stream_is_full(backend: Backend) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_a_key_is_forgotten_after_its_window(backend: Backend) -> None:
-    """After that the same key is a new one."""
+    """Afterwards the same key counts as new."""
     log = await backend.log(window=1.0)
     await append(backend, log, 1, request("a", key=key("k")))
     backend.pass_window()
@@ -200,7 +200,7 @@ async def test_a_key_is_forgotten_after_its_window(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_keys_past_the_most_are_passed_over_alone(backend: Backend) -> None:
-    """Those that are known are answered, and requests without a key are stored; a key that goes makes room."""
+    """Known keys are answered, requests without a key are stored, and an expired key makes room."""
     log = await backend.log(max_keys=2)
     first, second, third = (request(text, key=key(text)) for text in "abc")
     plain = request("plain")
@@ -218,7 +218,7 @@ async def test_keys_past_the_most_are_passed_over_alone(backend: Backend) -> Non
 
 @pytest_twisted.ensureDeferred
 async def test_no_key_at_all_may_be_taken(backend: Backend) -> None:
-    """And a full stream says that it is full, not that keys are."""
+    """With a limit of 0 every key is refused, and a full stream is reported as full."""
     log = await backend.log(hard_max=2, max_keys=0)
     new = request("a", key=key("k"))
     no_room = frozenset([key("k").digest])
@@ -229,7 +229,7 @@ async def test_no_key_at_all_may_be_taken(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_renewal_only_asks(backend: Backend) -> None:
-    """It is for the last number alone, and makes no other the last; before the first batch that is 0."""
+    """It is true only of the last sequence, which it does not change; before the first batch that is 0."""
     log = await backend.log()
 
     async def known(number: int) -> bool:
@@ -250,7 +250,7 @@ async def test_a_renewal_only_asks(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_refused_leaves_no_trace(backend: Backend) -> None:
-    """All of a batch or none: entries, keys and number."""
+    """Entries, keys and sequence of a batch are all stored, or none is."""
     log = await backend.log()
     everything = [request("a"), request("b", "c", key=key("k"))]
     with backend.out_of_memory(), pytest.raises(Refused):
@@ -262,7 +262,7 @@ async def test_what_is_refused_leaves_no_trace(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_call_may_be_as_large_as_can_be(backend: Backend) -> None:
-    """A thousand requests of a thousand bytes, each with a key; again, they are all known."""
+    """A thousand requests of a thousand bytes, each with a key; repeated, all keys are known."""
     log = await backend.log()
     requests = [request("x" * 1_000, key=key(f"{number}"), first=number) for number in range(1_000)]
     assert await append(backend, log, 1, *requests) == APPENDED
@@ -274,7 +274,7 @@ async def test_a_call_may_be_as_large_as_can_be(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_marker_is_written_once(backend: Backend) -> None:
-    """It says when the stream was created, and is there again only after it was gone."""
+    """It marks the creation of the stream, and is written again only after the stream was deleted."""
     log = await backend.log()
     await append(backend, log, 1, request("a"))
     await backend.log()
@@ -287,7 +287,7 @@ async def test_the_marker_is_written_once(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_sent_without_a_connection(backend: Backend) -> None:
-    """It is refused at once, and whoever waits is told of the next connection."""
+    """It is refused at once, and waiters fire at the next connection."""
     log = await backend.log()
     await backend.wait(log.when_ready())
     backend.disconnect()
@@ -302,7 +302,7 @@ async def test_nothing_is_sent_without_a_connection(backend: Backend) -> None:
 @pytest.mark.parametrize("backend", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_what_it_keeps_is_kept_with_the_stream_and_for_a_time(backend: OnServer) -> None:
-    """Companion keys are in the stream's slot and expire; a renewal puts the producer id's end off."""
+    """Companion keys are in the stream's slot and expire; a renewal extends the producer id."""
     log = await backend.log(window=100.0)
     await append(backend, log, 1, request("a", key=key("k")))
     producer_id = "{NotificationStream}:lane:producer"
@@ -318,7 +318,7 @@ async def test_what_it_keeps_is_kept_with_the_stream_and_for_a_time(backend: OnS
 
 @pytest_twisted.ensureDeferred
 async def test_a_call_may_have_any_number_of_keys(backend: Backend) -> None:
-    """More than one command may carry."""
+    """More keys than one command may carry."""
     log = await backend.log()
     requests = [request("x", key=key(f"{number}"), first=number) for number in range(2_500)]
     assert await append(backend, log, 1, *requests) == APPENDED
@@ -330,7 +330,7 @@ async def test_a_call_may_have_any_number_of_keys(backend: Backend) -> None:
 @pytest.mark.parametrize("window", [100_000_000.0, 150_000_000.0, 200_000_000.0, 340_000_000.0])
 @pytest_twisted.ensureDeferred
 async def test_each_hash_has_its_turn(backend: OnServer, window: float) -> None:
-    """A stretch of the window each, by the server's clock; one that was always in use would never end."""
+    """Each is used for one stretch by the server's clock; a hash in constant use would never expire."""
     log = await backend.log(window=window)
     await append(backend, log, 1, request("a", key=key("k")))
     seconds, _ = backend.client.time()
@@ -341,7 +341,7 @@ async def test_each_hash_has_its_turn(backend: OnServer, window: float) -> None:
 @pytest.mark.parametrize("backend", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_a_key_is_found_whichever_hash_has_it(backend: OnServer) -> None:
-    """The clock of the server may have gone back since, or on."""
+    """The clock of the server may have gone back or forward since."""
     log = await backend.log()
     first = request("a", key=key("k"))
     await append(backend, log, 1, first)
@@ -358,7 +358,7 @@ async def test_a_key_is_found_whichever_hash_has_it(backend: OnServer) -> None:
 @pytest.mark.parametrize("left", [None, 1, 999, 1_100])
 @pytest_twisted.ensureDeferred
 async def test_a_key_is_remembered_for_its_window_at_least(backend: OnServer, left: int | None) -> None:
-    """Though its hash would end before: the clock has gone back, or another producer has a shorter window."""
+    """Its hash might expire earlier, if the clock went back or another producer has a shorter window."""
     log = await backend.log(window=1_000.0)
     await append(backend, log, 1, request("a", key=key("k")))
     [hash] = backend.client.keys("{NotificationStream}:keys:*")
@@ -375,7 +375,7 @@ async def test_a_key_is_remembered_for_its_window_at_least(backend: OnServer, le
 @pytest.mark.parametrize("backend", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_another_kind_of_key_is_refused(backend: OnServer) -> None:
-    """Where the stream should be is something else: nothing is done to it."""
+    """If the key of the stream has another type, it is not changed."""
     log = await backend.log()
     backend.wipe()
     backend.client.set(STREAM, "mine")

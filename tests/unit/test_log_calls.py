@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.redis.log}: what it sends, and how it reads replies.
+Tests for the commands of L{eventsvc.redis.log}, and how it reads replies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEY = IdempotencyKey(b"d" * 16, b"f" * 16)
 
 
 def make_log(recorder: Any, window: float = 100.0) -> RedisEventLog:
-    """A log on a connection that records."""
+    """Return a log on a recording connection."""
     return RedisEventLog(recorder, "stream", hard_max=9, window=window, max_keys=8)
 
 
@@ -35,7 +35,7 @@ def test_a_batch_without_keys_names_no_hashes() -> None:
 
 
 def test_a_batch_with_a_key_names_all_hashes() -> None:
-    """And carries digest, fingerprint and ids; the window is at least a millisecond."""
+    """It carries digest, fingerprint and ids; the window is at least a millisecond."""
     recorder = Recorder(answer=[b"APPENDED", []])
     make_log(recorder, window=0.0001).append(
         b"producer", 7, [Submission((258,), (b"a",), KEY), Submission((3,), (b"b",))]
@@ -47,7 +47,7 @@ def test_a_batch_with_a_key_names_all_hashes() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 100])
 def test_the_ids_of_an_earlier_request_are_read_however_many(count: int) -> None:
-    """And the keys for which there was no room are told apart by their length."""
+    """Keys without room are recognized by their length."""
     ids = tuple(range(2**63, 2**63 + count))
     record = b"f" * 16 + struct.pack(f">{count}Q", *ids)
     recorder = Recorder(answer=[b"DUPLICATE", [b"d" * 16 + record, b"n" * 16]])

@@ -20,7 +20,7 @@ from eventsvc.telemetry.log_output import MOST_LINES, LogOutput
 
 @attrs.define
 class Pipe:
-    """A pipe whose reader may be slow to come, and an output that writes to it."""
+    """A pipe whose reader may start late, and an output that writes to it."""
 
     reader: int
     writer: int
@@ -32,7 +32,7 @@ class Pipe:
         return cls(reader, writer, LogOutput(lambda data: os.write(writer, data)))
 
     def read(self) -> bytes:
-        """All that is written, until there is no more."""
+        """Read until nothing more is written."""
         data = b""
         os.set_blocking(self.reader, False)
         while True:
@@ -85,7 +85,7 @@ def test_lines_of_events_are_never_dropped_and_told_once_they_are_written(pipe: 
 
 
 def test_what_cannot_be_written_is_tried_again_from_where_it_stopped() -> None:
-    """A disk is full in the midst of a line: nothing is lost, doubled or raised."""
+    """When a disk fills up within a line, nothing is lost, doubled or raised."""
     written = bytearray()
     faults: Iterator[Exception] = iter(
         [OSError(errno.ENOSPC, "full"), BlockingIOError(), ValueError("closed"), BrokenPipeError(), InterruptedError()]
@@ -108,7 +108,7 @@ def test_what_cannot_be_written_is_tried_again_from_where_it_stopped() -> None:
 
 
 def test_pauses_grow_while_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a moment to a second; what is written makes them short again."""
+    """From 10 ms to a second; a successful write makes them short again."""
     pauses: list[float] = []
     monkeypatch.setattr(log_output, "time", SimpleNamespace(sleep=pauses.append))
     results = iter([*[None] * 9, 1, None, None])
@@ -127,7 +127,7 @@ def test_pauses_grow_while_nothing_can_be_written(monkeypatch: pytest.MonkeyPatc
 
 @attrs.define
 class Gate:
-    """An output that takes nothing until it is opened."""
+    """An output that accepts nothing until it is opened."""
 
     sizes: list[int] = attrs.field(factory=list)
     reached: threading.Event = attrs.field(factory=threading.Event)
@@ -140,7 +140,7 @@ class Gate:
         return len(data)
 
     def close_on_first(self) -> LogOutput:
-        """An output whose thread waits with a first line of one byte."""
+        """Return an output whose thread is blocked on a first line of one byte."""
         output = LogOutput(self.write)
         output.put(b"\n")
         assert self.reached.wait(30.0)
@@ -171,7 +171,7 @@ def test_lines_that_wait_are_written_together_up_to_64_kib() -> None:
 
 
 def test_a_process_may_end_although_its_log_cannot_be_written() -> None:
-    """Python waits for each thread that is no daemon."""
+    """Python waits for every thread that is not a daemon."""
     gate = Gate()
     output = gate.close_on_first()
     assert output._thread is not None
@@ -186,7 +186,7 @@ def test_an_output_with_nothing_to_write_is_finished() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_process_that_was_forked_writes_too(pipe: Pipe) -> None:
-    """The thread stays behind with the parent, as when twistd goes to the background."""
+    """The thread stays with the parent, as when twistd goes into the background."""
     pipe.output.put(b"parent\n")
     assert pipe.output.finish(30.0)
     child = os.fork()

@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.telemetry.logs}: one JSON object a line, whatever is logged.
+Tests for L{eventsvc.telemetry.logs}: one JSON object per line, whatever is logged.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from eventsvc.telemetry.logs import JsonLog, json_log
 
 
 class Unprintable:
-    """An object that fails when it is looked at."""
+    """An object whose repr raises."""
 
     def __repr__(self) -> str:
         raise ValueError("no repr")
 
 
 class HalfPair(Exception):
-    """An exception whose words are no UTF-8."""
+    """An exception whose text is not valid UTF-8."""
 
     def __str__(self) -> str:
         return "half \ud800"
@@ -39,7 +39,7 @@ class HalfPair(Exception):
 
 @attrs.define
 class Lines:
-    """A log, a logger that writes to it, and what it wrote."""
+    """A log, a logger that writes to it, and its output."""
 
     stream: io.BytesIO = attrs.field(factory=io.BytesIO)
     least: Any = LogLevel.debug
@@ -60,7 +60,7 @@ class Lines:
         return Logger("room", observer=LogPublisher(self.log))
 
     def read(self) -> list[dict[str, Any]]:
-        """Each line, which must be an object; the text must be UTF-8 and end a line."""
+        """Return the lines, which must be objects; the text must be UTF-8 and end with a line end."""
         assert self.output.finish(30.0)
         text = self.stream.getvalue().decode()
         *lines, rest = text.split("\n")
@@ -70,13 +70,13 @@ class Lines:
         return found
 
     def one(self) -> dict[str, Any]:
-        """The only line."""
+        """Return the only line."""
         (line,) = self.read()
         return line
 
 
 def test_a_line_says_when_how_bad_where_and_what() -> None:
-    """Time, level, origin and message, and the members of the event's own after them."""
+    """Time, level, origin and message, then the event's own members."""
     lines = Lines()
     lines.log(
         {
@@ -101,7 +101,7 @@ def test_a_line_says_when_how_bad_where_and_what() -> None:
 
 @pytest.mark.parametrize("value", [b"\xff", "\ud800", Unprintable(), HalfPair(), Failure(HalfPair()), 1 << 70, None])
 def test_any_value_makes_a_line(value: object) -> None:
-    """Bytes, half surrogate pairs and objects without a repr: the line comes out, and is JSON."""
+    """Bytes, half surrogate pairs and objects whose repr fails still make a line of JSON."""
     lines = Lines()
     for words in ("{value}", "{value!r}", "{value!s}", "{nothing}", "{", "", value):
         lines.logger.info(words, value=value)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_any_value_makes_a_line(value: object) -> None:
     st.text(st.characters()),
 )
 def test_any_details_make_a_line(details: dict[str, Any], words: str) -> None:
-    """Whatever an event carries, one object on one line comes out."""
+    """Any details make one object on one line."""
     lines = Lines()
     lines.logger.info("{words}", words=words, details=details)
     assert lines.one().keys() >= {"time", "level", "from", "message", *details}
@@ -130,7 +130,7 @@ def test_a_cycle_makes_a_line() -> None:
 
 
 def test_nothing_at_all_makes_a_line() -> None:
-    """An event without any of the usual members is a line too."""
+    """An event without the usual members is a line too."""
     lines = Lines()
     lines.log({})
     assert lines.one()["level"] == "info"
@@ -138,7 +138,7 @@ def test_nothing_at_all_makes_a_line() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("no such door"), HalfPair(), KeyError(b"\xff"), KeyError(Unprintable())])
 def test_a_failure_is_told_with_its_traceback(error: Exception) -> None:
-    """The error and where it came from are members of the line."""
+    """The error and its traceback are members of the line."""
     lines = Lines()
     try:
         raise error
@@ -151,7 +151,7 @@ def test_a_failure_is_told_with_its_traceback(error: Exception) -> None:
 
 
 def test_describe_error_of_the_old_kind_are_lines_too() -> None:
-    """What parts of Twisted say through C{log.msg} and C{log.err} comes out as well."""
+    """Messages of Twisted through C{log.msg} and C{log.err} are written as well."""
     lines = Lines()
     publisher = legacy.LogPublisher(observerPublisher=LogPublisher(lines.log), publishPublisher=LogPublisher(lines.log))
     publisher.msg("several", "words", 3)
@@ -175,7 +175,7 @@ def test_describe_error_of_the_old_kind_are_lines_too() -> None:
     ],
 )
 def test_what_is_below_the_level_is_not_told(name: str, told: str) -> None:
-    """Each name of a level tells it and what is worse."""
+    """Each level name includes the more severe levels."""
     lines = Lines(least=json_log(name).least)
     for level in LogLevel.iterconstants():
         lines.logger.emit(level, "x")
@@ -183,7 +183,7 @@ def test_what_is_below_the_level_is_not_told(name: str, told: str) -> None:
 
 
 def test_a_line_that_is_too_long_is_cut_and_still_an_object() -> None:
-    """An error text of megabytes is no reason to drop the line, nor to keep it whole."""
+    """A line with an error text of megabytes is neither dropped nor kept whole."""
     lines = Lines()
     lines.logger.error("set aside: {error}", error="x" * 5_000_000, details={"alarm": "dead_letter"})
     line = lines.one()
@@ -194,7 +194,7 @@ def test_a_line_that_is_too_long_is_cut_and_still_an_object() -> None:
 
 
 def test_each_event_is_one_line() -> None:
-    """The default handler tells all there is to know of an event, whatever it says."""
+    """The default handler logs every member of an event, whatever its text."""
     lines = Lines()
     calls: list[Any] = []
     handler = LogHandler(lines.output.write, lambda: 1_740_521_185_478_310_425, lambda *call: calls.append(call))

@@ -1,5 +1,5 @@
 """
-A producer under load without Redis holds no more than its bounds.
+Tests that a producer under load without Redis stays within its memory limits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLIENTS = 16
 
 
 def resident(service: Service) -> int:
-    """Bytes of memory a process has now."""
+    """Return the resident memory of a process, in bytes."""
     pages = Path(f"/proc/{service.process.pid}/statm").read_text().split()[1]
     return int(pages) * 4096
 
@@ -51,7 +51,7 @@ def is_up(service: Service, port: int) -> bool:
 
 
 def load(port: int, number: int, until: float) -> Counter[int]:
-    """Half of the clients post single events, half batches of a megabyte."""
+    """Post load: half of the clients post single events, half batches of a megabyte."""
     event = json.dumps({"description": "x" * 1_000}).encode()
     path, body = ("/event", event) if number % 2 else ("/events", b"\n".join([event] * 1_000))
     statuses: Counter[int] = Counter()
@@ -85,7 +85,7 @@ def test_a_minute_of_load_without_redis_leaves_memory_within_its_bounds(services
 
 
 def send(connection: socket.socket, data: bytes) -> bytes:
-    """Send what the server takes within a while, and give back the rest."""
+    """Send what the server accepts within a while, and return the rest."""
     with suppress(BlockingIOError):
         return data[connection.send(data) :]
     return data
@@ -93,7 +93,7 @@ def send(connection: socket.socket, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("path", ["/event", "/events"])
 def test_bodies_that_do_not_end_leave_memory_within_its_bounds(services: Services, path: str) -> None:
-    """Hundreds of a megabyte each, without their last byte; others post single events meanwhile."""
+    """There are hundreds of a megabyte, each without its last byte, while others post single events."""
     port, bound, clients = free_port(), 8 * MEGABYTE, 400
     server = Server()
     server.start()

@@ -1,6 +1,6 @@
 """
 Tests for L{eventsvc.telemetry.metrics}, L{eventsvc.producer.counts}, L{eventsvc.consumer.lag} and what the
-roles publish: on a clock, read from parts that really did something.
+roles publish, read from parts that did real work on a fake clock.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def make_hold(consumer: Consumer) -> NameHold:
-    """What looks after the name of a consumer."""
+    """Return the hold on the name of a consumer."""
     return NameHold(consumer.group, consumer.clock, "token", 1.0)
 
 
 def read(metrics: Metrics) -> dict[str, float]:
-    """All samples of ours, by name and labels, as a scraper sees them."""
+    """Return all our samples by name and labels, as a scraper sees them."""
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         for sample in family.samples:
@@ -57,7 +57,7 @@ def read(metrics: Metrics) -> dict[str, float]:
 
 
 def publish(*figures: Figure) -> Metrics:
-    """The metrics of a process that publishes these."""
+    """Return metrics that publish these figures."""
     metrics = Metrics()
     metrics.add(list(figures))
     return metrics
@@ -72,12 +72,12 @@ def world() -> Iterator[ProducerWorld]:
 
 
 def producer(world: ProducerWorld) -> dict[str, float]:
-    """What a producer publishes."""
+    """Return what a producer publishes."""
     return read(publish(*producer_figures(world.appender)))
 
 
 def test_a_histogram_counts_up_to_each_bound_and_past_the_last() -> None:
-    """A value on a bound is within it; the buckets add up, as Prometheus wants them."""
+    """A value on a bound is within it; buckets are cumulative, as in Prometheus."""
     histogram = Histogram((1, 10))
     for value in (0.5, 1, 2, 10, 11):
         histogram.observe(value)
@@ -91,7 +91,7 @@ def test_a_histogram_counts_up_to_each_bound_and_past_the_last() -> None:
 
 
 def test_figures_of_one_name_are_one_family() -> None:
-    """Two roles in one process say the same thing of two connections, under one heading."""
+    """Two roles in one process publish one metric of two connections as one family."""
     metrics = Metrics()
     for role, value in (("producer", 1.0), ("consumer", 0.0)):
         metrics.add([Figure("gauge", "eventsvc_up", "Up.", lambda role=role, value=value: {role: value}, "role")])  # type: ignore[misc]
@@ -100,12 +100,12 @@ def test_figures_of_one_name_are_one_family() -> None:
 
 
 def test_what_is_not_known_is_not_published() -> None:
-    """No number is better than a wrong one."""
+    """A missing number is better than a wrong one."""
     assert read(publish(Figure("gauge", "eventsvc_age", "Age.", lambda: None))) == {}
 
 
 def test_each_process_has_figures_of_its_own() -> None:
-    """There is no registry that all share."""
+    """There is no shared registry."""
     one, other = publish(Figure("gauge", "eventsvc_one", "One.", lambda: 1.0)), Metrics()
     assert b"eventsvc_one" in one.text()
     assert b"eventsvc_one" not in other.text()
@@ -139,7 +139,7 @@ def test_a_producer_counts_what_clients_are_told(world: ProducerWorld) -> None:
 
 
 def test_a_producer_counts_its_batches(world: ProducerWorld) -> None:
-    """How many, how large, how long they took, and what was already in the stream."""
+    """Their number, size, duration, and duplicates."""
     world.post("a")
     world.run(0.1)
     world.post("b", "c")
@@ -159,7 +159,7 @@ def test_a_producer_counts_its_batches(world: ProducerWorld) -> None:
 
 
 def test_a_lost_reply_is_part_of_what_a_batch_took(world: ProducerWorld) -> None:
-    """An outage shows in the latency, and the duplicate that was resolved is counted."""
+    """An outage shows in the latency, and the resolved duplicate is counted."""
     world.link.expect(Fate.CUT_AFTER)
     world.post("a")
     world.run(1.0)
@@ -184,7 +184,7 @@ def test_the_oldest_request_of_a_batch_says_how_long_clients_wait(world: Produce
 
 
 def test_the_queue_shows_what_waits(world: ProducerWorld) -> None:
-    """In events and bytes, and as full before it refuses."""
+    """It shows events and bytes, and is reported full before it refuses."""
     world.link.disconnect()
     world.run(0.1)
     world.post("a", "b")
@@ -197,7 +197,7 @@ def test_the_queue_shows_what_waits(world: ProducerWorld) -> None:
 
 
 def test_a_lost_producer_id_is_an_alarm(world: ProducerWorld) -> None:
-    """It is counted, and logged as critical in a form a machine can find."""
+    """It is counted, and logged as critical with the member C{alarm}."""
     world.post("a")
     world.run(0.1)
     world.stream.wipe()
@@ -209,7 +209,7 @@ def test_a_lost_producer_id_is_an_alarm(world: ProducerWorld) -> None:
 
 
 def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> None:
-    """Handled, passed over, failed, given again and set aside; and how far behind it is."""
+    """Handled, passed over, failed, redelivered and set aside; and how far behind it is."""
 
     def handler(notification: object) -> None:
         consuming.see(notification)  # type: ignore[arg-type]
@@ -243,7 +243,7 @@ def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> N
 
 
 def test_a_group_that_was_created_anew_is_an_alarm(consuming: ConsumerWorld) -> None:
-    """It means that data was lost: counted, and logged as critical."""
+    """It means that data was lost, so it is counted and logged as critical."""
     consumer = consuming.consumer()
     consuming.run(1.0)
     consuming.stream.wipe()
@@ -265,7 +265,7 @@ def test_a_group_that_was_created_anew_is_an_alarm(consuming: ConsumerWorld) -> 
 
 
 def test_a_measure_is_published_only_while_it_is_fresh() -> None:
-    """With Redis away for long nobody knows how far behind the group is."""
+    """After a long outage the last measure says nothing about the group."""
     clock = Clock()
     group = MemoryEventGroup(MemoryStream(clock), Link(clock))
     lag = Lag(group, clock, lifetime=30.0)
@@ -283,7 +283,7 @@ def test_a_measure_is_published_only_while_it_is_fresh() -> None:
 
 
 def test_a_simulator_counts_by_outcome() -> None:
-    """What its tally says."""
+    """The metrics are those of its tally."""
     clock = Clock()
 
     async def post(event: Event) -> Outcome:
@@ -298,7 +298,7 @@ def test_a_simulator_counts_by_outcome() -> None:
 
 
 def test_a_connection_counts_reconnections() -> None:
-    """The first connection is none."""
+    """The first connection is not a reconnection."""
     connection = Connection(NOWHERE, Clock(), lambda: 0.5)
     metrics = publish(*connection_figures(connection, "producer"))
     assert read(metrics) == {"redis_connected{role=producer}": 0, "redis_reconnects_total{role=producer}": 0}
@@ -307,7 +307,7 @@ def test_a_connection_counts_reconnections() -> None:
 
 
 def test_a_reactor_that_was_held_up_shows() -> None:
-    """Seconds by which beats were late add up."""
+    """The delays of late beats add up."""
     clock = Clock()
     vitals = Vitals(clock)
     vitals.startService()
@@ -319,7 +319,7 @@ def test_a_reactor_that_was_held_up_shows() -> None:
 
 
 def every_figure() -> set[str]:
-    """The names of all that is published, as they are scraped."""
+    """Return the names of all published metrics, as scraped."""
     clock = Clock()
     vitals = Vitals(clock)
     consumer = ConsumerWorld(clock, MemoryStream(clock)).consumer()
@@ -335,6 +335,6 @@ def every_figure() -> set[str]:
 
 
 def test_the_docs_name_every_figure_and_no_other() -> None:
-    """Who is woken by a figure finds out what it means."""
+    """An operator can look up every metric that raises an alert."""
     documented = set(re.findall(r"^\| `(eventsvc_\w+)", OPERATIONS.read_text(encoding="utf-8"), re.M))
     assert documented == every_figure()

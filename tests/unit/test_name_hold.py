@@ -1,6 +1,6 @@
 """
 Tests for L{eventsvc.consumer.name_hold} and L{eventsvc.tap.consumer_name}: two
-processes are never one consumer without a word.
+processes never use one name without an alarm.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HOST = socket.gethostname()
 
 
 class Names:
-    """Processes that look after the name of one consumer."""
+    """Processes that hold the name of one consumer."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -39,7 +39,7 @@ class Names:
         return NameHold(MemoryEventGroup(self.stream, Link(self.clock), consumer=consumer), self.clock, token, 15.0)
 
     def run(self, *holds: NameHold, looks: int = 10) -> list[bool]:
-        """Let them look every two seconds; who says then that the name is in use."""
+        """Let them check every two seconds, and return those that report the name in use."""
         for _ in range(looks):
             for hold in holds:
                 ensureDeferred(hold.check())
@@ -56,7 +56,7 @@ def names() -> Names:
 
 
 def test_two_processes_of_one_name_are_noticed(names: Names) -> None:
-    """By the second, within a few looks, once; and when the other has gone."""
+    """The second process reports it once, within a few checks, and its end."""
     first, second, other = names.process("1"), names.process("2"), names.process("3", "other")
     names.run(first, other)
     with capturedLogs() as logs:
@@ -68,7 +68,7 @@ def test_two_processes_of_one_name_are_noticed(names: Names) -> None:
 
 
 def test_a_name_that_was_left_behind_is_no_clash(names: Names) -> None:
-    """A process that was killed had it until just now."""
+    """A killed process held it until just now."""
     names.run(names.process("killed"))
     with capturedLogs() as logs:
         assert names.run(names.process("next")) == [False]
@@ -76,7 +76,7 @@ def test_a_name_that_was_left_behind_is_no_clash(names: Names) -> None:
 
 
 def names_in(server: Server, group: str) -> set[str]:
-    """The consumers of the group that have something pending."""
+    """Return the consumers of the group that have pending entries."""
     with server.client() as client:
         return {row["name"].decode() for row in client.xinfo_consumers("NotificationStream", group) if row["pending"]}
 
@@ -90,7 +90,7 @@ def start(services: Services, server: Server, handler: str, *flags: str) -> Serv
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
 def test_processes_without_a_name_have_one_each_and_find_it_again(services: Services, server: Server) -> None:
-    """However they ended: what was in flight is taken up at once, and not after it was idle for an hour."""
+    """However they ended: entries in flight are read again at once, not after an hour of idle time."""
     group = f"group-{server.port}"  # consumers of other tests have names in the usual one
     flags = ("--redis-consumer-group", group)
     with server.client() as client:
@@ -107,14 +107,14 @@ def test_processes_without_a_name_have_one_each_and_find_it_again(services: Serv
 
 
 def test_each_group_of_each_stream_has_names_of_its_own() -> None:
-    """As long as this process lives, they are its own."""
+    """They belong to this process as long as it lives."""
     taken = Counter(take_name(stream, group) for stream in ("a", "b") for group in ("a", "b"))
     assert taken == {f"{HOST}-0": 4}
     assert [take_name("a", "a"), take_name("a", "a"), take_name("b", "b")] == [f"{HOST}-1", f"{HOST}-2", f"{HOST}-1"]
 
 
 def test_without_abstract_sockets_a_name_is_unique(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though it does not last."""
+    """It changes with a restart."""
     monkeypatch.setattr(sys, "platform", "darwin")
     names = [take_name("a", "a") for _ in range(100)]
     assert len(set(names)) == 100
@@ -122,7 +122,7 @@ def test_without_abstract_sockets_a_name_is_unique(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_name_given_twice_is_told(services: Services, server: Server) -> None:
-    """In the log and among the figures of the second process."""
+    """In the log and the metrics of the second process."""
     ports = [free_port(), free_port()]
     flags = ("--redis-consumer", "same", "--redis-read-timeout", "0.1")
     first, second = [start(services, server, "accept", *flags, "--admin-port", f"{port}") for port in ports]

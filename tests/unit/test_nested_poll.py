@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.net.nested_poll}: on pairs of sockets, without a reactor
-that runs.
+Tests for L{eventsvc.net.nested_poll}: on pairs of sockets, without a running
+reactor.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="this syste
 
 
 class Recorder(Protocol):
-    """Notes what happens to a connection, and may do something about it."""
+    """Records what happens to a connection, and may react to it."""
 
     transport: Any
 
@@ -47,7 +47,7 @@ class Recorder(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloser(Recorder):
-    """Goes on when its peer sends no more."""
+    """Stays open when its peer closes its sending side."""
 
     def readConnectionLost(self) -> None:
         self.events.append("no more")
@@ -58,7 +58,7 @@ class HalfCloser(Recorder):
 
 @attrs.define
 class Polled:
-    """A poll in a reactor that does not run, and connections on it."""
+    """A poll in a reactor that does not run, with connections on it."""
 
     reactor: Any = attrs.field(factory=MemoryReactor)
     poll: NestedPoll = attrs.field(init=False)
@@ -70,21 +70,21 @@ class Polled:
         return NestedPoll(self.reactor)
 
     def connect(self, protocol: Recorder) -> socket.socket:
-        """Connect a protocol; the socket is its peer's."""
+        """Connect a protocol, and return the socket of its peer."""
         ours, peer = socket.socketpair()
         self.add(protocol, ours)
         self.peers.append(peer)
         return peer
 
     def add(self, protocol: Recorder, ours: socket.socket) -> None:
-        """Give a protocol a socket that is connected."""
+        """Give a protocol a connected socket."""
         ours.setblocking(False)
         connection: Any = Server(ours, protocol, ("127.0.0.1", 1), None, 0, self.poll)  # type: ignore[arg-type]
         protocol.makeConnection(connection)
         self.connections.append(connection)
 
     def watched(self) -> bool:
-        """Whether the reactor is to tell of what comes."""
+        """Return whether the reactor watches the poll."""
         return bool(self.reactor.getReaders() == [self.poll])
 
     def end(self) -> None:
@@ -103,7 +103,7 @@ def polled() -> Iterator[Polled]:
 
 
 def test_what_comes_is_read(polled: Polled) -> None:
-    """Of all connections in one go, and only of those that have something."""
+    """All ready connections are read in one call, and no others."""
     protocols = [Recorder() for _ in range(3)]
     first, _, third = [polled.connect(protocol) for protocol in protocols]
     first.send(b"one")
@@ -114,7 +114,7 @@ def test_what_comes_is_read(polled: Polled) -> None:
 
 
 def test_the_reactor_watches_as_long_as_there_are_readers(polled: Polled) -> None:
-    """The poll is a reader that becomes ready when one of its own does."""
+    """The poll is a reader that becomes ready when one of its readers does."""
     assert verifyObject(IReadDescriptor, polled.poll)
     assert not polled.watched()
     protocol = Recorder()
@@ -137,7 +137,7 @@ def test_the_reactor_watches_as_long_as_there_are_readers(polled: Polled) -> Non
 
 
 def test_a_peer_that_closes_ends_the_connection(polled: Polled) -> None:
-    """With what it sent before, and with the reason."""
+    """Earlier bytes are delivered first, then the reason."""
     protocol = Recorder()
     peer = polled.connect(protocol)
     protocol.transport.write(b"more than nothing waits")
@@ -151,7 +151,7 @@ def test_a_peer_that_closes_ends_the_connection(polled: Polled) -> None:
 
 @pytest.mark.parametrize("protocol", [Recorder(), HalfCloser()])
 def test_a_peer_that_resets_loses_the_connection(polled: Polled, protocol: Recorder) -> None:
-    """That is another reason, and nobody waits for an answer any more."""
+    """The reason differs, and nobody waits for an answer."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         peer = socket.create_connection(listening.getsockname())
         ours, _ = listening.accept()
@@ -163,7 +163,7 @@ def test_a_peer_that_resets_loses_the_connection(polled: Polled, protocol: Recor
 
 
 def test_a_peer_that_sends_no_more_may_have_its_answer(polled: Polled) -> None:
-    """It is told once: nothing more is read."""
+    """It is notified once, and nothing more is read."""
     protocol = HalfCloser()
     peer = polled.connect(protocol)
     protocol.transport.write(b"answer")
@@ -178,7 +178,7 @@ def test_a_peer_that_sends_no_more_may_have_its_answer(polled: Polled) -> None:
 
 @pytest.mark.parametrize("fails_again", [False, True])
 def test_a_connection_that_fails_ends_alone(polled: Polled, fails_again: bool) -> None:
-    """It is logged, and nobody else suffers; not even if its end fails too."""
+    """It is logged and affects no other connection, even if closing it fails too."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -197,7 +197,7 @@ def test_a_connection_that_fails_ends_alone(polled: Polled, fails_again: bool) -
 
 
 def test_who_was_ended_by_another_is_not_read(polled: Polled) -> None:
-    """Both were ready; the first gives the second up."""
+    """Both were ready, and the first one closed the second."""
     first, second = Recorder(), Recorder()
     for protocol in first, second:
         polled.connect(protocol).send(b"data")
@@ -208,7 +208,7 @@ def test_who_was_ended_by_another_is_not_read(polled: Polled) -> None:
 
 
 def test_the_end_of_the_reactor_is_that_of_all(polled: Polled) -> None:
-    """It knows of no reader but the poll."""
+    """The reactor knows only the poll."""
     protocols = [Recorder(), Recorder()]
     for protocol in protocols:
         polled.connect(protocol)
@@ -217,7 +217,7 @@ def test_the_end_of_the_reactor_is_that_of_all(polled: Polled) -> None:
 
 
 def test_without_epoll_the_reactor_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then it is only slower."""
+    """It is only slower."""
     reactor = MemoryReactor()
     monkeypatch.delattr(select, "epoll")
     assert listening_reactor(reactor) is reactor

@@ -1,5 +1,5 @@
 """
-The document at C{/openapi.json}, held against the service that serves it.
+Tests C{/openapi.json} against the service that serves it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ schema.config.checks.negative_data_rejection.expected_statuses.append("413")
 
 @schemathesis.serializer("application/x-ndjson")
 def write_lines(context: Any, value: Any) -> bytes:
-    """A line for each event; what is no batch has no lines, and stays what it is not."""
+    """Return a line for each event; a value that is not a batch is returned unchanged."""
     lines = value if isinstance(value, list) else [None]
     return "\n".join([json.dumps(line) for line in lines]).encode()
 
 
 @pytest.fixture(scope="module")
 def url(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a producer is."""
+    """Run a producer, and return its URL."""
     with shared_server.client() as client:
         client.flushall()
     port = free_port()
@@ -55,12 +55,12 @@ def url(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @schema.parametrize()
 @settings(derandomize=True, database=None, deadline=None, max_examples=30)
 def test_the_service_answers_as_its_document_says(case: Any, url: str) -> None:
-    """Good and bad requests of every route get the answers that are written there."""
+    """Valid and invalid requests to every route get the documented answers."""
     case.call_and_validate(base_url=url)
 
 
 def test_every_route_is_in_the_document() -> None:
-    """And nothing else is; the page about the interface names them too."""
+    """It has no other routes, and the page about the interface has the same."""
     routes = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in Api.app.url_map.iter_rules()
@@ -73,6 +73,6 @@ def test_every_route_is_in_the_document() -> None:
 
 
 def test_it_is_served_as_it_is_written(url: str) -> None:
-    """Whoever asks the service gets the document of this very version."""
+    """The service serves the document of its own version."""
     with urllib.request.urlopen(f"{url}/openapi.json") as response:
         assert json.load(response) == DOCUMENT

@@ -24,7 +24,7 @@ Fails = Callable[..., str]
 
 
 def parse(*arguments: str) -> RoleOptions:
-    """The options of a role, as C{twistd} makes them."""
+    """Return the options of a role, as C{twistd} parses them."""
     top = ServerOptions()
     top.parseOptions(["-n", *arguments])
     options: Any = top.subOptions
@@ -34,7 +34,7 @@ def parse(*arguments: str) -> RoleOptions:
 
 @pytest.fixture
 def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
-    """Parse a wrong command line; what it says on standard error."""
+    """Parse an invalid command line, and return its standard error."""
 
     def parse_wrong(*arguments: str) -> str:
         with pytest.raises(SystemExit) as ended:
@@ -49,7 +49,7 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of the settings comes from outside."""
+    """Remove all settings from the environment."""
     for classes in ROLES.values():
         for _, row in rows(*classes):
             monkeypatch.delenv(row.name, raising=False)
@@ -89,7 +89,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_bad_usage_is_told_in_one_line(fails: Fails, arguments: tuple[str, ...], words: str) -> None:
-    """A command line that is wrong ends the process with 2 and a line that names what is wrong."""
+    """An invalid command line exits with 2 and one line that names the error."""
     assert fails("eventsvc", *arguments) == f"eventsvc: {words}\n"
 
 
@@ -110,14 +110,14 @@ def test_bad_usage_is_told_in_one_line(fails: Fails, arguments: tuple[str, ...],
     ],
 )
 def test_a_handler_that_can_never_work_is_told_at_the_start(fails: Fails, role: str, name: str, fault: str) -> None:
-    """Rather than acknowledge events that nothing has handled."""
+    """Otherwise it would acknowledge events that nothing handled."""
     said = fails("eventsvc", role, f"--handler=tests.support.wrong_handlers.{name}")
     assert said.startswith(f"eventsvc: --handler: 'tests.support.wrong_handlers.{name}{fault}")
     assert said.endswith(": expected log, or the dotted name of a function, an object or a class\n")
 
 
 def test_a_handler_is_found_in_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As C{python -m} finds its module there; the directory goes onto the path once."""
+    """As C{python -m} does; the directory is added to the path once."""
     (tmp_path / "beside_me.py").write_text("def handle(notification): ...\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
@@ -127,7 +127,7 @@ def test_a_handler_is_found_in_the_working_directory(monkeypatch: pytest.MonkeyP
 
 
 def test_what_a_handler_misses_is_told(fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A module that is there and imports one that is not is no missing module."""
+    """If a module imports one that is missing, the error names that one."""
     (tmp_path / "module_that_misses.py").write_text("import nowhere_to_be_found\n")
     monkeypatch.chdir(tmp_path)
     said = fails("eventsvc", "consumer", "--handler=module_that_misses.handle")
@@ -137,7 +137,7 @@ def test_what_a_handler_misses_is_told(fails: Fails, monkeypatch: pytest.MonkeyP
 def test_a_module_that_exits_when_it_is_imported_is_told(
     fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Its exit status would say that all is well."""
+    """Otherwise its exit status could look like success."""
     (tmp_path / "module_that_exits.py").write_text("raise SystemExit(0)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     said = fails("eventsvc", "consumer", "--handler=module_that_exits.handle")
@@ -145,7 +145,7 @@ def test_a_module_that_exits_when_it_is_imported_is_told(
 
 
 def test_each_wrong_setting_is_told(fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All settings that are wrong are told at once, a line for each, wherever they come from."""
+    """All invalid settings are reported at once, a line for each, whatever their source."""
     monkeypatch.setenv("REDIS_HOST", "two words")
     assert fails("eventsvc", "producer", "--rest-server-port=-1", "--log-level=loud") == (
         "eventsvc: REDIS_HOST='two words': expected a name without white space\n"
@@ -155,7 +155,7 @@ def test_each_wrong_setting_is_told(fails: Fails, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_wrong_secret_is_not_shown(fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What is wrong about a secret is told without it."""
+    """The error about a secret does not contain it."""
     monkeypatch.setenv("REDIS_PASSWORD", "open sesame")
     monkeypatch.setenv("REDIS_PASSWORD_FILE", str(tmp_path / "missing"))
     words = fails("eventsvc", "producer")
@@ -164,7 +164,7 @@ def test_a_wrong_secret_is_not_shown(fails: Fails, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_flag_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flag, environment, default: the first that is given counts."""
+    """The order is flag, environment, default."""
     monkeypatch.setenv("REDIS_HOST", "from-environment")
     monkeypatch.setenv("REDIS_PORT", "1001")
     settings = parse("eventsvc", "producer", "--redis-port", "1002").read(RedisSettings)
@@ -172,7 +172,7 @@ def test_a_flag_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_dev_is_not_told_where_its_own_producer_is() -> None:
-    """The role that runs everything has the flags of all, but for those it sets itself."""
+    """C{dev} has the flags of all roles, except those that it sets itself."""
     options = parse("eventsvc", "dev", "--count", "3", "--rest-server-port", "0", "--log-level", "debug")
     assert options.read(SimulatorSettings).count == 3
     assert options.read(ProducerSettings).port == 0
@@ -188,7 +188,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_help_tells_each_setting(capsys: pytest.CaptureFixture[str], role: str) -> None:
-    """C{--help} begins with the usage, and tells flag, meaning, variable and default of each setting."""
+    """C{--help} has the usage, and flag, meaning, variable and default of each setting."""
     text = help_of(capsys, "eventsvc", role)
     assert text.startswith(f"Usage: twistd [options] eventsvc {role} [options]\n")
     words = " ".join(text.split())
@@ -199,7 +199,7 @@ def test_help_tells_each_setting(capsys: pytest.CaptureFixture[str], role: str) 
 
 
 def test_help_tells_the_roles(capsys: pytest.CaptureFixture[str]) -> None:
-    """C{--help} without a role begins with the usage, and tells what the roles are for."""
+    """C{--help} without a role has the usage and the purpose of each role."""
     text = help_of(capsys, "eventsvc")
     assert text.startswith("Usage: twistd [options] eventsvc ROLE [options]\n")
     for role in ("producer", "consumer", "simulator", "dev"):
@@ -208,7 +208,7 @@ def test_help_tells_the_roles(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("words", [["eventsvc"], ["eventsvc", "producer"], ["consumer"]])
 def test_the_version_is_ours(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
-    """And that of Twisted, which is half of what runs."""
+    """C{--version} also prints that of Twisted."""
     with pytest.raises(SystemExit) as ended:
         parse(*words, "--version")
     assert ended.value.code == 0
@@ -217,14 +217,14 @@ def test_the_version_is_ours(capsys: pytest.CaptureFixture[str], words: list[str
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_is_a_word_of_twistd(capsys: pytest.CaptureFixture[str], role: str) -> None:
-    """C{twistd consumer} is C{twistd eventsvc consumer}, and so with the others."""
+    """C{twistd consumer} is C{twistd eventsvc consumer}; likewise the others."""
     assert help_of(capsys, role).startswith(f"Usage: twistd [options] {role} [options]\n")
     assert parse(role, "--log-level=debug").read(LogSettings).level == "DEBUG"
 
 
 @pytest.mark.parametrize("role", [["eventsvc", "producer"], ["consumer"]])
 def test_the_background_is_refused(capsys: pytest.CaptureFixture[str], role: list[str]) -> None:
-    """There the log would be lost without a word, unless somebody has named another place for it."""
+    """The log would be lost silently there, unless a log observer is given."""
     with pytest.raises(SystemExit) as ended:
         ServerOptions().parseOptions(role)
     assert ended.value.code == 2
@@ -234,7 +234,7 @@ def test_the_background_is_refused(capsys: pytest.CaptureFixture[str], role: lis
 
 @pytest.mark.parametrize("role", [["eventsvc", "producer"], ["producer"], ["consumer"]])
 def test_no_pid_file_in_the_foreground(role: list[str]) -> None:
-    """With C{-n} there is no pid file, unless one is asked for."""
+    """With C{-n} there is no pid file, unless a name is given."""
     for flags, pid_file in ([], ""), (["--pidfile", "own.pid"], "own.pid"):
         top = ServerOptions()
         top.parseOptions(["-n", *flags, *role])

@@ -1,5 +1,5 @@
 """
-A producer under more load than Redis takes stores as much as under a load that fits.
+Tests that an overloaded producer stores as many events as one under a load that fits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def request(path: str, body: bytes) -> bytes:
 
 @attrs.define(eq=False)
 class Client:
-    """Posts the same request again and again, and notes each status and how long it took."""
+    """Posts the same request repeatedly, and records each status and duration."""
 
     connection: socket.socket
     request: bytes
@@ -44,7 +44,7 @@ class Client:
         self.go_on()
 
     def go_on(self) -> None:
-        """Send what the server takes."""
+        """Send what the server accepts."""
         with suppress(BlockingIOError):
             self._unsent = self._unsent[self.connection.send(self._unsent) :]
 
@@ -53,7 +53,7 @@ class Client:
         return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
 
     def receive(self) -> None:
-        """Take in an answer, and begin again once it is whole."""
+        """Receive an answer, and post again once it is complete."""
         self._received += self.connection.recv(65_536)
         head, end, body = self._received.partition(b"\r\n\r\n")
         if end and len(body) == int(head.partition(b"Content-Length: ")[2].split()[0]):
@@ -63,7 +63,7 @@ class Client:
 
 
 def run(clients: list[Client]) -> None:
-    """Have all of them post for a while."""
+    """Let all clients post for a while."""
     with selectors.DefaultSelector() as selector:
         for client in clients:
             client.begin()
@@ -98,7 +98,7 @@ def connected(port: int, number: int, data: bytes) -> Iterator[list[Client]]:
 
 
 def batches_stored(port: int, server: Server, number: int) -> int:
-    """What so many clients get stored, none of them refused."""
+    """Return how many batches are stored with this many clients, without a refusal."""
     with server.client() as redis:
         redis.xtrim("NotificationStream", maxlen=0, approximate=False)
     with connected(port, number, request("/events", BATCH)) as clients:
@@ -125,7 +125,7 @@ def port(services: Services, server: Server) -> int:
 
 
 def test_many_clients_get_as_much_stored_as_few(port: int, server: Server) -> None:
-    """Batches of 1,000: a queue that is full costs nothing, and refuses nobody."""
+    """With batches of 1,000, a full queue costs no throughput and refuses no request."""
     few = [batches_stored(port, server, 4)]
     many = []
     for _ in range(3):
@@ -136,7 +136,7 @@ def test_many_clients_get_as_much_stored_as_few(port: int, server: Server) -> No
 
 
 def test_single_events_of_others_get_through(port: int) -> None:
-    """Sooner than the batches do."""
+    """They are answered sooner than the batches."""
     single = request("/event", b'{"description": "single"}')
     with connected(port, 128, request("/events", BATCH)) as batches, connected(port, 8, single) as singles:
         run(batches + singles)

@@ -13,7 +13,7 @@ from eventsvc.event import Entry
 
 
 def entries(count: int, size: int) -> dict[str, Entry]:
-    """Entries of a size, by id."""
+    """Return entries of these sizes, by id."""
     return {f"{number}-0": Entry(f"{number}-0", {b"EventStream": b"x" * size}) for number in range(count)}
 
 
@@ -23,7 +23,7 @@ def test_the_bytes_of_all_fields_count() -> None:
 
 
 def test_it_begins_small_whatever_is_wanted() -> None:
-    """No entry was seen yet, and the first may be large."""
+    """No entry was read yet, and the first may be large."""
     assert PageSize().count(1_000) == 16
     assert PageSize().count(1) == 1
 
@@ -37,7 +37,7 @@ def test_it_asks_for_what_the_largest_entry_seen_lets_fit(size: int, count: int)
 
 
 def test_a_large_entry_is_remembered_for_a_while() -> None:
-    """The next may be large too; but not all pages are small for ever."""
+    """The next may be large too, but pages do not stay small forever."""
     page = PageSize()
     page.arrived(entries(1, 1_000_000).values())
     counts = []
@@ -51,7 +51,7 @@ def test_a_large_entry_is_remembered_for_a_while() -> None:
 
 
 def test_pages_that_carry_nothing_teach_nothing() -> None:
-    """An idle stream does not make the first large page larger."""
+    """Empty pages on an idle stream do not raise the size of the next."""
     page = PageSize()
     for _ in range(100):
         page.arrived([])
@@ -88,7 +88,7 @@ def test_a_hand_is_full_by_bytes() -> None:
 
 
 def test_one_large_entry_does_not_fill_a_hand_of_small_ones() -> None:
-    """However many they are, they are weighed."""
+    """All entries count, not only the largest."""
     page = PageSize()
     held = {**entries(999, 100), "x": Entry("x", {b"EventStream": b"x" * 2**20})}
     page.arrived(held.values())

@@ -1,6 +1,6 @@
 """
-The manners of the processes, with real ones: how they start, what they say,
-how they end, and what they leave behind.
+Tests for how real processes start, log and end, and that they leave nothing
+behind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 def problems(service: Service) -> list[object]:
-    """The lines of its log that tell of an error, and what else it says of one."""
+    """Return the error lines of its log, and its other output about errors."""
     found: list[object] = [line for line in service.lines() if line["level"] in ("error", "critical")]
     return found + [line for line in service.err().splitlines() if "Traceback" in line or "Error" in line]
 
@@ -48,13 +48,13 @@ def start_dev(services: Services, *flags: str) -> Service:
 
 
 def server_port(dev: Service) -> int:
-    """The port of the embedded server, once it was told."""
+    """Wait for the port of the embedded server in the log, and return it."""
     wait_until(lambda: dev.says("curl -i"))
     return int(re.findall(r"redis://127.0.0.1:(\d+)", dev.err())[0])
 
 
 def is_open(port: int, address: str = "127.0.0.1") -> bool:
-    """Whether somebody listens on a port."""
+    """Return whether a process listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0
 
@@ -64,13 +64,13 @@ def connect(port: int) -> socket.socket:
 
 
 def summary(service: Service) -> dict[str, int]:
-    """The last words of a simulator."""
+    """Return the summary of a simulator."""
     (line,) = [line for line in service.lines() if line["message"].startswith("summary: ")]
     return line
 
 
 def read_events(client: Any) -> list[Notification]:
-    """The events in the stream."""
+    """Return the events in the stream."""
     return [decode_notification(fields[EVENT_FIELD]) for _, fields in client.xrange(STREAM) if EVENT_FIELD in fields]
 
 
@@ -79,7 +79,7 @@ def read_events(client: Any) -> list[Notification]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_each_idle_service_with_0(services: Services, number: int) -> None:
-    """SIGTERM and SIGINT are no failures, even where there is nobody to talk to."""
+    """SIGTERM and SIGINT are not failures, even without Redis."""
     started = [
         start_producer(services, Server()),
         start_consumer(services, Server()),
@@ -112,7 +112,7 @@ Early().setServiceParent(process)
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_that_comes_while_it_starts_ends_it_with_0(services: Services, tmp_path: Path, number: int) -> None:
-    """A signal is not lost on a service that has only begun to start."""
+    """A signal is not lost while a service starts."""
     (tmp_path / "early.tac").write_text(EARLY.format(number=number))
     service = services.start("--python=early.tac", "--pidfile=")
     assert service.process.wait(30.0) == 0
@@ -138,9 +138,9 @@ def test_a_signal_ends_each_service_under_load_with_0(services: Services, server
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_request_in_progress_is_answered_at_the_end(services: Services, server: Server, number: int) -> None:
     """
-    Told to end, a producer takes no more connections and closes idle ones; who
-    is in the midst of a request is answered, and told that it was the last
-    answer.  Told twice, it does the same.
+    On a signal a producer accepts no more connections and closes idle ones.  A
+    request in progress is answered, and its connection is closed.  A second
+    signal changes nothing.
     """
     producer = start_producer(services, server)
     port = producer.port()
@@ -178,8 +178,8 @@ PRODUCERS = "--rest-server-port (REST_SERVER_PORT) or --rest-server-host (REST_S
 )
 def test_a_taken_port_ends_it_with_1(services: Services, role: str, flag: str, address: str, remedy: str) -> None:
     """
-    A port that somebody else listens on is told in words, and how to choose
-    another, before anything is started.
+    If another process listens on the port, a message names it and the setting
+    for another one, before anything is started.
     """
     with socket.create_server(("", 0)) as other:
         port = other.getsockname()[1]
@@ -210,14 +210,14 @@ def test_a_crash_ends_it_with_1(services: Services) -> None:
         (
             ["consumer", "--redis-tls=on"],
             {"REDIS_TLS_CA": "/dev/null"},
-            "REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, and there are none in it",
+            "REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, but it contains none",
         ),
     ],
 )
 def test_bad_usage_ends_it_with_2(
     services: Services, arguments: list[str], environment: dict[str, str], words: str
 ) -> None:
-    """A wrong command line or setting ends it with 2, and a line that names what is wrong."""
+    """An invalid command line or setting exits with 2, and one line that names the error."""
     service = services.start(*arguments, environment=environment)
     assert service.process.wait(30.0) == 2
     assert (service.out(), service.err()) == ("", f"eventsvc: {words}\n")
@@ -229,7 +229,7 @@ def test_bad_usage_ends_it_with_2(
 def test_two_services_share_a_directory_and_write_nothing_there(
     services: Services, server: Server, tmp_path: Path
 ) -> None:
-    """With C{-n} there is no pid file: services run side by side, and where nothing can be written."""
+    """With C{-n} there is no pid file, so services can share a directory, even a read-only one."""
     directory = tmp_path / "empty"
     directory.mkdir(mode=0o555)
     started = [
@@ -276,7 +276,7 @@ def test_dev_leaves_nothing_behind(services: Services, number: int) -> None:
 
 @pytest.mark.parametrize("flags", [["--count=30"], ["--duration=0.5"]])
 def test_dev_ends_by_itself(services: Services, flags: list[str]) -> None:
-    """With a count or a duration it ends with 0 and a summary; all it posted is stored."""
+    """With a count or a duration it exits with 0 and a summary; every posted event is stored."""
     dev = start_dev(services, "--events-per-second=100", *flags)
     assert dev.process.wait(30.0) == 0
     tally = summary(dev)
@@ -294,7 +294,7 @@ def test_dev_ends_by_itself(services: Services, flags: list[str]) -> None:
     ],
 )
 def test_it_listens_where_it_is_told(services: Services, role: str, flags: list[str], everywhere: bool) -> None:
-    """A producer on all addresses unless it is told one; what is there to try it out on loopback alone."""
+    """A producer listens on all addresses by default; the role C{dev} only on loopback."""
     port = services.start("eventsvc", role, "--rest-server-port=0", *flags).port()
     assert is_open(port)
     assert is_open(port, "127.0.0.2") is everywhere
@@ -302,7 +302,7 @@ def test_it_listens_where_it_is_told(services: Services, role: str, flags: list[
 
 @pytest.mark.parametrize(("address", "told"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1")])
 def test_dev_posts_to_where_it_listens(services: Services, address: str, told: str) -> None:
-    """It finds its own producer on any address, and prints one that can be asked."""
+    """It reaches its own producer on any address, and prints one that works."""
     dev = start_dev(services, f"--rest-server-host={address}", "--events-per-second=100", "--count=3")
     assert dev.process.wait(30.0) == 0
     assert summary(dev)["ok"] == 3
@@ -330,7 +330,7 @@ def test_help_is_no_failure(services: Services) -> None:
 
 @pytest.mark.parametrize("right", [True, False])
 def test_secrets_are_not_told(services: Services, tmp_path: Path, right: bool) -> None:
-    """A password is in no line of the log, whether or not the server takes it."""
+    """A password is in no line of the log, whether or not the server accepts it."""
     password = "open-sesame"
     server = Server(options=("--requirepass", password if right else "other"), password=password if right else "other")
     (tmp_path / "password").write_text(password + "\n")
@@ -356,7 +356,7 @@ def test_secrets_are_not_told(services: Services, tmp_path: Path, right: bool) -
 
 
 def test_a_producer_outlives_its_server(services: Services) -> None:
-    """Without a server it starts, refuses in time and in words, and heals by itself once there is one."""
+    """Without a server it starts and answers 503 in time; it recovers by itself once there is one."""
     server = Server()
     producer = start_producer(services, server, "--redis-write-timeout=0.3", "--redis-retry-period=0.1")
     answer = post(producer.port(), EVENT)

@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.consumer.recovery}: pending entries are taken up and claimed.
+Tests for L{eventsvc.consumer.recovery}: pending entries are read again and claimed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.unit.test_consumer import link_of
 
 
 class NarrowLink(MemoryEventGroup):
-    """No page of more than a megabyte arrives."""
+    """A link on which no page over a megabyte arrives."""
 
     def _fit(self, page: Sequence[Entry]) -> None:
         if sum(map(size_of, page)) > 2**20 and len(page) > 1:
@@ -44,10 +44,10 @@ class NarrowLink(MemoryEventGroup):
 
 
 class TestRecovery:
-    """What was left is found quickly, whole, and told truly."""
+    """Pending entries are found quickly, completely, and reported correctly."""
 
     def test_what_a_dead_consumer_left_is_claimed_at_the_speed_of_reading(self, consuming: ConsumerWorld) -> None:
-        """On an idle stream, whose reads wait for seconds."""
+        """On an idle stream, where reads wait for seconds."""
         consuming.leave_pending("dead", *[f"{number}" for number in range(2_000)])
         consumer = consuming.consumer()
         consuming.run(29.0)
@@ -57,7 +57,7 @@ class TestRecovery:
         assert consuming.pending == []
 
     def test_what_becomes_idle_is_claimed_soon(self, consuming: ConsumerWorld) -> None:
-        """Whenever it was last touched."""
+        """Whatever its idle time at the start."""
         consuming.consumer(consuming.slow(0.1), concurrency=3)
         for number in range(8):
             consuming.run(4.0)
@@ -69,7 +69,7 @@ class TestRecovery:
         assert len(consuming.seen) == 8
 
     def test_new_events_are_read_while_others_are_claimed(self, consuming: ConsumerWorld) -> None:
-        """There may be hours of them."""
+        """Claiming may take hours."""
         consuming.leave_pending("dead", *["old"] * 1_000, idle=100.0)
         consuming.consumer(consuming.slow(1.0), concurrency=3)
         consuming.run(1.0)
@@ -79,7 +79,7 @@ class TestRecovery:
         assert len(consuming.seen) < 300
 
     def test_a_claim_goes_on_where_it_was(self, consuming: ConsumerWorld) -> None:
-        """Behind many entries that others have in flight: Redis looks at a few in each call."""
+        """After many entries in flight elsewhere: Redis scans only a few in each call."""
         live = consuming.consumer(consuming.slow(200.0), name="live", concurrency=600)
         consuming.add(*["busy"] * 600)
         consuming.run(20.0)
@@ -90,7 +90,7 @@ class TestRecovery:
         assert len(live.in_flight.entries) == 600
 
     def test_an_own_entry_that_was_trimmed_is_told_as_lost(self, consuming: ConsumerWorld) -> None:
-        """As one of another consumer: its event is gone, whatever becomes of the letter."""
+        """As with one of another consumer: its event is gone, even if its dead letter fails."""
         consuming.leave_pending("consumer", "a", "b", "c")
         del consuming.stream.entries[2]
         with capturedLogs() as logs:
@@ -118,7 +118,7 @@ class TestRecovery:
 
     @pytest.mark.parametrize("owner", ["consumer", "dead", ""])
     def test_entries_in_flight_are_bounded_by_their_bytes(self, consuming: ConsumerWorld, owner: str) -> None:
-        """Own, claimed and new ones."""
+        """Own, claimed and new entries."""
         names = [f"{number:03}" + "x" * 1_000_000 for number in range(100)]
         if owner:
             consuming.leave_pending(owner, *names, idle=100.0)
@@ -135,7 +135,7 @@ class TestRecovery:
 
 @pytest.mark.parametrize("tenths", range(20))
 def test_what_ends_while_own_entries_are_listed_is_not_handled_again(tenths: int) -> None:
-    """Whenever the connection is lost, over a link so slow that handlers end before the list is there."""
+    """Whenever the connection is lost, on a link so slow that handlers end before the list arrives."""
     clock = Clock()
     world = ConsumerWorld(clock, MemoryStream(clock))
     world.leave_pending("consumer", *"abcdef")

@@ -1,5 +1,5 @@
 """
-What an error reply of Redis proves, in the words of each server.
+Tests for what an error reply of Redis proves, in the texts of each server.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REPLIES = [
 
 @pytest.mark.parametrize(("reply", "code"), REPLIES)
 def test_an_error_in_a_script_has_the_code_of_its_command(reply: str, code: str) -> None:
-    """Otherwise a producer on Redis 6.2 stays on a demoted primary for ever."""
+    """Otherwise a producer on Redis 6.2 would stay on a demoted primary forever."""
     error = sort_reply(reply)
     assert isinstance(error, Refused)
     assert (error.code, error.reply) == (code, reply)
@@ -58,13 +58,13 @@ def test_an_error_in_a_script_has_the_code_of_its_command(reply: str, code: str)
     ],
 )
 def test_any_other_error_proves_nothing(reply: str) -> None:
-    """Words that somebody else chose do not make a refusal of it."""
+    """Text from elsewhere in the reply does not make it a refusal."""
     assert isinstance(sort_reply(reply), Unknown)
 
 
 @pytest.mark.parametrize(("reply", "code"), REPLIES)
 def test_nothing_that_redis_says_is_told_to_clients(reply: str, code: str) -> None:
-    """No digest, no user, no script, no code: only words of ours."""
+    """No digest, user, script or code: only our own texts."""
     told = str(sort_reply(reply))
     assert told.startswith("Redis ")
     assert not {code, "script", "user", "permissions"} & set(told.split())

@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.request_heads}: what a head means, and which are known again.
+Tests for L{eventsvc.web.request_heads}: how heads are read, and which are cached.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tests.support.http import post
 
 
 def head(*lines: str) -> bytes:
-    """A head with these headers alone."""
+    """Return a head with exactly these headers."""
     return "\r\n".join(["POST /event HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
 
@@ -31,7 +31,7 @@ LENGTH = "Content-Length: 7"
     ],
 )
 def test_a_plain_head_is_read(data: bytes, meaning: Head) -> None:
-    """Names in any case, values without the white space around them."""
+    """Names in any case, values without surrounding white space."""
     assert read_head(data) == meaning
 
 
@@ -67,19 +67,19 @@ def test_a_plain_head_is_read(data: bytes, meaning: Head) -> None:
     ],
 )
 def test_a_head_with_anything_else_in_it_is_left_alone(data: bytes) -> None:
-    """Right or wrong, it is not for the fast path to say."""
+    """Valid or not, it is left to twisted.web."""
     assert read_head(data) is None
 
 
 def test_a_beginning_is_known_from_the_first_byte() -> None:
-    """And told apart from all else."""
+    """It is distinguished from everything else."""
     whole = head("Host: a", LENGTH)
     assert all(could_begin(whole[:end]) for end in range(len(whole)))
     assert not any(map(could_begin, [b"G", b"POST /events", b"POST /event HTTP/1.0", b"\r\n"]))
 
 
 def test_a_head_is_known_when_it_has_come_twice() -> None:
-    """Not sooner: it might never come again."""
+    """Not sooner, because it might never come again."""
     heads = RequestHeads()
     data = head("Host: a", LENGTH)
     assert heads.learn(data) == Head(7)
@@ -89,7 +89,7 @@ def test_a_head_is_known_when_it_has_come_twice() -> None:
 
 
 def test_heads_that_come_once_drive_out_none_that_are_known() -> None:
-    """Nor are they kept."""
+    """They are not kept either."""
     heads = RequestHeads()
     known = head("Host: a", LENGTH)
     heads.learn(known)
@@ -101,7 +101,7 @@ def test_heads_that_come_once_drive_out_none_that_are_known() -> None:
 
 
 def test_heads_with_a_key_are_not_known() -> None:
-    """Each key is a new one, but for the repetitions."""
+    """Each key is new, except in repetitions."""
     heads = RequestHeads()
     for _ in range(3):
         assert heads.learn(head("Host: a", LENGTH, "Idempotency-Key: k")) == Head(7, (b"k",))
@@ -109,7 +109,7 @@ def test_heads_with_a_key_are_not_known() -> None:
 
 
 def test_what_is_known_has_bounds() -> None:
-    """Neither many heads that come twice nor long ones fill the memory."""
+    """Neither many repeated heads nor long ones fill the memory."""
     heads = RequestHeads()
     for number in range(5000):
         for _ in range(2):
@@ -120,7 +120,7 @@ def test_what_is_known_has_bounds() -> None:
 
 
 def test_what_is_no_plain_head_is_not_known() -> None:
-    """However often it comes."""
+    """It is not cached, however often it comes."""
     heads = RequestHeads()
     for _ in range(3):
         assert heads.learn(head(LENGTH)) is None

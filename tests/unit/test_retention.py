@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.consumer.retention}: on a clock, with a group in memory.
+Tests for L{eventsvc.consumer.retention}: on a fake clock, with a group in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.clocks import run_clock
 
 @attrs.define
 class World:
-    """A stream of a group, and what keeps it at 100 entries."""
+    """A stream with a group, and a retention of 100 entries."""
 
     clock: Clock
     stream: MemoryStream
@@ -36,12 +36,12 @@ class World:
         self.stream.groups["group"].last = max(self.stream.entries)
 
     def begin(self) -> Deferred[None]:
-        """Begin to trim; what it comes to is kept."""
+        """Begin to trim, and record the result."""
         trimming = ensureDeferred(self.retention.trim())
         return trimming.addBoth(lambda result: self.outcomes.append(getattr(result, "value", result)))
 
     def trim(self) -> object:
-        """What trimming comes to."""
+        """Trim, and return the result."""
         self.begin()
         run_clock(self.clock, 10.0)
         return self.outcomes.pop()
@@ -61,14 +61,14 @@ def world() -> Iterator[World]:
 
 
 def test_a_short_stream_is_left_alone(world: World) -> None:
-    """One question is all that it costs."""
+    """It costs one call."""
     world.add_handled(100)
     assert world.trim() is None
     assert (world.length, world.retention.trimmed, world.link.operations) == (100, 0, ["memory_used", "trim"])
 
 
 def test_a_long_stream_is_trimmed_step_by_step(world: World) -> None:
-    """To its length, and what was removed is counted."""
+    """It is trimmed to its length, and removed entries are counted."""
     world.add_handled(3_456)
     assert world.trim() is None
     assert (world.length, world.retention.trimmed) == (100, 3_356)
@@ -79,7 +79,7 @@ def test_a_long_stream_is_trimmed_step_by_step(world: World) -> None:
 
 
 def test_what_is_not_acknowledged_ends_it(world: World) -> None:
-    """It does not ask again and again for what may not go."""
+    """It does not repeat a trim that removes nothing."""
     world.add_handled(3_456)
     world.stream.groups["group"].pending[2_001] = Pending("consumer", 0.0)
     assert world.trim() is None
@@ -88,7 +88,7 @@ def test_what_is_not_acknowledged_ends_it(world: World) -> None:
 
 
 def test_it_does_not_hold_up_the_reader(world: World) -> None:
-    """After a fifth of a second it leaves the rest for the next time."""
+    """After a fifth of a second it leaves the rest for the next run."""
     world.add_handled(10_000)
     world.link.latency = 0.15
     world.begin()
@@ -105,7 +105,7 @@ def test_it_does_not_hold_up_the_reader(world: World) -> None:
     [(Fate.REFUSED, Refused), (Fate.CUT_BEFORE, Unknown), (Fate.CUT_AFTER, Unknown), (Fate.LATE, Unknown)],
 )
 def test_trouble_is_passed_on(world: World, fate: Fate, error: type[Exception]) -> None:
-    """The reader starts again with it; what was removed stays counted, and the next time goes on."""
+    """The error reaches the reader; removed entries stay counted, and the next run continues."""
     world.add_handled(3_100)
     world.link.expect(Fate.FINE, Fate.FINE, Fate.FINE, fate)
     assert isinstance(world.trim(), error)
@@ -116,7 +116,7 @@ def test_trouble_is_passed_on(world: World, fate: Fate, error: type[Exception]) 
 
 @pytest.mark.parametrize(("hard_max", "length"), [(1_000, 100), (134, 100), (132, 99), (100, 75), (40, 30), (1, 0)])
 def test_history_leaves_room_below_the_hard_limit(world: World, hard_max: int, length: int) -> None:
-    """The producer refuses events at that limit: history gives way first, however much of it is to be kept."""
+    """The producer refuses events at that limit, so history is trimmed first, whatever its length."""
     world.retention.hard_max = hard_max
     world.add_handled(200)
     assert world.trim() is None
@@ -125,7 +125,7 @@ def test_history_leaves_room_below_the_hard_limit(world: World, hard_max: int, l
 
 @pytest.mark.parametrize(("used", "length"), [(0.0, 60), (0.74, 60), (0.76, 11), (1.2, 11)])
 def test_history_gives_way_when_memory_is_short(world: World, used: float, length: int) -> None:
-    """However short it is, but never what is not acknowledged."""
+    """However short history is, but never unacknowledged entries."""
     world.add_handled(60)
     world.stream.groups["group"].pending[50] = Pending("consumer", 0.0)
     world.stream.memory_used = used
@@ -134,7 +134,7 @@ def test_history_gives_way_when_memory_is_short(world: World, used: float, lengt
 
 
 def test_history_stays_once_memory_is_enough_again(world: World) -> None:
-    """It is asked before each step."""
+    """Memory is checked before each step."""
     world.add_handled(3_000)
     world.retention.max_len, world.stream.memory_used = 5_000, 0.9
     world.begin()

@@ -1,6 +1,6 @@
 """
-Every script that writes, run by a user who lacks one right: it is refused
-before it has written anything, on each server.
+Runs every script that writes as a user who lacks one permission: it is refused
+before its first write, on each server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KNOWN, NEW = b"k" * 16, b"n" * 16
 
 
 def fill(client: Any) -> str:
-    """A stream with a group, three pending entries, one of them removed, a dead letter; the id of one pending."""
+    """Add a group, three pending entries (one removed) and a dead letter; return the id of a pending entry."""
     client.xgroup_create(STREAM, "group", "0", mkstream=True)
     ids = [client.xadd(STREAM, {"EventStream": f"{number}"}) for number in range(4)]
     client.xreadgroup("group", "gone", {STREAM: ">"}, count=3)
@@ -48,14 +48,14 @@ def fill(client: Any) -> str:
 
 
 def append(number: int, *submissions: Sequence[Any]) -> list[Any]:
-    """What append.lua is told."""
+    """Return the arguments of append.lua."""
     parts = [part for submission in submissions for part in submission]
     return [number, 1000, 1000, "EventStream", 1000, 10, *parts]
 
 
 @attrs.frozen
 class Case:
-    """A script, and what it is told; C{pending} stands for the id of a pending entry."""
+    """A script and its arguments; C{pending} stands for the id of a pending entry."""
 
     names: Sequence[str]
     keys: Sequence[str]
@@ -92,17 +92,17 @@ CASES: Final = {
 
 
 def commands(script: str) -> Sequence[str]:
-    """The commands a script may run."""
+    """Return the commands that a script may run."""
     return sorted(set(re.findall(r"(?:redis\.p?call|refusal)\('(\w+)'", script)))
 
 
 def dataset(client: Any) -> dict[bytes, Any]:
-    """Everything there is, and about when it ends."""
+    """Return all keys with their values and approximate expiry."""
     return {name: (client.dump(name), client.ttl(name) // 100) for name in client.scan_iter()}
 
 
 def lacks(case: Case, version: str) -> Iterator[Sequence[str]]:
-    """What is said of users who lack one right: to a command, or to a key, which some may read."""
+    """Yield ACL rules that each lack one permission: for a command or a key, with read access in some."""
     for command in commands(load_script(*case.names).text):
         yield ["+@all", f"-{command.lower()}", "~*"]
     for key in case.keys:
@@ -114,7 +114,7 @@ def lacks(case: Case, version: str) -> Iterator[Sequence[str]]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_script_without_a_right_writes_nothing(each_server: Server, name: str) -> None:
-    """Each is taken away in its turn: it is refused, or the script had no need of it here."""
+    """Each permission is removed in turn: the script is refused, or did not need it."""
     case = CASES[name]
     with each_server.client() as client:
         refused = 0
@@ -141,7 +141,7 @@ REFUSALS: Final = {
 
 @pytest.mark.parametrize("why", REFUSALS)
 def test_a_server_that_refuses_writes_takes_all_of_a_script_or_nothing(each_server: Server, why: str) -> None:
-    """It is refused at its first write, if at any."""
+    """It is refused at its first write or not at all."""
     setting, refusing, usual = REFUSALS[why]
     with each_server.client() as client:
         refused = []
@@ -161,7 +161,7 @@ def test_a_server_that_refuses_writes_takes_all_of_a_script_or_nothing(each_serv
 
 @pytest_twisted.ensureDeferred
 async def test_rights_that_come_and_go_under_load_store_everything_once(each_server: Server) -> None:
-    """One right after another is missing for a while: whatever was answered 200 is there once."""
+    """One permission after another is missing for a while; each event answered 200 is stored once."""
     names = commands(load_script("rights.lua", "append.lua").text)
     with each_server.client() as client:
         async with running_producer(each_server, wait=0.2) as producer:
@@ -181,7 +181,7 @@ async def test_rights_that_come_and_go_under_load_store_everything_once(each_ser
 
 
 async def insist(producer: ProducerHarness, name: str, enough: Callable[[], bool]) -> None:
-    """Post one event after another under a key, each again and again until it is stored."""
+    """Post events, each with a key, and retry each until it is stored."""
     for number in count():
         if enough():
             break

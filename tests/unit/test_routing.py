@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.routing}: which paths are looked up at all.
+Tests for L{eventsvc.web.routing}: which paths reach Klein.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from eventsvc.web.routing import make_app, may_be_route
     ],
 )
 def test_klein_sees_only_paths_that_it_takes_for_what_they_are(path: bytes, may: bool) -> None:
-    """All others are not found, before Klein could redirect or fail."""
+    """All others are answered 404 before Klein could redirect or fail."""
     assert may_be_route(path) is may
 
 
 def test_apps_have_routes_of_their_own() -> None:
-    """What is common to all ports brings no route, and the producer has those of health as well."""
+    """The common parts add no route; the producer has the health routes as well."""
     assert list(make_app().url_map.iter_rules()) == []
     assert {"/event", "/events", "/health/live"} <= {rule.rule for rule in Api.app.url_map.iter_rules()}

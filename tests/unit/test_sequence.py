@@ -1,6 +1,6 @@
 """
 Tests for L{eventsvc.producer.sequence}: what follows from each attempt, and
-what each request is told.
+the result of each request.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ KEYED = Submission((3,), (b"c",), KEY)
     ],
 )
 def test_what_follows_from_an_attempt(outcome: AppendReply | Exception, in_doubt: bool, step: Step) -> None:
-    """Every answer and every failure, with and without an earlier attempt in doubt."""
+    """The table has every answer and failure, with and without an earlier attempt in doubt."""
     assert decide(outcome, in_doubt) == step
 
 
@@ -84,7 +84,7 @@ def test_a_batch_is_dropped_only_if_nobody_waits_and_no_attempt_is_in_doubt(
 def test_a_request_is_told_what_became_of_its_batch(
     submission: Submission, outcome: BatchOutcome, told: type[Exception] | None
 ) -> None:
-    """Its own ids if it is stored; an error otherwise; the keys of others do not matter."""
+    """It gets its ids if it is stored, else an error; the keys of other requests do not matter."""
     reply = AppendReply(outcome, {b"other": Earlier(b"body", (9,))}, frozenset({b"another"}))
     result = find_result(submission, reply)
     assert result is submission.ids if told is None else isinstance(result, told)
@@ -92,7 +92,7 @@ def test_a_request_is_told_what_became_of_its_batch(
 
 @pytest.mark.parametrize("outcome", [BatchOutcome.APPENDED, BatchOutcome.DUPLICATE, BatchOutcome.FULL])
 def test_a_key_is_answered_before_its_batch(outcome: BatchOutcome) -> None:
-    """What its key stands for holds whatever became of the rest: the ids of the first time, or a conflict."""
+    """A known key gives the first ids or a conflict, whatever the outcome of the batch."""
     reply = AppendReply(outcome, {b"key": Earlier(b"body", (9,))})
     assert find_result(KEYED, reply) == (9,)
     reply = AppendReply(outcome, {b"key": Earlier(b"another body", (9,))})
@@ -113,12 +113,12 @@ def test_a_key_is_answered_before_its_batch(outcome: BatchOutcome) -> None:
     ],
 )
 def test_all_are_told_their_own_ids_only_if_all_are_stored(reply: AppendReply, all_are: bool) -> None:
-    """A key that was passed over has its request looked at alone."""
+    """If a key was passed over, each request is checked separately."""
     assert stores_all(reply) is all_are
 
 
 def test_what_was_not_looked_up_is_refused_only_without_a_key() -> None:
-    """An earlier request with the key may have been stored: only the log knows."""
+    """An earlier request with the key may have been stored; only the log knows."""
     refused = QueueFull("too many")
     assert not_looked_up(PLAIN, refused) is refused
     told = not_looked_up(KEYED, refused)

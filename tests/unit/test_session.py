@@ -1,6 +1,6 @@
 """
-One connection to a Redis that says anything: each command gets its own reply,
-or an error that says truly whether it may have been carried out.
+Tests for one connection to a Redis with arbitrary replies: each command gets its
+own reply, or an error that says whether it may have been executed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tests.support.fake_redis import FakeRedis, Link, bulk
 
 @pytest.fixture
 def link() -> Link:
-    """A session with a server that answers nothing by itself."""
+    """Return a session with a server that answers only on request."""
     return FakeRedis(answers={}).dial()
 
 
 def outcome(answer: Deferred[Any]) -> Any:
-    """The reply or the error of a command, which must be there."""
+    """Return the reply or error of a command; it must have fired."""
     found: list[Any] = []
     answer.addBoth(found.append)
     [result] = found
@@ -41,14 +41,14 @@ def outcome(answer: Deferred[Any]) -> Any:
 
 
 def ask(link: Link, *names: str) -> list[Deferred[Any]]:
-    """Send commands and let them arrive."""
+    """Send commands, and let them arrive."""
     answers = [link.session.call(name) for name in names]
     link.redis.run()
     return answers
 
 
 def test_a_reply_goes_to_the_command_that_waits_longest(link: Link) -> None:
-    """One connection keeps its order: commands are carried out and answered as they were sent."""
+    """On one connection commands are executed and answered in order."""
     answers = ask(link, "A", "B", "C")
     assert link.names() == ["A", "B", "C"]
     link.say(b":1\r\n:2\r\n")
@@ -63,7 +63,7 @@ VALUES = st.one_of(st.binary(max_size=20), st.integers(-(2**63), 2**63 - 1), st.
 
 
 def written(value: Any) -> bytes:
-    """A value as Redis writes it."""
+    """Return a value in the Redis protocol."""
     match value:
         case bytes():
             return bulk(value)
@@ -97,7 +97,7 @@ def test_replies_may_come_byte_by_byte(link: Link) -> None:
 
 @pytest.mark.parametrize("value", [b"007", b"1_000", b"1.10", b"-0", b"1.e400", b"QUEUED", b"\xff\x00", "é".encode()])
 def test_a_value_comes_back_as_it_is_stored(link: Link, value: bytes) -> None:
-    """No number is made of it, no text, and the word QUEUED has no meaning."""
+    """It is not converted to a number or text, and "QUEUED" has no special meaning."""
     [alone, listed, after] = ask(link, "A", "B", "C")
     link.say(bulk(value) + b"*1\r\n" + bulk(value) + b"+OK\r\n")
     assert [outcome(alone), outcome(listed), outcome(after)] == [value, [value], b"OK"]
@@ -111,7 +111,7 @@ def test_arguments_arrive_as_they_are(link: Link) -> None:
 
 @pytest.mark.parametrize("argument", [None, {"a": 1}, [b"a"], object()])
 def test_what_redis_has_no_word_for_is_never_sent(link: Link, argument: Any) -> None:
-    """Nothing is made up for it, and no later command is shifted by the attempt."""
+    """Nothing is sent in its place, and later replies are not shifted."""
     with pytest.raises(TypeError):
         link.session.call("SET", "a", argument)
     [after] = ask(link, "GET")
@@ -122,9 +122,9 @@ def test_what_redis_has_no_word_for_is_never_sent(link: Link, argument: Any) -> 
 
 @pytest.mark.parametrize("unasked", [b"-ERR max number of clients reached\r\n", b"+OK\r\n", b"$", b"*2\r\n:1\r\n"])
 def test_a_reply_to_nothing_ends_the_connection(link: Link, unasked: bytes) -> None:
-    """Kept for the next command, it would shift all replies by one: false acknowledgements."""
+    """If it were kept for the next command, all replies would shift by one: false acknowledgements."""
     link.say(unasked)
-    assert link.session.reason.startswith("a reply to nothing: ")
+    assert link.session.reason.startswith("unsolicited reply: ")
     refused = link.session.call("XADD")
     assert isinstance(outcome(refused), NotConnected)
     link.redis.run()
@@ -136,11 +136,11 @@ def test_a_second_reply_to_a_command_ends_the_connection(link: Link) -> None:
     [asked] = ask(link, "A")
     link.say(b":1\r\n:2\r\n")
     assert outcome(asked) == 1
-    assert link.session.reason == "a reply to nothing: 2"
+    assert link.session.reason == "unsolicited reply: 2"
 
 
 def test_a_second_reply_is_not_taken_for_that_of_a_command_sent_meanwhile(link: Link) -> None:
-    """The next command goes out while the piece with both replies is taken apart."""
+    """The next command is sent while the data with both replies is parsed."""
     later: list[Deferred[Any]] = []
     [asked] = ask(link, "A")
     asked.addCallback(lambda _: later.append(link.session.call("XADD")))
@@ -160,7 +160,7 @@ def test_what_is_not_the_redis_protocol_ends_the_connection(link: Link, noise: b
 
 
 def test_no_reply_in_time_ends_the_connection_and_all_that_waits_on_it(link: Link) -> None:
-    """A frozen server holds up every command: none of them waits for longer than it may."""
+    """A frozen server blocks every command, and none waits beyond its timeout."""
     answers = ask(link, *["XADD"] * 1_000)
     link.redis.run(1.9)
     assert link.session.reason == ""
@@ -173,7 +173,7 @@ def test_no_reply_in_time_ends_the_connection_and_all_that_waits_on_it(link: Lin
 
 
 def test_a_blocking_read_may_take_longer_than_other_commands(link: Link) -> None:
-    """It does not end the connection while Redis only has nothing to say, and is watched all the same."""
+    """It does not end the connection while Redis has nothing to return, but it has a timeout too."""
     read = link.session.call("XREADGROUP", timeout=7.0)
     link.redis.run(6.9)
     assert not read.called
@@ -182,7 +182,7 @@ def test_a_blocking_read_may_take_longer_than_other_commands(link: Link) -> None
 
 
 def test_bytes_after_the_end_change_nothing(link: Link) -> None:
-    """The reply that comes too late acknowledges nothing."""
+    """A late reply acknowledges nothing."""
     [asked] = ask(link, "A")
     link.redis.clock.advance(2.0)
     assert link.session.reason == "no reply within 2 s"
@@ -194,7 +194,7 @@ def test_bytes_after_the_end_change_nothing(link: Link) -> None:
 
 
 def test_a_command_tried_again_at_once_does_not_go_to_the_dying_connection(link: Link) -> None:
-    """It would fail at once, and be tried again, and the reactor would never come round."""
+    """Otherwise it would fail and be retried in a loop that blocks the reactor."""
     [asked] = ask(link, "A")
     again: list[Any] = []
     asked.addErrback(lambda _: again.append(outcome(link.session.call("A"))))
@@ -203,7 +203,7 @@ def test_a_command_tried_again_at_once_does_not_go_to_the_dying_connection(link:
 
 
 def test_commands_on_a_connection_that_breaks_are_unknown(link: Link) -> None:
-    """They were written: Redis may have carried them out, or may yet."""
+    """They were sent, so Redis may execute them now or later."""
     answers = ask(link, "A", "B", "C")
     link.say(b":1\r\n")
     link.close(ConnectionLost())
@@ -215,7 +215,7 @@ def test_commands_on_a_connection_that_breaks_are_unknown(link: Link) -> None:
 
 
 def test_a_command_on_a_lost_connection_is_refused_at_once(link: Link) -> None:
-    """Nothing is kept for later: it was surely not sent."""
+    """It is not queued, so it was certainly not sent."""
     link.close()
     errors = [outcome(link.session.call("XADD")) for _ in range(1_000)]
     assert {type(error) for error in errors} == {NotConnected}
@@ -225,7 +225,7 @@ def test_a_command_on_a_lost_connection_is_refused_at_once(link: Link) -> None:
 
 
 def test_a_cancelled_command_does_not_shift_replies(link: Link) -> None:
-    """Its reply still comes, and is given to nobody."""
+    """Its reply still comes, and is dropped."""
     answers = ask(link, "A", "B", "C")
     answers[1].cancel()
     assert isinstance(outcome(answers[1]), CancelledError)
@@ -237,7 +237,7 @@ def test_a_cancelled_command_does_not_shift_replies(link: Link) -> None:
 
 
 def test_the_reply_to_a_cancelled_command_must_come_in_time_too(link: Link) -> None:
-    """It stands before all others: without it no reply can be told from another."""
+    """It comes before all others: without it, later replies cannot be assigned."""
     [asked] = ask(link, "A")
     asked.addErrback(lambda _: None)
     asked.cancel()
@@ -275,7 +275,7 @@ def test_any_other_error_is_unknown(link: Link, text: str) -> None:
 
 @pytest.mark.parametrize("code", ["LOADING", "MASTERDOWN", "MOVED", "NOAUTH", "READONLY"])
 def test_an_error_of_the_server_as_a_whole_ends_the_connection(link: Link, code: str) -> None:
-    """Another connection may lead to a better one; what was answered before the end counts."""
+    """A new connection may reach a healthy server; earlier replies count."""
     [one, two] = ask(link, "A", "B")
     link.say(b"-%s no\r\n:2\r\n" % code.encode())
     assert isinstance(outcome(one), Refused)
@@ -290,11 +290,11 @@ def test_an_error_of_the_server_as_a_whole_ends_the_connection(link: Link, code:
 def test_a_reply_that_no_bytes_have_brought_ends_the_connection(link: Link) -> None:
     """A new session expects no reply."""
     link.session.replyReceived(b"OK")
-    assert link.session.reason == "a reply to nothing: b'OK'"
+    assert link.session.reason == "unsolicited reply: b'OK'"
 
 
 def test_an_error_inside_a_list_hurts_nobody(link: Link) -> None:
-    """It would break the connection if values were looked into for numbers."""
+    """It would break the connection if replies were converted."""
     [one, two] = ask(link, "A", "B")
     link.say(b"*2\r\n:1\r\n-ERR inner\r\n:2\r\n")
     [first, inner] = outcome(one)
@@ -311,7 +311,7 @@ def test_an_error_that_is_no_text_hurts_nobody(link: Link) -> None:
 
 
 def test_replies_are_read_by_hiredis(link: Link) -> None:
-    """Without it a slower and fragile reader would be used in silence."""
+    """Without it a slow and fragile parser would be used silently."""
     assert txredisapi.hiredis is hiredis
     assert isinstance(link.session._reader, hiredis.Reader)
 
@@ -331,7 +331,7 @@ WHOLE = [b"EVAL", b"return 1", b"1", b"k", b"a", b"2"]
 
 
 def test_a_script_is_sent_whole_once_and_then_called_by_its_digest(link: Link) -> None:
-    """Nobody has to find out that the server does not know it, over a slow link with a large call."""
+    """So a large call over a slow link is not sent twice."""
     link.redis.answers = {"EVALSHA": b":1\r\n", "EVAL": b":1\r\n"}
     assert [outcome(run_script(link)) for _ in range(3)] == [1, 1, 1]
     assert link.commands == [WHOLE, BY_DIGEST, BY_DIGEST]
@@ -345,7 +345,7 @@ def test_a_script_that_was_forgotten_is_sent_whole_again(link: Link) -> None:
 
 @pytest.mark.parametrize("reply", [b"-OOM no\r\n", b"-ERR half way\r\n", b""])
 def test_a_script_that_was_known_is_not_sent_a_second_time(link: Link, reply: bytes) -> None:
-    """Whatever went wrong, it may have been carried out."""
+    """After any other error, it may have been executed."""
     link.redis.answers["EVAL"] = b":1\r\n"
     run_script(link)
     link.redis.answers["EVALSHA"] = reply
@@ -356,7 +356,7 @@ def test_a_script_that_was_known_is_not_sent_a_second_time(link: Link, reply: by
 
 
 def test_the_end_of_a_connection_is_told_to_all_who_want_to_know(link: Link) -> None:
-    """Also to those who ask late, and not to those who no longer care."""
+    """Late waiters fire at once; cancelled ones do not."""
     told = [link.session.when_lost() for _ in range(3)]
     told[1].addErrback(lambda _: None)
     told[1].cancel()
@@ -379,7 +379,7 @@ def test_the_end_of_a_connection_is_told_in_the_order_of_asking(link: Link) -> N
 
 @attrs.define(slots=False)
 class Tcp:
-    """A TCP transport, and its socket, that record their options."""
+    """A TCP transport and its socket, which record their options."""
 
     options: list[tuple[Any, ...]] = attrs.field(factory=list)
 
@@ -397,10 +397,10 @@ class Tcp:
         self.options.append(option)
 
     def write(self, data: bytes) -> None:
-        """Data goes nowhere."""
+        """Discard the data."""
 
     def abortConnection(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 @attrs.define
@@ -410,12 +410,12 @@ class Tls:
     transport: Tcp
 
     def write(self, data: bytes) -> None:
-        """Data goes nowhere."""
+        """Discard the data."""
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_the_system_sends_at_once_and_notices_a_dead_peer(monkeypatch: pytest.MonkeyPatch, over_tls: bool) -> None:
-    """In two seconds if it does not confirm data, and after five seconds of silence; under TLS too."""
+    """Within two seconds if data is not confirmed, or after five seconds of silence; under TLS too."""
     tcp, clock = Tcp(), FakeRedis().clock
     directlyProvides(tcp, ITCPTransport)
     session = Session(clock)

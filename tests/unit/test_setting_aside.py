@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.consumer.setting_aside}: entries that no handler can take, while
+Tests for L{eventsvc.consumer.setting_aside}: entries that no handler can process, while
 the server has memory for them and while it has none.
 """
 
@@ -48,7 +48,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 def test_an_entry_that_cannot_be_set_aside_holds_up_nothing(
     consuming: ConsumerWorld, memory: Memory, concurrency: int, error: Exception
 ) -> None:
-    """It stays ours, is tried again with growing pauses, told once, counted, and set aside at last."""
+    """It stays ours, is retried with growing pauses, logged once, counted, and finally set aside."""
     memory.error = error
     consumer = consuming.consumer(
         raiser(consuming, "now", KeyError("x")), concurrency=concurrency, max_deliveries=2, name="first"
@@ -80,7 +80,7 @@ def test_an_entry_that_cannot_be_set_aside_holds_up_nothing(
 
 
 def test_pauses_between_attempts_to_set_aside_grow(consuming: ConsumerWorld, memory: Memory) -> None:
-    """From half a second to a quarter of a minute, less what chance takes off: a quarter here."""
+    """From half a second to 15 seconds, minus jitter: a quarter here."""
     consuming.consumer(raiser(consuming, "now", KeyError("x")), max_deliveries=1)
     consuming.add("bad")
     consuming.run(60.0)
@@ -91,7 +91,7 @@ def test_pauses_between_attempts_to_set_aside_grow(consuming: ConsumerWorld, mem
 
 
 def test_a_failed_delivery_is_a_warning_and_a_dead_letter_an_error(consuming: ConsumerWorld) -> None:
-    """The first is tried again by itself; the second waits for somebody."""
+    """The first is retried automatically; the second needs an operator."""
     with capturedLogs() as logs:
         consuming.consumer(raiser(consuming, "now", KeyError("x")), max_deliveries=2)
         consuming.add("bad")
@@ -147,7 +147,7 @@ def test_an_entry_that_is_dropped_while_it_is_being_set_aside_stops_nothing(
 def test_nothing_begins_after_the_drain_timeout_although_a_call_was_under_way(
     consuming: ConsumerWorld, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A call that is given up is no refusal, after which one would go on."""
+    """A cancelled call must not be treated as a refusal, after which the next would begin."""
     monkeypatch.setattr(MemoryEventGroup, name, lambda *_: Deferred())
 
     def handler(notification: Notification) -> None:
@@ -171,7 +171,7 @@ def test_nothing_begins_after_the_drain_timeout_although_a_call_was_under_way(
 
 
 def test_an_event_that_waits_to_be_set_aside_is_not_kept(consuming: ConsumerWorld, memory: Memory) -> None:
-    """Its id and a short text are enough: a thousand of them may wait."""
+    """Only its id and a short text are kept, because a thousand may wait."""
     consumer = consuming.consumer(lambda _: raise_now(ValueError("x" * 10_000)), max_deliveries=1)
     consuming.add("a" * 100_000)
     consuming.run(5.0)

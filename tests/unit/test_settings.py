@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.settings}: nothing that does not parse becomes a value.
+Tests for L{eventsvc.settings}: an invalid text never becomes a value.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ SECRETS = [pytest.param(cls, field, row, id=row.name) for cls in CLASSES for fie
 
 @pytest.mark.parametrize(("cls", "field", "row"), EVERY)
 def test_every_setting_takes_what_it_should(cls: type[Any], field: str, row: Setting) -> None:
-    """A good value comes from the environment or a flag, and fills its field."""
+    """A valid value from the environment or a flag sets its field."""
     for text, value in TAKEN[row.kind].items():
         for settings in (read(cls, {row.name: text}), read(cls, {}, {row.flag: text})):
             assert getattr(settings, field) == value
@@ -99,7 +99,7 @@ def test_every_setting_takes_what_it_should(cls: type[Any], field: str, row: Set
 
 @pytest.mark.parametrize(("cls", "field", "row"), EVERY)
 def test_every_setting_refuses_the_rest(cls: type, field: str, row: Setting) -> None:
-    """A bad value is an error that names the variable or flag, the value and what was expected."""
+    """An invalid value is an error that names the variable or flag, the value and what was expected."""
     for text in REFUSED[row.kind]:
         shown = "(hidden)" if row.secret else repr(text)
         with pytest.raises(InvalidSettings) as caught:
@@ -112,7 +112,7 @@ def test_every_setting_refuses_the_rest(cls: type, field: str, row: Setting) -> 
 
 @pytest.mark.parametrize(("cls", "field", "row"), EVERY)
 def test_every_default_is_itself_a_good_value(cls: type, field: str, row: Setting) -> None:
-    """Not set means the default, which one could have set too."""
+    """Every default is also accepted as a given value."""
     assert getattr(read(cls, {}), field) == row.default
     assert getattr(read(cls, {}, {row.flag: None}), field) == row.default
     if row.default not in (None, ""):
@@ -121,7 +121,7 @@ def test_every_default_is_itself_a_good_value(cls: type, field: str, row: Settin
 
 @pytest.mark.parametrize(("cls", "field", "row"), EVERY)
 def test_a_flag_beats_the_environment(cls: type, field: str, row: Setting) -> None:
-    """A flag counts, whatever the environment says, be it nonsense."""
+    """A flag wins, even if the value in the environment is invalid."""
     text, value = next(iter(TAKEN[row.kind].items()))
     nonsense = REFUSED[row.kind][0]
     environment = {row.name: nonsense, f"{row.name}_FILE": "/nowhere"}
@@ -130,7 +130,7 @@ def test_a_flag_beats_the_environment(cls: type, field: str, row: Setting) -> No
 
 @pytest.mark.parametrize(("cls", "field", "row"), SECRETS)
 def test_a_secret_may_stand_in_a_file(cls: type, field: str, row: Setting, tmp_path: Path) -> None:
-    """NAME_FILE names a file with the secret; the line end of an editor is no part of it."""
+    """NAME_FILE is the path of a file with the secret; a final line end is removed."""
     file = tmp_path / "secret"
     for written, value in {"hush": "hush", "hush\n": "hush", "hush\r\n": "hush", " hush ": " hush ", "": ""}.items():
         file.write_text(written, encoding="utf-8")
@@ -141,14 +141,14 @@ def test_a_secret_may_stand_in_a_file(cls: type, field: str, row: Setting, tmp_p
 
 @pytest.mark.parametrize(("cls", "field", "row"), SECRETS)
 def test_a_secret_given_twice_is_an_error(cls: type, field: str, row: Setting, tmp_path: Path) -> None:
-    """Nobody guesses which of the two was meant."""
+    """The process does not guess which one was meant."""
     with pytest.raises(InvalidSettings) as caught:
         read(cls, {row.name: "hush", f"{row.name}_FILE": str(tmp_path / "secret")})
     assert str(caught.value) == f"{row.name} and {row.name}_FILE are both set: expected one of them"
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """The error names the variable, the path and the trouble, and nothing of what is in it."""
+    """The error names the variable, the path and the problem, and not the contents."""
     (tmp_path / "latin").write_bytes(b"hush\xff")
     for path, trouble in {
         str(tmp_path / "none"): "No such file or directory",
@@ -161,12 +161,12 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 
 def test_only_secrets_have_a_file() -> None:
-    """NAME_FILE of anything else is not ours."""
+    """NAME_FILE of any other setting is ignored."""
     assert read(RedisSettings, {"REDIS_HOST_FILE": "/nowhere"}) == RedisSettings()
 
 
 def test_a_secret_is_never_shown() -> None:
-    """Neither the repr of settings nor an error tells a secret."""
+    """Neither the repr of settings nor an error contains a secret."""
     settings = read(RedisSettings, {"REDIS_PASSWORD": "hush", "REDIS_USERNAME": "psst"})
     assert (settings.username, settings.password) == ("psst", "hush")
     assert "hush" not in repr(settings)
@@ -177,7 +177,7 @@ def test_a_secret_is_never_shown() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    """One line for each wrong setting."""
+    """The error has one line for each invalid setting."""
     with pytest.raises(InvalidSettings) as caught:
         read(RedisSettings, {"REDIS_PORT": "x", "REDIS_DB": "-1"}, {"redis-tls": "perhaps"})
     assert str(caught.value).splitlines() == [
@@ -188,7 +188,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def given_settings(cls: type[Any]) -> st.SearchStrategy[tuple[type[Any], dict[str, str], dict[str, str | None]]]:
-    """A class of settings, an environment and flags."""
+    """Draw a class of settings, an environment and flags."""
     names = [name for _, row in rows(cls) for name in (row.name, f"{row.name}_FILE")]
     texts = st.text() | st.text("0123456789.") | st.just("\udcff\x00")
     flags = st.dictionaries(st.sampled_from([row.flag for _, row in rows(cls)]), st.none() | texts)
@@ -197,7 +197,7 @@ def given_settings(cls: type[Any]) -> st.SearchStrategy[tuple[type[Any], dict[st
 
 @given(st.sampled_from(CLASSES).flatmap(given_settings))
 def test_any_text_is_a_setting_or_an_error(given: tuple[type[Any], dict[str, str], dict[str, str | None]]) -> None:
-    """Whatever is set, there are settings or there is L{InvalidSettings}."""
+    """Any text gives settings or raises L{InvalidSettings}."""
     cls, environment, flags = given
     try:
         settings = read(cls, environment, flags)
@@ -208,7 +208,7 @@ def test_any_text_is_a_setting_or_an_error(given: tuple[type[Any], dict[str, str
 
 
 def test_the_names_are_those_of_the_contract() -> None:
-    """Names and defaults that clients, charts and operators rely on."""
+    """Clients, charts and operators rely on these names and defaults."""
     known = {row.name: row.show_default() for cls in CLASSES for _, row in rows(cls)}
     assert (
         known.items()
@@ -247,7 +247,7 @@ def test_the_names_are_those_of_the_contract() -> None:
 
 
 def test_each_flag_is_named_after_its_variable() -> None:
-    """Unless a shorter one is given, of which no role has two."""
+    """Unless a shorter one is given, which is unique in each role."""
     for classes in ROLES.values():
         flags = [row.flag for _, row in rows(*classes)]
         assert len(flags) == len(set(flags))
@@ -257,13 +257,13 @@ def test_each_flag_is_named_after_its_variable() -> None:
 
 
 def test_no_two_settings_share_a_variable() -> None:
-    """A variable means one thing, whoever reads it."""
+    """A variable has one meaning in every role."""
     names = [row.name for cls in CLASSES for _, row in rows(cls)]
     assert len(names) == len(set(names))
 
 
 def test_the_table_has_a_line_for_each_setting() -> None:
-    """The docs show every setting once, with all its names and who reads it."""
+    """The docs list every setting once, with all its names and the roles that read it."""
     lines = table().splitlines()
     assert all(line.count("|") == 7 for line in lines)
     for _, row in rows(*CLASSES):

@@ -1,5 +1,5 @@
 """
-How long a peer may be silent, on a clock; over real links in
+Tests for L{eventsvc.redis.silence} on a fake clock; over real links in
 L{tests.unit.test_slow_link}.
 """
 
@@ -23,12 +23,12 @@ from tests.support.fake_redis import FakeRedis, Link, bulk
 
 @pytest.fixture
 def link() -> Link:
-    """A session with a server that answers nothing by itself."""
+    """Return a session with a server that answers only on request."""
     return FakeRedis(answers={}).dial()
 
 
 def is_open(link: Link) -> bool:
-    """Whether the connection is there, now: the answer changes."""
+    """Return whether the connection is open now; a function, so that mypy does not narrow the type."""
     return link.open
 
 
@@ -40,7 +40,7 @@ def call(link: Link, timeout: float = 2.0, argument: bytes = b"") -> Deferred[An
 
 
 def test_a_reply_may_take_long_while_bytes_flow(link: Link) -> None:
-    """A megabyte over a slow link: what has arrived would be read again and again, and never wholly."""
+    """If a large reply over a slow link timed out, it would be read again and again, and never completely."""
     answer = call(link)
     reply = bulk(b"x" * 20)
     for byte in reply[:-1]:
@@ -52,7 +52,7 @@ def test_a_reply_may_take_long_while_bytes_flow(link: Link) -> None:
 
 
 def test_a_peer_that_falls_silent_in_a_reply_is_given_up(link: Link) -> None:
-    """Two seconds after its last byte."""
+    """The limit is two seconds after its last byte."""
     answer = call(link)
     link.redis.run(1.5)
     link.say(b"$100")
@@ -64,7 +64,7 @@ def test_a_peer_that_falls_silent_in_a_reply_is_given_up(link: Link) -> None:
 
 
 def test_a_peer_that_trickles_for_ever_is_given_up(link: Link) -> None:
-    """A byte now and then is no reply: nobody can wait for it without end."""
+    """An occasional byte does not extend the wait without limit."""
     call(link)
     link.say(b"$1000000\r\n")
     for _ in range(100):
@@ -74,7 +74,7 @@ def test_a_peer_that_trickles_for_ever_is_given_up(link: Link) -> None:
 
 
 def test_a_call_has_a_minute_beyond_its_time_at_most(link: Link) -> None:
-    """The connection ends then, although bytes still flow."""
+    """Then the connection ends, even if bytes still flow."""
     call(link, timeout=5.0)
     link.say(b"$1000000\r\n")
     for _ in range(64):
@@ -120,7 +120,7 @@ def test_a_reply_at_the_deadline_extends_the_time_of_the_next_call(link: Link) -
 
 
 def test_a_reply_extends_the_time_of_the_next_and_not_without_end(link: Link) -> None:
-    """Commands are answered one after another: a slow one before it is no silence."""
+    """Commands are answered in order, so a slow earlier one is not silence."""
     calls = [call(link) for _ in range(4)]
     for _ in range(3):
         link.redis.run(1.9)
@@ -133,7 +133,7 @@ def test_a_reply_extends_the_time_of_the_next_and_not_without_end(link: Link) ->
 
 
 def test_a_short_call_after_a_long_one_has_its_own_time(link: Link) -> None:
-    """The timer of a blocking read that was answered does not stand for the calls after it."""
+    """The timer of an answered blocking read does not apply to later calls."""
     call(link, timeout=7.0)
     link.say(b":1\r\n")
     link.redis.run(0.5)
@@ -157,7 +157,7 @@ def test_a_call_behind_a_blocking_read_waits_for_it(link: Link) -> None:
 
 
 def test_an_idle_connection_is_not_watched(link: Link) -> None:
-    """Nothing is owed."""
+    """No reply is due."""
     call(link)
     link.say(b":1\r\n")
     link.redis.run(3_600.0)
@@ -178,7 +178,7 @@ def test_a_call_after_an_idle_time_is_watched(link: Link) -> None:
 
 
 def timers(link: Link) -> Sequence[IDelayedCall]:
-    """The timers that are set."""
+    """Return the active timers."""
     return link.redis.clock.getDelayedCalls()
 
 
@@ -217,7 +217,7 @@ def test_only_a_large_call_is_sampled_while_it_is_sent(size: int, timeout: float
 
 
 def test_many_calls_have_one_timer(link: Link) -> None:
-    """One for each would cost more than the rest of a call."""
+    """A timer for each call would cost more than the rest of the call."""
     for _ in range(100):
         call(link)
         link.redis.run(0.01)
@@ -232,7 +232,7 @@ LARGE = b"x" * 100_000
 
 @pytest.fixture
 def sending(link: Link, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """What the system says of the bytes that were sent."""
+    """Set what the system reports about the bytes sent."""
     told = {"under way": 0, "confirmed": 1_000}
     monkeypatch.setattr(silence, "bytes_under_way", lambda tcp: told["under way"])
     monkeypatch.setattr(silence, "bytes_confirmed", lambda tcp: told["confirmed"])
@@ -240,7 +240,7 @@ def sending(link: Link, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 def test_a_call_may_take_long_to_leave_while_it_is_confirmed(link: Link, sending: dict[str, int]) -> None:
-    """And then the reply has its time."""
+    """After that the reply has its own timeout."""
     sending["under way"] = 100_000
     call(link, argument=LARGE)
     for _ in range(20):
@@ -255,7 +255,7 @@ def test_a_call_may_take_long_to_leave_while_it_is_confirmed(link: Link, sending
 def test_a_call_that_no_longer_leaves_is_given_up_half_a_second_late_at_most(
     link: Link, sending: dict[str, int]
 ) -> None:
-    """What was confirmed long before is no progress, and neither is a question that comes through."""
+    """Old confirmations are not progress, and neither is a probe that is answered."""
     sending["under way"] = 100_000
     call(link, argument=LARGE)
     link.redis.run(2.4)
@@ -266,7 +266,7 @@ def test_a_call_that_no_longer_leaves_is_given_up_half_a_second_late_at_most(
 
 
 def test_a_small_call_under_way_is_no_progress(link: Link, sending: dict[str, int]) -> None:
-    """The system of a frozen peer confirms what is small."""
+    """The system of a frozen peer still confirms small data."""
     sending["under way"] = 100
     call(link)
     for _ in range(4):

@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.simulator.service}: on a clock, against a producer that answers
-when it is told to.
+Tests for L{eventsvc.simulator.service}: on a fake clock, with a producer that answers
+when the test says so.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def world() -> World:
 
 
 def test_events_come_at_the_mean_rate(world: World) -> None:
-    """Over a while, as many events are posted as the rate says."""
+    """Over time, the number of posted events matches the rate."""
     world.start(rate=20.0)
     world.run(100.0)
     assert 1_850 < len(world.posted) < 2_150
@@ -82,7 +82,7 @@ def test_a_slow_producer_does_not_slow_the_arrivals(world: World) -> None:
 
 
 def test_what_is_in_flight_is_bounded(world: World) -> None:
-    """An arrival that finds too many requests under way is counted and dropped."""
+    """An arrival that finds too many requests in flight is dropped and counted."""
     simulator = world.start(world.hold, rate=100.0)
     world.run(10.0)
     assert simulator.in_flight == simulator.tally.sent == len(world.waiting) == MOST_IN_FLIGHT
@@ -93,7 +93,7 @@ def test_what_is_in_flight_is_bounded(world: World) -> None:
 
 
 def test_each_outcome_is_counted(world: World) -> None:
-    """What comes of each event is counted under its name."""
+    """Each event is counted under the name of its outcome."""
     simulator = world.start(world.hold, count=6)
     world.run(5.0)
     outcomes = [*[Outcome.OK] * 3, *[Outcome.REFUSED] * 2, Outcome.UNKNOWN]
@@ -103,7 +103,7 @@ def test_each_outcome_is_counted(world: World) -> None:
 
 
 def test_it_ends_after_its_count_once_all_is_answered(world: World) -> None:
-    """With a count it posts so many events, waits for their answers, and is done."""
+    """With a count it posts that many events, waits for the answers, and ends."""
     world.start(world.hold, count=7)
     world.run(20.0)
     assert len(world.posted) == 7
@@ -114,7 +114,7 @@ def test_it_ends_after_its_count_once_all_is_answered(world: World) -> None:
 
 
 def test_it_ends_after_its_duration(world: World) -> None:
-    """With a duration it posts until then, and is done."""
+    """With a duration it posts for that long, and ends."""
     world.start(duration=3.0)
     world.run(10.0)
     assert world.ended == [pytest.approx(3.0, abs=0.02)]
@@ -133,7 +133,7 @@ def test_one_seed_is_one_traffic(world: World) -> None:
 
 
 def test_a_rate_beyond_its_means_leaves_others_their_turn(world: World) -> None:
-    """However far behind the arrivals are, other work goes on and the duration holds."""
+    """However late the arrivals are, other work continues and the duration holds."""
     turns = []
 
     def work() -> None:
@@ -156,7 +156,7 @@ def messages(events: Sequence[LogEvent], what: str) -> list[LogEvent]:
 
 
 def test_it_tells_its_progress(world: World) -> None:
-    """Every few seconds it logs what came of the events so far."""
+    """Every few seconds it logs the outcomes so far."""
     with capturedLogs() as events:
         simulator = world.start()
         world.run(2 * PROGRESS + 0.1)
@@ -167,7 +167,7 @@ def test_it_tells_its_progress(world: World) -> None:
 
 
 def test_it_stops_with_a_summary(world: World) -> None:
-    """A stop posts no more, waits for what is under way, and sums up; nothing is left behind."""
+    """After a stop it posts no more, waits for requests in flight, logs a summary and leaves nothing behind."""
     simulator = world.start(world.hold)
     world.run(1.0)
     under_way = len(world.waiting)
@@ -185,7 +185,7 @@ def test_it_stops_with_a_summary(world: World) -> None:
 
 
 def test_a_post_that_fails_in_an_unexpected_way_is_told(world: World) -> None:
-    """A fault of our own is logged, and does not end the traffic."""
+    """An unexpected error is logged, and does not end the traffic."""
 
     async def post(event: Event) -> Outcome:
         raise ZeroDivisionError

@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.web.site}: many connections, faults of our own, and the
-end.
+Tests for L{eventsvc.web.site}: many connections, internal errors, and the end of
+the server.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.producer_world import make_world
 
 @pytest.mark.parametrize("path", ["/event", "/events"])
 def test_a_fault_of_our_own_is_500_and_its_cause_is_in_the_log(served: Served, path: str) -> None:
-    """With its traceback there, and nothing of it told."""
+    """The traceback is logged, and nothing of it is sent."""
 
     def fail(*_: Any) -> Any:
         raise LookupError("a secret")
@@ -32,13 +32,13 @@ def test_a_fault_of_our_own_is_500_and_its_cause_is_in_the_log(served: Served, p
     assert response.problem["title"] == "Internal Server Error"
     assert b"secret" not in response.body
     (event,) = [event for event in logs if event["log_level"] >= LogLevel.error]
-    assert event["log_format"] == "a request failed in an unexpected way"
+    assert event["log_format"] == "unexpected error in a request; it is answered 500"
     assert "a secret" in event["log_failure"].getTraceback()
     assert served.stored() == []
 
 
 def test_after_a_fault_of_our_own_the_connection_goes_on(served: Served) -> None:
-    """The next request may fare better."""
+    """The next request may succeed."""
     good = served.world.appender.wall_clock
     served.world.appender.wall_clock = lambda: 1 // 0
     connection = served.connect()
@@ -52,7 +52,7 @@ def test_after_a_fault_of_our_own_the_connection_goes_on(served: Served) -> None
 
 
 def test_figures_that_fail_are_a_fault_of_our_own() -> None:
-    """The answer is JSON all the same."""
+    """The answer is still JSON."""
     health = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"%d" % (1 // 0))
     with serving(health=health) as served, capturedLogs() as logs:
         response = served.exchange(post(path="/metrics").replace(b"POST", b"GET"))
@@ -63,7 +63,7 @@ def test_figures_that_fail_are_a_fault_of_our_own() -> None:
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_request_that_takes_too_long_is_answered_all_the_same(make: Any) -> None:
-    """Its events may be stored or not; its connection goes on."""
+    """Its events may or may not be stored; its connection stays open."""
     world = make_world([Fate.SILENT], wait=100.0)
     with serving(make, world) as served:
         connection = served.connect()
@@ -84,7 +84,7 @@ def test_a_request_that_takes_too_long_is_answered_all_the_same(make: Any) -> No
 
 
 def test_what_a_client_that_went_away_had_asked_for_is_not_begun(served: Served) -> None:
-    """It left the line before it was sent; nothing is logged about it."""
+    """It left the queue before it was sent, and nothing is logged."""
     served.world.link.disconnect()
     for path in ("/event", "/events"):
         connection = served.connect()
@@ -102,7 +102,7 @@ def test_what_a_client_that_went_away_had_asked_for_is_not_begun(served: Served)
 
 
 def test_what_a_client_that_went_away_had_asked_for_is_stored_if_it_was_sent(served: Served) -> None:
-    """It cannot be taken back."""
+    """An event that was sent cannot be withdrawn."""
     connection = served.connect()
     connection.send(post())
     served.run(0.0005)
@@ -113,7 +113,7 @@ def test_what_a_client_that_went_away_had_asked_for_is_stored_if_it_was_sent(ser
 
 @attrs.define
 class Drain:
-    """Whether a site says that it has ended."""
+    """Records whether a site has drained."""
 
     done: bool = False
 
@@ -136,7 +136,7 @@ def test_a_site_without_connections_ends_at_once(served: Served, drain: Drain) -
 
 
 def test_idle_connections_end_after_a_grace(served: Served, drain: Drain) -> None:
-    """Fresh ones, and those that were used: a request may be on its way."""
+    """New or used: a request may be on its way."""
     fresh, used = served.connect(), served.connect()
     used.send(post())
     served.run()
@@ -178,7 +178,7 @@ def test_a_request_in_progress_gets_its_answer_before_the_end(served: Served, dr
 
 @pytest.mark.parametrize("cut", [1, 30, -1])
 def test_a_request_that_has_begun_may_end(served: Served, drain: Drain, cut: int) -> None:
-    """Its client does not know that the site is going."""
+    """Its client does not know that the site drains."""
     connection = served.connect()
     connection.send(post()[:cut])
     drain.begin(served)
@@ -192,7 +192,7 @@ def test_a_request_that_has_begun_may_end(served: Served, drain: Drain, cut: int
 
 
 def test_the_end_does_not_wait_for_ever(served: Served, drain: Drain) -> None:
-    """At most as long as a request may take, and a last answer to be read."""
+    """It waits at most for the duration of a request and the reading of its answer."""
     dripping, deaf = served.connect(), served.connect()
     dripping.send(b"POST")
     deaf.reading = False
@@ -204,7 +204,7 @@ def test_the_end_does_not_wait_for_ever(served: Served, drain: Drain) -> None:
 
 
 def test_all_that_wait_for_the_end_are_told(served: Served) -> None:
-    """Also the second."""
+    """Including the second waiter."""
     served.connect()
     ends = [Drain(), Drain()]
     for each in ends:
@@ -224,7 +224,7 @@ def test_a_connection_that_comes_at_the_end_is_closed(served: Served, drain: Dra
 
 
 def test_there_is_no_access_log(served: Served) -> None:
-    """Nothing is written for a request that is as it should be."""
+    """Nothing is logged for a normal request."""
     with capturedLogs() as logs:
         served.site.doStart()
         assert served.post(EVENT).status == 200

@@ -1,6 +1,6 @@
 """
-Tests for the slices of L{eventsvc.consumer.in_flight}: plain handlers leave the
-reactor to others.
+Tests for the slices of L{eventsvc.consumer.in_flight}: plain handlers leave time
+for the reactor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.support.consumer_world import ConsumerWorld, eager
 
 
 def test_plain_handlers_have_the_reactor_for_a_slice_at_a_time(consuming: ConsumerWorld) -> None:
-    """Between two slices what is done is acknowledged, and whoever waits for the reactor has it."""
+    """Between two slices, handled events are acknowledged and the reactor runs."""
     unacknowledged: list[int] = []
     turns: list[float] = []
 

@@ -1,5 +1,5 @@
 """
-A real server behind a link of little bandwidth: what takes long is no silence.
+Tests with a real server behind a slow link, where a long transfer is not silence.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MEGABYTE = [Event("x" * 1_000) for _ in range(1_000)]
 
 @pytest_twisted.ensureDeferred
 async def test_a_megabyte_over_a_slow_link_is_stored_and_so_is_what_stands_behind_it(server: Server) -> None:
-    """It takes longer than a reply may; aborted, it would begin again and never arrive."""
+    """It takes longer than the timeout of a reply; if aborted, it would restart and never arrive."""
     with slow_link(server.port, rate=400_000) as link:
         async with running_producer(attrs.evolve(server, port=link.port), wait=30.0) as producer:
             large = producer.appender.append(MEGABYTE)
@@ -42,7 +42,7 @@ async def test_a_megabyte_over_a_slow_link_is_stored_and_so_is_what_stands_behin
 
 @pytest_twisted.ensureDeferred
 async def test_a_large_reply_over_a_slow_link_is_read(server: Server) -> None:
-    """A page of large entries, say."""
+    """Such as a page of large entries."""
     with server.client() as client:
         client.set("large", "x" * 1_500_000)
     with slow_link(server.port, rate=400_000) as link:
@@ -54,7 +54,7 @@ async def test_a_large_reply_over_a_slow_link_is_read(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_large_calls_and_replies_pass_a_slow_link_under_tls(server: Server, tmp_path: Path) -> None:
-    """And one that then stands still is given up."""
+    """A link that then stalls is given up."""
     authority = Authority()
     (tmp_path / "ca.pem").write_bytes(authority.pem())
     front: Any = reactor
@@ -76,7 +76,7 @@ async def test_large_calls_and_replies_pass_a_slow_link_under_tls(server: Server
 @pytest.mark.parametrize("size", [100, 300_000, 10_000_000])
 @pytest_twisted.ensureDeferred
 async def test_a_link_that_stands_still_is_given_up_whatever_is_asked_on_it(server: Server, size: int) -> None:
-    """Not even what the system takes for us, or asking whether it is there, is progress."""
+    """Neither bytes in the system's buffer nor health checks count as progress."""
     with slow_link(server.port, rate=400_000) as link:
         async with started(link.port) as connection:
             await ready(connection)
@@ -106,7 +106,7 @@ async def test_a_link_that_stands_still_in_the_midst_of_a_call_is_given_up(serve
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_under_way_is_known(server: Server) -> None:
-    """What the transport keeps as well as what the system does."""
+    """It includes the buffers of the transport and of the system."""
     with slow_link(server.port, rate=400_000) as link:
         async with started(link.port) as connection:
             await ready(connection)

@@ -28,7 +28,7 @@ STREAM = "NotificationStream"
 
 @attrs.define(eq=False, slots=False)
 class Child(Part):
-    """A service that tells when it is stopped; C{answer} is what its stop returns or raises."""
+    """A service that records its stop; C{answer} is what its stop returns or raises."""
 
     number: int
     told: list[int]
@@ -43,7 +43,7 @@ class Child(Part):
 
 
 def make_process(*answers: BaseException | Deferred[None] | None) -> tuple[Process, list[int]]:
-    """A process, and its children in the order in which they are stopped."""
+    """Return a process, and its children in the order of their stops."""
     told: list[int] = []
     process = Process(Clock(), json_log("INFO"))
     for number, answer in enumerate(answers):
@@ -54,7 +54,7 @@ def make_process(*answers: BaseException | Deferred[None] | None) -> tuple[Proce
 @pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(3), KeyboardInterrupt()])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_child_that_cannot_stop_does_not_keep_the_others_from_stopping(error: BaseException, at_once: bool) -> None:
-    """It raises, or its Deferred fails: the others stop all the same."""
+    """If it raises or its Deferred fails, the others still stop."""
     process, told = make_process(None, error if at_once else fail(error), None)
     stopped: list[None] = []
     process.stopService().addCallback(stopped.append)
@@ -63,7 +63,7 @@ def test_a_child_that_cannot_stop_does_not_keep_the_others_from_stopping(error: 
 
 
 def test_children_stop_one_after_the_other() -> None:
-    """Each once the one that started after it has stopped; the process with the last."""
+    """Each stops after the one that started after it; the process stops with the last."""
     waiting: list[Deferred[None]] = [Deferred() for _ in range(3)]
     process, told = make_process(*waiting)
     stopped: list[None] = []
@@ -75,7 +75,7 @@ def test_children_stop_one_after_the_other() -> None:
 
 
 class Reactor(Clock):
-    """As much of a running reactor as a process needs in order to end."""
+    """A fake running reactor, as far as a process needs it to end."""
 
     stops = 0
 
@@ -87,13 +87,13 @@ class Reactor(Clock):
 
 
 def end_with(code: object) -> Callable[[], object]:
-    """Something that ends the process when it is called."""
+    """Return a callable that ends the process."""
     return lambda: sys.exit(code)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("finishing", [True, False])
 def test_what_watches_over_the_end_does_not_hold_it_up(monkeypatch: pytest.MonkeyPatch, finishing: bool) -> None:
-    """And services that are stopped by others, in a process that goes on, are not watched."""
+    """The watch is only for a process that ends, not for services stopped by others."""
     monkeypatch.setattr("eventsvc.tap.process._PATIENCE", 3_600.0)
     process = Process(Reactor(), json_log("INFO"))
     before = set(threading.enumerate())
@@ -111,7 +111,7 @@ def test_what_watches_over_the_end_does_not_hold_it_up(monkeypatch: pytest.Monke
     [(end_with(2), 2), (end_with(1), 1), (end_with("words"), 1), (lambda: 1 // 0, 1)],
 )
 def test_what_cannot_start_later_ends_the_process_as_at_its_start(start: Callable[[], object], code: int) -> None:
-    """The code that it chose, or 1."""
+    """The exit status is its own code, or 1."""
     process = Process(reactor := Reactor(), json_log("INFO"))
     process.attempt(start)
     assert (reactor.stops, process.exit_code) == (1, code)
@@ -126,7 +126,7 @@ def test_what_starts_later_does_not_end_the_process() -> None:
 
 @pytest.mark.parametrize("codes", [(0, 1), (1, 0), (2, 1)])
 def test_the_first_reason_to_end_is_the_one_that_counts(codes: tuple[int, int]) -> None:
-    """A failure while it stops does not turn a stop into a crash, nor a signal a crash into a stop."""
+    """A failure during a stop does not change its exit status, nor does a signal during a crash."""
     process = Process(reactor := Reactor(), json_log("INFO"))
     for code in codes:
         process.finish(code)
@@ -156,7 +156,7 @@ def in_own(event):
 def test_a_thread_that_blocks_does_not_hold_up_the_end(
     services: Services, server: Server, tmp_path: Path, name: str
 ) -> None:
-    """Past the drain timeout the process ends with 0, and another consumer gets the event at once."""
+    """After the drain timeout the process exits with 0, and another consumer gets the event at once."""
     (tmp_path / "blocking.py").write_text(BLOCKING)
     flags = "eventsvc", "consumer", f"--redis-port={server.port}", "--redis-claim-idle=600"
     consumer = services.start(
@@ -174,7 +174,7 @@ def test_a_thread_that_blocks_does_not_hold_up_the_end(
 
 
 def test_a_thread_that_blocks_does_not_change_the_code(services: Services, tmp_path: Path) -> None:
-    """A process that fails ends with 1, whatever its threads do."""
+    """A process that fails exits with 1, whatever its threads do."""
     (tmp_path / "failing.tac").write_text(FAILING)
     service = services.start("--python=failing.tac", "--pidfile=")
     assert service.process.wait(30.0) == 1

@@ -21,6 +21,6 @@ from eventsvc.text import shorten
     ],
 )
 def test_a_text_is_cut_to_a_bounded_length_and_is_utf_8(text: str, short: str) -> None:
-    """So a dead letter has a bounded length, whatever its handler raised."""
+    """So a dead letter has a bounded size, whatever its handler raised."""
     assert shorten(text) == short
     assert len(shorten(text).encode()) <= 2_000

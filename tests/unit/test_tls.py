@@ -1,5 +1,5 @@
 """
-HTTP under TLS, in memory: with the fast path in front, and without.
+Tests for HTTP under TLS in memory, with and without the fast path.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tests.support.http import MAKERS, Connection, Response, Served, post, read_
 @attrs.define(eq=False)
 class Client:
     """
-    Speaks TLS over a connection in memory.
+    A TLS client over a connection in memory.
 
-    @ivar ended: whether the server has said that no more will come.
+    @ivar ended: whether the server has closed its sending side.
     """
 
     served: Served
@@ -41,7 +41,7 @@ class Client:
         return context.wrap_bio(self._from_server, self._to_server)
 
     def connect(self) -> None:
-        """Shake hands."""
+        """Do the TLS handshake."""
         for _ in range(5):
             try:
                 self._tls.do_handshake()
@@ -49,12 +49,12 @@ class Client:
                 self._exchange()
 
     def send(self, data: bytes) -> None:
-        """Send, and take in what comes back."""
+        """Send bytes, and receive what comes back."""
         self._tls.write(data)
         self._exchange()
 
     def run(self, seconds: float = 0.1) -> None:
-        """Let time pass, and take in what comes back."""
+        """Advance the clock, and receive what comes back."""
         self.served.run(seconds)
         self._exchange()
 
@@ -71,7 +71,7 @@ class Client:
             pass
 
     def responses(self) -> list[Response]:
-        """What has come back, taken apart."""
+        """Return the answers received."""
         return read_responses(bytes(self.received))
 
 
@@ -90,7 +90,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[Client]:
 
 
 def test_events_are_taken_under_tls(client: Client) -> None:
-    """One after another, pipelined, and on other routes."""
+    """One by one, pipelined, and on other routes."""
     client.send(post())
     client.run()
     client.send(post() + post() + post(path="/none"))
@@ -100,7 +100,7 @@ def test_events_are_taken_under_tls(client: Client) -> None:
 
 
 def test_a_refusal_arrives_under_tls_before_the_end(client: Client) -> None:
-    """And a client that goes on sending does not lose it."""
+    """A client that continues to send does not lose it."""
     client.send(post() + b"nonsense\r\n\r\n")
     client.send(b"more " * 1000)
     client.run()
@@ -111,7 +111,7 @@ def test_a_refusal_arrives_under_tls_before_the_end(client: Client) -> None:
 
 
 def test_a_request_under_tls_has_its_time(client: Client) -> None:
-    """However slowly it drips."""
+    """However slowly its bytes arrive."""
     for byte in post()[:23]:
         client.send(bytes([byte]))
         client.run(0.5)
@@ -119,7 +119,7 @@ def test_a_request_under_tls_has_its_time(client: Client) -> None:
 
 
 def test_a_client_under_tls_that_goes_away_is_forgotten(client: Client) -> None:
-    """With what it had asked for."""
+    """Its requests are dropped too."""
     client.served.world.link.disconnect()
     client.send(post())
     client.connection.vanish()

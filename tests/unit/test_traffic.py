@@ -24,13 +24,13 @@ def test_the_same_seed_gives_the_same_traffic(rate: float, seed: int) -> None:
 
 
 def test_another_seed_gives_other_traffic() -> None:
-    """Two simulators with seeds of their own are not in step."""
+    """Two simulators with different seeds are not in step."""
     assert next(arrivals(5.0, Random(1))) != next(arrivals(5.0, Random(2)))
 
 
 @pytest.mark.parametrize("rate", [0.1, 5.0, 5_000.0])
 def test_events_come_at_the_rate_and_in_bursts(rate: float) -> None:
-    """The mean gap is that of the rate, and gaps vary as those of a Poisson process do."""
+    """The mean gap matches the rate, and gaps vary as in a Poisson process."""
     times = list(islice(arrivals(rate, Random(7)), 10_000))
     gaps = [(after - before) * rate for before, after in pairwise([0.0, *times])]
     assert sum(gaps) / len(gaps) == pytest.approx(1.0, abs=0.05)
@@ -39,7 +39,7 @@ def test_events_come_at_the_rate_and_in_bursts(rate: float) -> None:
 
 @given(st.integers(1, 10**15), st.integers(0, 10**15))
 def test_an_event_says_its_number(number: int, seed: int) -> None:
-    """What is posted can be told apart, is the same again, and is an EM."""
+    """Events are distinct, reproducible and valid EMs."""
     text = describe(number, Random(seed))
     assert text.endswith(f" ({number})")
     assert text == describe(number, Random(seed))

@@ -1,5 +1,5 @@
 """
-What every L{IEventGroup} promises of trimming: no entry that a group has not
+Tests for what every L{IEventGroup} guarantees about trimming: no entry that a group has not
 acknowledged is ever removed.
 """
 
@@ -24,19 +24,19 @@ def add(backend: Backend, count: int) -> list[str]:
 
 
 def left(backend: Backend) -> list[int]:
-    """The numbers of the entries that are left."""
+    """Return the numbers of the remaining entries."""
     return [int(fields[EVENT_FIELD]) for fields in backend.entries()]
 
 
 async def opened(backend: Backend, name: str = "group") -> IEventGroup:
-    """A group's consumer, ready to read."""
+    """Return a consumer of a group, ready to read."""
     group = await backend.group(name)
     await backend.wait(group.open())
     return group
 
 
 async def handle(backend: Backend, group: IEventGroup, count: int, *forgotten: int) -> None:
-    """Read entries and acknowledge them, but for those at some places."""
+    """Read entries and acknowledge them, except those at some positions."""
     ids = [entry.id for entry in await backend.wait(group.read(count, 0.0))]
     done = [id for number, id in enumerate(ids) if number not in forgotten]
     if done:
@@ -44,7 +44,7 @@ async def handle(backend: Backend, group: IEventGroup, count: int, *forgotten: i
 
 
 async def trim(backend: Backend, group: IEventGroup, max_len: int) -> list[int]:
-    """Trim until there is nothing to remove; what is left."""
+    """Trim until there is nothing to remove, and return the remaining entries."""
     while removed := await backend.wait(group.trim(max_len)):
         assert 0 < removed <= STEP
     return left(backend)
@@ -52,7 +52,7 @@ async def trim(backend: Backend, group: IEventGroup, max_len: int) -> list[int]:
 
 @pytest_twisted.ensureDeferred
 async def test_what_all_have_acknowledged_is_removed(backend: Backend) -> None:
-    """The oldest go, and as many are left as are to be kept."""
+    """The oldest are removed, and the configured number is left."""
     group = await opened(backend)
     add(backend, 9)
     await handle(backend, group, 7)
@@ -74,7 +74,7 @@ async def test_what_is_unread_is_kept(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_pending_is_kept(backend: Backend) -> None:
-    """And all that came after it."""
+    """All later entries are kept too."""
     group = await opened(backend)
     add(backend, 9)
     await handle(backend, group, 9, 2, 5)
@@ -83,7 +83,7 @@ async def test_what_is_pending_is_kept(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_every_group_counts(backend: Backend) -> None:
-    """The one that is furthest behind decides, whoever trims."""
+    """The group that is furthest behind decides, whichever group trims."""
     quick, slow = await opened(backend, "quick"), await opened(backend, "slow")
     add(backend, 9)
     await handle(backend, quick, 9)
@@ -95,7 +95,7 @@ async def test_every_group_counts(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_group_that_never_acknowledges_keeps_all(backend: Backend) -> None:
-    """Its consumers may be dead: its events are not."""
+    """Its consumers may be dead, but its events are still needed."""
     quick, dead = await opened(backend, "quick"), await opened(backend, "dead")
     add(backend, 9)
     await handle(backend, quick, 9)
@@ -105,7 +105,7 @@ async def test_a_group_that_never_acknowledges_keeps_all(backend: Backend) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_a_group_that_never_reads_keeps_all(backend: Backend) -> None:
-    """It may yet begin."""
+    """It may still begin to read."""
     quick, _ = await opened(backend, "quick"), await opened(backend, "empty")
     add(backend, 9)
     await handle(backend, quick, 9)
@@ -114,7 +114,7 @@ async def test_a_group_that_never_reads_keeps_all(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_without_a_group_all_is_kept(backend: Backend) -> None:
-    """Nobody has acknowledged anything."""
+    """No group has acknowledged anything."""
     group = await backend.group()
     assert await backend.wait(group.trim(1)) == 0
     add(backend, 9)
@@ -123,7 +123,7 @@ async def test_without_a_group_all_is_kept(backend: Backend) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_much_is_removed_in_small_steps(backend: Backend) -> None:
-    """No one step holds up the server, and none takes more than may go."""
+    """No step blocks the server, and none removes more than allowed."""
     group = await opened(backend)
     add(backend, 2_345)
     await handle(backend, group, 2_345)
@@ -138,7 +138,7 @@ async def test_much_is_removed_in_small_steps(backend: Backend) -> None:
 @pytest.mark.parametrize("backend", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_both_backends_trim_alike(backend: OnServer) -> None:
-    """Whatever groups have read and acknowledged, memory and server keep the same."""
+    """Whatever the groups have read and acknowledged, both keep the same entries."""
     for seed in range(12):
         random, other = Random(seed), InMemory()
         backend.wipe()
@@ -159,7 +159,7 @@ async def test_both_backends_trim_alike(backend: OnServer) -> None:
 @pytest.mark.parametrize("backend", ["server"], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_ids_are_compared_as_numbers(backend: OnServer) -> None:
-    """An id with more digits is later, in either part, up to the greatest there is."""
+    """An id with more digits is later, in either part, up to the greatest id."""
     most = 2**64 - 1
     ids = ["9-0", "10-9", "10-10", "99-1", "100-0", f"{10**17}-2", f"{10**17 + 1}-1", f"{most}-{most - 1}"]
     for name, forgotten in (("early", 2), ("late", 6)):

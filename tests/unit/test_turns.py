@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.web.turns}: requests that find the queue full, with the fast path in front and without.
+Tests for L{eventsvc.web.turns}: requests that find the queue full, with and without the fast path.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ both = pytest.mark.parametrize("make", MAKERS)
 
 
 def event(name: object, size: int = 0) -> bytes:
-    """An event of at least so many bytes, and its name comes first."""
+    """Return an event of at least this size that begins with its name."""
     return b'{"description": "%b"}' % f"{name} ".encode().ljust(size, b"x")
 
 
@@ -39,7 +39,7 @@ def batch(name: object, events: int, *headers: str, size: int = 0) -> bytes:
 
 
 def names(served: Served) -> list[str]:
-    """Of the events in the stream."""
+    """Return the names of the events in the stream."""
     return [text.split()[0] for text in served.stored()]
 
 
@@ -55,7 +55,7 @@ def send(served: Served, data: bytes) -> Connection:
 
 @both
 def test_nobody_is_refused_while_the_log_takes_events(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what waits costs nothing: no request is parsed more than twice."""
+    """Waiting costs little: no request is parsed more than twice."""
     parsed: Counter[bytes] = Counter()
 
     def count(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -87,7 +87,7 @@ def test_nobody_is_refused_while_the_log_takes_events(make: Any, monkeypatch: py
     ],
 )
 def test_who_finds_no_room_is_refused_when_its_time_is_over(make: Any, request_bytes: bytes, stored: str) -> None:
-    """Not before, and its events are counted."""
+    """Not before its deadline, and its events are counted."""
     with serving(make, make_world(queue_events=4, wait=5.0)) as served:
         served.world.link.disconnect()
         first = send(served, batch("first", 4))
@@ -109,7 +109,7 @@ def test_who_finds_no_room_is_refused_when_its_time_is_over(make: Any, request_b
 
 @both
 def test_the_time_in_the_line_is_part_of_the_time_for_redis(make: Any) -> None:
-    """Who gets into the queue late is answered when its own time is over, and others at theirs."""
+    """A request that is queued late keeps its own deadline, and so do the others."""
     with serving(make, make_world(queue_events=1, wait=5.0)) as served:
         served.world.link.disconnect()
         first = send(served, single("first"))
@@ -127,7 +127,7 @@ def test_the_time_in_the_line_is_part_of_the_time_for_redis(make: Any) -> None:
 
 @both
 def test_what_is_no_event_is_400_when_its_turn_comes(make: Any) -> None:
-    """It is not parsed before."""
+    """It is not parsed earlier."""
     with serving(make, make_world(queue_events=2)) as served:
         served.world.link.disconnect()
         send(served, batch("first", 2))
@@ -151,7 +151,7 @@ def test_each_line_keeps_its_order(make: Any) -> None:
 
 @both
 def test_large_requests_do_not_starve_small_ones(make: Any) -> None:
-    """Nor the other way round: each kind has its share of the bytes."""
+    """Nor the reverse: each kind has its share of the bytes."""
     with serving(make, make_world(queue_events=10, batch_events=10)) as served:
         served.world.link.disconnect()
         large = [send(served, batch(f"large{number}", 10, size=1_000)) for number in range(30)]
@@ -181,7 +181,7 @@ def test_small_requests_do_not_starve_large_ones(make: Any) -> None:
 
 @both
 def test_who_needs_more_room_than_there_is_goes_first_when_there_is(make: Any) -> None:
-    """Those behind it do not take the room away piece by piece."""
+    """Later requests do not use up the room bit by bit."""
     with serving(make, make_world(queue_events=10, batch_events=1)) as served:
         served.world.link.disconnect()
         send(served, batch("first", 6))
@@ -197,7 +197,7 @@ def test_who_needs_more_room_than_there_is_goes_first_when_there_is(make: Any) -
 
 @both
 def test_who_goes_away_leaves_the_line(make: Any) -> None:
-    """Its event is not stored, and it holds up nobody."""
+    """Its event is not stored, and it delays nobody."""
     with serving(make, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         send(served, single("first"))
@@ -229,7 +229,7 @@ def test_a_client_that_ends_while_it_waits_has_its_answer(make: Any) -> None:
 
 @both
 def test_requests_of_one_connection_are_answered_in_order(make: Any) -> None:
-    """Whatever of them had to wait, and what comes after them is not read without bounds."""
+    """Whichever of them had to wait; the bytes read after them are bounded."""
     with serving(make, make_world(queue_events=2, batch_events=1)) as served:
         client = send(served, b"".join([single(number) for number in range(10)]))
         for number in range(10, 500):
@@ -252,7 +252,7 @@ def test_a_key_behind_requests_that_wait_is_still_one_request(make: Any) -> None
 
 @both
 def test_the_time_of_a_request_may_be_over_before_that_for_redis(make: Any) -> None:
-    """Nothing was begun, so nothing is stored."""
+    """It was not submitted, so nothing is stored."""
     with serving(make, make_world(queue_events=1, wait=100.0), timeout=2.0) as served:
         served.world.link.disconnect()
         send(served, single("first"))
@@ -265,7 +265,7 @@ def test_the_time_of_a_request_may_be_over_before_that_for_redis(make: Any) -> N
 
 @both
 def test_the_end_of_the_server_waits_for_those_in_the_line(make: Any) -> None:
-    """Their answers are the last on their connections."""
+    """Their answers close their connections."""
     with serving(make, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         clients = [send(served, data) for data in (single("first") * 2, single("second") * 2, batch("third", 1))]
@@ -284,7 +284,7 @@ def test_the_end_of_the_server_waits_for_those_in_the_line(make: Any) -> None:
 
 
 def test_an_answer_is_not_the_last_while_another_request_of_its_read_waits() -> None:
-    """Also at the end of the server."""
+    """Even when the server drains."""
     with serving(make_site, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         client = send(served, single("first") + single("second"))
@@ -296,7 +296,7 @@ def test_an_answer_is_not_the_last_while_another_request_of_its_read_waits() -> 
 
 @both
 def test_a_client_that_does_not_read_takes_no_place(make: Any) -> None:
-    """Its requests wait until it reads, and those of others go on."""
+    """Its requests wait until it reads, and others continue."""
     with serving(make, make_world(queue_events=1)) as served:
         deaf = served.connect()
         deaf.reading = False
@@ -316,7 +316,7 @@ def test_a_client_that_does_not_read_takes_no_place(make: Any) -> None:
 
 
 def test_a_connection_has_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever else comes from its client, and whatever answers it gets meanwhile; little of that is read."""
+    """Whatever its client sends or receives meanwhile; little of that is read."""
     with serving(make_site, make_world(queue_events=1)) as served:
         joins: list[int] = []
         join = Turns.join
@@ -341,7 +341,7 @@ def test_a_connection_has_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", ["/event", "/events"])
 def test_who_goes_away_is_forgotten(path: str) -> None:
-    """At once: the next one need not wait."""
+    """At once, so the next request need not wait."""
     with serving(make_site, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         send(served, single("first"))
@@ -354,7 +354,7 @@ def test_who_goes_away_is_forgotten(path: str) -> None:
 
 @both
 def test_little_is_read_behind_a_request_that_waits(make: Any) -> None:
-    """Thousands of connections may wait."""
+    """Thousands of connections may be waiting."""
     with serving(make, make_world(queue_events=1)) as served:
         served.world.link.disconnect()
         for path in "/event", "/events":
@@ -364,7 +364,7 @@ def test_little_is_read_behind_a_request_that_waits(make: Any) -> None:
 
 
 def test_what_came_later_takes_its_place_behind_others() -> None:
-    """Also if the turn of what came before it ends with the queue full again."""
+    """Even if the turn of the earlier request ends with the queue full again."""
     with serving(make_site, make_world(queue_events=1, batch_events=1)) as served:
         served.world.link.disconnect()
         send(served, single("first"))
@@ -379,7 +379,7 @@ def test_what_came_later_takes_its_place_behind_others() -> None:
 
 @both
 def test_what_came_later_has_a_time_of_its_own(make: Any) -> None:
-    """Though it is on the same connection."""
+    """Even on the same connection."""
     with serving(make, make_world(queue_events=1, wait=5.0)) as served:
         served.world.link.disconnect()
         served.world.appender.backlog.put(PendingRequest((1,), (b"",), answer=lambda *_: None), since=100.0)
@@ -395,7 +395,7 @@ def test_what_came_later_has_a_time_of_its_own(make: Any) -> None:
 
 
 def test_a_turn_that_fails_holds_up_nobody() -> None:
-    """It is logged."""
+    """The error is logged."""
     world = make_world(queue_events=1)
     turns = Turns(world.appender)
     called: list[bool] = []
@@ -425,7 +425,7 @@ def test_a_place_that_is_given_up_by_another_turn_is_not_called() -> None:
 
 
 def test_who_has_left_is_forgotten() -> None:
-    """With its timer, and the next may try at once."""
+    """Its timer is cancelled, and the next request may try at once."""
     world = make_world()
     calls = world.clock.getDelayedCalls()
     turns = Turns(world.appender)
@@ -440,7 +440,7 @@ def test_who_has_left_is_forgotten() -> None:
 
 
 def test_who_does_not_fit_is_not_overtaken() -> None:
-    """It stays at the head of its line, and is not called before there is as much room as it needs."""
+    """It stays at the head of its line, and is called once there is enough room."""
     world = make_world(queue_events=10)
     turns = Turns(world.appender)
     called: list[str] = []

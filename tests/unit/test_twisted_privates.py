@@ -1,5 +1,5 @@
 """
-The private names of Twisted that eventsvc uses: each is in the table of
+Tests that each private name of Twisted that eventsvc uses is in the table of
 C{docs/architecture.md}, and Twisted still has it.
 """
 
@@ -22,20 +22,20 @@ _ROW = re.compile(r"^\| `(_\w+)` \| `(twisted[\w.]*)` \| ([^|]+) \|", re.MULTILI
 
 
 def read_table() -> dict[str, tuple[str, set[str]]]:
-    """The names in the table: where Twisted has each, and the modules of eventsvc that use it."""
+    """Return the names in the table, where Twisted defines each, and the modules that use it."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     return {name: (place, set(re.findall(r"`([\w/]+\.py)`", users))) for name, place, users in _ROW.findall(page)}
 
 
 def private_attributes(tree: ast.AST) -> Iterator[tuple[bool, str]]:
-    """Whether each attribute that begins with one underscore is one of C{self}, and its name."""
+    """Yield each attribute with one leading underscore, and whether it is on C{self}."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr):
             yield isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"), node.attr
 
 
 def defined(node: ast.ClassDef) -> Iterator[str]:
-    """The names that the body of a class gives a value."""
+    """Return the names that the body of a class defines."""
     for each in node.body:
         match each:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
@@ -45,7 +45,7 @@ def defined(node: ast.ClassDef) -> Iterator[str]:
 
 
 def inherited(module: str, tree: ast.Module) -> Iterator[str]:
-    """The private names that a module's classes share with their bases in Twisted, on purpose or not."""
+    """Return the private names that a module's classes share with their Twisted bases, on purpose or not."""
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):
             continue
@@ -57,7 +57,7 @@ def inherited(module: str, tree: ast.Module) -> Iterator[str]:
 
 
 def used() -> dict[str, set[str]]:
-    """The private names of Twisted that are used, and the modules that do."""
+    """Return the used private names of Twisted, and the modules that use them."""
     trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
     ours = {name for tree in trees.values() for mine, name in private_attributes(tree) if mine}
     ours |= {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
@@ -74,12 +74,12 @@ def used() -> dict[str, set[str]]:
 
 
 def test_the_table_names_every_private_name_of_twisted_that_is_used() -> None:
-    """What may change without notice is in one place, with where it is used."""
+    """Names that may change without notice are listed in one place, with their users."""
     assert {name: users for name, (_, users) in read_table().items()} == used()
 
 
 def test_twisted_has_every_name_in_the_table() -> None:
-    """A version of Twisted that has lost one is found out here, not by a client."""
+    """This test finds a version of Twisted without one, before a client does."""
     package = Path(twisted.__file__).parent.parent
     for name, (place, _) in read_table().items():
         source = (package / place.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """
-Tests for L{eventsvc.tap.health}: the heart of a process, and what each role
-says of itself by it.
+Tests for L{eventsvc.tap.health}: the heartbeat of a process, and the health that
+each role reports.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.consumer_world import ConsumerWorld as ConsumerWorld
 
 @attrs.define
 class Connection:
-    """A connection with an answer to each check."""
+    """A connection with a fixed answer to each check."""
 
     ready: bool = True
     answer: Callable[[], Deferred[Any]] = lambda: succeed(None)
@@ -46,12 +46,12 @@ def is_live(health: Health) -> bool:
 
 
 def scraped(vitals: Vitals, name: str) -> list[str]:
-    """The samples of a figure."""
+    """Return the samples of a metric."""
     return [line for line in vitals.metrics.text().decode().splitlines() if line.startswith(name)]
 
 
 def test_a_heart_that_beats_in_time_is_never_late(clock: Clock) -> None:
-    """Not at its first beat either; a counter that went down would be taken for a restart."""
+    """Not even at the first beat; a decreasing counter would look like a restart."""
     vitals = Vitals(clock)
     vitals.startService()
     assert vitals.late == 0.0
@@ -66,7 +66,7 @@ def test_a_heart_that_beats_in_time_is_never_late(clock: Clock) -> None:
 
 
 def test_what_is_done_at_a_beat_does_not_stop_the_heart(clock: Clock) -> None:
-    """Whatever it raises; it is not kept quiet either."""
+    """Whatever it raises; the error is not swallowed."""
 
     def stumble() -> None:
         beats.append(clock.seconds())
@@ -85,7 +85,7 @@ def test_what_is_done_at_a_beat_does_not_stop_the_heart(clock: Clock) -> None:
 
 
 def test_a_heart_that_was_stopped_may_be_stopped_again(clock: Clock) -> None:
-    """And started: it beats once a second as before."""
+    """It can also be started again, and beats once a second as before."""
     beats: list[None] = []
     vitals = Vitals(clock, on_beat=[lambda: beats.append(None)])
     vitals.startService()
@@ -104,7 +104,7 @@ def test_the_version_is_told(clock: Clock) -> None:
 
 @pytest.mark.parametrize("error", [Refused("no"), Unknown("no reply")])
 def test_a_probe_that_fails_as_probes_do_is_not_worth_a_line(error: Exception) -> None:
-    """The connection tells of its own end."""
+    """The connection logs its own end."""
     told: list[Deferred[Any]] = []
     connection = Connection(answer=lambda: told.append(fail(error)) or told[-1])  # type: ignore[func-returns-value]
     probe(cast(Any, connection))
@@ -114,7 +114,7 @@ def test_a_probe_that_fails_as_probes_do_is_not_worth_a_line(error: Exception) -
 
 
 def test_a_probe_that_fails_in_an_unexpected_way_is_told() -> None:
-    """Nothing is swallowed."""
+    """The error is not swallowed."""
     with capturedLogs() as events:
         probe(cast(Any, Connection(answer=lambda: fail(ZeroDivisionError("half way")))))
         gc.collect()  # a Deferred tells of its failure when it goes
@@ -133,7 +133,7 @@ def test_a_simulator_lives_by_its_heart(clock: Clock) -> None:
 
 
 def consumer_of(consuming: ConsumerWorld, connection: Connection) -> tuple[Any, Vitals, Health]:
-    """A consumer with a heart."""
+    """Return a consumer with a heartbeat."""
     consumer = consuming.consumer()
     vitals = Vitals(consuming.clock)
     health = consumer_health(vitals, consumer, cast(Any, connection))
@@ -143,7 +143,7 @@ def consumer_of(consuming: ConsumerWorld, connection: Connection) -> tuple[Any, 
 
 
 def test_a_consumer_without_a_heartbeat_is_dead(consuming: ConsumerWorld) -> None:
-    """Though its rounds are made."""
+    """Even while its rounds continue."""
     _, vitals, health = consumer_of(consuming, Connection())
     consuming.run(100.0)
     assert is_live(health)
@@ -153,7 +153,7 @@ def test_a_consumer_without_a_heartbeat_is_dead(consuming: ConsumerWorld) -> Non
 
 
 def test_a_consumer_whose_rounds_end_is_dead_after_the_longest_that_one_may_take(consuming: ConsumerWorld) -> None:
-    """The longest read, the idle time, and ten seconds."""
+    """The limit is the longest read, plus the idle time, plus ten seconds."""
     consumer, vitals, health = consumer_of(consuming, Connection())
     consumer._running.cancel()
     longest = consumer.last_round + consumer.block + consumer.claim_idle + 10.0 - consuming.clock.seconds()
@@ -165,7 +165,7 @@ def test_a_consumer_whose_rounds_end_is_dead_after_the_longest_that_one_may_take
 
 
 def test_a_consumer_has_its_time_after_redis_is_back_though_nobody_asked_meanwhile(consuming: ConsumerWorld) -> None:
-    """Its heart has seen that Redis was away."""
+    """The heartbeat has recorded that Redis was away."""
     connection = Connection()
     consumer, vitals, health = consumer_of(consuming, connection)
     consumer._running.cancel()
@@ -179,7 +179,7 @@ def test_a_consumer_has_its_time_after_redis_is_back_though_nobody_asked_meanwhi
 
 @pytest.mark.parametrize("port", [0, 8081])
 def test_an_admin_port_is_there_only_if_it_is_set(clock: Clock, port: int) -> None:
-    """0 is off, and not any port."""
+    """0 means off, not any free port."""
     process = MultiService()
     add_admin(process, clock, AdminSettings(port=port), cast(Any, None))
     assert [part.port for part in cast(Any, process)] == ([port] if port else [])

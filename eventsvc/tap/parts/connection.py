@@ -1,5 +1,5 @@
 """
-Parts that several roles are built of.
+Builds the parts that several roles share.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from eventsvc.settings import RedisSettings
 
 def make_connection(reactor: Any, settings: RedisSettings, **more: Any) -> Connection:
     """
-    Return a connection to Redis as the settings say.
+    Return a connection to Redis with the given settings.
 
-    @raise InvalidSettings: they cannot be followed.
+    @raise InvalidSettings: the file of CA certificates is invalid.
     """
     return Connection(
         endpoint=make_endpoint(reactor, settings.host, settings.port, settings.tls, settings.tls_ca),
@@ -37,7 +37,7 @@ def make_connection(reactor: Any, settings: RedisSettings, **more: Any) -> Conne
 
 
 def new_producer_id() -> bytes:
-    """Return a producer id that no other producer has."""
+    """Return a random producer id that no other producer has."""
     return secrets.token_hex(8).encode()
 
 

@@ -92,7 +92,7 @@ def add_consumer(
     """
     Put the parts of a consumer into a process, and give its health.
 
-    @param lasting: what Redis confirms has to survive it.
+    @param lasting: whether confirmed events must survive a restart of Redis.
     """
     connection = make_connection(reactor, redis, lasting=lasting)
     handler, concurrency = bind_handler(reactor, settings, log)

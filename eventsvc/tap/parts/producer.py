@@ -37,7 +37,7 @@ def add_producer(
     """
     Put the parts of a producer into a process.
 
-    @param lasting: what Redis confirms has to survive it.
+    @param lasting: whether confirmed events must survive a restart of Redis.
     """
     connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream), lasting=lasting)
     appender = Appender(
