@@ -146,7 +146,8 @@ def tell(
         waiting={known[id]: min([quiet, *kept.pending.values()]) for id in unread},
         drained=drained,
         fault=fault,
-        alarms=sum(line.alarm in _LOSSES for line in lines),
+        alarms=sum(line.alarm in _LOSSES and line.at >= fault[0] for line in lines),
+        early_alarms=sum(line.alarm in _LOSSES and line.at < fault[0] for line in lines),
     )
 
 

@@ -10,12 +10,12 @@ from typing import Any, Final
 import attrs
 from twisted.logger import Logger, LogLevel
 
-from eventsvc.consumer.bound_handler import BoundHandler, HandlerTimeout, errors_of
+from eventsvc.consumer.bound_handler import BoundHandler, HandlerTimeout, errors_of, pause_of
 from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery_attempts import DeliveryAttempts
 from eventsvc.consumer.handler_call import HandlerExit, Unfinished
 from eventsvc.consumer.open_entries import OpenEntries
-from eventsvc.errors import BatchFailed, RetryAfter
+from eventsvc.errors import BatchFailed
 from eventsvc.event import Entry, Notification
 
 #: Entries with their notifications, in order.
@@ -95,7 +95,11 @@ class BatchDelivery:
 
     async def _attempt(self, batch: Batch, unfinished: Unfinished | None) -> dict[str, Exception] | None:
         """Call the handler, and return the errors of those that failed; C{None} if it is not known which did."""
+        pause: float | None = None
         while True:
+            if pause is not None:
+                await self.attempts.pause(pause)
+                unfinished = None
             began = self.attempts.clock.seconds()
             try:
                 if unfinished is None:
@@ -104,15 +108,14 @@ class BatchDelivery:
                     await unfinished
             except HandlerExit:
                 raise
-            except RetryAfter as error:
-                if self.attempts.cancelled:
-                    raise
-                pause = error.seconds
             except BatchFailed as error:
                 return errors_of(error, [entry.id for entry, _ in batch]) or None
             except Exception as error:
                 if self.attempts.cancelled:
                     raise
+                pause = pause_of(error)
+                if pause is not None:
+                    continue
                 words = "the handler failed on a batch of {count} from {id} on, which is halved to find the event"
                 self._log.failure(words, level=LogLevel.warn, count=len(batch), id=batch[0][0].id)
                 self.counts.timed_out += isinstance(error, HandlerTimeout)
@@ -121,8 +124,6 @@ class BatchDelivery:
                 return {}
             finally:
                 self.counts.handler_seconds.observe(self.attempts.clock.seconds() - began)
-            await self.attempts.pause(pause)
-            unfinished = None
 
     def _succeed(self, handled: Sequence[Entry]) -> None:
         self.counts.deliveries.observe(1, len(handled))

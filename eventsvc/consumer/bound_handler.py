@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 
 from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, Unfinished, call
-from eventsvc.errors import BatchFailed
+from eventsvc.errors import LONGEST_PAUSE, BatchFailed, RetryAfter
 from eventsvc.event import Notification
 
 #: Seconds that a cancelled handler has to end.
@@ -75,6 +75,16 @@ class BoundHandler:
             raise next(
                 iter(errors.values()), HandlerMistake(f"BatchFailed names no event of the batch: {failed}")
             ) from None
+
+
+def pause_of(error: Exception) -> float | None:
+    """Return the seconds after which a handler wants its event again; C{None} if it asks for nothing that is valid."""
+    if not isinstance(error, RetryAfter):
+        return None
+    seconds: object = getattr(error, "seconds", None)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        return None
+    return float(min(seconds, LONGEST_PAUSE))
 
 
 def errors_of(failed: BatchFailed, ids: Iterable[str]) -> dict[str, Exception]:

@@ -15,13 +15,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
 from twisted.python.reflect import safe_str
 
-from eventsvc.consumer.bound_handler import BoundHandler, HandlerTimeout
+from eventsvc.consumer.bound_handler import BoundHandler, HandlerTimeout, pause_of
 from eventsvc.consumer.breaker import Breaker
 from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery import SetAside, after_failure
 from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, Unfinished
 from eventsvc.consumer.setting_aside import Letter
-from eventsvc.errors import Reject, RetryAfter
+from eventsvc.errors import Reject
 from eventsvc.event import Entry, Notification
 from eventsvc.interfaces import IEventGroup
 
@@ -91,7 +91,7 @@ class DeliveryAttempts:
         try:
             while True:
                 follow = await self._try_once(entry, notification, failing, unfinished)
-                if not isinstance(follow, float):
+                if not isinstance(follow, int | float):
                     return follow
                 if not self.breaker.is_open:
                     await self.pause(follow)
@@ -157,11 +157,12 @@ class DeliveryAttempts:
 
     def _note_error(self, entry: Entry, failing: _Failing, error: Exception) -> SetAside | float:
         """Return what follows an error of the handler: that, or a delivery after so many seconds."""
-        if isinstance(error, RetryAfter):
-            words = "the handler asks for entry {id} again after {seconds:g} s: {reason}"
-            self._log.info(words, id=entry.id, seconds=error.seconds, reason=error.reason or "no reason given")
-            self.breaker.postpone(entry.id, error.seconds)
-            return error.seconds
+        pause = pause_of(error)
+        if pause is not None:
+            words = "the handler asks for entry {id} again after {seconds:g} s: {error}"
+            self._log.debug(words, id=entry.id, seconds=pause, error=safe_str(error))
+            self.breaker.postpone(entry.id, pause)
+            return pause
         if isinstance(error, Reject):
             self.breaker.succeeded()
             return SetAside("rejected", safe_str(error))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -234,7 +234,13 @@ class Dispatch:
             self._begin()
 
         async def run() -> None:
-            self.line.put_back(await coroutine)
+            try:
+                self.line.put_back(await coroutine)
+            except CancelledError:
+                raise
+            except Exception:
+                self._log.failure("delivering entries failed unexpectedly; they are claimed and delivered again later")
+                self.open.forget([entry.id for entry, _ in batch])
 
         work = run_in_background(run(), self._log)
         if not work.called:

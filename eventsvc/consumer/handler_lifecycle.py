@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.reflect import safe_str
 
 from eventsvc.consumer.bound_handler import BoundHandler
 from eventsvc.consumer.handler_call import finish_call
@@ -39,7 +40,7 @@ class HandlerLifecycle:
             raise
         except Exception as error:
             self._log.failure("the handler cannot start")
-            self.exit(f"the handler cannot start: {error}")
+            self.exit(f"the handler cannot start: {safe_str(error) or type(error).__name__}")
             return False
         self._started = True
         return True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
-from twisted.python.reflect import ModuleNotFound, ObjectNotFound, namedAny, safe_str
+from twisted.python.reflect import ModuleNotFound, ObjectNotFound, namedAny, safe_repr, safe_str
 
 from eventsvc.consumer.handler_call import find_fault
 from eventsvc.settings.reading import InvalidSettings, read
@@ -73,8 +73,20 @@ def make_handler(name: str, environment: Mapping[str, str]) -> Any:
     except Exception as error:
         raise _wrong(f"{name!r} cannot be made: {type(error).__name__}: {safe_str(error)}") from error
     if fault := _fault_of(made):
-        raise _wrong(f"'{name}() returned {made!r}, and that{fault.removeprefix(chr(39))}")
+        raise _wrong(f"'{name}() returned {safe_repr(made)}, and that{fault.removeprefix(chr(39))}")
     return made
+
+
+def read_count(handler: Any, name: str, default: int) -> int:
+    """
+    Return an attribute of a handler that is a number from 1.
+
+    @raise InvalidSettings: it is none.
+    """
+    count = getattr(handler, name, default)
+    if isinstance(count, bool) or not isinstance(count, int) or (count < 1 and hasattr(handler, name)):
+        raise _wrong(f"{name} of the handler is {safe_repr(count)}, and should be a whole number from 1")
+    return count
 
 
 def _wrong(fault: str) -> InvalidSettings:
@@ -95,7 +107,8 @@ def _fault_of(handler: Any) -> str:
     if not ("handle" in methods or "handle_batch" in methods):
         if fault := find_fault(handler, None):
             return f"' {fault}"
-        methods = {name: method for name, method in methods.items() if name not in ("start", "stop")}
+        if inspect.isroutine(handler):
+            methods = {}
     if hasattr(handler, "flush") and "handle_batch" not in methods:
         return "' has a flush, which nothing calls: give it handle_batch instead"
     return _fault_of_methods(methods)

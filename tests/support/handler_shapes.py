@@ -167,6 +167,36 @@ async def hang(notification: Notification) -> None:
     tell(notification)
 
 
+@asyncio_handler
+async def hang_on_asyncio(notification: Notification) -> None:
+    """Hang on one event, in what asyncio waits for."""
+    if notification.description == "event 1":
+        await asyncio.Event().wait()
+    tell(notification)
+
+
+class _CallableWithPool:
+    def start(self) -> None:
+        say("started")
+
+    def __call__(self, notification: Notification) -> None:
+        tell(notification)
+
+    def stop(self) -> None:
+        say("stopped")
+
+
+callable_with_pool = _CallableWithPool()
+
+
+class NoBatch:
+    """A class that takes batches of nothing."""
+
+    batch_size = 0
+
+    def handle_batch(self, _: list[Notification]) -> None: ...
+
+
 _seen: dict[str, int] = {}
 
 

@@ -377,3 +377,53 @@ def test_a_stop_does_not_wait_for_retries(consuming: ConsumerWorld) -> None:
     consuming.consumer(name="second")
     consuming.run(1.0)
     assert consuming.seen == ["a"]
+
+
+@pytest.mark.parametrize("seconds", [None, -1.0, float("nan"), "5", True])
+@pytest.mark.parametrize("is_batch", [True, False])
+def test_a_pause_that_makes_no_sense_is_a_failed_delivery(
+    consuming: ConsumerWorld, seconds: Any, is_batch: bool
+) -> None:
+    """A subclass may leave out what it should set."""
+
+    class Odd(RetryAfter):
+        def __init__(self) -> None:
+            self.seconds = seconds
+
+    def handler(_: object) -> None:
+        raise Odd
+
+    options: dict[str, Any] = {"batch": handler} if is_batch else {"handler": handler}
+    consumer = eager(consuming.consumer(**options, max_deliveries=2))
+    consuming.add("a", "b")
+    consuming.run(10.0)
+    assert consuming.dead.keys() == {"1-0", "2-0"}
+    assert consumer.in_flight.entries == {}
+
+
+def test_a_fault_of_our_own_strands_no_entry(consuming: ConsumerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, and the entry is claimed again when it is idle."""
+    faults = iter([True])
+
+    def broken(*_: object) -> None:
+        if next(faults, False):
+            raise AssertionError("a fault of our own")
+
+    monkeypatch.setattr("eventsvc.consumer.delivery_attempts.DeliveryAttempts._note_error", broken)
+    failures = iter([KeyError("x")])
+
+    def handler(notification: Notification) -> None:
+        for error in failures:
+            raise error
+        consuming.see(notification)
+
+    consumer = consuming.consumer(handler, claim_idle=30.0)
+    consuming.add("a", "b")
+    with capturedLogs() as logs:
+        consuming.run(60.0)
+    assert sorted(consuming.seen) == ["a", "b"]
+    assert consuming.pending == []
+    assert consumer.in_flight.entries == {}
+    assert [log["log_format"] for log in logs if "log_failure" in log] == [
+        "delivering entries failed unexpectedly; they are claimed and delivered again later"
+    ]

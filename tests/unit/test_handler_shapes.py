@@ -64,9 +64,10 @@ def test_each_shape_is_called_for_each_event(
     assert consumer.stop() == 0
 
 
-def test_a_class_is_started_and_stopped_once(services: Services, server: Server) -> None:
+@pytest.mark.parametrize("name", ["AsyncioPool", "callable_with_pool"])
+def test_an_object_is_started_and_stopped_once(services: Services, server: Server, name: str) -> None:
     add(server, 3)
-    consumer = start(services, server, "AsyncioPool")
+    consumer = start(services, server, name)
     wait_until(lambda: len(handled(consumer)) == 3)
     wait_until(lambda: pending(server) == 0)
     assert consumer.stop() == 0
@@ -108,11 +109,12 @@ def test_what_blocks_runs_in_threads_and_events_are_acknowledged_as_they_finish(
     assert consumer.stop() == 0
 
 
-def test_a_handler_that_hangs_costs_its_event_and_no_other(services: Services, server: Server) -> None:
+@pytest.mark.parametrize("name", ["hang", "hang_on_asyncio"])
+def test_a_handler_that_hangs_costs_its_event_and_no_other(services: Services, server: Server, name: str) -> None:
     add(server, 4)
     port = free_port()
     flags = "--handler-timeout=0.2", "--max-deliveries=2", f"--admin-port={port}"
-    consumer = start(services, server, "hang", *flags)
+    consumer = start(services, server, name, *flags)
     wait_until(lambda: pending(server) == 0 and len(handled(consumer)) == 3)
     with server.client() as client:
         [[_, letter]] = client.xrange(DEAD)
@@ -164,6 +166,7 @@ def test_a_handler_that_cannot_start_ends_the_process(services: Services, server
     ("name", "flags", "words"),
     [
         ("Broken", [], f"--handler: '{SHAPES}.Broken' cannot be made: OSError: no such table: expected log"),
+        ("NoBatch", [], "--handler: batch_size of the handler is 0, and should be a whole number from 1: expected log"),
         ("Greeter", ["GREETER_TIMES=no"], "GREETER_TIMES='no': expected a whole number from 1"),
         ("coroutine", ["CONSUMER_THREADS=2"], "CONSUMER_THREADS=2: 'tests.support.handler_shapes.coroutine' is async"),
     ],

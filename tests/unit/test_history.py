@@ -210,6 +210,8 @@ class TestWhatElseMustHold:
         assert check(GOOD, Expectations(alarm=True)).broken == ("no alarm was raised, but one was expected",)
         assert check(attrs.evolve(GOOD, alarms=1), Expectations(alarm=True)).held
         assert check(attrs.evolve(GOOD, alarms=1)).broken == ("an alarm of lost data was raised, but none were lost",)
+        early = attrs.evolve(GOOD, alarms=1, early_alarms=1)
+        assert check(early, Expectations(alarm=True)).broken == ("an alarm of lost data was raised before the fault",)
 
     def test_where_all_could_be_served_one_that_was_not_is_wrong(self) -> None:
         ops = [*GOOD.ops[:2], op("c", REFUSED, at=4.0), op("c", UNKNOWN, at=6.0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import secrets
@@ -32,7 +33,7 @@ from eventsvc.settings import (
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures
-from eventsvc.tap.handler_loading import make_handler
+from eventsvc.tap.handler_loading import make_handler, read_count
 from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.connection import make_connection
@@ -59,8 +60,8 @@ def bind_handler(reactor: Any, settings: ConsumerSettings, log: JsonLog) -> tupl
         handler = make_handler(settings.handler, os.environ)
     handle_batch = getattr(handler, "handle_batch", None)
     function = handle_batch or getattr(handler, "handle", handler)
-    is_object = function is not handler
-    threads = settings.threads or getattr(handler, "threads", 0)
+    has_methods = not inspect.isroutine(handler)
+    threads = settings.threads or read_count(handler, "threads", 0)
     if threads and find_async(function):
         raise InvalidSettings(
             f"CONSUMER_THREADS={threads}: {settings.handler!r} is async: expected 0, or a plain function"
@@ -70,11 +71,11 @@ def bind_handler(reactor: Any, settings: ConsumerSettings, log: JsonLog) -> tupl
     bound = BoundHandler(
         function=function,
         clock=reactor,
-        batch_size=getattr(handler, "batch_size", _BATCH) if handle_batch else 0,
+        batch_size=read_count(handler, "batch_size", _BATCH) if handle_batch else 0,
         timeout=settings.handler_timeout or 0.0,
         defer_to_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()) if threads else None,
-        start=getattr(handler, "start", do_nothing) if is_object else do_nothing,
-        stop=getattr(handler, "stop", do_nothing) if is_object else do_nothing,
+        start=getattr(handler, "start", do_nothing) if has_methods else do_nothing,
+        stop=getattr(handler, "stop", do_nothing) if has_methods else do_nothing,
     )
     return bound, threads or settings.concurrency
 

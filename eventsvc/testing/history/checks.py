@@ -77,6 +77,8 @@ def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
         yield "no alarm was raised, but one was expected", ""
     if history.alarms and not expect.alarm and history.wiped is None:
         yield "an alarm of lost data was raised, but none were lost", ""
+    if history.early_alarms:
+        yield "an alarm of lost data was raised before the fault", ""
     for words in history.ended:
         yield words, ""
 

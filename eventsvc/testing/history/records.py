@@ -123,7 +123,8 @@ class History:
         their link, and the seconds after the fault when they last said so.
     @ivar wiped: when Redis lost its data, if it did.  Events stored earlier
         may be gone then, but an alarm must have been raised.
-    @ivar alarms: number of alarms of lost data.
+    @ivar alarms: number of alarms of lost data since the fault began.
+    @ivar early_alarms: number of those before, when nothing could be lost.
     @ivar ended: sentences about processes that ended when they should not.
     @ivar doubts: sentences about other defects of the evidence, such as a
         fault without effect or a tool that failed.
@@ -141,6 +142,7 @@ class History:
     unfit: Mapping[str, float] = attrs.field(factory=dict)
     wiped: float | None = None
     alarms: int = 0
+    early_alarms: int = 0
     ended: Sequence[str] = ()
     doubts: Sequence[str] = ()
 
