@@ -212,7 +212,7 @@ class WebhookSettings:
         "WEBHOOK_ALLOW_PRIVATE",
         SWITCH,
         False,
-        "Let webhooks connect to loopback, private, link-local and other addresses that are not public.",
+        "Let webhooks connect to addresses that are not public, such as those of loopback and private networks.",
     )
 
     def check(self) -> None:
