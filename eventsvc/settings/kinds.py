@@ -5,8 +5,9 @@ The kinds of values of settings, and how each is parsed and checked.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import attrs
@@ -19,10 +20,12 @@ class Kind:
 
     @ivar expects: the expected form, for error texts and the docs.
     @ivar parse: returns the value of a text; raises C{ValueError} or C{KeyError}.
+    @ivar show: how an error shows a text, without the secrets in it.
     """
 
     expects: str
     parse: Callable[[str], Any]
+    show: Callable[[str], str] = repr
 
 
 def _number(text: str) -> float:
@@ -90,6 +93,55 @@ def _optional_count(text: str) -> int | None:
     return _integer(1, 10**15)(text)
 
 
+_URL = re.compile(
+    r"https?://(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[A-Za-z0-9.-]+))(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:[/?][\x21\x22\x24-\x7e]*)?"
+)
+
+
+def _url(text: str) -> str:
+    if not text:
+        return ""
+    found = _URL.fullmatch(text)
+    if found is None or not 0 < int(found["port"] or 1) < 65_536:
+        raise ValueError
+    if found["v6"]:
+        IPv6Address(found["v6"])
+    else:
+        for label in found["host"].removesuffix(".").split("."):
+            _check_label(label.lower())
+    return text
+
+
+def _check_label(label: str) -> None:
+    """Check a part of a host name, as strictly as the client does."""
+    if not re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(?<!-)", label) or (label[2:4] == "--" and label[:2] != "xn"):
+        raise ValueError
+    label.encode().decode("idna")
+
+
+def hide_url(text: str) -> str:
+    """Return a URL without its user, password and query."""
+    shown = re.sub(r"(?s).*@", "(hidden)@", text)
+    return re.sub(r"(?s)([?#]).*", r"\1(hidden)", shown)
+
+
+def _signing_secrets(text: str) -> tuple[bytes, ...] | None:
+    words = text.split()
+    if words in ([], ["none"]):
+        return () if words else None
+    return tuple([_signing_secret(word) for word in words])
+
+
+def _signing_secret(word: str) -> bytes:
+    prefix, _, encoded = word.rpartition("whsec_")
+    encoded = encoded.rstrip("=")
+    key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    if prefix or not word.startswith("whsec_") or not 24 <= len(key) <= 64:
+        raise ValueError
+    return key
+
+
 _DAY = 86_400.0
 
 TEXT = Kind("UTF-8 text", _text)
@@ -108,6 +160,12 @@ LONG_SECONDS = Kind("seconds from 60 to 31536000, decimals allowed", _bounded(60
 OPTIONAL_SECONDS = Kind("seconds from 0 to 31536000, decimals allowed", _bounded(0, 365 * _DAY))
 RATE = Kind("events per second from 0.001 to 1000000, decimals allowed", _bounded(0.001, 1e6))
 SWITCH = Kind("on or off", _switch)
+URL = Kind(
+    "an http or https URL in ASCII, without user, password or fragment", _url, show=lambda text: repr(hide_url(text))
+)
+SIGNING_SECRETS = Kind(
+    "whsec_ and the base64 of 24 to 64 bytes, several separated by spaces, or none to sign nothing", _signing_secrets
+)
 LEVEL = Kind(
     "one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case",
     _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),

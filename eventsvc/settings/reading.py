@@ -42,7 +42,7 @@ class Setting:
 def setting(name: str, kind: Kind, default: Any, help: str, *, flag: str | None = None, secret: bool = False) -> Any:
     """Declare a setting as a field of a class of settings."""
     row = Setting(name, kind, default, help, flag or name.lower().replace("_", "-"), secret)
-    return attrs.field(default=default, repr=not secret, metadata={"setting": row})
+    return attrs.field(default=default, repr=not secret and kind.show, metadata={"setting": row})
 
 
 def rows(*classes: type) -> Iterator[tuple[str, Setting]]:
@@ -103,5 +103,5 @@ def _parse(row: Setting, where: str, text: str) -> Any:
     try:
         return row.kind.parse(text)
     except (ValueError, KeyError):
-        shown = "(hidden)" if row.secret else repr(text)
+        shown = "(hidden)" if row.secret else row.kind.show(text)
         raise InvalidSettings(f"{where}={shown}: expected {row.kind.expects}") from None

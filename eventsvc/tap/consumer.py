@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventsvc.settings import ROLES, ConsumerSettings
+from eventsvc.settings import ROLES, ConsumerSettings, WebhookSettings
 from eventsvc.tap.options import RoleOptions, make_later
 from eventsvc.tap.reactor import choose_reactor
 
@@ -15,7 +15,10 @@ class Options(RoleOptions):
     def check(self) -> None:
         """Check that there is such a handler, and choose its reactor."""
         super().check()
-        choose_reactor(self.read(ConsumerSettings))
+        settings = self.read(ConsumerSettings)
+        if settings.handler == "webhook":
+            self.read(WebhookSettings).check()
+        choose_reactor(settings)
 
 
 makeService = make_later("eventsvc.tap.parts.consumer")

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from eventsvc.embedded import NoServer, find_server
-from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, SimulatorSettings, StreamSettings
+from eventsvc.settings import (
+    ConsumerSettings,
+    LogSettings,
+    ProducerSettings,
+    SimulatorSettings,
+    StreamSettings,
+    WebhookSettings,
+)
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.tap.options import RoleOptions, make_later
 from eventsvc.tap.reactor import choose_reactor
@@ -12,13 +19,16 @@ from eventsvc.tap.reactor import choose_reactor
 class Options(RoleOptions):
     """C{twistd eventsvc dev}."""
 
-    settings = (StreamSettings, ProducerSettings, ConsumerSettings, SimulatorSettings, LogSettings)
+    settings = (StreamSettings, ProducerSettings, ConsumerSettings, WebhookSettings, SimulatorSettings, LogSettings)
     fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT")
 
     def check(self) -> None:
         """Check the settings, the handler, the host to post to, and that a server is installed."""
         super().check()
-        choose_reactor(self.read(ConsumerSettings))
+        settings = self.read(ConsumerSettings)
+        if settings.handler == "webhook":
+            self.read(WebhookSettings).check()
+        choose_reactor(settings)
         host = self.read(ProducerSettings).host
         if ":" in host and host != "::":
             raise InvalidSettings(

@@ -10,6 +10,7 @@ from eventsvc.consumer.lag import Lag
 from eventsvc.consumer.name_hold import NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
+from eventsvc.handlers.webhook import Webhook
 from eventsvc.interfaces import KeysFull, Measures, QueueFull, Refused, StreamFull
 from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
@@ -264,4 +265,16 @@ def simulator_figures(simulator: Simulator) -> list[Figure]:
             "outcome",
         ),
         Figure("gauge", "eventsvc_requests_in_flight", "Requests in flight.", lambda: simulator.in_flight),
+    ]
+
+
+def webhook_figures(webhook: Webhook) -> list[Figure]:
+    """The figures of the handler C{webhook}."""
+    return [
+        Figure(
+            "gauge",
+            "eventsvc_webhook_gone",
+            "1 while the receiver of webhooks answers 410, else 0.",
+            lambda: float(webhook.gone),
+        ),
     ]

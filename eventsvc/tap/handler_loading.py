@@ -17,9 +17,9 @@ from eventsvc.consumer.handler_call import find_fault
 from eventsvc.settings.reading import InvalidSettings, read
 
 #: The handlers that eventsvc brings along.
-READY_MADE: Final = ("log",)
+READY_MADE: Final = ("log", "webhook")
 
-_EXPECTED: Final = "expected log, or the dotted name of a function, an object or a class"
+_EXPECTED: Final = "expected log, webhook, or the dotted name of a function, an object or a class"
 
 #: The methods of a handler, and the number of their arguments.
 _METHODS: Final = {"handle": 1, "handle_batch": 1, "start": 0, "stop": 0}

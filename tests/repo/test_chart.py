@@ -44,6 +44,9 @@ SET_BY_CHART = {
     *("REST_SERVER_PORT", "ADMIN_PORT", "REDIS_CONSUMER"),
 }
 
+#: Settings that name a file of a Secret.
+SECRET_FILES = {"REDIS_PASSWORD_FILE", "WEBHOOK_SECRET_FILE"}
+
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 
 
@@ -156,17 +159,17 @@ def test_the_services_understand_their_settings(overlay: Path) -> None:
     for role, values in _settings(render(overlay=overlay)).items():
         for cls in ROLES[role]:
             read(cls, values)
-        known = {row.name for _, row in rows(*ROLES[role])} | {"REDIS_PASSWORD_FILE"}
+        known = {row.name for _, row in rows(*ROLES[role])}
         assert values.keys() <= known
 
 
 def _settings(objects: list[Object]) -> dict[str, dict[str, str]]:
-    """Return the ConfigMap of each enabled role; the password is not in it."""
+    """Return the ConfigMap of each enabled role; the secrets are not in it."""
     found = {}
     for each in objects:
         role = each["metadata"]["name"].rpartition("event-")[2]
         if each["kind"] == "ConfigMap" and role in ROLES:
-            found[role] = {name: text for name, text in each["data"].items() if name != "REDIS_PASSWORD_FILE"}
+            found[role] = {name: text for name, text in each["data"].items() if name not in SECRET_FILES}
     return found
 
 
@@ -314,6 +317,17 @@ def test_a_secret_that_is_there_already_is_used_and_none_is_made() -> None:
     for name in ("event-producer", "event-consumer"):
         (volume,) = pod_of(the(objects, "Deployment", name))["spec"]["volumes"]
         assert volume["secret"]["secretName"] == "redis-account"
+
+
+def test_the_secret_of_webhooks_is_a_file_of_the_consumer_alone() -> None:
+    objects = render({"consumer.webhook.existingSecret": "orders", "consumer.webhook.secretKey": "signing"})
+    pod = pod_of(the(objects, "Deployment", "event-consumer"))["spec"]
+    (secret,) = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "webhook"]
+    assert secret == {"secretName": "orders", "items": [{"key": "signing", "path": "webhook-secret"}]}
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "webhook"]
+    path = the(objects, "ConfigMap", "event-consumer")["data"]["WEBHOOK_SECRET_FILE"]
+    assert path == f"{mount['mountPath']}/webhook-secret"
+    assert "webhook" not in json.dumps(pod_of(the(objects, "Deployment", "event-producer")))
 
 
 def test_another_redis_is_reached_by_tls_as_an_acl_user() -> None:

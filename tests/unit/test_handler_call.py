@@ -351,6 +351,37 @@ def test_with_asyncio_running_its_awaitables_are_awaited() -> None:
     assert ran == ["work", "work"]
 
 
+def test_with_asyncio_running_a_deferred_gives_its_result() -> None:
+    """Its failure too; and it is cancelled with the handler that waits for it."""
+    cancelled: list[object] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        waits = asyncio.Event()
+
+        async def handler(_: object) -> None:
+            fired: Deferred[int] = Deferred()
+            loop.call_soon(fired.callback, 7)
+            ran.append(f"{await fired}")
+            failed: Deferred[int] = Deferred()
+            loop.call_soon(failed.errback, Failure(KeyError("x")))
+            with pytest.raises(KeyError):
+                await failed
+            waits.set()
+            await Deferred(cancelled.append)
+
+        unfinished = call(handler, 1)
+        assert unfinished is not None
+        waiting = ensureDeferred(unfinished).addErrback(lambda _: None)
+        await waits.wait()
+        waiting.cancel()
+        await waiting.asFuture(loop)
+
+    asyncio.run(run())
+    assert ran == ["7"]
+    assert len(cancelled) == 1
+
+
 # What can be known before
 
 

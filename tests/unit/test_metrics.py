@@ -23,11 +23,19 @@ from eventsvc.consumer.name_hold import NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.event import MARKER_FIELD, Event
+from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
 from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
+from eventsvc.settings import WebhookSettings
 from eventsvc.simulator.service import Simulator
-from eventsvc.tap.figures import connection_figures, consumer_figures, producer_figures, simulator_figures
+from eventsvc.tap.figures import (
+    connection_figures,
+    consumer_figures,
+    producer_figures,
+    simulator_figures,
+    webhook_figures,
+)
 from eventsvc.tap.health import Vitals
 from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
@@ -331,6 +339,8 @@ def every_figure() -> set[str]:
     )
     vitals.metrics.add(connection_figures(Connection(NOWHERE, clock, lambda: 0.5), "producer"))
     vitals.metrics.add(simulator_figures(simulator))
+    webhook = make_webhook(clock, WebhookSettings(url="http://h/", secret=()), lambda: 0)
+    vitals.metrics.add(webhook_figures(webhook))
     return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))
 
 

@@ -74,17 +74,17 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             ("consumer", "--handler=nowhere.handle"),
             f"--handler: no module named 'nowhere', neither in {os.getcwd()} nor on Python's path: "
-            "expected log, or the dotted name of a function, an object or a class",
+            "expected log, webhook, or the dotted name of a function, an object or a class",
         ),
         (
             ("consumer", "--handler=string.handle"),
             "--handler: 'string.handle' cannot be imported: module 'string' has no attribute 'handle': "
-            "expected log, or the dotted name of a function, an object or a class",
+            "expected log, webhook, or the dotted name of a function, an object or a class",
         ),
         (
             ("consumer", "--handler=string.digits"),
             "--handler: 'string.digits' is not callable: "
-            "expected log, or the dotted name of a function, an object or a class",
+            "expected log, webhook, or the dotted name of a function, an object or a class",
         ),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_handler_that_can_never_work_is_told_at_the_start(fails: Fails, role: 
     """Otherwise it would acknowledge events that nothing handled."""
     said = fails("eventsvc", role, f"--handler=tests.support.wrong_handlers.{name}")
     assert said.startswith(f"eventsvc: --handler: 'tests.support.wrong_handlers.{name}{fault}")
-    assert said.endswith(": expected log, or the dotted name of a function, an object or a class\n")
+    assert said.endswith(": expected log, webhook, or the dotted name of a function, an object or a class\n")
 
 
 def test_a_handler_is_found_in_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

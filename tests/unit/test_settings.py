@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.settings import ROLES, RedisSettings, table
+from eventsvc.settings import ROLES, RedisSettings, WebhookSettings, table
 from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
@@ -28,9 +28,11 @@ from eventsvc.settings.kinds import (
     REACTOR,
     SECONDS,
     SEED,
+    SIGNING_SECRETS,
     STREAM,
     SWITCH,
     TEXT,
+    URL,
     Kind,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
@@ -54,6 +56,28 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
     REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
+    URL: {
+        "": "",
+        **{
+            text: text
+            for text in (
+                "http://localhost",
+                "https://hooks.example/a%2Fb/?token=a&b=[c]:@d",
+                "http://[::1]:8080/",
+                "http://svc.default.svc.cluster.local.:1?",
+                "https://xn--bcher-kva.example/",
+                "http://10.0.0.1:65535",
+            )
+        },
+    },
+    SIGNING_SECRETS: {
+        "": None,
+        "none": (),
+        "whsec_" + "QUFB" * 8: (b"A" * 24,),
+        "whsec_" + "+/+/" * 8: (b"\xfb\xff\xbf" * 8,),
+        f" whsec_{'QUFB' * 8}\nwhsec_{'QkJC' * 21}Qg== ": (b"A" * 24, b"B" * 64),
+        f"whsec_{'QkJC' * 21}Qg": (b"B" * 64,),
+    },
     LEVEL: {"debug": "DEBUG", "Info": "INFO", "WARN": "WARN", "warning": "WARNING", "Error": "ERROR"},
 }
 
@@ -80,12 +104,63 @@ REFUSED: dict[Kind, list[str]] = {
     RATE: [*NO_NUMBER, "0", "1000000.1"],
     SWITCH: ["", "maybe", "on ", "2", "-"],
     REACTOR: ["", "epoll", "asyncio ", "1"],
+    URL: [
+        *[
+            "hooks.example",
+            "//h/",
+            "ftp://h/",
+            "HTTP://h/",
+            "http:h",
+            "http://",
+            "https:///x",
+            "http://:80/",
+            "http://h:/",
+        ],
+        *["http://h:0/", "http://h:65536/", "http://h:8a/", "http://h/#f", "http://h#f", "http://h/ ", "http://h/\n"],
+        *[
+            "http://u@h/",
+            "https://user:hush@h/",
+            "http://h\\@evil/",
+            "http://my_service/",
+            "http://a..b/",
+            "http://-a/",
+        ],
+        *[
+            "http://ab--cd.example/",
+            "http://xn--zzzz99/",
+            "http://[fe80::1%25eth0]/",
+            "http://[::g]/",
+            "http://[1.2.3.4]/",
+            "http://[::ffff:127.0.0.1]/",
+        ],
+        *["http://h\u00e9/", "http://h/\u00e9", "http://" + "a" * 64, "http://h/\udcff"],
+    ],
+    SIGNING_SECRETS: [
+        *[
+            "hush",
+            "None",
+            "none none",
+            "whsec_",
+            "whsec_none",
+            "QUFB" * 8,
+            "whsec_" + "QUFB" * 7,
+            "WHSEC_" + "QUFB" * 8,
+        ],
+        *["whsec_" + "QUFB" * 8 + ",", "whsec_" + "-_-_" * 8, "whsec_" + "QUFB" * 22, "whsec_" + "QUFB" * 8 + "Q"],
+        *["none whsec_" + "QUFB" * 8, "whsec_whsec_" + "QUFB" * 8, "whsec_" + "\u0662" * 40, "whsec_" + "QU=B" * 9],
+    ],
     LEVEL: ["", "LOUD", "INFO ", "TRACE", "1"],
 }
 
 CLASSES = list(dict.fromkeys(cls for classes in ROLES.values() for cls in classes))
 EVERY = [pytest.param(cls, field, row, id=row.name) for cls in CLASSES for field, row in rows(cls)]
 SECRETS = [pytest.param(cls, field, row, id=row.name) for cls in CLASSES for field, row in rows(cls) if row.secret]
+TEXTS = [
+    pytest.param(cls, field, row, id=row.name)
+    for cls in CLASSES
+    for field, row in rows(cls)
+    if row.secret and row.kind is TEXT
+]
 
 
 @pytest.mark.parametrize(("cls", "field", "row"), EVERY)
@@ -101,7 +176,7 @@ def test_every_setting_takes_what_it_should(cls: type[Any], field: str, row: Set
 def test_every_setting_refuses_the_rest(cls: type, field: str, row: Setting) -> None:
     """An invalid value is an error that names the variable or flag, the value and what was expected."""
     for text in REFUSED[row.kind]:
-        shown = "(hidden)" if row.secret else repr(text)
+        shown = "(hidden)" if row.secret else row.kind.show(text)
         with pytest.raises(InvalidSettings) as caught:
             read(cls, {row.name: text})
         assert str(caught.value) == f"{row.name}={shown}: expected {row.kind.expects}"
@@ -128,7 +203,7 @@ def test_a_flag_beats_the_environment(cls: type, field: str, row: Setting) -> No
     assert getattr(read(cls, environment, {row.flag: text}), field) == value
 
 
-@pytest.mark.parametrize(("cls", "field", "row"), SECRETS)
+@pytest.mark.parametrize(("cls", "field", "row"), TEXTS)
 def test_a_secret_may_stand_in_a_file(cls: type, field: str, row: Setting, tmp_path: Path) -> None:
     """NAME_FILE is the path of a file with the secret; a final line end is removed."""
     file = tmp_path / "secret"
@@ -145,6 +220,33 @@ def test_a_secret_given_twice_is_an_error(cls: type, field: str, row: Setting, t
     with pytest.raises(InvalidSettings) as caught:
         read(cls, {row.name: "hush", f"{row.name}_FILE": str(tmp_path / "secret")})
     assert str(caught.value) == f"{row.name} and {row.name}_FILE are both set: expected one of them"
+
+
+def test_signing_secrets_may_stand_in_a_file(tmp_path: Path) -> None:
+    """One on each line, as an editor leaves them."""
+    file = tmp_path / "secret"
+    file.write_text(f"whsec_{'QUFB' * 8}\nwhsec_{'QkJC' * 8}\n", encoding="utf-8")
+    settings = read(WebhookSettings, {"WEBHOOK_SECRET_FILE": str(file)})
+    assert settings.secret == (b"A" * 24, b"B" * 24)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:hush@hooks.example/", "(hidden)@hooks.example/"),
+        ("https://user:hu?s#h@hooks.example/", "(hidden)@hooks.example/"),
+        ("user:hush@hooks.example", "(hidden)@hooks.example"),
+        ("ftp://hooks.example/path?token=hush", "ftp://hooks.example/path?(hidden)"),
+        ("ftp://hooks.example/path#hush", "ftp://hooks.example/path#(hidden)"),
+        ("https://hooks.example/ ?hush\nhush", "https://hooks.example/ ?(hidden)"),
+    ],
+)
+def test_a_wrong_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    """Its user, its password and its query are none of the terminal's business."""
+    with pytest.raises(InvalidSettings) as caught:
+        read(WebhookSettings, {"WEBHOOK_URL": url})
+    assert str(caught.value).startswith(f"WEBHOOK_URL={shown!r}: expected an http or https URL")
+    assert "hush" not in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
@@ -174,6 +276,11 @@ def test_a_secret_is_never_shown() -> None:
     with pytest.raises(InvalidSettings) as caught:
         read(RedisSettings, {"REDIS_PASSWORD": "hush\udcff"})
     assert "hush" not in str(caught.value)
+
+
+def test_the_query_of_a_url_is_not_shown() -> None:
+    settings = read(WebhookSettings, {"WEBHOOK_URL": "https://hooks.example/a?token=hush"})
+    assert "hooks.example/a?(hidden)" in repr(settings)
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -272,3 +379,17 @@ def test_the_table_has_a_line_for_each_setting() -> None:
         for part in (f"`--{row.flag}`", row.show_default(), row.kind.expects, roles, row.help):
             assert f" {part} |" in line
         assert (f"`{row.name}_FILE`" in line) is row.secret
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (WebhookSettings(secret=()), ["WEBHOOK_URL is not set"]),
+        (WebhookSettings(url="http://h/"), ["WEBHOOK_SECRET is not set"]),
+        (WebhookSettings(), ["WEBHOOK_URL is not set", "WEBHOOK_SECRET is not set"]),
+    ],
+)
+def test_what_the_handler_webhook_lacks_is_told(settings: WebhookSettings, words: list[str]) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        settings.check()
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == words

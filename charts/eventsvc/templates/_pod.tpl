@@ -72,36 +72,49 @@ resources:
 securityContext:
   {{- toYaml $root.Values.securityContext | nindent 2 }}
 {{- if ne $role "simulator" }}
-{{- with include "eventsvc.secretMounts" $root | trim }}
+{{- with include "eventsvc.secretMounts" . | trim }}
 volumeMounts:
   {{- . | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* The secrets that producer and consumer need to reach Redis, as files. */}}
+{{/* The secrets that a role needs, as files: (list $ "producer"). */}}
 {{- define "eventsvc.secretMounts" -}}
-{{- if include "eventsvc.redisSecret" . }}
+{{- $root := index . 0 -}}
+{{- if include "eventsvc.redisSecret" $root }}
 - {name: redis, mountPath: /etc/eventsvc/redis, readOnly: true}
 {{- end }}
-{{- if and .Values.externalRedis.tls.enabled .Values.externalRedis.tls.caSecret }}
+{{- if and $root.Values.externalRedis.tls.enabled $root.Values.externalRedis.tls.caSecret }}
 - {name: redis-ca, mountPath: /etc/eventsvc/redis-ca, readOnly: true}
+{{- end }}
+{{- if and (eq (index . 1) "consumer") $root.Values.consumer.webhook.existingSecret }}
+- {name: webhook, mountPath: /etc/eventsvc/webhook, readOnly: true}
 {{- end }}
 {{- end }}
 
 {{- define "eventsvc.secretVolumes" -}}
-{{- with include "eventsvc.redisSecret" . }}
+{{- $root := index . 0 -}}
+{{- with include "eventsvc.redisSecret" $root }}
 - name: redis
   secret:
     secretName: {{ . }}
     items: [{key: redis-password, path: redis-password}]
 {{- end }}
-{{- if .Values.externalRedis.tls.enabled }}
-{{- with .Values.externalRedis.tls.caSecret }}
+{{- if $root.Values.externalRedis.tls.enabled }}
+{{- with $root.Values.externalRedis.tls.caSecret }}
 - name: redis-ca
   secret:
     secretName: {{ . }}
     items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+{{- end }}
+{{- if eq (index . 1) "consumer" }}
+{{- with $root.Values.consumer.webhook.existingSecret }}
+- name: webhook
+  secret:
+    secretName: {{ . }}
+    items: [{key: {{ $root.Values.consumer.webhook.secretKey | quote }}, path: webhook-secret}]
 {{- end }}
 {{- end }}
 {{- end }}

@@ -51,6 +51,9 @@ of a role beats what they say of all.
 {{- else -}}
 {{- $_ := set $all "ADMIN_PORT" "8080" -}}
 {{- end -}}
+{{- if and (eq $role "consumer") $root.Values.consumer.webhook.existingSecret -}}
+{{- $_ := set $all "WEBHOOK_SECRET_FILE" "/etc/eventsvc/webhook/webhook-secret" -}}
+{{- end -}}
 {{- range $name, $value := merge (deepCopy (index $root.Values $role).settings) $all }}
 {{ $name }}: {{ include "eventsvc.text" $value | quote }}
 {{- end }}

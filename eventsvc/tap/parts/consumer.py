@@ -22,6 +22,7 @@ from eventsvc.consumer.name_hold import EVERY, NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.log import LogHandler
+from eventsvc.handlers.webhook import make_webhook
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.settings import (
     AdminSettings,
@@ -29,10 +30,11 @@ from eventsvc.settings import (
     LogSettings,
     RedisSettings,
     StreamSettings,
+    WebhookSettings,
 )
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.tap.consumer_name import take_name
-from eventsvc.tap.figures import connection_figures, consumer_figures
+from eventsvc.tap.figures import connection_figures, consumer_figures, webhook_figures
 from eventsvc.tap.handler_loading import make_handler, read_count
 from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.options import RoleOptions
@@ -47,7 +49,9 @@ _BATCH: Final = 1_000
 _OTHER_THREADS: Final = 10
 
 
-def bind_handler(reactor: Any, settings: ConsumerSettings, log: JsonLog) -> tuple[BoundHandler, int]:
+def bind_handler(
+    reactor: Any, settings: ConsumerSettings, webhook: WebhookSettings, log: JsonLog, vitals: Vitals
+) -> tuple[BoundHandler, int]:
     """
     Make the handler, and return it with the number of events or batches that it handles at the same time.
 
@@ -56,6 +60,9 @@ def bind_handler(reactor: Any, settings: ConsumerSettings, log: JsonLog) -> tupl
     handler: Any
     if settings.handler == "log":
         handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread)
+    elif settings.handler == "webhook":
+        handler = make_webhook(reactor, webhook, time.time_ns)
+        vitals.metrics.add(webhook_figures(handler))
     else:
         handler = make_handler(settings.handler, os.environ)
     handle_batch = getattr(handler, "handle_batch", None)
@@ -86,6 +93,7 @@ def add_consumer(
     redis: RedisSettings,
     limits: StreamSettings,
     settings: ConsumerSettings,
+    webhook: WebhookSettings,
     log: JsonLog,
     vitals: Vitals,
     lasting: bool = True,
@@ -96,7 +104,7 @@ def add_consumer(
     @param lasting: whether confirmed events must survive a restart of Redis.
     """
     connection = make_connection(reactor, redis, lasting=lasting)
-    handler, concurrency = bind_handler(reactor, settings, log)
+    handler, concurrency = bind_handler(reactor, settings, webhook, log, vitals)
     name = settings.name or take_name(redis.stream, settings.group)
     group = RedisEventGroup(connection, redis.stream, settings.group, name)
     hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
@@ -144,6 +152,7 @@ def make_process(options: RoleOptions) -> IService:
         options.read(RedisSettings),
         options.read(StreamSettings),
         options.read(ConsumerSettings),
+        options.read(WebhookSettings),
         log,
         vitals,
     )

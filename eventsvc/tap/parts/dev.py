@@ -16,6 +16,7 @@ from eventsvc.settings import (
     RedisSettings,
     SimulatorSettings,
     StreamSettings,
+    WebhookSettings,
 )
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
@@ -41,8 +42,8 @@ def make_process(options: RoleOptions) -> IService:
         producer = options.read(ProducerSettings)
         producer = attrs.evolve(producer, host=producer.host or "127.0.0.1")
         listener = add_producer(process, reactor, redis, limits, producer, vitals, lasting=False)
-        consumer = options.read(ConsumerSettings)
-        add_consumer(process, reactor, redis, limits, consumer, log, vitals, lasting=False)
+        consumer, webhook = options.read(ConsumerSettings), options.read(WebhookSettings)
+        add_consumer(process, reactor, redis, limits, consumer, webhook, log, vitals, lasting=False)
         _begin_traffic(process, reactor, options, listener, redis)
 
     server = EmbeddedServer(reactor, redis.port, process.fail, ready=lambda: process.attempt(add_roles))
