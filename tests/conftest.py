@@ -22,6 +22,8 @@ from tests.support.server_binaries import REMEDIES, find_binary
 
 if TYPE_CHECKING:
     from tests.support.backends import Backend
+    from tests.support.inboxes import Place
+    from tests.support.postgres import Postgres
     from tests.support.webhook_receiver import Maker, Receiver
 
 
@@ -42,7 +44,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start processes of their own: most of what they run is out of sight of coverage."""
     for item in items:
-        if {"own_server", "each_server", "services"} & set(getattr(item, "fixturenames", ())):
+        if {"own_server", "each_server", "services", "own_postgres"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("processes")
 
 
@@ -83,6 +85,45 @@ def each_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serv
 def _durable(directory: Path) -> list[str]:
     """Options: what was written survives a kill, whenever the disk has it."""
     return ["--appendonly", "yes", "--appendfsync", "no", "--dir", str(directory)]
+
+
+def _running_postgres(*options: str) -> Iterator[Postgres]:
+    pytest.importorskip("psycopg", reason="pip install 'psycopg[binary]'")
+    from tests.support.postgres import find_programs, running_postgres
+
+    try:
+        find_programs()
+    except NoServer as remedy:
+        pytest.skip(str(remedy))
+    with running_postgres(*options) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for all tests of this process.  Do not stop it."""
+    yield from _running_postgres("fsync=off")
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server that may be stopped and killed."""
+    yield from _running_postgres()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A database of each kind, for an inbox."""
+    from tests.support.inboxes import postgres_place, sqlite_place
+
+    if request.param == "sqlite":
+        made = sqlite_place(str(tmp_path / "effects.db"))
+    else:
+        made = postgres_place(request.getfixturevalue("shared_postgres"))
+    try:
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture

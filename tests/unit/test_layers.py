@@ -25,6 +25,7 @@ COMMON_ABOVE = {"twisted", "zope"}
 #: The rooms of all other libraries.
 FOREIGN = {
     "txredisapi": {"redis"},
+    "psycopg": {"handlers"},
     "hiredis": {"redis"},
     "OpenSSL": {"redis"},
     "service_identity": {"redis"},
