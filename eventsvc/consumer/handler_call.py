@@ -108,7 +108,7 @@ def _unfinished(result: object) -> Unfinished | None:
     if inspect.isawaitable(result):
         loop = None if isinstance(result, Deferred) else _asyncio_loop()
         if loop is not None:
-            result = Deferred.fromFuture(_as_future(result, loop))
+            return _finish(_await_future(_as_future(result, loop)))
         steps = result if isinstance(result, CoroutineType) else _await(result)
         try:
             waits_for = steps.send(None)
@@ -180,22 +180,30 @@ def _as_future(awaitable: Awaitable[object], loop: asyncio.AbstractEventLoop) ->
     """Have asyncio run something: much of its ecosystem asks for the current task."""
     if asyncio.isfuture(awaitable):
         return awaitable
-    return loop.create_task(_in_task(awaitable, loop))
+    steps = awaitable if isinstance(awaitable, CoroutineType) else _await(awaitable)
+    return loop.create_task(_in_task(steps, loop))
 
 
-async def _in_task(awaitable: Awaitable[object], loop: asyncio.AbstractEventLoop) -> object:
-    """Await something in a task.  Only an C{Exception} may leave it: others end the loop, or cancel who waits."""
+async def _await_future(future: asyncio.Future[Any]) -> object:
     try:
-        return await _bridge(_await(awaitable), loop)
-    except Exception:
+        return await Deferred.fromFuture(future)
+    except (Exception, GeneratorExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # asyncio's CancelledError is one
         raise _as_exception(error) from error
+
+
+async def _in_task(steps: Coroutine[Any, Any, object], loop: asyncio.AbstractEventLoop) -> object:
+    return await _bridge(steps, loop)
 
 
 @coroutine
 def _bridge(steps: Coroutine[Any, Any, object], loop: asyncio.AbstractEventLoop) -> Generator[Any, Any, object]:
-    """Run a coroutine in a task of asyncio, for which Deferreds are turned into futures."""
+    """
+    Run a coroutine in a task of asyncio, for which Deferreds are turned into futures.
+
+    Only an C{Exception} may leave it: others end the loop, or cancel who waits.
+    """
     step: Callable[[Any], Any] = steps.send
     value: Any = None
     while True:
@@ -203,6 +211,10 @@ def _bridge(steps: Coroutine[Any, Any, object], loop: asyncio.AbstractEventLoop)
             waits_for = step(value)
         except StopIteration as end:
             return end.value
+        except Exception:
+            raise
+        except BaseException as error:
+            raise _as_exception(error) from error
         try:
             if isinstance(waits_for, Deferred):
                 value = yield from _when_fired(waits_for, loop)
