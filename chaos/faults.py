@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from chaos.deployment import GROUP, HANDLED, STREAM, Deployment
+from chaos import GROUP, STREAM
+from chaos.deployment import HANDLED, Deployment
 from chaos.process import stable_port
 from chaos.suites import wait_until
 from chaos.toxics import Toxic
@@ -239,24 +240,6 @@ class Told:
         for command in commands:
             answer = client.execute_command(*command.split())
             deployment.note(f"redis is told {command}: {answer}")
-
-
-@attrs.frozen
-class NothingParses:
-    """A foreign producer writes entries that are not events."""
-
-    @contextmanager
-    def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with deployment.redis() as client:
-            for fields in (
-                {"EventStream": "{not json"},
-                {"EventStream": '{"id": "7", "description": "id is text", "timestamp": ""}'},
-                {"EventStream": b"\xff\xfe"},
-                {"SomethingElse": "x"},
-            ):
-                client.xadd(STREAM, fields)
-        deployment.note("a foreign producer wrote 4 entries that are no events")
-        yield
 
 
 @attrs.frozen

@@ -1,0 +1,60 @@
+"""
+Scenarios in which handlers fail: what they need is away, or they hang.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaos.environment import Keyed
+from chaos.faults import After, All, Down, Frozen, Restarted
+from chaos.plan import Plan
+from chaos.scenario import Expectations, Scenario
+from chaos.signs import Alarmed, Counted, Said, SetAside
+from chaos.workload import Load
+
+#: The alarm that a breaker has tripped.
+_FAILING: Final = Alarmed("handler_failing", "consumer")
+
+HANDLERS: Final = (
+    Scenario(
+        name="database-away",
+        what="The database of a handler that takes one event at a time refuses connections for a while.",
+        faults=[Down("database")],
+        plan=Plan(handlers=["chaos.database.Blocking"], database=True),
+        load=Load(rate=70),
+        on=8,
+        signs=[_FAILING, Said("the handler succeeds again", "consumer")],
+        expect=Expectations(all_ok=True, set_aside=2, resume_within=3.0),
+    ),
+    Scenario(
+        name="database-hangs",
+        what="The database of a handler that takes 50 events at a time hangs for a while; some events have keys.",
+        faults=[All([Frozen("database"), After(0.5, Keyed(events=200, keys=5))])],
+        plan=Plan(
+            handlers=["chaos.database.Asyncio"],
+            database=True,
+            settings={"CONSUMER_CONCURRENCY": "50", "CONSUMER_HANDLER_TIMEOUT": "1"},
+        ),
+        on=8,
+        signs=[_FAILING, Said("the handler succeeds again", "consumer"), Counted("eventsvc_handler_timeouts", 50)],
+        expect=Expectations(all_ok=True, in_order=False, in_order_of_key=True, set_aside=2, resume_within=4.0),
+    ),
+    Scenario(
+        name="handler-hangs",
+        what="The handler hangs on some events, at one delivery or at all of them, and the consumer is restarted.",
+        faults=[Restarted(("consumer-1",))],
+        plan=Plan(
+            handlers=["chaos.handlers.Hanging"],
+            settings={
+                "CONSUMER_CONCURRENCY": "50",
+                "CONSUMER_HANDLER_TIMEOUT": "0.3",
+                "CONSUMER_MAX_DELIVERIES": "2",
+            },
+        ),
+        load=Load(rate=50, poison=0.02),
+        on=5,
+        signs=[Counted("eventsvc_handler_timeouts", 10), SetAside(5)],
+        expect=Expectations(all_ok=True, in_order=False, doomed=[" poison "], work_on=100),
+    ),
+)
