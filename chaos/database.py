@@ -4,6 +4,7 @@ Handlers that store each event in a database, a Redis server of the suite.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
@@ -15,6 +16,7 @@ from redis.retry import Retry
 
 from chaos.handlers import say, say_in_thread
 from chaos.plan import PASSWORD
+from eventsvc.errors import BatchFailed
 from eventsvc.event import Notification
 from eventsvc.settings.kinds import PORT
 from eventsvc.settings.reading import setting
@@ -48,6 +50,23 @@ class Blocking:
         """Store an event, or fail."""
         self.client.rpush(EFFECTS, notification.id)
         say_in_thread(notification)
+
+
+class Batches(Blocking):
+    """Stores all events of a batch but the poison ones in one transaction."""
+
+    batch_size = 20
+
+    def handle_batch(self, notifications: Sequence[Notification]) -> None:
+        """Store the events, or fail: on all of them, or on some."""
+        good = [each for each in notifications if " poison " not in each.description]
+        with self.client.pipeline() as moment:
+            for each in good:
+                moment.rpush(EFFECTS, each.id)
+            moment.execute()
+        say_in_thread(*good)
+        if len(good) < len(notifications):
+            raise BatchFailed({each.stream_id: ValueError("poison") for each in notifications if each not in good})
 
 
 class Asyncio:

@@ -20,6 +20,7 @@ import requests
 from chaos import FOREIGN, STREAM
 from chaos.deployment import Deployment
 from chaos.faults import Down, Frozen, Toxified, holding_up
+from chaos.receiver import TAKE
 from chaos.suites import NotInTime, wait_until
 from chaos.toxics import Toxic
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification, format_timestamp
@@ -187,6 +188,29 @@ class Keyed:
             moment.execute()
         deployment.note(f"a foreign producer wrote {self.events} events with {self.keys} keys")
         yield
+
+
+@attrs.frozen
+class Answering:
+    """
+    The receiver of webhooks does not take them.
+
+    @ivar way: what it does instead; see C{chaos/receiver.py}.
+    """
+
+    way: str
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        self._tell(deployment, self.way)
+        try:
+            yield
+        finally:
+            self._tell(deployment, TAKE)
+
+    def _tell(self, deployment: Deployment, way: str) -> None:
+        requests.put(f"http://127.0.0.1:{deployment.ports['receiver']}/", data=way, timeout=5).raise_for_status()
+        deployment.note(f"the receiver is told: {way}")
 
 
 @attrs.frozen

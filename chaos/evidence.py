@@ -75,10 +75,8 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
     with deployment.redis() as client:
         kept = read_redis(client, recorded=deployment.recorder.entries)
     # Read the logs after Redis: entries that are acknowledged by then have been logged.
-    lines = sorted(
-        (line for name in (*deployment.producers, *deployment.consumers) for line in read_log(deployment, name)),
-        key=lambda line: line.at,
-    )
+    names = [*deployment.producers, *deployment.consumers, *(["receiver"] if deployment.plan.receiver else [])]
+    lines = sorted((line for name in names for line in read_log(deployment, name)), key=lambda line: line.at)
     history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
     history = attrs.evolve(history, wiped=deployment.wiped, causes=deployment.causes)
     return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())

@@ -31,11 +31,15 @@ def holding_up(deployment: Deployment, beginning: str) -> Iterator[None]:
     """
     Record that consumers cannot work: those whose name, or whose link's name,
     begins with C{beginning}, or all of them if it names Redis or the proxy.
+
+    If it names the receiver of webhooks, record that its answers may be lost.
     """
     with ExitStack() as noting:
         for name in deployment.consumers:
             if f"{name}-redis".startswith(beginning) or beginning in ("redis", "toxiproxy"):
                 noting.enter_context(deployment.causing("takeover", name))
+        if beginning == "receiver":
+            noting.enter_context(deployment.causing("ended", "receiver"))
         yield
 
 

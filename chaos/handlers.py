@@ -94,11 +94,11 @@ def say(*notifications: Notification) -> Deferred[None]:
     return log.handle_batch(notifications)
 
 
-def say_in_thread(notification: Notification) -> None:
-    """Write the line of an event that was handled, and return once it is written."""
+def say_in_thread(*notifications: Notification) -> None:
+    """Write the lines of events that were handled, and return once they are written."""
     from twisted.internet import reactor
 
-    blockingCallFromThread(cast(IReactorFromThreads, reactor), cast(Any, say), notification)
+    blockingCallFromThread(cast(IReactorFromThreads, reactor), cast(Any, say), *notifications)
 
 
 def _pause(seconds: float) -> Awaitable[Any]:

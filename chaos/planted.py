@@ -168,6 +168,17 @@ def _acknowledge_unawaited() -> None:
     handler_call._unfinished = unfinished
 
 
+def _acknowledge_whole_batches() -> None:
+    """A batch is acknowledged although its handler has failed on some of its events."""
+    from eventsvc.consumer.batch import BatchDelivery
+
+    async def attempt(self: BatchDelivery, batch: Any, unfinished: Any) -> Any:
+        return None if await original(self, batch, unfinished) is None else {}
+
+    original = BatchDelivery._attempt
+    BatchDelivery._attempt = attempt  # type: ignore[method-assign]
+
+
 def _never_trip() -> None:
     """Every failure counts against its event, even while all events fail."""
     from eventsvc.consumer.breaker import Breaker
@@ -239,6 +250,7 @@ BUGS: Final[Mapping[str, Bug]] = {
     "page-by-count": Bug(_page_by_count, "large-pending", "were handled during the fault"),
     "acknowledge-unawaited": Bug(_acknowledge_unawaited, "consumer-restarted", "neither handled"),
     "never-trip": Bug(_never_trip, "database-away", "set aside, but a handler could have handled it"),
+    "acknowledge-whole-batches": Bug(_acknowledge_whole_batches, "batch-fails", "neither handled"),
     "ignore-keys": Bug(_ignore_keys, "database-hangs", "handled out of the order of its key"),
     "acknowledge-timed-out": Bug(_acknowledge_timed_out, "handler-hangs", "neither handled"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),

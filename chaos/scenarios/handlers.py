@@ -41,6 +41,18 @@ HANDLERS: Final = (
         expect=Expectations(all_ok=True, in_order=False, in_order_of_key=True, set_aside=2, resume_within=4.0),
     ),
     Scenario(
+        name="batch-fails",
+        what="A handler of batches fails on some events, and on whole batches while its database is away.",
+        faults=[Down("database")],
+        plan=Plan(handlers=["chaos.database.Batches"], database=True, settings={"CONSUMER_MAX_DELIVERIES": "3"}),
+        load=Load(rate=70, poison=0.02),
+        pulses=2,
+        on=3,
+        off=2,
+        signs=[_FAILING, SetAside(5), Said("which is halved", "consumer")],
+        expect=Expectations(all_ok=True, doomed=[" poison "], set_aside=4, resume_within=3.0),
+    ),
+    Scenario(
         name="handler-hangs",
         what="The handler hangs on some events, at one delivery or at all of them, and the consumer is restarted.",
         faults=[Restarted(("consumer-1",))],
