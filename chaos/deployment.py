@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -22,6 +22,7 @@ import redis
 import requests
 
 import chaos
+from chaos.account import Account
 from chaos.clock import WallClock
 from chaos.figures import is_drained, read_figures
 from chaos.plan import PASSWORD, SETTINGS, Plan
@@ -31,13 +32,9 @@ from chaos.suites import TWISTD, NotInTime, wait_until
 from chaos.toxics import TOXIPROXY, Toxics
 from chaos.workload import Load
 from eventsvc.embedded import server_command
-from eventsvc.testing.history import Cause
 
 #: Seconds within which all entries must be acknowledged at the end.
 DRAIN: Final = 30.0
-#: Seconds within which a consumer handles the entries it has claimed, and a
-#: consumer that was blocked finishes those it had in flight.
-TAKEN_UP: Final = 4.0
 #: The load's output for an attempt that was answered 200.
 OK: Final = '"outcome":"ok"'
 #: A consumer's output for an event that was handled.
@@ -47,25 +44,17 @@ _SUITE: Final = {"PYTHONPATH": str(Path(chaos.__file__).parents[1])}
 
 
 @attrs.define(eq=False)
-class Deployment:
+class Deployment(Account):
     """
     The processes of one run.
 
     @ivar planted: the planted bug of the services, if any.
-    @ivar journal: the changes made to it, with their times.
-    @ivar wiped: when Redis lost its data, if it did.
-    @ivar causes: reasons why events may have been handled again.
-    @ivar complaints: sentences about failures during the fault.
     """
 
     plan: Plan
     directory: Path
     planted: str | None = None
     processes: dict[str, Process] = attrs.field(factory=dict)
-    journal: list[tuple[float, str]] = attrs.field(factory=list)
-    wiped: float | None = None
-    causes: list[Cause] = attrs.field(factory=list)
-    complaints: list[str] = attrs.field(factory=list)
     recorder: Recorder = attrs.field(factory=Recorder)
     #: port of each server, and of the proxy of each link
     ports: dict[str, int] = attrs.field(factory=dict)
@@ -81,9 +70,6 @@ class Deployment:
     @clock.default
     def _make_clock(self) -> WallClock:
         return WallClock(self.directory / "clock")
-
-    def note(self, words: str) -> None:
-        self.journal.append((time.monotonic(), words))
 
     @property
     def producers(self) -> list[str]:
@@ -121,20 +107,6 @@ class Deployment:
         if self.plan.recorded:
             with self.redis() as client:
                 self.recorder.begin(client)
-
-    @contextmanager
-    def causing(self, kind: Literal["ended", "takeover", "anew"], consumer: str | None = None) -> Iterator[None]:
-        """
-        Record that events may be handled again because of the code inside.
-
-        Entries that were claimed meanwhile may be handled some time later.
-        """
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            late = TAKEN_UP if kind == "takeover" else 0.0
-            self.causes.append(Cause(kind, begin, time.monotonic() + late, consumer))
 
     def add_consumer(self, name: str, handler: str) -> None:
         """Add a consumer, without starting it."""
@@ -195,10 +167,6 @@ class Deployment:
         (self.directory / "redis").mkdir()
         self.lose_data()
         self.note("the data of redis are gone")
-
-    def lose_data(self) -> None:
-        """Record that Redis loses data now."""
-        self.wiped = time.monotonic()
 
     def _redis_is_up(self, name: str) -> bool:
         self.processes[name].check()
