@@ -23,9 +23,9 @@ HANDLERS: Final = (
         faults=[Down("database")],
         plan=Plan(handlers=["chaos.database.Blocking"], database=True),
         load=Load(rate=70),
-        on=8,
+        on=10,
         signs=[_FAILING, Said("the handler succeeds again", "consumer")],
-        expect=Expectations(all_ok=True, set_aside=2, resume_within=3.0),
+        expect=Expectations(all_ok=True, set_aside=2, resume_within=2.0),
     ),
     Scenario(
         name="database-hangs",
