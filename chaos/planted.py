@@ -212,6 +212,24 @@ def _ignore_keys() -> None:
     Line.put_back = lambda self, batch: self.entries.extend(entry for entry, _ in batch)  # type: ignore[method-assign]
 
 
+def _follow_redirects() -> None:
+    """A webhook follows redirects, as browsers do."""
+    from treq.client import HTTPClient
+
+    def request(self: HTTPClient, *arguments: Any, **more: Any) -> Any:
+        return original(self, *arguments, **more | {"allow_redirects": True, "browser_like_redirects": True})
+
+    original: Any = HTTPClient.request
+    HTTPClient.request = request  # type: ignore[method-assign]
+
+
+def _take_any_answer() -> None:
+    """A webhook is delivered once there is an answer, whatever it is."""
+    from eventsvc.handlers import webhook
+
+    webhook.judge = lambda *_: None  # type: ignore[attr-defined]
+
+
 #: More bytes than any page has.
 _ANY_SIZE: Final = 2**40
 
@@ -253,6 +271,8 @@ BUGS: Final[Mapping[str, Bug]] = {
     "acknowledge-whole-batches": Bug(_acknowledge_whole_batches, "batch-fails", "neither handled"),
     "ignore-keys": Bug(_ignore_keys, "database-hangs", "handled out of the order of its key"),
     "acknowledge-timed-out": Bug(_acknowledge_timed_out, "handler-hangs", "neither handled"),
+    "follow-redirects": Bug(_follow_redirects, "webhook-receiver-flaps", "neither handled"),
+    "take-any-answer": Bug(_take_any_answer, "webhook-receiver-flaps", "neither handled"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }
 

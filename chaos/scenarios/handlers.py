@@ -6,15 +6,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.environment import Keyed
-from chaos.faults import After, All, Down, Frozen, Restarted
+from chaos.environment import Answering, Keyed
+from chaos.faults import CUT_AT_ONCE, After, All, Down, Frozen, Restarted, Toxified
 from chaos.plan import Plan
+from chaos.receiver import SECRET
 from chaos.scenario import Expectations, Scenario
-from chaos.signs import Alarmed, Counted, Said, SetAside
+from chaos.signs import Alarmed, Counted, HandledAgain, Said, SetAside
 from chaos.workload import Load
 
 #: The alarm that a breaker has tripped.
 _FAILING: Final = Alarmed("handler_failing", "consumer")
+
+#: What the receiver of webhooks does instead of taking them.
+_WAYS: Final = ("fail", "postpone", "redirect", "close", "cut", "hang")
 
 HANDLERS: Final = (
     Scenario(
@@ -68,5 +72,31 @@ HANDLERS: Final = (
         on=5,
         signs=[Counted("eventsvc_handler_timeouts", 10), SetAside(5)],
         expect=Expectations(all_ok=True, in_order=False, doomed=[" poison "], work_on=100),
+    ),
+    Scenario(
+        name="webhook-receiver-flaps",
+        what="The receiver of webhooks fails, postpones, redirects, hangs, is away, and closes connections, by turns.",
+        faults=[*[Answering(way) for way in _WAYS], Toxified("receiver", CUT_AT_ONCE), Down("receiver")],
+        plan=Plan(
+            handlers=["webhook"],
+            receiver=True,
+            settings={
+                "CONSUMER_CONCURRENCY": "10",
+                "WEBHOOK_ALLOW_PRIVATE": "on",
+                "WEBHOOK_SECRET": SECRET,
+                "WEBHOOK_TIMEOUT": "1",
+            },
+        ),
+        load=Load(rate=60),
+        pulses=len(_WAYS) + 2,
+        on=1.3,
+        off=1.5,
+        signs=[
+            *[Said(f"event failed: {way}", "receiver", 2) for way in _WAYS],
+            HandledAgain(),
+            Said("refused", "consumer"),
+            _FAILING,
+        ],
+        expect=Expectations(all_ok=True, in_order=False, set_aside=2, resume_within=4.0),
     ),
 )
