@@ -6,17 +6,15 @@ them.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -24,53 +22,40 @@ import redis
 import requests
 
 import chaos
+from chaos.account import Account
 from chaos.clock import WallClock
+from chaos.figures import is_drained, read_figures
 from chaos.plan import PASSWORD, SETTINGS, Plan
 from chaos.process import EndedByItself, Process, stable_port
+from chaos.recorder import Recorder
 from chaos.suites import TWISTD, NotInTime, wait_until
 from chaos.toxics import TOXIPROXY, Toxics
 from chaos.workload import Load
 from eventsvc.embedded import server_command
-from eventsvc.testing.history import Cause
 
 #: Seconds within which all entries must be acknowledged at the end.
 DRAIN: Final = 30.0
-#: Seconds within which a consumer handles the entries it has claimed, and a
-#: consumer that was blocked finishes those it had in flight.
-TAKEN_UP: Final = 4.0
 #: The load's output for an attempt that was answered 200.
 OK: Final = '"outcome":"ok"'
 #: A consumer's output for an event that was handled.
 HANDLED: Final = '"message":"event"'
-STREAM: Final = "NotificationStream"
-DEAD: Final = "{NotificationStream}:dead"
-GROUP: Final = "demo_consumer_group"
-#: A group of the suite that records all entries where the stream is trimmed.
-RECORDER: Final = "recorder"
+#: The environment in which the suite's modules are found.
+_SUITE: Final = {"PYTHONPATH": str(Path(chaos.__file__).parents[1])}
 
 
 @attrs.define(eq=False)
-class Deployment:
+class Deployment(Account):
     """
     The processes of one run.
 
     @ivar planted: the planted bug of the services, if any.
-    @ivar journal: the changes made to it, with their times.
-    @ivar wiped: when Redis lost its data, if it did.
-    @ivar causes: reasons why events may have been handled again.
-    @ivar complaints: sentences about failures during the fault.
-    @ivar recorded: the entries that the recorder has read.
     """
 
     plan: Plan
     directory: Path
     planted: str | None = None
     processes: dict[str, Process] = attrs.field(factory=dict)
-    journal: list[tuple[float, str]] = attrs.field(factory=list)
-    wiped: float | None = None
-    causes: list[Cause] = attrs.field(factory=list)
-    complaints: list[str] = attrs.field(factory=list)
-    recorded: dict[bytes, dict[bytes, bytes]] = attrs.field(factory=dict)
+    recorder: Recorder = attrs.field(factory=Recorder)
     #: port of each server, and of the proxy of each link
     ports: dict[str, int] = attrs.field(factory=dict)
     links: dict[str, int] = attrs.field(factory=dict)
@@ -85,9 +70,6 @@ class Deployment:
     @clock.default
     def _make_clock(self) -> WallClock:
         return WallClock(self.directory / "clock")
-
-    def note(self, words: str) -> None:
-        self.journal.append((time.monotonic(), words))
 
     @property
     def producers(self) -> list[str]:
@@ -106,6 +88,11 @@ class Deployment:
             self._link("standby-redis", self.ports["redis"])
             primary = ["--replicaof", f"127.0.0.1 {self.links['standby-redis']}", "--masterauth", PASSWORD]
             self._add_redis("standby", *primary)
+        if self.plan.database:
+            self._add_redis("database")
+            self._link("database", self.ports["database"])
+        if self.plan.receiver:
+            self._add_receiver()
         for name in self.producers:
             self.ports[name] = stable_port()
             self._link(f"{name}-redis", self.ports["redis"])
@@ -119,21 +106,7 @@ class Deployment:
             self.await_ready(name)
         if self.plan.recorded:
             with self.redis() as client:
-                client.xgroup_create(STREAM, RECORDER, "0", mkstream=True)
-
-    @contextmanager
-    def causing(self, kind: Literal["ended", "takeover", "anew"], consumer: str | None = None) -> Iterator[None]:
-        """
-        Record that events may be handled again because of the code inside.
-
-        Entries that were claimed meanwhile may be handled some time later.
-        """
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            late = TAKEN_UP if kind == "takeover" else 0.0
-            self.causes.append(Cause(kind, begin, time.monotonic() + late, consumer))
+                self.recorder.begin(client)
 
     def add_consumer(self, name: str, handler: str) -> None:
         """Add a consumer, without starting it."""
@@ -146,7 +119,7 @@ class Deployment:
         """Kill all processes that still run."""
         for process in self.processes.values():
             process.kill()
-        for name in ("redis", "standby"):
+        for name in ("redis", "standby", "database"):
             shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def stop_services(self) -> None:
@@ -174,6 +147,14 @@ class Deployment:
         self.processes[name] = Process(name, server_command(port, options), self.directory)
         self.start_redis(name)
 
+    def _add_receiver(self) -> None:
+        port = self.ports["receiver"] = stable_port()
+        command = [sys.executable, "-m", "chaos.receiver", str(port)]
+        process = self.processes["receiver"] = Process("receiver", command, self.directory, _SUITE)
+        process.start()
+        wait_until(lambda: process.says("listening"), "the receiver listens")
+        self._link("receiver", port)
+
     def start_redis(self, name: str = "redis") -> None:
         """Start a Redis server, and wait until it accepts commands."""
         self.processes[name].start()
@@ -186,10 +167,6 @@ class Deployment:
         (self.directory / "redis").mkdir()
         self.lose_data()
         self.note("the data of redis are gone")
-
-    def lose_data(self) -> None:
-        """Record that Redis loses data now."""
-        self.wiped = time.monotonic()
 
     def _redis_is_up(self, name: str) -> bool:
         self.processes[name].check()
@@ -220,7 +197,8 @@ class Deployment:
         environment = {
             **SETTINGS,
             "REDIS_PORT": str(self.links[f"{name}-redis"]),
-            "PYTHONPATH": str(Path(chaos.__file__).parents[1]),
+            **_SUITE,
+            **self._addresses(),
             **self.plan.settings,
             **settings,
         }
@@ -230,6 +208,15 @@ class Deployment:
             start = ["prlimit", f"--nofile={self.plan.files}", "--", *start]
         piped = name in self.plan.piped
         self.processes[name] = Process(name, [*start, "-n", "eventsvc", role], self.directory, environment, piped)
+
+    def _addresses(self) -> Mapping[str, str]:
+        """Return the settings by which handlers find what they need."""
+        addresses = {"database": ("DATABASE_PORT", "{}"), "receiver": ("WEBHOOK_URL", "http://127.0.0.1:{}/")}
+        return {
+            setting: address.format(self.links[link])
+            for link, (setting, address) in addresses.items()
+            if link in self.links
+        }
 
     def await_ready(self, name: str) -> None:
         """Wait until a service that was just started has reached Redis once."""
@@ -301,23 +288,13 @@ class Deployment:
         if not self.plan.recorded:
             return
         with self.redis() as client:
-            while reply := client.xreadgroup(RECORDER, "chaos", {STREAM: ">"}, count=1000, noack=True):
-                self.recorded.update(reply[0][1])
+            self.recorder.record(client)
 
-    def figures(self) -> dict[str, float]:
-        """
-        Return the sums of the services' metrics since their last start, by name,
-        and how often Redis has executed each command.
-        """
-        sums: dict[str, float] = defaultdict(float)
-        for name in (each for each in (*self.producers, *self.consumers) if self.processes[each].running):
-            text = requests.get(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=5).text
-            for figure, value in re.findall(r"^(\w+?)(?:_total)?(?:{[^}]*})? (\d\S*)$", text, re.MULTILINE):
-                sums[figure] += float(value)
+    def figures(self) -> Mapping[str, float]:
+        """Return what the services that run, and Redis, have counted; see L{read_figures}."""
+        running = [name for name in (*self.producers, *self.consumers) if self.processes[name].running]
         with self.redis() as client:
-            for command, counts in client.info("commandstats").items():
-                sums[f"redis_{command.removeprefix('cmdstat_')}"] = counts["calls"]
-        return sums
+            return read_figures([self.ports[name] for name in running], client)
 
     def drain(self) -> bool:
         """Wait until all entries are acknowledged, and return whether they were in time."""
@@ -338,12 +315,3 @@ class Deployment:
 
 def _path(first: Mapping[str, str], second: Mapping[str, str]) -> str:
     return os.pathsep.join([first["PYTHONPATH"], second["PYTHONPATH"]])
-
-
-def is_drained(client: Any) -> bool:
-    """Return whether the group has read and acknowledged all entries."""
-    newest = client.xinfo_stream(STREAM)["last-generated-id"]
-    for group in client.xinfo_groups(STREAM):
-        if group["name"] == GROUP.encode():
-            return bool(group["last-delivered-id"] == newest and group["pending"] == 0)
-    return False

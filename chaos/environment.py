@@ -1,12 +1,14 @@
 """
 Faults of the environment of the services: the memory of Redis, its failover,
-the clock, readers of logs, and foreign clients.
+the clock, readers of logs, foreign clients and producers.
 """
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
@@ -15,10 +17,13 @@ from typing import Any, Final
 import attrs
 import requests
 
+from chaos import FOREIGN, STREAM
 from chaos.deployment import Deployment
 from chaos.faults import Down, Frozen, Toxified, holding_up
+from chaos.receiver import TAKE
 from chaos.suites import NotInTime, wait_until
 from chaos.toxics import Toxic
+from eventsvc.event import EVENT_FIELD, Notification, encode_notification, format_timestamp
 
 _LATE: Final = Toxic("latency", {"latency": 1500})
 
@@ -139,6 +144,73 @@ class Unread:
             deployment.note(f"nobody reads what {self.process} writes")
             yield
         deployment.note(f"what {self.process} writes is read again")
+
+
+@attrs.frozen
+class NothingParses:
+    """A foreign producer writes entries that are not events."""
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with deployment.redis() as client:
+            for fields in (
+                {"EventStream": "{not json"},
+                {"EventStream": '{"id": "7", "description": "id is text", "timestamp": ""}'},
+                {"EventStream": b"\xff\xfe"},
+                {"SomethingElse": "x"},
+            ):
+                client.xadd(STREAM, fields)
+        deployment.note("a foreign producer wrote 4 entries that are no events")
+        yield
+
+
+@attrs.frozen
+class Keyed:
+    """
+    A foreign producer writes events with keys.
+
+    @ivar events: number of events.
+    @ivar keys: number of different keys.
+    """
+
+    events: int
+    keys: int
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with deployment.redis() as client, client.pipeline() as moment:
+            for number in range(self.events):
+                key = f"key {number % self.keys}"
+                event = Notification(
+                    secrets.randbits(63), f"{FOREIGN} {number}", format_timestamp(time.time_ns()), key=key
+                )
+                moment.xadd(STREAM, {EVENT_FIELD: encode_notification(event)})
+            moment.execute()
+        deployment.note(f"a foreign producer wrote {self.events} events with {self.keys} keys")
+        yield
+
+
+@attrs.frozen
+class Answering:
+    """
+    The receiver of webhooks does not take them.
+
+    @ivar way: what it does instead; see C{chaos/receiver.py}.
+    """
+
+    way: str
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        self._tell(deployment, self.way)
+        try:
+            yield
+        finally:
+            self._tell(deployment, TAKE)
+
+    def _tell(self, deployment: Deployment, way: str) -> None:
+        requests.put(f"http://127.0.0.1:{deployment.ports['receiver']}/", data=way, timeout=5).raise_for_status()
+        deployment.note(f"the receiver is told: {way}")
 
 
 @attrs.frozen

@@ -13,8 +13,8 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from chaos import FAILED
-from chaos.deployment import DEAD, GROUP, STREAM, Deployment
+from chaos import DEAD, FAILED, FOREIGN, GROUP, STREAM
+from chaos.deployment import Deployment
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Handling, History, Op
@@ -73,12 +73,10 @@ class Evidence:
 def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], drained: bool) -> Evidence:
     """Gather the evidence of a run; Redis must still be running."""
     with deployment.redis() as client:
-        kept = read_redis(client, recorded=deployment.recorded)
+        kept = read_redis(client, recorded=deployment.recorder.entries)
     # Read the logs after Redis: entries that are acknowledged by then have been logged.
-    lines = sorted(
-        (line for name in (*deployment.producers, *deployment.consumers) for line in read_log(deployment, name)),
-        key=lambda line: line.at,
-    )
+    names = [*deployment.producers, *deployment.consumers, *(["receiver"] if deployment.plan.receiver else [])]
+    lines = sorted((line for name in names for line in read_log(deployment, name)), key=lambda line: line.at)
     history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
     history = attrs.evolve(history, wiped=deployment.wiped, causes=deployment.causes)
     return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
@@ -133,7 +131,7 @@ def tell(
     known = {id: event.id for id, event in events.items() if event is not None}
     foreign = [
         Op("foreign", number, event.description, *fault, Outcome.OK, event.id)
-        for number, event in enumerate(event for event in events.values() if event is not None and event.id < 0)
+        for number, event in enumerate(each for each in events.values() if each is not None and _is_foreign(each))
     ]
     quiet = now - max([fault[1], *(line.at for line in lines if line.id is not None)])
     unread = [id for id in known if _place(id) > _place(kept.last)]
@@ -149,6 +147,10 @@ def tell(
         alarms=sum(line.alarm in _LOSSES and line.at >= fault[0] for line in lines),
         early_alarms=sum(line.alarm in _LOSSES and line.at < fault[0] for line in lines),
     )
+
+
+def _is_foreign(event: Notification) -> bool:
+    return event.id < 0 or event.description.startswith(FOREIGN)
 
 
 def _read(id: bytes, fields: dict[bytes, bytes]) -> Notification | None:

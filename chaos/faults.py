@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from chaos.deployment import GROUP, HANDLED, STREAM, Deployment
+from chaos import GROUP, STREAM
+from chaos.deployment import HANDLED, Deployment
 from chaos.process import stable_port
 from chaos.suites import wait_until
 from chaos.toxics import Toxic
@@ -30,11 +31,15 @@ def holding_up(deployment: Deployment, beginning: str) -> Iterator[None]:
     """
     Record that consumers cannot work: those whose name, or whose link's name,
     begins with C{beginning}, or all of them if it names Redis or the proxy.
+
+    If it names the receiver of webhooks, record that its answers may be lost.
     """
     with ExitStack() as noting:
         for name in deployment.consumers:
             if f"{name}-redis".startswith(beginning) or beginning in ("redis", "toxiproxy"):
                 noting.enter_context(deployment.causing("takeover", name))
+        if beginning == "receiver":
+            noting.enter_context(deployment.causing("ended", "receiver"))
         yield
 
 
@@ -239,24 +244,6 @@ class Told:
         for command in commands:
             answer = client.execute_command(*command.split())
             deployment.note(f"redis is told {command}: {answer}")
-
-
-@attrs.frozen
-class NothingParses:
-    """A foreign producer writes entries that are not events."""
-
-    @contextmanager
-    def breaking(self, deployment: Deployment) -> Iterator[None]:
-        with deployment.redis() as client:
-            for fields in (
-                {"EventStream": "{not json"},
-                {"EventStream": '{"id": "7", "description": "id is text", "timestamp": ""}'},
-                {"EventStream": b"\xff\xfe"},
-                {"SomethingElse": "x"},
-            ):
-                client.xadd(STREAM, fields)
-        deployment.note("a foreign producer wrote 4 entries that are no events")
-        yield
 
 
 @attrs.frozen

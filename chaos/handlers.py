@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Generator, Sequence
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import deferLater
+from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 
 from chaos import FAILED
@@ -22,7 +25,7 @@ _logger = Logger()
 async def slow(notification: Notification) -> None:
     """Take 10 ms for each event."""
     await _pause(0.01)
-    await _say(notification)
+    await say(notification)
 
 
 class _Slow:
@@ -48,7 +51,7 @@ class Plain:
     def handle_batch(self, notifications: Sequence[Notification]) -> Awaitable[None]:
         """Block for 30 ms for each event."""
         time.sleep(0.03 * len(notifications))
-        return _say(*notifications)
+        return say(*notifications)
 
 
 def picky(notification: Notification) -> Awaitable[None]:
@@ -56,14 +59,46 @@ def picky(notification: Notification) -> Awaitable[None]:
     if " poison " in notification.description:
         _logger.info(FAILED, details={"id": notification.id})
         raise ValueError("poison")
-    return _say(notification)
+    return say(notification)
 
 
-def _say(*notifications: Notification) -> Awaitable[None]:
+class Hanging:
+    """
+    Hangs for ever on poison events.
+
+    On one in fifty others it hangs at the first delivery, even if it is cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.hung: set[int] = set()
+
+    async def handle(self, notification: Notification) -> None:
+        """Take 10 ms, or hang."""
+        await _pause(0.01)
+        if " poison " in notification.description:
+            await Deferred()
+        if notification.id % 50 == 0 and notification.deliveries == 1 and notification.id not in self.hung:
+            self.hung.add(notification.id)
+            try:
+                await Deferred()
+            except CancelledError:
+                await Deferred()
+        await say(notification)
+
+
+def say(*notifications: Notification) -> Deferred[None]:
+    """Write the lines of events that were handled, in the reactor's thread."""
     from twisted.internet import reactor
 
     log = LogHandler(standard_output().write, time.time_ns, reactor.callFromThread)  # type: ignore[attr-defined]
     return log.handle_batch(notifications)
+
+
+def say_in_thread(*notifications: Notification) -> None:
+    """Write the lines of events that were handled, and return once they are written."""
+    from twisted.internet import reactor
+
+    blockingCallFromThread(cast(IReactorFromThreads, reactor), cast(Any, say), *notifications)
 
 
 def _pause(seconds: float) -> Awaitable[Any]:

@@ -25,6 +25,10 @@ class Plan:
     @ivar proxied: whether each link has a proxy.
     @ivar standby: whether a second server replicates the first, over the link
         C{standby-redis}.
+    @ivar database: whether there is a database for handlers, behind the link
+        C{database}.
+    @ivar receiver: whether there is a receiver of webhooks, behind the link
+        C{receiver}.
     @ivar piped: services whose output goes through a pipe.
     @ivar files: limit of open files of a producer; default: that of the suite.
     @ivar clock: whether the services' wall clock can be stepped.
@@ -37,6 +41,8 @@ class Plan:
     recorded: bool = False
     proxied: bool = True
     standby: bool = False
+    database: bool = False
+    receiver: bool = False
     piped: Sequence[str] = ()
     files: int | None = None
     clock: bool = False

@@ -168,6 +168,68 @@ def _acknowledge_unawaited() -> None:
     handler_call._unfinished = unfinished
 
 
+def _acknowledge_whole_batches() -> None:
+    """A batch is acknowledged although its handler has failed on some of its events."""
+    from eventsvc.consumer.batch import BatchDelivery
+
+    async def attempt(self: BatchDelivery, batch: Any, unfinished: Any) -> Any:
+        return None if await original(self, batch, unfinished) is None else {}
+
+    original = BatchDelivery._attempt
+    BatchDelivery._attempt = attempt  # type: ignore[method-assign]
+
+
+def _never_trip() -> None:
+    """Every failure counts against its event, even while all events fail."""
+    from eventsvc.consumer.breaker import Breaker
+
+    Breaker.failed = lambda self, id: True  # type: ignore[method-assign]
+
+
+def _acknowledge_timed_out() -> None:
+    """An event whose handler was cancelled because it took too long is acknowledged."""
+    from eventsvc.consumer import bound_handler
+
+    def end_in_any_case(unfinished: Any, seconds: float, clock: Any) -> Any:
+        return original(unfinished, seconds, clock).addErrback(
+            lambda failure: failure.trap(bound_handler.HandlerTimeout)
+        )
+
+    original = bound_handler.end_within
+    bound_handler.end_within = end_in_any_case
+
+
+def _ignore_keys() -> None:
+    """Events of one key are handled at the same time."""
+    from eventsvc.consumer.line import Line
+
+    def admits(self: Line, entry: Any, notification: Any) -> bool:
+        return True
+
+    Line.admits = admits  # type: ignore[method-assign]
+    Line.begin = lambda self, keys, id: None  # type: ignore[method-assign]
+    Line.end = lambda self, keys, last: None  # type: ignore[method-assign]
+    Line.put_back = lambda self, batch: self.entries.extend(entry for entry, _ in batch)  # type: ignore[method-assign]
+
+
+def _follow_redirects() -> None:
+    """A webhook follows redirects, as browsers do."""
+    from treq.client import HTTPClient
+
+    def request(self: HTTPClient, *arguments: Any, **more: Any) -> Any:
+        return original(self, *arguments, **more | {"allow_redirects": True, "browser_like_redirects": True})
+
+    original: Any = HTTPClient.request
+    HTTPClient.request = request  # type: ignore[method-assign]
+
+
+def _take_any_answer() -> None:
+    """A webhook is delivered once there is an answer, whatever it is."""
+    from eventsvc.handlers import webhook
+
+    webhook.judge = lambda *_: None  # type: ignore[attr-defined]
+
+
 #: More bytes than any page has.
 _ANY_SIZE: Final = 2**40
 
@@ -205,6 +267,12 @@ BUGS: Final[Mapping[str, Bug]] = {
     "forget-acknowledgements": Bug(_forget_acknowledgements, "acknowledgement-cut", "handled again without a cause"),
     "page-by-count": Bug(_page_by_count, "large-pending", "were handled during the fault"),
     "acknowledge-unawaited": Bug(_acknowledge_unawaited, "consumer-restarted", "neither handled"),
+    "never-trip": Bug(_never_trip, "database-away", "set aside, but a handler could have handled it"),
+    "acknowledge-whole-batches": Bug(_acknowledge_whole_batches, "batch-fails", "neither handled"),
+    "ignore-keys": Bug(_ignore_keys, "database-hangs", "handled out of the order of its key"),
+    "acknowledge-timed-out": Bug(_acknowledge_timed_out, "handler-hangs", "neither handled"),
+    "follow-redirects": Bug(_follow_redirects, "webhook-receiver-flaps", "neither handled"),
+    "take-any-answer": Bug(_take_any_answer, "webhook-receiver-flaps", "neither handled"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }
 

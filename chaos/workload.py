@@ -42,7 +42,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     @ivar keyed: share of events with an Idempotency-Key; these are posted again
         until they are stored.
     @ivar large: share of events of some kilobytes.
-    @ivar poison: share of events that the handler C{picky} fails on.
+    @ivar poison: share of events that handlers fail on; never two in a row,
+        because a consumer takes several for an outage.
     @ivar impolite: share of events whose client resets the connection, or
         closes its half of it, while it waits for the answer.
     @ivar huge: every C{huge}-th event has C{huge_bytes}; 0 for none.
@@ -80,6 +81,7 @@ class Workload:
     ended: bool = False
     numbers: Any = attrs.field(factory=count)
     landed: Deferred[None] = attrs.field(factory=Deferred)
+    _is_poison: bool = False
 
     async def run(self) -> None:
         """Post until L{end}, then wait for the attempts in flight."""
@@ -143,7 +145,8 @@ class Workload:
         words = "öffnen, 開く, \u2028 \\ \" 'quoted' " if self.random.random() < 0.2 else "open"
         if self.random.random() < self.load.large:
             words *= self.random.randrange(100, 2_000) // len(words) + 1
-        if self.random.random() < self.load.poison:
+        self._is_poison = self.random.random() < self.load.poison and not self._is_poison
+        if self._is_poison:
             words = f"poison {words}"
         return f"{name} {words}"
 

@@ -16,8 +16,9 @@ from typing import Any, Final
 import attrs
 import redis
 
-from chaos.deployment import STREAM, is_drained
+from chaos import STREAM
 from chaos.evidence import Evidence, read_redis, tell
+from chaos.figures import is_drained
 from chaos.suites import NotInTime
 from chaos.workload import Load
 from cluster.commands import Failed, Namespace, wait_for

@@ -17,7 +17,8 @@ pytest.importorskip("toxiproxy", reason="the chaos suite needs toxiproxy-python"
 pytest.importorskip("chaos", reason="the chaos suite is beside the package, in the repository")
 
 from chaos.__main__ import plan_runs
-from chaos.deployment import TAKEN_UP, Deployment
+from chaos.account import TAKEN_UP
+from chaos.deployment import Deployment
 from chaos.evidence import Evidence, Kept, Line, parse_log, read_log, tell
 from chaos.faults import holding_up
 from chaos.impolite import _sort

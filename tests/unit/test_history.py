@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Cause, Expectations, Handling, History, Op, check
-from tests.support.histories import GOOD, OK, REFUSED, UNKNOWN, B, E, handle, note, notes, op
+from tests.support.histories import GOOD, OK, REFUSED, UNKNOWN, A, B, E, handle, note, notes, op
 
 
 class TestHeld:
@@ -26,8 +26,17 @@ class TestHeld:
 
     def test_an_event_may_be_set_aside_or_still_pending(self) -> None:
         history = attrs.evolve(GOOD, handled=handle("a"), dead=[B], pending={E: 99.0})
-        assert check(history, Expectations(set_aside=True)).held
-        assert check(history).broken == ("set aside, but no handler fails in this run: 'b'",)
+        assert check(history, Expectations(set_aside=1)).held
+        assert check(history, Expectations(doomed=["b"])).held
+        wrong = ("set aside, but a handler could have handled it: 'b'",)
+        assert check(history).broken == wrong
+        assert check(history, Expectations(doomed=["a"])).broken == wrong
+
+    def test_those_that_no_handler_can_handle_do_not_count_among_those_set_aside(self) -> None:
+        history = attrs.evolve(GOOD, handled=(), dead=[A, B, E])
+        assert check(history, Expectations(doomed=["a", "e"], set_aside=1)).held
+        broken = check(history, Expectations(doomed=["a"], set_aside=1)).broken
+        assert broken == ("set aside, but a handler could have handled it: 'b', 'e'",)
 
     def test_a_later_attempt_may_store_what_was_refused(self) -> None:
         for later in (op("a", UNKNOWN, at=2.0), op("a", at=2.0)):

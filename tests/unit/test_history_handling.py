@@ -5,10 +5,11 @@ Tests for L{eventsvc.testing.history}: repeated and missing handlings.
 from __future__ import annotations
 
 import attrs
+import msgspec
 import pytest
 
 from eventsvc.testing.history import Cause, Expectations, Handling, check
-from tests.support.histories import GOOD, A, B, handle
+from tests.support.histories import GOOD, A, B, E, handle, notes, op
 
 #: What must hold if nothing else is said.
 USUAL = Expectations()
@@ -100,6 +101,32 @@ class TestRepeats:
         assert repeated("one", "two", Cause("anew", 13.1, 13.1))
 
 
+class TestOrderOfKeys:
+    """Events of one key are handled in their order, while others overtake them."""
+
+    def held(self, handled: str) -> bool:
+        stream = [
+            msgspec.structs.replace(each, key=key) for each, key in zip(notes("abcde"), ["1", None, "2", "1", "2"])
+        ]
+        history = attrs.evolve(GOOD, ops=[op(each) for each in "abcde"], stream=stream, handled=handle(handled))
+        assert check(history).held
+        return check(history, Expectations(in_order_of_key=True)).held
+
+    @pytest.mark.parametrize("handled", ["abcde", "ceadb", "cadeb"])
+    def test_keys_overtake_each_other(self, handled: str) -> None:
+        assert self.held(handled)
+
+    @pytest.mark.parametrize("handled", ["dabce", "abedc", "edcba"])
+    def test_events_of_a_key_do_not(self, handled: str) -> None:
+        assert not self.held(handled)
+
+    def test_the_key_and_the_event_are_named(self) -> None:
+        stream = [msgspec.structs.replace(each, key="k") for each in notes("abe")]
+        history = attrs.evolve(GOOD, stream=stream, handled=handle("bae"))
+        verdict = check(history, Expectations(in_order_of_key=True))
+        assert verdict.broken == ("handled out of the order of its key 'k': 'b'",)
+
+
 class TestNotAtWork:
     """Work that must continue during a fault."""
 
@@ -125,6 +152,15 @@ class TestNotAtWork:
         history = attrs.evolve(GOOD, fault=(0.0, 99.0), handled=handle("abeb"), causes=[Cause("anew", 0.0, 99.0)])
         assert check(history, Expectations(work_on=3)).held
         assert not check(history, Expectations(work_on=4)).held
+
+    def test_how_soon_work_must_resume_is_counted_from_the_end_of_the_fault(self) -> None:
+        """A handler that fails is no work."""
+        history = attrs.evolve(GOOD, fault=(0.0, 10.5), handled=[Handling(E, "one", 10.6, failed=True), *handle("abe")])
+        assert check(history, Expectations(resume_within=0.5)).held
+        verdict = check(history, Expectations(resume_within=0.4))
+        assert verdict.broken == ("the next event was handled 0.5 s after the fault, later than 0.4",)
+        assert check(attrs.evolve(history, fault=(0.0, 12.0))).held
+        assert not check(attrs.evolve(history, fault=(0.0, 12.0)), Expectations(resume_within=99.0)).held
 
     def test_where_nobody_looked_nothing_is_missed(self) -> None:
         assert check(attrs.evolve(GOOD, handled=None, fault=(0.0, 99.0)), Expectations(work_on=1)).held

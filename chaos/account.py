@@ -1,0 +1,57 @@
+"""
+The account of a run: what was done to the deployment, and what that excuses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+import attrs
+
+from eventsvc.testing.history import Cause
+
+#: Seconds within which a consumer handles the entries it has claimed, and a
+#: consumer that was blocked finishes those it had in flight.
+TAKEN_UP: Final = 4.0
+
+
+@attrs.define(eq=False)
+class Account:
+    """
+    Keeps account of one run.
+
+    @ivar journal: the changes made to the deployment, with their times.
+    @ivar wiped: when Redis lost its data, if it did.
+    @ivar causes: reasons why events may have been handled again.
+    @ivar complaints: sentences about failures during the fault.
+    """
+
+    journal: list[tuple[float, str]] = attrs.field(factory=list, init=False)
+    wiped: float | None = attrs.field(default=None, init=False)
+    causes: list[Cause] = attrs.field(factory=list, init=False)
+    complaints: list[str] = attrs.field(factory=list, init=False)
+
+    def note(self, words: str) -> None:
+        """Record a change, with its time."""
+        self.journal.append((time.monotonic(), words))
+
+    def lose_data(self) -> None:
+        """Record that Redis loses data now."""
+        self.wiped = time.monotonic()
+
+    @contextmanager
+    def causing(self, kind: Literal["ended", "takeover", "anew"], consumer: str | None = None) -> Iterator[None]:
+        """
+        Record that events may be handled again because of the code inside.
+
+        Entries that were claimed meanwhile may be handled some time later.
+        """
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            late = TAKEN_UP if kind == "takeover" else 0.0
+            self.causes.append(Cause(kind, begin, time.monotonic() + late, consumer))
