@@ -78,7 +78,9 @@ class BatchDelivery:
         if failed is None:
             middle = len(batch) // 2
             return await self._run_each([batch[:middle], batch[middle:]])
-        self._succeed([entry for entry, _ in batch if entry.id not in failed])
+        if handled := [entry for entry, _ in batch if entry.id not in failed]:
+            self._succeed(handled)
+            self.attempts.breaker.suspect(failed)
         return await self._run_each([[each] for each in batch if each[0].id in failed], failed)
 
     async def _run_each(self, parts: Sequence[Batch], failed: Mapping[str, Exception] = _NONE) -> Batch:
@@ -127,8 +129,7 @@ class BatchDelivery:
 
     def _succeed(self, handled: Sequence[Entry]) -> None:
         self.counts.deliveries.observe(1, len(handled))
-        if handled:
-            self.succeed(handled)
+        self.succeed(handled)
 
     def _still_ours(self, batch: Batch) -> Batch:
         """Forget the entries of a batch that another consumer has taken over, and return the rest."""

@@ -39,6 +39,8 @@ class BoundHandler:
     @ivar batch_size: most events in one call; 0: it takes one event.
     @ivar timeout: seconds a call may take; 0: for ever.
     @ivar defer_to_thread: calls something in a thread, for handlers that block.
+    @ivar most_threads: calls that may run in threads, with those that were given
+        up and still run.
     """
 
     function: Callable[[Any], object]
@@ -46,18 +48,42 @@ class BoundHandler:
     batch_size: int = 0
     timeout: float = 0.0
     defer_to_thread: Callable[..., Deferred[None]] | None = None
+    most_threads: int = 0
     start: Callable[[], object] = do_nothing
     stop: Callable[[], object] = do_nothing
+    _in_threads: set[object] = attrs.field(factory=set, init=False)
 
     def begin(self, argument: Notification | Sequence[Notification]) -> Unfinished | None:
         """Call the handler; see L{call}."""
         if self.defer_to_thread is not None:
-            unfinished: Unfinished | None = _await(self.defer_to_thread(_call_plain, self.function, argument))
+            unfinished: Unfinished | None = _await(self._begin_in_thread(self.defer_to_thread, argument))
         else:
             unfinished = call(self.function, argument)
         if unfinished is None or not self.timeout:
             return unfinished
         return _await(end_within(unfinished, self.timeout, self.clock))
+
+    def _begin_in_thread(self, defer_to_thread: Callable[..., Deferred[None]], argument: object) -> Deferred[None]:
+        """
+        Call the handler in a thread.
+
+        A thread cannot be cancelled.  When too many are left that hang, no other
+        call would ever begin, so the process asks for its end.
+
+        @raise HandlerExit: too many threads hang.
+        """
+        if len(self._in_threads) >= self.most_threads > 0:
+            raise HandlerExit(f"{len(self._in_threads)} calls of the handler hang in threads: the process ends")
+        token = object()
+        self._in_threads.add(token)
+
+        def run() -> None:
+            try:
+                _call_plain(self.function, argument)
+            finally:
+                self._in_threads.discard(token)
+
+        return defer_to_thread(run)
 
     def begin_one(self, notification: Notification) -> Unfinished | None:
         """Call the handler for one event alone."""

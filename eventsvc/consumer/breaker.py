@@ -4,7 +4,7 @@ Tells an outage of what handlers need from events that cannot be handled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
@@ -16,6 +16,8 @@ DIFFERENT: Final = 3
 #: Seconds before a probe, first and longest.
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
+#: Seconds for which only the head of the line is probed.
+_HEAD_ALONE: Final = 60.0
 
 
 @attrs.define(eq=False)
@@ -39,14 +41,28 @@ class Breaker:
         slot 2:  2 succeeds  bad 3 fails        bad 3 fails
         slot 3:  4 succeeds  5 succeeds   bad 6 fails   <- only 6 is not suspect
 
-    @ivar probe: begins the next entry in the line, if there is one, after it has
-        called its argument with the entry's id.
+    # Note [Probing]
+
+    With a concurrency of 1 the entry that failed is the head of the line, and
+    is probed, so that the order is kept.  But if it can never be handled, and
+    those before it could not either, nothing would ever move again.  So after
+    L{_HEAD_ALONE} seconds each failed probe of the head is followed at once by
+    one of another entry, each time the next in the line.  If an outage ends
+    just between these two, two events change places; in every other case only
+    events that the head would block for good overtake it::
+
+        line:    bad 3   bad 4   5        (bad 1 and bad 2 were set aside)
+        probes:  3 fails, 4 fails;  3 fails, 5 succeeds: the breaker closes
+
+    @ivar probe: begins an entry in the line, if there is one, after it has
+        called its first argument with the entry's id.  Its second argument is
+        0 for the head of the line, else how many to go behind it.
     @ivar trips: how often it has tripped.
     """
 
     clock: IReactorTime
     jitter: Callable[[], float]
-    probe: Callable[[Callable[[str], None]], None]
+    probe: Callable[[Callable[[str], None], int], None]
     is_open: bool = attrs.field(default=False, init=False)
     trips: int = attrs.field(default=0, init=False)
     #: those that have failed in a row, and whether they are still tried
@@ -55,6 +71,8 @@ class Breaker:
     _since: float = attrs.field(default=0.0, init=False)
     _pause: float = attrs.field(default=_FIRST_PAUSE, init=False)
     _least: float = attrs.field(default=0.0, init=False)
+    _others: int = attrs.field(default=0, init=False)
+    _is_other: bool = attrs.field(default=False, init=False)
     _probed: str | None = attrs.field(default=None, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
@@ -65,12 +83,17 @@ class Breaker:
         if self.is_open:
             self.is_open, self._probed = False, None
             self._pause, self._least = _FIRST_PAUSE, 0.0
+            self._others, self._is_other = 0, False
             self._cancel_timer()
             seconds = self.clock.seconds() - self._since
             self._log.info("the handler succeeds again: the consumer goes on after {seconds:.1f} s", seconds=seconds)
         elif self._failing:
             self._suspects.update(id for id, is_tried in self._failing.items() if is_tried)
         self._failing.clear()
+
+    def suspect(self, ids: Iterable[str]) -> None:
+        """Note that entries failed while others succeeded: that says nothing about the others."""
+        self._suspects.update(ids)
 
     def failed(self, id: str) -> bool:
         """Note that the delivery of an entry failed; return whether that counts against the entry."""
@@ -124,8 +147,9 @@ class Breaker:
     def _schedule(self) -> None:
         if self.is_open and not self._stopped:
             pause = max(self._least, self._pause * (0.5 + 0.5 * self.jitter()))
+            is_next_other = not self._is_other and self.clock.seconds() - self._since > _HEAD_ALONE
+            self._timer = self.clock.callLater(self._least if is_next_other else pause, self._try_next)
             self._least = 0.0
-            self._timer = self.clock.callLater(pause, self._try_next)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -134,7 +158,9 @@ class Breaker:
 
     def _try_next(self) -> None:
         self._timer = None
-        self.probe(self._note_probed)
+        self._is_other = not self._is_other and self.clock.seconds() - self._since > _HEAD_ALONE
+        self._others += self._is_other
+        self.probe(self._note_probed, self._others if self._is_other else 0)
         if self._probed is None and self._timer is None:
             self._schedule()
 

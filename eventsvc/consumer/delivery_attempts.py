@@ -130,6 +130,11 @@ class DeliveryAttempts:
         finally:
             self.counts.handler_seconds.observe(self.clock.seconds() - began)
 
+    @property
+    def put_back(self) -> int:
+        """The number of entries that were put back and are not tried at present."""
+        return len(self._put_back)
+
     def forget(self, ids: Iterable[str]) -> None:
         """Forget entries that were put back."""
         for id in ids:

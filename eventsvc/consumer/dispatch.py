@@ -147,10 +147,10 @@ class Dispatch:
     def _has_slot(self) -> bool:
         return len(self._working) < self.concurrency and not self._stopping
 
-    def begin_probe(self, note_probe: Callable[[str], None]) -> None:
-        """Begin the next entry in the line although the breaker is open: see L{Breaker}."""
+    def begin_probe(self, note_probe: Callable[[str], None], behind: int) -> None:
+        """Begin an entry in the line although the breaker is open: see L{Breaker}."""
         if self.line.entries and self._has_slot():
-            entry = self.line.entries.popleft()
+            entry = self.line.take(behind)
             note_probe(entry.id)
             if self._begin_with(entry):
                 self._end_run([entry], 0.0)

@@ -22,7 +22,7 @@ from eventsvc.consumer.setting_aside import SettingAside
 from eventsvc.event import Entry
 from eventsvc.interfaces import IEventGroup
 
-#: Entries that may wait behind others of their key in addition to those in flight.
+#: Entries that may wait behind others of their key, or for the end of an outage, in addition to those in flight.
 _MOST_BEHIND: Final = 1_000
 
 
@@ -59,7 +59,7 @@ class InFlight:
     def __attrs_post_init__(self) -> None:
         self._open = OpenEntries(self.counts)
         self.aside = SettingAside(self.group, self.clock, self.jitter, self.counts, lambda id: self._open.forget([id]))
-        self.breaker = Breaker(self.clock, self.jitter, lambda note_probe: self._dispatch.begin_probe(note_probe))
+        self.breaker = Breaker(self.clock, self.jitter, lambda *arguments: self._dispatch.begin_probe(*arguments))
         self._attempts = DeliveryAttempts(
             group=self.group,
             handler=self.handler,
@@ -98,7 +98,8 @@ class InFlight:
     @property
     def load(self) -> int:
         """The number of entries that wait for the handler, or are with it."""
-        return len(self.entries) - len(self.aside) - min(self._dispatch.line.behind, _MOST_BEHIND)
+        waiting = self._dispatch.line.behind + self._attempts.put_back
+        return len(self.entries) - len(self.aside) - min(waiting, _MOST_BEHIND)
 
     @property
     def is_busy(self) -> bool:

@@ -53,6 +53,13 @@ class Line:
                 if (entry := self._keys.end(key)) is not None:
                     (self.entries.append if last else self.entries.appendleft)(entry)
 
+    def take(self, behind: int) -> Entry:
+        """Take the head of the line, or the entry so far behind it; past the end, it starts again."""
+        place = behind % len(self.entries) if self.one_at_a_time else 0
+        entry = self.entries[place]
+        del self.entries[place]
+        return entry
+
     def put_back(self, batch: Sequence[tuple[Entry, Notification]]) -> None:
         """
         Put back entries that were begun, because the breaker is open.
@@ -62,7 +69,9 @@ class Line:
         """
         for entry, notification in reversed(batch):
             if self.one_at_a_time:
-                self.entries.appendleft(entry)
+                place = _place_of(entry)
+                ahead = sum(_place_of(each) < place for each in self.entries)
+                self.entries.insert(ahead, entry)
             elif notification.key:
                 self._keys.put_back(notification.key, entry)
             else:
@@ -76,3 +85,9 @@ class Line:
         behind, turns = self._keys.drop(ids)
         self.entries.extendleft(turns)
         return [*dropped, *behind]
+
+
+def _place_of(entry: Entry) -> tuple[int, int]:
+    """Return the place of an entry in the stream."""
+    milliseconds, _, number = entry.id.partition("-")
+    return int(milliseconds), int(number)

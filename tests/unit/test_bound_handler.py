@@ -215,6 +215,32 @@ def test_a_thread_that_hangs_is_given_up(consuming: ConsumerWorld) -> None:
     threads.waiting.pop()()  # it ends after all
 
 
+def test_when_too_many_threads_hang_the_process_ends(consuming: ConsumerWorld) -> None:
+    """No call would ever begin, and none would fail: with a restart the threads are gone."""
+    said: list[str] = []
+    threads = Threads()
+    consumer = in_threads(consuming, consuming.see, threads, timeout=1.0, retry_for=1_000.0, exit=said.append)
+    consumer.in_flight.handler.most_threads = 3
+    consuming.add("a")
+    consuming.run(5.0)
+    assert len(threads.waiting) == 3
+    assert said == ["3 calls of the handler hang in threads: the process ends"]
+
+
+def test_threads_that_end_late_are_free_again(consuming: ConsumerWorld) -> None:
+    said: list[str] = []
+    threads = Threads()
+    consumer = in_threads(consuming, consuming.see, threads, timeout=1.0, exit=said.append)
+    consumer.in_flight.handler.most_threads = 3
+    for text in "abc":
+        consuming.add(text)
+        consuming.run(1.5)
+        while threads.waiting:
+            threads.waiting.pop()()
+    consuming.run(5.0)
+    assert said == []
+
+
 # Start and stop
 
 

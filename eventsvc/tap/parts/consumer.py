@@ -47,6 +47,8 @@ from eventsvc.web.health import Health
 _BATCH: Final = 1_000
 #: Threads for other work of the reactor, such as looking up names.
 _OTHER_THREADS: Final = 10
+#: Calls that may hang in threads of their own, so that others still have one.
+_HUNG_THREADS: Final = 50
 
 
 def bind_handler(
@@ -74,12 +76,13 @@ def bind_handler(
             f"CONSUMER_THREADS={threads}: {settings.handler!r} is async: expected 0, or a plain function"
         )
     if threads:
-        reactor.suggestThreadPoolSize(_OTHER_THREADS + threads)
+        reactor.suggestThreadPoolSize(_OTHER_THREADS + threads + _HUNG_THREADS)
     bound = BoundHandler(
         function=function,
         clock=reactor,
         batch_size=read_count(handler, "batch_size", _BATCH) if handle_batch else 0,
         timeout=settings.handler_timeout or 0.0,
+        most_threads=threads + _HUNG_THREADS,
         defer_to_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()) if threads else None,
         start=getattr(handler, "start", do_nothing) if has_methods else do_nothing,
         stop=getattr(handler, "stop", do_nothing) if has_methods else do_nothing,
