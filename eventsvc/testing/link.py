@@ -92,6 +92,11 @@ class Link:
         self._waiting.append(waiter)
         return waiter
 
+    def abandon(self) -> None:
+        """Lose the connection because the process is killed: it never learns what became of its operations."""
+        self.connected = False
+        self._in_flight = []
+
     def disconnect(self) -> None:
         """Lose the connection and all operations in flight."""
         self.connected = False

@@ -23,9 +23,9 @@ from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import RedisSettings
 from eventsvc.tap.parts.connection import make_connection
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryEventLog, MemoryStream
+from eventsvc.testing.clock import run_clock
 from eventsvc.testing.group import place_of
 from eventsvc.testing.log import create_stream
-from tests.support.clocks import run_clock
 from tests.support.processes import Server
 from tests.support.producer_harness import until
 

@@ -13,14 +13,12 @@ import attrs
 from twisted.internet.task import Clock, deferLater
 
 from eventsvc.consumer.bound_handler import BoundHandler, do_nothing
-from eventsvc.consumer.chore import Chore
-from eventsvc.consumer.in_flight import InFlight
-from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+from eventsvc.testing.clock import StrictClock, run_clock
 from eventsvc.testing.log import Group, Pending
-from tests.support.clocks import StrictClock, run_clock
+from eventsvc.testing.process import make_consumer
 
 
 @attrs.define
@@ -47,14 +45,11 @@ class ConsumerWorld:
         timeout: float = 0.0,
         start: Callable[[], object] = do_nothing,
         stop: Callable[[], object] = do_nothing,
-        claim_idle: float = 30.0,
         group_type: type[MemoryEventGroup] = MemoryEventGroup,
         **options: Any,
     ) -> Consumer:
-        """Return a started consumer."""
+        """Return a started consumer; its options are those of L{make_consumer}."""
         group = group_type(self.stream, Link(self.clock, iter(fates)), consumer=name)
-        chores = [Chore(1.0, Retention(group, self.clock, options.pop("max_len", 1000)).trim)]
-        drain_timeout = options.pop("drain_timeout", 10.0)
         bound = BoundHandler(
             function=batch or handler or self.see,
             clock=self.clock,
@@ -63,21 +58,7 @@ class ConsumerWorld:
             start=start,
             stop=stop,
         )
-        in_flight = InFlight(
-            group=group,
-            handler=bound,
-            clock=self.clock,
-            jitter=lambda: 0.5,
-            **options,
-        )
-        consumer = Consumer(
-            group=group,
-            in_flight=in_flight,
-            clock=self.clock,
-            claim_idle=claim_idle,
-            drain_timeout=drain_timeout,
-            chores=chores,
-        )
+        consumer = make_consumer(group, bound, self.clock, **options)
         consumer.startService()
         self.consumers.append(consumer)
         return consumer

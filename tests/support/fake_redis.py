@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eventsvc.redis.session import Session
-from tests.support.clocks import StrictClock
+from eventsvc.testing.clock import StrictClock
 
 
 def bulk(text: bytes) -> bytes:

@@ -18,8 +18,8 @@ from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.submission import IdempotencyKey
 from eventsvc.testing import Fate, Link, MemoryEventLog, MemoryStream
+from eventsvc.testing.clock import run_clock
 from eventsvc.testing.history import Expectations, History, Op, Verdict, check
-from tests.support.clocks import run_clock
 
 #: Seconds after which a session gives up a connection that is silent.
 _SILENCE: Final = 2.0

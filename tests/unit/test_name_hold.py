@@ -20,7 +20,7 @@ from eventsvc.consumer.name_hold import NameHold
 from eventsvc.embedded import free_port
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.testing import Link, MemoryEventGroup, MemoryStream
-from tests.support.clocks import run_clock
+from eventsvc.testing.clock import run_clock
 from tests.support.processes import Server, Service, Services
 from tests.unit.test_consumer_faults import add
 from tests.unit.test_health import figure

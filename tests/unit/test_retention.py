@@ -15,8 +15,8 @@ from eventsvc.consumer.retention import Retention
 from eventsvc.event import EVENT_FIELD
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+from eventsvc.testing.clock import run_clock
 from eventsvc.testing.log import Group, Pending
-from tests.support.clocks import run_clock
 
 
 @attrs.define

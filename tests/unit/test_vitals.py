@@ -20,8 +20,8 @@ from eventsvc import __version__
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.settings import AdminSettings
 from eventsvc.tap.health import BEAT, Vitals, add_admin, consumer_health, probe, simulator_health
+from eventsvc.testing.clock import run_clock
 from eventsvc.web.health import Health
-from tests.support.clocks import run_clock
 from tests.support.consumer_world import ConsumerWorld as ConsumerWorld
 
 

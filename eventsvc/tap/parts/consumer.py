@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 import secrets
@@ -13,9 +12,9 @@ from typing import Any, Final
 from twisted.application.service import IService
 from twisted.internet.threads import deferToThreadPool
 
-from eventsvc.consumer.bound_handler import BoundHandler, do_nothing
+from eventsvc.consumer.bound_handler import BoundHandler
 from eventsvc.consumer.chore import Chore
-from eventsvc.consumer.handler_call import find_async
+from eventsvc.consumer.handler_shape import WrongHandler, bind, count_threads
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.lag import Lag
 from eventsvc.consumer.name_hold import EVERY, NameHold
@@ -32,10 +31,9 @@ from eventsvc.settings import (
     StreamSettings,
     WebhookSettings,
 )
-from eventsvc.settings.reading import InvalidSettings
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures, webhook_figures
-from eventsvc.tap.handler_loading import make_handler, read_count
+from eventsvc.tap.handler_loading import as_invalid_setting, make_handler
 from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.connection import make_connection
@@ -43,8 +41,6 @@ from eventsvc.tap.process import Process
 from eventsvc.telemetry.logs import JsonLog, json_log
 from eventsvc.web.health import Health
 
-#: Most events in a batch, unless the handler says otherwise.
-_BATCH: Final = 1_000
 #: Threads for other work of the reactor, such as looking up names.
 _OTHER_THREADS: Final = 10
 #: Calls that may hang in threads of their own, so that others still have one.
@@ -67,26 +63,19 @@ def bind_handler(
         vitals.metrics.add(webhook_figures(handler))
     else:
         handler = make_handler(settings.handler, os.environ)
-    handle_batch = getattr(handler, "handle_batch", None)
-    function = handle_batch or getattr(handler, "handle", handler)
-    has_methods = not inspect.isroutine(handler)
-    threads = settings.threads or read_count(handler, "threads", 0)
-    if threads and find_async(function):
-        raise InvalidSettings(
-            f"CONSUMER_THREADS={threads}: {settings.handler!r} is async: expected 0, or a plain function"
+    try:
+        threads = count_threads(handler, settings.handler, settings.threads)
+        bound = bind(
+            handler,
+            reactor,
+            timeout=settings.handler_timeout or 0.0,
+            most_threads=threads + _HUNG_THREADS,
+            defer_to_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()) if threads else None,
         )
+    except WrongHandler as wrong:
+        raise as_invalid_setting(wrong) from None
     if threads:
         reactor.suggestThreadPoolSize(_OTHER_THREADS + threads + _HUNG_THREADS)
-    bound = BoundHandler(
-        function=function,
-        clock=reactor,
-        batch_size=read_count(handler, "batch_size", _BATCH) if handle_batch else 0,
-        timeout=settings.handler_timeout or 0.0,
-        most_threads=threads + _HUNG_THREADS,
-        defer_to_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()) if threads else None,
-        start=getattr(handler, "start", do_nothing) if has_methods else do_nothing,
-        stop=getattr(handler, "stop", do_nothing) if has_methods else do_nothing,
-    )
     return bound, threads or settings.concurrency
 
 
