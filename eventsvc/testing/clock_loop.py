@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import TypeVarTuple, Unpack
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -24,7 +24,8 @@ class ClockLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: IReactorTime) -> None:
         super().__init__()
         self._clock = clock
-        self._timers: dict[asyncio.TimerHandle, IDelayedCall] = {}
+        #: by the identity of their handles, which are equal if they call the same at the same time
+        self._timers: dict[int, IDelayedCall | asyncio.Handle] = {}
         self._soon = 0
         self._is_killed = False
 
@@ -35,22 +36,22 @@ class ClockLoop(asyncio.SelectorEventLoop):
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
+        context = context or copy_context()
 
         def fire() -> None:
-            del self._timers[timer]
-            self.call_soon(run)
+            self._timers[id(timer)] = self.call_soon(run, context=context)
 
         def run() -> None:
-            if not timer.cancelled():
-                timer._run()
+            del self._timers[id(timer)]
+            callback(*args)
 
-        self._timers[timer] = self._clock.callLater(max(0.0, when - self.time()), fire)
+        self._timers[id(timer)] = self._clock.callLater(max(0.0, when - self.time()), fire)
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Called by a timer that is cancelled."""
-        if handle in self._timers:
-            self._timers.pop(handle).cancel()
+        if id(handle) in self._timers:
+            self._timers.pop(id(handle)).cancel()
 
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None

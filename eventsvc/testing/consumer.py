@@ -229,16 +229,10 @@ class MemoryConsumer:
 
     def _step(self, seconds: float) -> None:
         """Let time pass until the next timer."""
-        while True:
-            clock, process = self.clock.current, self._process
-            if process is None:
-                clock.advance(seconds)
-            else:
-                process.call(clock.advance, seconds)
-            now = self.clock.seconds()
-            if not any(call.getTime() <= now for call in self.clock.getDelayedCalls()):
-                return
-            seconds = 0.0
+        if self._process is None:
+            self.clock.current.advance(seconds)
+        else:
+            self._process.call(self.clock.current.advance, seconds)
 
 
 @attrs.frozen

@@ -1,0 +1,537 @@
+"""
+Tests for L{eventsvc.testing.consumer}: handlers of each shape run in it as they do in
+a consumer's process, and it can be stopped, killed and cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
+
+from eventsvc.consumer.handler_shape import WrongHandler
+from eventsvc.handlers import BatchFailed, Notification, Reject, RetryAfter, asyncio_handler, handler_factory
+from eventsvc.settings.kinds import TEXT
+from eventsvc.settings.reading import InvalidSettings, setting
+from eventsvc.testing import MemoryConsumer, make_notification
+
+
+def ignore(_: Notification) -> None:
+    """Handle any event."""
+
+
+async def coroutine(_: Notification) -> None:
+    await succeed(None)
+
+
+def deferred(_: Notification) -> Deferred[None]:
+    return succeed(None)
+
+
+@asyncio_handler
+async def on_asyncio(_: Notification) -> None:
+    async with asyncio.timeout(5.0):
+        await asyncio.gather(asyncio.sleep(1.0), asyncio.sleep(2.0))
+
+
+class Plain:
+    def handle(self, _: Notification) -> None: ...
+
+
+class Callable_:
+    def __call__(self, _: Notification) -> None: ...
+
+
+class Batches:
+    def handle_batch(self, batch: list[Notification]) -> None:
+        assert isinstance(batch, list)
+
+
+class Threads:
+    threads = 4
+
+    def handle(self, _: Notification) -> None: ...
+
+
+@attrs.frozen
+class GreeterSettings:
+    greeting: str = setting("GREETER", TEXT, "", "What is said.")
+
+
+class Greeter:
+    settings = GreeterSettings
+
+    def __init__(self, settings: GreeterSettings) -> None:
+        assert settings.greeting == "hello"
+
+    def handle(self, _: Notification) -> None: ...
+
+
+@handler_factory
+def made(environment: Mapping[str, str]) -> Callable[[Notification], None]:
+    assert environment == {"GREETER": "hello"}
+    return ignore
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        *(ignore, coroutine, deferred, on_asyncio, Plain, Plain(), Callable_()),
+        *(Batches, Batches(), Threads, Greeter, made),
+    ],
+)
+def test_a_handler_of_each_shape_handles_events(handler: object) -> None:
+    with MemoryConsumer(handler, environment={"GREETER": "hello"}) as consumer:
+        consumer.post("a", "b", "c")
+        consumer.advance(10.0)
+        assert consumer.handled == ["a", "b", "c"]
+        assert (consumer.unacknowledged, consumer.dead, consumer.alarms) == ([], {}, [])
+
+
+@pytest.mark.parametrize("handler", [3, object(), Plain.handle, GreeterSettings])
+def test_what_can_never_handle_an_event_is_refused(handler: object) -> None:
+    with pytest.raises(WrongHandler):
+        MemoryConsumer(handler)
+
+
+def test_what_cannot_be_made_is_refused() -> None:
+    class Broken(Plain):
+        def __init__(self) -> None:
+            raise OSError("no such table")
+
+    class Picky(Plain):
+        @attrs.frozen
+        class settings:
+            colour: str = setting("COLOUR", TEXT, None, "Any.")
+
+        def __init__(self, settings: object) -> None:
+            raise InvalidSettings("COLOUR: none is good")
+
+    with pytest.raises(WrongHandler, match="cannot be made: OSError: no such table"), MemoryConsumer(Broken):
+        pass
+    with pytest.raises(InvalidSettings, match="COLOUR"), MemoryConsumer(Picky):
+        pass
+    with pytest.raises(InvalidSettings, match="is async"), MemoryConsumer(coroutine, threads=2):
+        pass
+
+
+def test_events_have_what_they_are_given() -> None:
+    seen: list[Notification] = []
+    with MemoryConsumer(seen.append) as consumer:
+        consumer.post("a", "b", type="order", key="k", data={"total": [1, None]})
+        consumer.advance(60.0)
+        consumer.post(make_notification("whole", id=7, data="x"))
+        consumer.post("last")
+        consumer.advance(1.0)
+    first, second, whole, last = seen
+    assert (first.type, first.key, first.data, first.deliveries) == ("order", "k", {"total": [1, None]}, 1)
+    assert first.id != second.id != last.id
+    assert (whole.id, whole.data, whole.stream_id) == (7, "x", "3-0")
+    assert (last.type, last.key, last.data) == (None, None, None)
+    assert (first.timestamp, last.timestamp[:20]) == ("1970-01-01T00:00:00.000000000Z", "1970-01-01T00:01:00.")
+
+
+def test_nothing_happens_until_time_passes() -> None:
+    with MemoryConsumer(ignore) as consumer:
+        consumer.post("a")
+        assert (consumer.handled, consumer.unacknowledged) == ([], ["a"])
+        consumer.advance(0.1)
+        assert (consumer.handled, consumer.unacknowledged) == (["a"], [])
+
+
+def test_failures_are_retried_with_backoff_and_set_aside() -> None:
+    def fail(event: Notification) -> None:
+        if event.description == "bad":
+            raise KeyError("x")
+
+    with MemoryConsumer(fail, max_deliveries=3) as consumer:
+        consumer.post("a", "bad", "b")
+        consumer.advance(60.0)
+        assert consumer.handled == ["a", "b"]
+        assert consumer.dead == {"bad": "failed: KeyError: 'x'"}
+        assert (consumer.unacknowledged, consumer.alarms) == ([], ["dead_letter"])
+        calls = [call for call in consumer.calls if call.events == ["bad"]]
+        assert [call.deliveries for call in calls] == [1, 2, 3]
+        assert [type(call.error) for call in calls] == [KeyError] * 3
+        assert calls[2].at - calls[1].at > 1.9 * (calls[1].at - calls[0].at) > 0.1
+        assert "moved entry 2-0 to the dead letters, failed: KeyError: 'x'" in consumer.messages
+
+
+def test_a_handler_says_what_is_to_be_done() -> None:
+    calls: list[str] = []
+
+    def choose(event: Notification) -> None:
+        calls.append(event.description)
+        if event.description == "never":
+            raise Reject("unknown customer")
+        if calls.count("later") == 1:
+            raise RetryAfter(600.0)
+
+    with MemoryConsumer(choose) as consumer:
+        consumer.post("never", "later")
+        consumer.advance(599.0)
+        assert (consumer.handled, consumer.unacknowledged) == ([], ["later"])
+        consumer.advance(2.0)
+        assert consumer.handled == ["later"]
+        assert consumer.dead == {"never": "rejected: unknown customer"}
+        assert [call.deliveries for call in consumer.calls if call.events == ["later"]] == [1, 1]
+
+
+def test_an_outage_pauses_the_consumer() -> None:
+    away = True
+
+    def insert(_: Notification) -> None:
+        if away:
+            raise ConnectionError("the database is away")
+
+    with MemoryConsumer(insert) as consumer:
+        consumer.post(*[f"{number}" for number in range(20)])
+        consumer.advance(600.0)
+        assert consumer.alarms.count("handler_failing") == 1
+        away = False
+        consumer.advance(2.0)
+        assert consumer.unacknowledged == []
+        assert len(consumer.handled) + len(consumer.dead) == 20
+        assert len(consumer.dead) <= 2
+
+
+def test_a_batch_that_fails_is_halved() -> None:
+    class Table:
+        def handle_batch(self, batch: list[Notification]) -> None:
+            if "bad" in [event.description for event in batch]:
+                raise ValueError("bad row")
+
+    with MemoryConsumer(Table, max_deliveries=1) as consumer:
+        consumer.post("a", "b", "c", "d", "e", "bad")
+        consumer.advance(5.0)
+        assert consumer.handled == ["a", "b", "c", "d", "e"]
+        assert consumer.dead == {"bad": "failed: ValueError: bad row"}
+        assert max(len(call.events) for call in consumer.calls) > 1
+
+
+def test_single_events_of_a_batch_may_fail() -> None:
+    class Table:
+        def handle_batch(self, batch: list[Notification]) -> None:
+            if errors := {row.stream_id: KeyError(row.description) for row in batch if "bad" in row.description}:
+                raise BatchFailed(errors)
+
+    with MemoryConsumer(Table, max_deliveries=1) as consumer:
+        consumer.post("a", "b", "bad", "c", "d", "worse bad", "e")
+        consumer.advance(5.0)
+        assert sorted(consumer.handled) == ["a", "b", "c", "d", "e"]
+        assert list(consumer.dead) == ["bad", "worse bad"]
+
+
+def test_events_of_a_key_are_handled_in_their_order() -> None:
+    async def wait(event: Notification) -> None:
+        await deferLater(consumer.clock, event.data)
+
+    with MemoryConsumer(wait, concurrency=3) as consumer:
+        consumer.post("a1", key="a", data=5.0)
+        consumer.post("a2", key="a", data=0.5)
+        consumer.post("b1", key="b", data=0.5)
+        consumer.advance(10.0)
+        assert consumer.handled == ["b1", "a1", "a2"]
+
+
+@pytest.mark.parametrize("reactor", ["auto", "asyncio"])
+def test_a_handler_that_takes_too_long_has_failed(reactor: str) -> None:
+    async def hang(_: Notification) -> None:
+        await Deferred()
+
+    with MemoryConsumer(hang, handler_timeout=2.0, max_deliveries=1, reactor=reactor) as consumer:
+        consumer.post("a")
+        consumer.advance(1.9)
+        assert [call.seconds for call in consumer.calls] == [None]
+        consumer.advance(0.2)
+        assert consumer.dead == {"a": "failed: HandlerTimeout: the handler took longer than 2 s"}
+
+
+def test_asyncio_runs_on_the_clock() -> None:
+    """Its timers, tasks, timeouts and queues; Deferreds too, and what is cancelled in time."""
+    wrong: list[Notification] = []
+
+    class Pool:
+        async def start(self) -> None:
+            self.queue: asyncio.Queue[Notification] = asyncio.Queue()
+            self.task = asyncio.create_task(self.work())
+
+        async def work(self) -> None:
+            while True:
+                event = await self.queue.get()
+                await asyncio.sleep(event.data)
+
+        async def handle(self, event: Notification) -> None:
+            await self.queue.put(event)
+            timer = asyncio.get_running_loop().call_later(1.0, wrong.append, event)
+            await deferLater(consumer.clock, 0.5)
+            timer.cancel()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.sleep(60.0), 2.0)
+
+        async def stop(self) -> None:
+            self.task.cancel()
+
+    with MemoryConsumer(Pool, reactor="asyncio") as consumer:
+        consumer.post("a", data=1.0)
+        consumer.advance(1.0)
+        assert consumer.handled == []
+        consumer.advance(2.0)
+        assert [call.seconds for call in consumer.calls] == [pytest.approx(2.5)]
+    assert wrong == []
+
+
+def test_timers_of_asyncio_are_cancelled_in_time() -> None:
+    """Also by one that is due at the same time; and what is due when an advance ends is run."""
+    fired: list[str] = []
+
+    async def handle(_: Notification) -> None:
+        loop = asyncio.get_running_loop()
+
+        def first() -> None:
+            second.cancel()
+            loop.call_later(0.0, fired.append, "third")
+
+        loop.call_at(2.0, first)
+        second: asyncio.TimerHandle = loop.call_at(2.0, fired.append, "second")
+        loop.call_at(1.0, fired.append, "twice")
+        loop.call_at(1.0, fired.append, "twice")
+        loop.call_at(4.0, fired.append, "fourth").cancel()
+
+    with MemoryConsumer(handle, reactor="asyncio") as consumer:
+        consumer.post("a")
+        consumer.advance(2.0)
+        assert fired == ["twice", "twice", "third"]
+        assert 4.0 not in [call.getTime() for call in consumer.clock.getDelayedCalls()]
+        consumer.advance(4.0)
+    assert fired == ["twice", "twice", "third"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 10])
+@pytest.mark.parametrize("handler", [ignore, coroutine, deferred, on_asyncio, Batches])
+def test_what_was_handled_before_a_crash_and_not_acknowledged_is_delivered_again(
+    handler: object, concurrency: int
+) -> None:
+    with MemoryConsumer(handler, concurrency=concurrency) as consumer:
+        consumer.crash_after("b")
+        consumer.post("a", "b", "c")
+        consumer.advance(10.0)
+        assert consumer.handled.count("b") == 2
+        assert set(consumer.handled) == {"a", "b", "c"}
+        assert [call.deliveries for call in consumer.calls if "b" in call.events] == [1, 2]
+        assert consumer.unacknowledged == []
+        consumer.post("d")
+        consumer.advance(10.0)
+        assert consumer.handled.count("d") == 1
+
+
+def test_an_event_that_kills_its_consumer_is_given_up() -> None:
+    def kill(event: Notification) -> None:
+        if event.description == "bad":
+            consumer.crash()
+
+    with MemoryConsumer(kill, max_deliveries=3) as consumer:
+        consumer.post("bad", "a")
+        consumer.advance(60.0)
+        assert consumer.handled == ["a"]
+        assert consumer.dead == {"bad": "failed: given up after 4 deliveries that did not end"}
+        assert [call.seconds for call in consumer.calls if call.events == ["bad"]] == [None] * 4
+
+
+@pytest.mark.parametrize("reactor", ["auto", "asyncio"])
+def test_a_call_that_runs_while_its_consumer_is_killed_never_goes_on(reactor: str) -> None:
+    effects: list[int] = []
+
+    async def wait(event: Notification) -> None:
+        if reactor == "asyncio":
+            await asyncio.sleep(5.0)
+        else:
+            await deferLater(consumer.clock, 5.0)
+        effects.append(event.deliveries)
+
+    with MemoryConsumer(wait, reactor=reactor) as consumer:
+        consumer.post("a")
+        consumer.advance(3.0)
+        consumer.crash()
+        assert consumer.clock.seconds() == 3.0
+        consumer.advance(4.0)
+        assert effects == []
+        consumer.advance(4.0)
+        assert (effects, consumer.handled) == ([2], ["a"])
+
+
+def test_a_call_that_is_ready_while_its_consumer_is_killed_does_not_go_on_for_long() -> None:
+    steps: list[int] = []
+
+    async def step(event: Notification) -> None:
+        await asyncio.sleep(1.0)
+        if event.description == "a":
+            return
+        for number in range(100):
+            steps.append(number)
+            await asyncio.sleep(0)
+
+    with MemoryConsumer(step, reactor="asyncio", concurrency=2) as consumer:
+        consumer.crash_after("a")
+        consumer.post("a", "b")
+        consumer.advance(1.9)
+        assert len(steps) < 10
+        consumer.advance(10.0)
+        assert consumer.handled == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize("reactor", ["auto", "asyncio"])
+def test_what_was_killed_is_cleaned_up_at_the_end(reactor: str) -> None:
+    """So nothing of it is left to the garbage collector, which cannot wait for what cleans up."""
+    waiting: list[Deferred[None]] = []
+    ended: list[int] = []
+
+    async def wait(event: Notification) -> None:
+        try:
+            waiting.append(Deferred())
+            await waiting[-1]
+        finally:
+            await succeed(None)
+            ended.append(event.deliveries)
+
+    with MemoryConsumer(wait, reactor=reactor) as consumer:
+        consumer.post("a")
+        consumer.advance(1.0)
+        consumer.crash()
+        consumer.advance(1.0)
+        assert ended == []
+    assert sorted(ended) == [1, 2]
+
+
+def test_a_result_that_comes_after_a_crash_is_lost() -> None:
+    waiting: list[Deferred[None]] = []
+
+    def wait(_: Notification) -> Deferred[None]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    with MemoryConsumer(wait) as consumer:
+        consumer.post("a")
+        consumer.advance(1.0)
+        consumer.crash()
+        waiting[0].callback(None)
+        consumer.advance(1.0)
+        assert (consumer.handled, consumer.unacknowledged, len(waiting)) == ([], ["a"], 2)
+        waiting[1].callback(None)
+        consumer.advance(1.0)
+        assert (consumer.handled, consumer.unacknowledged) == (["a"], [])
+
+
+class Watched:
+    """Says what is done with it."""
+
+    said: list[str] = []
+
+    def start(self) -> None:
+        self.said.append("start")
+
+    def handle(self, event: Notification) -> None:
+        self.said.append(event.description)
+
+    def stop(self) -> None:
+        self.said.append("stop")
+
+
+def test_a_handler_is_started_and_stopped_by_each_process_that_is_not_killed() -> None:
+    Watched.said = []
+    with MemoryConsumer(Watched) as consumer:
+        consumer.post("a")
+        consumer.advance(1.0)
+        consumer.crash()
+        consumer.advance(1.0)
+        consumer.stop()
+        consumer.stop()
+        consumer.post("b")
+        consumer.advance(60.0)
+        assert Watched.said == ["start", "a", "start", "stop"]
+        consumer.start()
+        consumer.advance(1.0)
+    assert Watched.said == ["start", "a", "start", "stop", "start", "b", "stop"]
+
+
+def test_a_stop_lets_a_call_finish_and_hands_over_the_rest() -> None:
+    async def wait(event: Notification) -> None:
+        await deferLater(consumer.clock, event.data)
+
+    with MemoryConsumer(wait, drain_timeout=20.0, concurrency=2) as consumer:
+        consumer.post("quick", data=5.0)
+        consumer.post("slow", data=60.0)
+        consumer.advance(1.0)
+        consumer.stop()
+        assert (consumer.handled, consumer.unacknowledged) == (["quick"], ["slow"])
+        consumer.start()
+        consumer.advance(61.0)
+        assert (consumer.handled, consumer.unacknowledged) == (["quick", "slow"], [])
+
+
+def test_a_handler_that_cannot_start_ends_the_process() -> None:
+    class Broken(Plain):
+        async def start(self) -> None:
+            raise OSError("no database")
+
+    with MemoryConsumer(Broken) as consumer:
+        consumer.post("a")
+        consumer.advance(60.0)
+        assert consumer.ended == "the handler cannot start: no database"
+        assert (consumer.calls, consumer.unacknowledged) == ([], ["a"])
+
+
+@pytest.mark.parametrize("reactor", ["auto", "asyncio"])
+def test_a_handler_that_exits_ends_the_process_and_its_event_is_handed_over(reactor: str) -> None:
+    async def leave(event: Notification) -> None:
+        if event.deliveries == 1 and event.description == "b":
+            raise SystemExit("enough")
+
+    with MemoryConsumer(leave, reactor=reactor) as consumer:
+        consumer.post("a", "b", "c")
+        consumer.advance(60.0)
+        assert consumer.ended == "the handler raised SystemExit: enough"
+        assert (consumer.handled, consumer.unacknowledged) == (["a"], ["b", "c"])
+        consumer.stop()
+        consumer.start()
+        consumer.advance(1.0)
+        assert consumer.handled == ["a", "b", "c"]
+
+
+def test_a_lost_connection_repeats_nothing() -> None:
+    with MemoryConsumer(ignore) as consumer:
+        consumer.post("a")
+        consumer.advance(1.0)
+        consumer.disconnect(30.0)
+        consumer.post("b")
+        consumer.advance(29.0)
+        assert consumer.unacknowledged == ["b"]
+        consumer.advance(5.0)
+        assert (consumer.handled, consumer.unacknowledged) == (["a", "b"], [])
+        assert "reading from Redis failed, retrying: connection lost" in consumer.messages
+
+
+def test_an_error_of_the_test_is_not_hidden_and_the_handler_is_stopped() -> None:
+    Watched.said = []
+
+    def fail(consumer: Any) -> None:
+        consumer.advance(1.0)
+        raise AssertionError("wrong")
+
+    with pytest.raises(AssertionError, match="wrong"), MemoryConsumer(Watched) as consumer:
+        fail(consumer)
+    assert Watched.said == ["start", "stop"]
+
+
+def test_a_consumer_is_started_once_at_a_time() -> None:
+    with MemoryConsumer(ignore) as consumer:
+        with pytest.raises(RuntimeError, match="runs already"):
+            consumer.start()
+        consumer.stop()
+        with pytest.raises(RuntimeError, match="no consumer runs"):
+            consumer.crash()
