@@ -58,6 +58,8 @@ class DeliveryAttempts:
         deliveries are used up.
     @ivar lost: ids of entries that another consumer has taken over; its owner
         adds to it.
+    @ivar unended: deliveries that were spent on entries whose last delivery a stop
+        has cancelled, by their ids.
     @ivar cancelled: whether running calls were cancelled: an error is not
         counted as a failure of the handler then.
     """
@@ -73,6 +75,7 @@ class DeliveryAttempts:
     counts: ConsumerCounts
     lost: Set[str]
     cancelled: bool = attrs.field(default=False, init=False)
+    unended: dict[str, int] = attrs.field(factory=dict, init=False)
     _put_back: dict[str, _Failing] = attrs.field(factory=dict, init=False)
     _pauses: set[Deferred[None]] = attrs.field(factory=set, init=False)
     _log = Logger()
@@ -88,6 +91,7 @@ class DeliveryAttempts:
         @param unfinished: what the first call still has to do, if it was made.
         """
         failing = self._put_back.pop(entry.id, None) or _Failing(entry.deliveries)
+        self.unended.pop(entry.id, None)
         try:
             while True:
                 follow = await self._try_once(entry, notification, failing, unfinished)
@@ -99,8 +103,14 @@ class DeliveryAttempts:
                     return Ended.LOST
                 if self.breaker.is_open:
                     self._put_back[entry.id] = failing
+                    self.unended[entry.id] = self._stored(entry, failing) - 1
                     return replace(entry, deliveries=self._stored(entry, failing), again=True)
                 unfinished = None
+        except Exception as error:
+            if self.cancelled or isinstance(error, CancelledError):
+                self.unended[entry.id] = self._stored(entry, failing) - 1
+                raise CancelledError from error
+            raise
         finally:
             self.breaker.forget(entry.id)
 
@@ -139,6 +149,7 @@ class DeliveryAttempts:
         """Forget entries that were put back."""
         for id in ids:
             self._put_back.pop(id, None)
+            self.unended.pop(id, None)
 
     def stop_retrying(self) -> None:
         """Cancel those that wait for their next delivery: others will make it."""

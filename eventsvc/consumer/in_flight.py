@@ -5,7 +5,7 @@ once the handler has finished.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -125,6 +125,11 @@ class InFlight:
         self.aside.drop(lost)
         self._dispatch.drop(lost)
         self._open.lose(lost)
+
+    @property
+    def unended(self) -> Mapping[str, int]:
+        """The deliveries that were spent on entries whose last delivery a stop has cancelled."""
+        return self._attempts.unended
 
     def when_changed(self) -> Deferred[None]:
         """Fire when the next entry is done."""

@@ -125,9 +125,16 @@ class Recovery:
             self._log.info("removed stale consumers: {names}", names=", ".join(removed))
 
     async def hand_over(self) -> None:
-        """Acknowledge what is done, and let other consumers claim the rest at once."""
+        """
+        Acknowledge what is done, and let other consumers claim the rest at once.
+
+        A delivery that the stop has cancelled does not count: a few restarts would
+        use all of them up.
+        """
         await self.group.open()
         await self.acknowledgements.confirm()
+        for id, deliveries in self.in_flight.unended.items():
+            await self.group.count_delivery(id, deliveries)
         after = ""
         while ids := await self.group.list_pending(after, _PAGE):
             await self.group.release(ids)

@@ -9,10 +9,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 
-from eventsvc.handlers import Notification
+from eventsvc.handlers import Notification, RetryAfter
 from eventsvc.testing import MemoryConsumer
 from tests.unit.test_memory_consumer import Batches, Plain, coroutine, deferred, ignore, on_asyncio
 
@@ -240,3 +240,38 @@ def test_a_consumer_is_started_once_at_a_time() -> None:
         consumer.stop()
         with pytest.raises(RuntimeError, match="no consumer runs"):
             consumer.crash()
+
+
+@pytest.mark.parametrize("concurrency", [1, 10])
+def test_stops_spend_no_delivery_of_an_event_that_is_postponed(concurrency: int) -> None:
+    def postpone(_: object) -> None:
+        raise RetryAfter(3_600.0)
+
+    with MemoryConsumer(postpone, concurrency=concurrency) as consumer:
+        consumer.post(*"abcdefghij")
+        for _ in range(12):
+            consumer.advance(5.0)
+            consumer.stop()
+            consumer.start()
+        assert consumer.dead == {}
+
+
+@pytest.mark.parametrize("how", ["cancelled", "fails when it is cancelled"])
+def test_a_drain_that_takes_too_long_spends_no_delivery(how: str) -> None:
+    async def slow(_: object) -> None:
+        try:
+            await deferLater(consumer.clock, 100.0)
+        except CancelledError:
+            if how != "cancelled":
+                raise OSError("rolled back") from None
+            raise
+
+    with MemoryConsumer(slow, drain_timeout=1.0) as consumer:
+        consumer.post("a")
+        for _ in range(8):
+            consumer.advance(5.0)
+            consumer.stop()
+            consumer.start()
+        assert consumer.dead == {}
+        consumer.advance(101.0)
+        assert consumer.handled == ["a"]
