@@ -203,9 +203,11 @@ class IEventGroup(Interface):
 
 class Handler(Protocol):
     """
-    Handles events for a consumer: a function or another callable.
+    Handles events for a consumer: a function, or an object that is called.
 
-    It may have a method C{flush} without arguments: see L{FlushingHandler}.
+    An object may have C{handle} instead, or C{handle_batch}; see L{HandlerObject}
+    and L{BatchHandler}.  Any of these may have C{start}, which is called before
+    the first event, and C{stop}, after the last.
     """
 
     def __call__(self, notification: Notification, /) -> object:
@@ -218,24 +220,33 @@ class Handler(Protocol):
         generator, class, function or Future of a thread is a failure, because
         nobody would run it.
 
-        A failure is one failed delivery.  The event is delivered again after a
-        pause, and set aside after C{CONSUMER_MAX_DELIVERIES}.
-
-        @raise Exception: the delivery failed.
+        @raise RetryAfter: deliver it again after a pause; no delivery is spent.
+        @raise Reject: set it aside now.
+        @raise Exception: the delivery failed.  The event is delivered again after
+            a pause, and set aside after C{CONSUMER_MAX_DELIVERIES}.
         @raise SystemExit: drain, hand over and exit with status 1, as for
             C{KeyboardInterrupt}.  This event is delivered again.
         """
 
 
-class FlushingHandler(Handler, Protocol):
-    """A handler that collects work and does it for several events together."""
+class HandlerObject(Protocol):
+    """A handler with a method."""
 
-    def flush(self) -> object:
+    def handle(self, notification: Notification, /) -> object:
+        """Handle an event: see L{Handler}."""
+
+
+class BatchHandler(Protocol):
+    """A handler that takes several events at once, at most C{batch_size}."""
+
+    def handle_batch(self, notifications: list[Notification], /) -> object:
         """
-        Do the collected work; return and raise as the handler does.
+        Handle events, which are in the order of the stream; return as L{Handler} does.
 
-        Called before events are acknowledged.  A failure is a failed delivery
-        of every event handled since the last flush.
+        @raise BatchFailed: those that it names failed; all others are handled.
+        @raise RetryAfter: deliver all of them again after a pause.
+        @raise Exception: the batch failed.  It is halved until the events are
+            found that fail alone.
         """
 
 
