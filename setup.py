@@ -67,7 +67,7 @@ setup(
         "klein >= 24.8",
         "msgspec >= 0.21",
         "prometheus_client >= 0.21",
-        "treq >= 24.9",
+        "treq >= 26.7",
         "twisted[tls] >= 26.10, < 27",
         "txredisapi >= 1.6, < 2",
         "werkzeug >= 3.0",
