@@ -171,6 +171,7 @@ class Dispatch:
                 except Exception as error:
                     unfinished = fail_with(error)
                 if unfinished is None:
+                    self.line.end([action.key] if action.key else [], last=False)
                     return True
             self._work([(entry, action)], self._deliver(entry, action, unfinished))
         else:
@@ -187,7 +188,7 @@ class Dispatch:
             action = decide(entry, self.max_deliveries)
             if not isinstance(action, Notification):
                 self._end_without_handler(entry, action)
-            elif action.key in keys or self.line.admits(entry, action):
+            elif self.line.admits(entry, action, keys):
                 batch.append((entry, action))
                 if action.key:
                     keys.add(action.key)
@@ -202,6 +203,7 @@ class Dispatch:
         except Exception as error:
             unfinished = fail_with(error)
         if unfinished is None:
+            self.line.end(keys, last=False)
             self._end_run([entry for entry, _ in batch], self.clock.seconds() - began)
         else:
             self._work(batch, self._batches.run(batch, unfinished))
