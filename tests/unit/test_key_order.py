@@ -123,9 +123,7 @@ def test_a_batch_has_the_events_of_a_key_in_order_and_no_other_batch_has_any(con
 
 
 @pytest.mark.parametrize("batch_size", [0, 2])
-def test_a_handler_that_returns_at_once_gives_the_turn_of_a_key_away(
-    consuming: ConsumerWorld, batch_size: int
-) -> None:
+def test_a_handler_that_returns_at_once_gives_the_turn_of_a_key_away(consuming: ConsumerWorld, batch_size: int) -> None:
     """An event that waited behind another of its key, and is then handled without a wait."""
     handled: list[str] = []
     first: Deferred[None] = Deferred()
@@ -135,7 +133,7 @@ def test_a_handler_that_returns_at_once_gives_the_turn_of_a_key_away(
         return first if notification.description == "1" else None
 
     def handle_batch(batch: list[Notification]) -> Deferred[None] | None:
-        return [handle(notification) for notification in batch][0]
+        return next(iter([handle(notification) for notification in batch]))
 
     kind: dict[str, Any] = {"batch": handle_batch, "batch_size": batch_size} if batch_size else {"handler": handle}
     add(consuming, "k:1", "j:2", "k:3", "k:4", "j:5", "6", "k:7")
