@@ -173,6 +173,7 @@ class Dispatch:
                     unfinished = fail_with(error)
                 if unfinished is None:
                     self.line.end([action.key] if action.key else [], last=False)
+                    self.breaker.succeeded()  # not at the end of the run: others may fail in it
                     return True
             self._work([(entry, action)], self._deliver(entry, action, unfinished))
         else:
