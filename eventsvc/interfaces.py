@@ -144,8 +144,8 @@ class IEventGroup(Interface):
         @param size: bytes after which the page ends, as in L{read_pending}.
         """
 
-    def count_delivery(id: str, deliveries: int) -> Deferred[None]:
-        """Store the number of deliveries of an entry, and renew it."""
+    def count_delivery(ids: Sequence[str], deliveries: int) -> Deferred[None]:
+        """Store the number of deliveries of entries, and renew them."""
 
     def renew(ids: Sequence[str]) -> Deferred[Sequence[str]]:
         """

@@ -4,7 +4,7 @@ Delivers several entries with one call of the handler.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -47,7 +47,8 @@ class BatchDelivery:
 
     @ivar deliver: delivers one entry alone, and returns what is to be put back.
     @ivar succeed: called with entries that were handled.
-    @ivar leave: called when the handler asks for the end of the process.
+    @ivar leave: called with the entries on which the handler asks for the end of
+        the process.
     @ivar may_begin: whether the handler may be called.
     """
 
@@ -57,7 +58,7 @@ class BatchDelivery:
     open: OpenEntries
     deliver: Callable[[Entry, Notification, Unfinished | None], Coroutine[Any, Any, Batch]]
     succeed: Callable[[Sequence[Entry]], None]
-    leave: Callable[[], None]
+    leave: Callable[[Iterable[Entry]], None]
     may_begin: Callable[[], bool]
     _log = Logger()
 
@@ -73,7 +74,7 @@ class BatchDelivery:
             failed = await self._attempt(batch, unfinished)
         except HandlerExit as error:
             self.attempts.note_exit(batch[0][0].id, error)
-            self.leave()
+            self.leave([entry for entry, _ in batch])
             return []
         if failed is None:
             middle = len(batch) // 2
@@ -135,6 +136,7 @@ class BatchDelivery:
         """Forget the entries of a batch that another consumer has taken over, and return the rest."""
         lost = [entry.id for entry, _ in batch if entry.id in self.open.lost]
         if lost:
+            self.attempts.forget(lost)
             self.open.forget(lost)
         return [each for each in batch if each[0].id not in lost]
 

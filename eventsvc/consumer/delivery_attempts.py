@@ -5,7 +5,7 @@ Delivers one entry, and retries with backoff while its handler fails.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import attrs
 from msgspec.structs import replace
@@ -58,8 +58,6 @@ class DeliveryAttempts:
         deliveries are used up.
     @ivar lost: ids of entries that another consumer has taken over; its owner
         adds to it.
-    @ivar unended: deliveries that were spent on entries whose last delivery a stop
-        has cancelled, by their ids.
     @ivar cancelled: whether running calls were cancelled: an error is not
         counted as a failure of the handler then.
     """
@@ -75,9 +73,11 @@ class DeliveryAttempts:
     counts: ConsumerCounts
     lost: Set[str]
     cancelled: bool = attrs.field(default=False, init=False)
-    unended: dict[str, int] = attrs.field(factory=dict, init=False)
+    #: what is known of those whose delivery has not ended, be they put back or cancelled
+    _unended: dict[str, tuple[Entry, _Failing]] = attrs.field(factory=dict, init=False)
     _put_back: dict[str, _Failing] = attrs.field(factory=dict, init=False)
     _pauses: set[Deferred[None]] = attrs.field(factory=set, init=False)
+    _stopping: bool = attrs.field(default=False, init=False)
     _log = Logger()
 
     async def deliver(
@@ -91,28 +91,37 @@ class DeliveryAttempts:
         @param unfinished: what the first call still has to do, if it was made.
         """
         failing = self._put_back.pop(entry.id, None) or _Failing(entry.deliveries)
-        self.unended.pop(entry.id, None)
+        self._unended[entry.id] = entry, failing
         try:
-            while True:
-                follow = await self._try_once(entry, notification, failing, unfinished)
-                if not isinstance(follow, int | float):
-                    return follow
-                if not self.breaker.is_open:
-                    await self.pause(follow)
-                if entry.id in self.lost:
-                    return Ended.LOST
-                if self.breaker.is_open:
-                    self._put_back[entry.id] = failing
-                    self.unended[entry.id] = self._stored(entry, failing) - 1
-                    return replace(entry, deliveries=self._stored(entry, failing), again=True)
-                unfinished = None
+            ended = await self._try_often(entry, notification, failing, unfinished)
         except Exception as error:
             if self.cancelled or isinstance(error, CancelledError):
-                self.unended[entry.id] = self._stored(entry, failing) - 1
                 raise CancelledError from error
+            self._unended.pop(entry.id, None)
             raise
         finally:
             self.breaker.forget(entry.id)
+        if isinstance(ended, Entry):
+            self._put_back[entry.id] = failing
+        else:
+            self._unended.pop(entry.id, None)
+        return ended
+
+    async def _try_often(
+        self, entry: Entry, notification: Notification, failing: _Failing, unfinished: Unfinished | None
+    ) -> Ended | Letter | Entry:
+        """Deliver an entry until that has ended, or it is to be put back."""
+        while True:
+            follow = await self._try_once(entry, notification, failing, unfinished)
+            if not isinstance(follow, int | float):
+                return follow
+            if not self.breaker.is_open:
+                await self.pause(follow)
+            if entry.id in self.lost:
+                return Ended.LOST
+            if self.breaker.is_open:
+                return replace(entry, deliveries=self._stored(entry, failing), again=True)
+            unfinished = None
 
     async def _try_once(
         self, entry: Entry, notification: Notification, failing: _Failing, unfinished: Unfinished | None
@@ -146,13 +155,20 @@ class DeliveryAttempts:
         return len(self._put_back)
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Forget entries that were put back."""
+        """Forget entries that another consumer has taken over."""
         for id in ids:
             self._put_back.pop(id, None)
-            self.unended.pop(id, None)
+            self._unended.pop(id, None)
+            self.breaker.forget(id)
+
+    @property
+    def unended(self) -> Mapping[str, int]:
+        """The deliveries that were spent on entries, by id, without the one that has not ended."""
+        return {id: self._stored(entry, failing) - 1 for id, (entry, failing) in self._unended.items()}
 
     def stop_retrying(self) -> None:
-        """Cancel those that wait for their next delivery: others will make it."""
+        """Cancel those that wait for their next delivery, now or later: others will make it."""
+        self._stopping = True
         self.breaker.stop()
         for pause in list(self._pauses):
             pause.cancel()
@@ -163,7 +179,13 @@ class DeliveryAttempts:
         self.exit(f"{error}")
 
     async def pause(self, seconds: float) -> None:
-        """Wait before something is delivered again; a stop cancels it."""
+        """
+        Wait before something is delivered again.
+
+        @raise CancelledError: there will be no next delivery, because of a stop.
+        """
+        if self._stopping:
+            raise CancelledError
         pause: Deferred[None] = deferLater(self.clock, seconds)
         self._pauses.add(pause)
         try:
@@ -216,7 +238,7 @@ class DeliveryAttempts:
         """
         self.counts.redelivered += 1
         try:
-            await self.group.count_delivery(entry.id, self._stored(entry, failing))
+            await self.group.count_delivery([entry.id], self._stored(entry, failing))
         except CancelledError:
             raise
         except Exception as error:

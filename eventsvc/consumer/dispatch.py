@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 import attrs
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -73,7 +74,7 @@ class Dispatch:
             open=self.open,
             deliver=self._deliver,
             succeed=self._succeed,
-            leave=self.stop,
+            leave=self._leave,
             may_begin=lambda: not (self._stopping or self.breaker.is_open),
         )
 
@@ -171,6 +172,8 @@ class Dispatch:
                 except Exception as error:
                     unfinished = fail_with(error)
                 if unfinished is None:
+                    self.line.end([action.key] if action.key else [], last=False)
+                    self.breaker.succeeded()  # not at the end of the run: others may fail in it
                     return True
             self._work([(entry, action)], self._deliver(entry, action, unfinished))
         else:
@@ -187,7 +190,7 @@ class Dispatch:
             action = decide(entry, self.max_deliveries)
             if not isinstance(action, Notification):
                 self._end_without_handler(entry, action)
-            elif action.key in keys or self.line.admits(entry, action):
+            elif self.line.admits(entry, action, keys):
                 batch.append((entry, action))
                 if action.key:
                     keys.add(action.key)
@@ -202,6 +205,7 @@ class Dispatch:
         except Exception as error:
             unfinished = fail_with(error)
         if unfinished is None:
+            self.line.end(keys, last=False)
             self._end_run([entry for entry, _ in batch], self.clock.seconds() - began)
         else:
             self._work(batch, self._batches.run(batch, unfinished))
@@ -268,14 +272,19 @@ class Dispatch:
                 self._succeed([entry])
             case Ended.LOST:
                 self.open.forget([entry.id])
-            case Ended.EXIT:  # the entry stays in flight, and is handed over
-                self._stopping = True
+            case Ended.EXIT:
+                self._leave([entry])
         return []
+
+    def _leave(self, entries: Iterable[Entry]) -> None:
+        """Begin no more, because the handler asks for the end of the process; the entries are handed over."""
+        self._stopping = True
+        self.open.by_id.update({entry.id: replace(entry, again=True) for entry in entries})
 
     async def _set_aside(self, letter: Letter) -> Batch:
         """Set an entry aside; its event is not kept while that is retried."""
-        if not await self.aside.move(letter):
-            self.open.by_id[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
+        self.open.by_id[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
+        await self.aside.move(letter)
         return []
 
     def _succeed(self, run: Sequence[Entry]) -> None:

@@ -128,8 +128,13 @@ class InFlight:
 
     @property
     def unended(self) -> Mapping[str, int]:
-        """The deliveries that were spent on entries whose last delivery a stop has cancelled."""
-        return self._attempts.unended
+        """
+        The deliveries that were spent on entries, by id, without the one that has not ended.
+
+        Redis has counted one for each that was read, also if the handler was never called.
+        """
+        unbegun = {entry.id: entry.deliveries - 1 for entry in self.entries.values() if not entry.again}
+        return {**unbegun, **self._attempts.unended}
 
     def when_changed(self) -> Deferred[None]:
         """Fire when the next entry is done."""

@@ -39,10 +39,15 @@ class KeyOrder:
     waiting: int = attrs.field(default=0, init=False)
     _lanes: dict[str, _Lane] = attrs.field(factory=dict, init=False)
 
-    def admits(self, key: str, entry: Entry) -> bool:
-        """Return whether an entry may begin; if not, it waits here until L{end} returns it."""
+    def admits(self, key: str, entry: Entry, joins: bool = False) -> bool:
+        """
+        Return whether an entry may begin; if not, it waits here until L{end} returns it.
+
+        @param joins: whether it would begin together with the one whose turn it
+            is: it may, unless others wait between the two.
+        """
         lane = self._lanes.get(key)
-        if lane is None or lane.turn == entry.id:
+        if lane is None or lane.turn == entry.id or (joins and not lane.waiting):
             return True
         lane.waiting.append(entry)
         self.waiting += 1
@@ -59,8 +64,14 @@ class KeyOrder:
         self.waiting += 1
 
     def end(self, key: str) -> Entry | None:
-        """Note that no entry of a key is handled any more, and return the one that is to be begun next."""
-        lane = self._lanes[key]
+        """
+        Note that no entry of a key is handled any more, and return the one that is to be begun next.
+
+        One that was admitted and has ended at once need not have been begun.
+        """
+        lane = self._lanes.get(key)
+        if lane is None:
+            return None
         if not lane.waiting:
             del self._lanes[key]
             return None

@@ -5,7 +5,7 @@ The entries that wait for the handler, in order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 
 import attrs
 
@@ -32,9 +32,14 @@ class Line:
         """The number of entries that wait behind others of their key."""
         return self._keys.waiting
 
-    def admits(self, entry: Entry, notification: Notification) -> bool:
-        """Return whether no other entry of the key is handled; if one is, this one waits behind it."""
-        return self.one_at_a_time or not notification.key or self._keys.admits(notification.key, entry)
+    def admits(self, entry: Entry, notification: Notification, keys: Container[str] = ()) -> bool:
+        """
+        Return whether no other entry of the key is handled; if one is, this one waits behind it.
+
+        @param keys: those of the batch that the entry would be part of.
+        """
+        key = notification.key
+        return self.one_at_a_time or not key or self._keys.admits(key, entry, joins=key in keys)
 
     def begin(self, keys: Iterable[str], id: str) -> None:
         """Note that entries with these keys are handled now."""
@@ -45,6 +50,8 @@ class Line:
     def end(self, keys: Iterable[str], last: bool) -> None:
         """
         Note that they are handled no more, so that the next of each key may be begun.
+
+        They need not have been noted before, if they have ended at once.
 
         @param last: whether those come after all others.
         """

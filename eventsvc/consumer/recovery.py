@@ -6,6 +6,7 @@ flight, and hands them over when the consumer stops.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -16,7 +17,7 @@ from eventsvc.consumer.acknowledgements import Acknowledgements
 from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.event import Entry
-from eventsvc.interfaces import IEventGroup
+from eventsvc.interfaces import IEventGroup, Refused
 
 #: Ids in one call.
 _PAGE: Final = 1_000
@@ -128,13 +129,18 @@ class Recovery:
         """
         Acknowledge what is done, and let other consumers claim the rest at once.
 
-        A delivery that the stop has cancelled does not count: a few restarts would
-        use all of them up.
+        A delivery that the stop has prevented or cancelled does not count: a few
+        restarts would use all of them up.
         """
         await self.group.open()
         await self.acknowledgements.confirm()
+        unended: dict[int, list[str]] = {}
         for id, deliveries in self.in_flight.unended.items():
-            await self.group.count_delivery(id, deliveries)
+            unended.setdefault(deliveries, []).append(id)
+        for deliveries, ids in unended.items():
+            for start in range(0, len(ids), _PAGE):
+                with suppress(Refused):  # they are handed over all the same
+                    await self.group.count_delivery(ids[start : start + _PAGE], deliveries)
         after = ""
         while ids := await self.group.list_pending(after, _PAGE):
             await self.group.release(ids)

@@ -84,8 +84,8 @@ class RedisEventGroup:
             lambda page: Claimed(page[0].decode(), _read_again(page[1]), [id.decode() for id in page[2]])
         )
 
-    def count_delivery(self, id: str, deliveries: int) -> Deferred[None]:
-        return self._update_pending([id], "RETRYCOUNT", deliveries).addCallback(lambda _: None)
+    def count_delivery(self, ids: Sequence[str], deliveries: int) -> Deferred[None]:
+        return self._update_pending(ids, "RETRYCOUNT", deliveries).addCallback(lambda _: None)
 
     def renew(self, ids: Sequence[str]) -> Deferred[Sequence[str]]:
         return self._update_pending(ids, "IDLE", 0)

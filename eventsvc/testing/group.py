@@ -134,9 +134,10 @@ class MemoryEventGroup:
 
         return self._carry("claim", apply)
 
-    def count_delivery(self, id: str, deliveries: int) -> Deferred[None]:
+    def count_delivery(self, ids: Sequence[str], deliveries: int) -> Deferred[None]:
         def apply() -> None:
-            if not self._update_pending([id], self.stream.clock.seconds()):
+            others = self._update_pending(ids, self.stream.clock.seconds())
+            for id in set(ids).difference(others):
                 self._group.pending[place_of(id)].deliveries = deliveries
 
         return self._carry("count_delivery", apply)

@@ -159,6 +159,16 @@ def test_events_that_fail_beside_others_that_succeed_are_no_outage(consuming: Co
     assert consuming.pending == []
 
 
+def test_events_that_fail_between_others_that_succeed_at_once_are_no_outage(consuming: ConsumerWorld) -> None:
+    database = Database(consuming)
+    consuming.add("a", "bad", "b", "bad", "c", "bad", "d")
+    consumer = eager(consuming.consumer(database.plain, concurrency=4))
+    consuming.run(10.0)
+    assert database.rows == list("abcd")
+    assert len(consuming.dead) == 3
+    assert consumer.in_flight.breaker.trips == 0
+
+
 def test_events_that_are_rejected_in_a_row_are_no_outage(consuming: ConsumerWorld) -> None:
     consuming.add(*["bad"] * 10, "a")
     consumer = consuming.consumer(raiser(consuming, "now", Reject("never")), concurrency=1)

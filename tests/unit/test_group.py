@@ -28,7 +28,7 @@ OPERATIONS = {
     "read_pending": ("", 1),
     "list_pending": ("", 1),
     "claim": (0.0, "0-0", 1),
-    "count_delivery": ("1-0", 1),
+    "count_delivery": (["1-0"], 1),
     "renew": (["1-0"],),
     "release": (["1-0"],),
     "acknowledge": (["1-0"],),
@@ -252,11 +252,11 @@ async def test_deliveries_are_counted_when_told(backend: Backend) -> None:
     (a,) = add(backend, "a")
     await read(backend, group)
     backend.leave_idle(a, 40.0)
-    await backend.wait(group.count_delivery(a, 7))
+    await backend.wait(group.count_delivery([a], 7))
     assert await backend.wait(group.read_pending("", 9)) == [Entry(a, event("a"), 8, again=True)]
     assert not (await backend.wait(other.claim(30.0, "0-0", 10))).entries
     await backend.wait(group.acknowledge([a]))
-    await backend.wait(group.count_delivery(a, 8))
+    await backend.wait(group.count_delivery([a], 8))
     assert backend.pending() == {}
 
 
@@ -297,7 +297,7 @@ async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded
     (a,) = add(backend, "a")
     await read(backend, group)
     backend.remove(a)
-    arguments: dict[str, tuple[Any, ...]] = {"count_delivery": (a, 2), "read_pending": ("", 9)}
+    arguments: dict[str, tuple[Any, ...]] = {"count_delivery": ([a], 2), "read_pending": ("", 9)}
     await backend.wait(getattr(group, touch)(*arguments.get(touch, ([a],))))
     assert set(backend.pending()) == {a}
 
@@ -310,7 +310,7 @@ async def test_a_delivery_is_not_counted_for_another_owner(backend: Backend) -> 
     await read(backend, group)
     await backend.wait(other.claim(0.0, "0-0", 10))
     before = backend.pending()
-    await backend.wait(group.count_delivery(a, 7))
+    await backend.wait(group.count_delivery([a], 7))
     assert backend.pending() == before
 
 

@@ -99,7 +99,7 @@ def test_a_renewed_entry_is_idle_for_no_time_and_a_released_one_for_a_year() -> 
     group = make_group(recorder)
     assert result_of(group.renew(["1-0", "2-0"])) == ["2-0"]
     assert result_of(group.release(["1-0"])) is None
-    assert result_of(group.count_delivery("1-0", 3)) is None
+    assert result_of(group.count_delivery(["1-0"], 3)) is None
     assert recorder.calls == [
         ("group", "consumer", "IDLE", 0, "1-0", "2-0"),
         ("group", "consumer", "IDLE", 31_536_000_000, "1-0"),

@@ -122,6 +122,49 @@ def test_a_batch_has_the_events_of_a_key_in_order_and_no_other_batch_has_any(con
     assert consuming.pending == []
 
 
+@pytest.mark.parametrize("batch_size", [0, 2])
+def test_a_handler_that_returns_at_once_gives_the_turn_of_a_key_away(consuming: ConsumerWorld, batch_size: int) -> None:
+    """An event that waited behind another of its key, and is then handled without a wait."""
+    handled: list[str] = []
+    first: Deferred[None] = Deferred()
+
+    def handle(notification: Notification) -> Deferred[None] | None:
+        handled.append(notification.description)
+        return first if notification.description == "1" else None
+
+    def handle_batch(batch: list[Notification]) -> Deferred[None] | None:
+        return next(iter([handle(notification) for notification in batch]))
+
+    kind: dict[str, Any] = {"batch": handle_batch, "batch_size": batch_size} if batch_size else {"handler": handle}
+    add(consuming, "k:1", "j:2", "k:3", "k:4", "j:5", "6", "k:7")
+    consumer = eager(consuming.consumer(concurrency=2, **kind))
+    consuming.run(1.0)
+    first.callback(None)
+    consuming.run(1.0)
+    add(consuming, "k:8", "j:9")
+    consuming.run(1.0)
+    assert [text for text in handled if text in "13478"] == list("13478")
+    assert sorted(handled) == list("123456789")
+    assert consuming.pending == []
+    assert consumer.in_flight._dispatch.line._keys._lanes == {}
+
+
+def test_a_batch_takes_no_event_before_those_of_its_key_that_wait(consuming: ConsumerWorld) -> None:
+    held = Held()
+    add(consuming, "k:1", "2", "k:3", "k:4", "5", "6", "k:7")
+    eager(consuming.consumer(batch=held.batch, batch_size=2, concurrency=2))
+    consuming.run(1.0)
+    assert held.begun == ["1 2", "5 6"]
+    held.ends["1 2"].callback(None)
+    consuming.run(1.0)
+    assert held.begun[2:] == ["3"]
+    for texts in ("5 6", "3", "4", "7"):
+        held.ends[texts].callback(None)
+        consuming.run(1.0)
+    assert held.begun == ["1 2", "5 6", "3", "4", "7"]
+    assert consuming.pending == []
+
+
 EVENTS = st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.integers(0, 3), st.integers(0, 4)), max_size=40)
 
 

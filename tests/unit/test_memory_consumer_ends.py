@@ -275,3 +275,63 @@ def test_a_drain_that_takes_too_long_spends_no_delivery(how: str) -> None:
         assert consumer.dead == {}
         consumer.advance(101.0)
         assert consumer.handled == ["a"]
+
+
+def test_a_delivery_that_ends_with_the_process_counts() -> None:
+    def leave(_: object) -> None:
+        raise SystemExit
+
+    with MemoryConsumer(leave, max_deliveries=2) as consumer:
+        consumer.post("a", "b")
+        for _ in range(4):
+            consumer.advance(5.0)
+            consumer.stop()
+            consumer.start()
+        assert [(call.events, call.deliveries) for call in consumer.calls if call.events == ["a"]] == [
+            (["a"], 1),
+            (["a"], 2),
+            (["a"], 3),
+        ]
+
+
+def test_handlers_that_take_long_to_be_cancelled_end_a_stop_in_order() -> None:
+    """They end while their events are handed over."""
+    pauses = dict(zip("abcd", [0.0, 0.0015, 0.004, 5.0], strict=True))
+
+    async def handle(event: Notification) -> None:
+        try:
+            await deferLater(consumer.clock, 100.0)
+        except CancelledError:
+            await deferLater(consumer.clock, pauses[event.description])
+            raise
+
+    with MemoryConsumer(handle, drain_timeout=1.0, concurrency=4) as consumer:
+        consumer.post(*"abcd")
+        for _ in range(2):
+            consumer.advance(1.0)
+            consumer.stop()
+            consumer.start()
+        consumer.advance(0.1)
+        assert [(event, call.deliveries) for call in consumer.calls[4:8] for event in call.events] == [
+            (event, 1) for event in "abcd"
+        ]
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_a_stop_does_not_wait_for_what_fails_during_it(batch: bool) -> None:
+    async def postpone(_: object) -> None:
+        await deferLater(consumer.clock, 1.0)
+        raise RetryAfter(3_600.0)
+
+    class InBatches:
+        handle_batch = staticmethod(postpone)
+
+    with MemoryConsumer(InBatches() if batch else postpone) as consumer:
+        consumer.post("a", "b")
+        consumer.advance(0.5)
+        before = consumer.clock.seconds()
+        consumer.stop()
+        assert consumer.clock.seconds() < before + 2.0
+        consumer.start()
+        consumer.advance(0.5)
+        assert consumer.calls[-1].deliveries == 1

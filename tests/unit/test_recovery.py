@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -16,7 +17,7 @@ from eventsvc.consumer.page import PAGE_BYTES, size_of
 from eventsvc.event import Entry
 from eventsvc.interfaces import Claimed, Unknown
 from eventsvc.testing import MemoryEventGroup, MemoryStream
-from tests.support.consumer_world import ConsumerWorld
+from tests.support.consumer_world import ConsumerWorld, eager
 from tests.unit.test_consumer import link_of
 
 
@@ -147,3 +148,31 @@ def test_what_ends_while_own_entries_are_listed_is_not_handled_again(tenths: int
     assert sorted(world.seen) == [*"abcdef"]
     assert world.pending == []
     world.stop(consumer)
+
+
+def test_an_outage_of_hours_is_handed_over_on_a_slow_link(consuming: ConsumerWorld) -> None:
+    """All the events were tried and put back; each would cost a round trip to give its delivery back."""
+
+    def away(_: object) -> None:
+        raise OSError("away")
+
+    consuming.add(*[f"{number}" for number in range(1_200)])
+    consumer = eager(consuming.consumer(away, concurrency=50))
+    consuming.run(1_500.0)
+    link_of(consumer).latency = 0.05
+    consuming.stop(consumer)
+    pending = consuming.stream.groups["group"].pending.values()
+    assert len(pending) == 1_200
+    assert {row.since for row in pending} == {float("-inf")}
+    assert {row.deliveries for row in pending} <= {0, 1}
+
+
+@pytest.mark.parametrize("shape", ["handler", "batch"])
+def test_what_a_stop_cancels_or_has_not_begun_was_never_delivered(consuming: ConsumerWorld, shape: str) -> None:
+    calls: Any = {shape: lambda _: Deferred()}
+    consuming.add(*"abcdef")
+    consumer = consuming.consumer(**calls, batch_size=3, drain_timeout=1.0)
+    eager(consumer)
+    consuming.run(1.0)
+    consuming.stop(consumer)
+    assert [row.deliveries for row in consuming.stream.groups["group"].pending.values()] == [0] * 6
