@@ -137,10 +137,10 @@ class Recovery:
         unended: dict[int, list[str]] = {}
         for id, deliveries in self.in_flight.unended.items():
             unended.setdefault(deliveries, []).append(id)
-        for deliveries, ids in unended.items():
-            for start in range(0, len(ids), _PAGE):
+        for deliveries, unspent in unended.items():
+            for start in range(0, len(unspent), _PAGE):
                 with suppress(Refused):  # they are handed over all the same
-                    await self.group.count_delivery(ids[start : start + _PAGE], deliveries)
+                    await self.group.count_delivery(unspent[start : start + _PAGE], deliveries)
         after = ""
         while ids := await self.group.list_pending(after, _PAGE):
             await self.group.release(ids)
