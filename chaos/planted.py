@@ -203,7 +203,7 @@ def _ignore_keys() -> None:
     """Events of one key are handled at the same time."""
     from eventsvc.consumer.line import Line
 
-    def admits(self: Line, entry: Any, notification: Any) -> bool:
+    def admits(self: Line, entry: Any, notification: Any, keys: Any = ()) -> bool:
         return True
 
     Line.admits = admits  # type: ignore[method-assign]
