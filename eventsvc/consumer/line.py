@@ -77,8 +77,8 @@ class Line:
         for entry, notification in reversed(batch):
             if self.one_at_a_time:
                 place = _place_of(entry)
-                ahead = sum(_place_of(each) < place for each in self.entries)
-                self.entries.insert(ahead, entry)
+                later = (index for index, each in enumerate(self.entries) if _place_of(each) > place)
+                self.entries.insert(next(later, len(self.entries)), entry)
             elif notification.key:
                 self._keys.put_back(notification.key, entry)
             else:

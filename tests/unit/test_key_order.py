@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from eventsvc.consumer.key_order import KeyOrder
+from eventsvc.consumer.line import Line
 from eventsvc.event import EVENT_FIELD, Entry, Notification, encode_notification
 from tests.support.consumer_world import ConsumerWorld, eager, running_world
 
@@ -216,3 +217,11 @@ def test_a_turn_that_is_dropped_goes_to_the_next(begun: bool) -> None:
         order.begin("k", "2-0")
     assert order.drop({"2-0"}) == ([], [] if begun else [third])
     assert order.waiting == (1 if begun else 0)
+
+
+def test_an_entry_is_put_back_before_those_that_came_after_it() -> None:
+    """Also if an older one was claimed since, which stands at the end of the line."""
+    line = Line(one_at_a_time=True)
+    line.entries.extend([Entry("11-0", {}), Entry("3-0", {})])
+    line.put_back([(Entry("10-0", {}), Notification(1, "x", "now"))])
+    assert [entry.id for entry in line.entries] == ["10-0", "11-0", "3-0"]
