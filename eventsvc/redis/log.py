@@ -76,11 +76,12 @@ class RedisEventLog:
         arguments: list[Argument] = [sequence, PRODUCER_ID_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys]
         keyed = False
         for submission in submissions:
-            digest = record = b""
-            if submission.key is not None:
+            arguments += len(submission.entries), len(submission.keys)
+            if submission.keys:
                 keyed = True
-                digest, record = submission.key.digest, _write_record(submission.key, submission.ids)
-            arguments += (len(submission.entries), digest, record, *submission.entries)
+                for key, ids in zip(submission.keys, _split_ids(submission)):
+                    arguments += key.digest, _write_record(key, ids)
+            arguments += submission.entries
         if keyed:
             keys += self._hashes
         return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
@@ -103,8 +104,13 @@ def _read_reply(reply: Any) -> AppendReply:
     )
 
 
+def _split_ids(submission: Submission) -> Sequence[Sequence[int]]:
+    """Return the ids that are remembered under each key of a submission."""
+    return [submission.ids] if len(submission.keys) == 1 else [(id,) for id in submission.ids]
+
+
 def _write_record(key: IdempotencyKey, ids: Sequence[int]) -> bytes:
-    """Return the record kept under the digest of an idempotency key: fingerprint, ids."""
+    """Return what is kept under the digest of a key: fingerprint, ids."""
     return key.fingerprint + struct.pack(f">{len(ids)}Q", *ids)
 
 
