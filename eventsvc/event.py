@@ -292,9 +292,7 @@ def encode_notification(notification: Notification) -> bytes:
     Encode an NM as JSON, with the members that it has: id, description and
     timestamp first.
     """
-    data, cloudevent = [
-        raw if bytes(raw) else None for raw in (notification.data_json, notification.cloudevent_json)
-    ]
+    data, cloudevent = [raw if bytes(raw) else None for raw in (notification.data_json, notification.cloudevent_json)]
     event = Event(
         notification.description,
         notification.type,

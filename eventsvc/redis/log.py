@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
-from eventsvc.interfaces import IEventLog
+from eventsvc.interfaces import IEventLog, Refused
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
@@ -31,16 +32,28 @@ _DIGEST: Final = 16
 #: The outcomes that append.lua returns.
 _OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in BatchOutcome}
 
+_log_of_streams: Final = Logger()
 _OPEN: Final = load_script("open.lua")
 _APPEND: Final = load_script("rights.lua", "append.lua")
 _RENEW: Final = load_script("renew.lua")
 
 
-def stream_opener(stream: str) -> Any:
-    """Return the L{Connection.prepare} of a producer, which creates the stream if it is missing."""
+def stream_opener(*streams: str) -> Any:
+    """
+    Return the L{Connection.prepare} of a producer, which creates the streams that are missing.
+
+    The first one must be usable.  If another is not, such as a key of another
+    type, only its own events are refused.
+    """
 
     async def prepare(session: Session) -> None:
-        await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
+        for stream in streams:
+            try:
+                await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
+            except Refused as error:
+                if stream == streams[0]:
+                    raise
+                _log_of_streams.error("stream {stream} cannot be used: {error}", stream=stream, error=str(error))
 
     return prepare
 

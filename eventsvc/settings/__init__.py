@@ -29,6 +29,7 @@ from eventsvc.settings.kinds import (
     SEED,
     SIGNING_SECRETS,
     STREAM,
+    STREAMS,
     SWITCH,
     TEXT,
     URL,
@@ -78,6 +79,9 @@ class ProducerSettings:
         "and all IPv4 addresses too where the system allows it.",
     )
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port for HTTP; 0 selects a free port.")
+    streams: tuple[str, ...] = setting(
+        "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
+    )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
     connections_per_address: int = setting(
         "REST_SERVER_CONNECTIONS_PER_ADDRESS",

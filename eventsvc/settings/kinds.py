@@ -85,6 +85,10 @@ def _stream(text: str) -> str:
     return _name(text)
 
 
+def _streams(text: str) -> tuple[str, ...]:
+    return tuple(_stream(name) for name in text.split(",")) if text else ()
+
+
 def _address(text: str) -> str:
     return str(ip_address("127.0.0.1" if text == "localhost" else text)) if text else ""
 
@@ -147,6 +151,7 @@ _DAY = 86_400.0
 TEXT = Kind("UTF-8 text", _text)
 NAME = Kind("a name without white space", _name)
 STREAM = Kind("a name without white space or braces", _stream)
+STREAMS = Kind("names like that of REDIS_STREAM, with commas between them", _streams)
 ADDRESS = Kind("an IPv4 or IPv6 address, or localhost", _address)
 PORT = Kind("a port number from 1 to 65535", _integer(1, 65535))
 OPTIONAL_PORT = Kind("a port number from 1 to 65535, or 0 for none", _integer(0, 65535))

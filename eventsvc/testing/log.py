@@ -168,7 +168,7 @@ class MemoryStream:
     def _add_events(
         self, submission: Submission, earlier: dict[bytes, Earlier], no_room: frozenset[bytes]
     ) -> dict[bytes, Earlier]:
-        """Add the events whose keys are not known, remember their keys, and return those that this batch brought twice."""
+        """Add the events whose keys are not known, remember those, and return the keys that come twice."""
         keys, twice = submission.keys, {}
         has_one_each = len(keys) == len(submission.entries)
         for index, entry in enumerate(submission.entries):
