@@ -141,15 +141,9 @@ def format_row(members: Mapping[str, Any]) -> str:
     """
     Return a row as TOML, with an empty line before it.
 
-    @param members: as L{read_row} takes them; those that are C{None} are left out.
+    @param members: as L{read_row} takes them, with times as texts; those that are
+        C{None} are left out.
     """
-    lines = ["", "[[token]]", *[f"{name} = {_format(value)}" for name, value in members.items() if value is not None]]
-    return "\n".join(lines) + "\n"
-
-
-def _format(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return json.dumps(
-        value, ensure_ascii=False
-    )  # a text that is printable is the same in TOML; so are numbers and lists
+    # JSON writes numbers and arrays as TOML does, and texts too if they are printable.
+    row = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in members.items() if value is not None]
+    return "\n".join(["", "[[token]]", *row, ""])

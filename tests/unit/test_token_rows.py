@@ -183,7 +183,7 @@ def test_a_token_in_a_wrong_place_is_not_told(text: str) -> None:
         optional={
             "streams": st.lists(st.sampled_from(KNOWN), min_size=1),
             "rate": st.integers(1, 10**6) | st.floats(0.001, 1e6),
-            "expires": st.datetimes(datetime(2000, 1, 1), timezones=st.just(UTC)),
+            "expires": st.datetimes(datetime(2000, 1, 1), timezones=st.just(UTC)).map(datetime.isoformat),
         },
     )
 )
