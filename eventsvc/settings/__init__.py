@@ -90,6 +90,12 @@ class ProducerSettings:
         "Most connections from one client address; 0 means no limit. A load balancer is one address.",
         flag="connections-per-address",
     )
+    tokens: str = setting(
+        "REST_SERVER_TOKENS",
+        TEXT,
+        "",
+        "TOML file of the tokens that may post; it is read again when it changes. Default: everybody may post.",
+    )
     write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "Longest time an event may wait for Redis.")
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")
     batch_bytes: int = setting("BATCH_MAX_BYTES", COUNT, 1_048_576, "Most bytes of events in one call to Redis.")
