@@ -22,6 +22,7 @@ from eventsvc.settings.kinds import (
     OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
+    ORIGINS,
     PORT,
     RATE,
     REACTOR,
@@ -85,6 +86,13 @@ class ProducerSettings:
         0,
         "Most connections from one client address; 0 means no limit. A load balancer is one address.",
         flag="connections-per-address",
+    )
+    allowed_origins: frozenset[bytes] = setting(
+        "REST_SERVER_ALLOWED_ORIGINS",
+        ORIGINS,
+        frozenset(),
+        "Origins of web pages that may post events; default: only pages of the producer's own host.",
+        flag="allowed-origins",
     )
     write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "Longest time an event may wait for Redis.")
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")
