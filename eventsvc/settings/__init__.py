@@ -22,6 +22,7 @@ from eventsvc.settings.kinds import (
     OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
+    ORIGINS,
     PORT,
     RATE,
     REACTOR,
@@ -95,6 +96,13 @@ class ProducerSettings:
         TEXT,
         "",
         "TOML file of the tokens that may post; it is read again when it changes. Default: everybody may post.",
+    )
+    allowed_origins: frozenset[bytes] = setting(
+        "REST_SERVER_ALLOWED_ORIGINS",
+        ORIGINS,
+        frozenset(),
+        "Origins of web pages that may post events; default: only pages of the producer's own host.",
+        flag="allowed-origins",
     )
     write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "Longest time an event may wait for Redis.")
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")
