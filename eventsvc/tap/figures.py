@@ -12,6 +12,7 @@ from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.webhook import Webhook
 from eventsvc.interfaces import KeysFull, Measures, QueueFull, Refused, StreamFull
+from eventsvc.net.server_certificates import ServerCertificates
 from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.simulator.service import Simulator
@@ -113,6 +114,24 @@ def producer_figures(appender: Appender) -> list[Figure]:
             "eventsvc_idempotency_keys",
             "Idempotency-Keys in Redis at the last check.",
             lambda: appender.known_keys,
+        ),
+    ]
+
+
+def tls_figures(certificates: ServerCertificates) -> list[Figure]:
+    """Return the metrics of a TLS port."""
+    return [
+        Figure(
+            "gauge",
+            "eventsvc_tls_certificate_expires_seconds",
+            "Time when the certificate of the port expires, in seconds since 1970.",
+            lambda: certificates.expires,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_tls_reload_failures",
+            "Changes of the TLS files that were not valid, so that the old ones stayed in use.",
+            lambda: certificates.failures,
         ),
     ]
 
