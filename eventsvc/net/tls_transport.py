@@ -24,12 +24,20 @@ _AT_ONCE = 32_768
 @implementer(IHalfCloseableProtocol)
 class TLSTransport(BufferingTLSTransport):
     """
-    A TLS connection whose client may close its sending side and still get its answers.
+    A TLS connection that closes as a TCP connection does.
 
-    Twisted drops the connection at once.  The wrapped protocol must provide
-    C{IHalfCloseableProtocol}.  An end of the TCP stream without TLS's
-    C{close_notify} counts as the same: HTTP itself tells whether a request is
-    complete.
+    # Note [Ends of a TLS connection]
+
+    A client may close its sending side and still get its answers; Twisted
+    would drop the connection.  So may we.  An end of the TCP stream without
+    TLS's C{close_notify} counts as the same: HTTP itself tells whether a
+    request is complete.  L{loseConnection} sends C{close_notify} and does not
+    wait for the client's (RFC 8446, 6.1), because an idle client does not read::
+
+        Twisted:  close_notify ->     waits ...                 until it is cut off
+        here:     close_notify ->  FIN ->
+
+    The wrapped protocol must provide C{IHalfCloseableProtocol}.
     """
 
     _read_lost = False
@@ -80,12 +88,8 @@ class TLSTransport(BufferingTLSTransport):
         self._flushSendBIO()
 
     def _end_of_input(self) -> None:
-        if self._read_lost:
-            return
-        self._read_lost = True
-        if self.disconnecting:
-            self._shutdownTLS()
-        else:
+        if not self._read_lost:
+            self._read_lost = True
             self.wrappedProtocol.readConnectionLost()
 
     def readConnectionLost(self) -> None:
@@ -96,12 +100,16 @@ class TLSTransport(BufferingTLSTransport):
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: our side is never half closed."""
+        """Do nothing: the wrapped protocol closed its sending side itself."""
 
-    def _shutdownTLS(self) -> None:
-        super()._shutdownTLS()
-        if self._read_lost:  # the client's close_notify is here, or will never come
-            self.transport.loseConnection()
+    def loseWriteConnection(self) -> None:
+        """Close the sending side once everything is written."""
+        if self._handshakeDone:
+            self._aggregator.flush()
+            super()._shutdownTLS()
+            self.transport.loseWriteConnection()
+        else:
+            self.abortConnection()
 
     def loseConnection(self) -> None:
         """Close once everything is written; at once if the client has not completed the handshake."""
@@ -109,6 +117,10 @@ class TLSTransport(BufferingTLSTransport):
             super().loseConnection()
         else:
             self.abortConnection()
+
+    def _shutdownTLS(self) -> None:
+        super()._shutdownTLS()
+        self.transport.loseConnection()
 
     def abortConnection(self) -> None:
         if self.connected:

@@ -102,7 +102,7 @@ class BoundedRequest(Request):
 
     def process(self) -> None:
         """Answer 404 to hidden paths, and those that Klein confuses with others or fails on; route the rest."""
-        if may_be_route(self.path) and unquote_to_bytes(self.path) not in self.site.hidden:
+        if may_be_route(self.path) and unquote_to_bytes(self.path) not in self.channel.site.hidden:
             super().process()
         else:
             self.answer(not_found())
