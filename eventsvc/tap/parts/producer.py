@@ -13,12 +13,14 @@ from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures
 from eventsvc.tap.health import Vitals, producer_health
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
+from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import json_log
 from eventsvc.web.api import Api
 from eventsvc.web.site import make_site
@@ -33,11 +35,13 @@ def add_producer(
     vitals: Vitals,
     lasting: bool = True,
     fast_path: bool = True,
+    tracing: Tracing | None = None,
 ) -> Listener:
     """
     Put the parts of a producer into a process.
 
     @param lasting: whether confirmed events must survive a restart of Redis.
+    @param tracing: makes spans; C{None} for none.
     """
     connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream), lasting=lasting)
     appender = Appender(
@@ -56,6 +60,9 @@ def add_producer(
             wait=settings.write_timeout,
         ),
     )
+    if tracing is not None:
+        appender = tracing.trace_appender(appender, redis)
+        vitals.metrics.add(tracing.figures())
     vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
     health = producer_health(vitals, appender, connection)
     site = make_site(
@@ -86,5 +93,7 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)
-    add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals, fast_path=fast_path)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "producer", process)
+    producer = options.read(ProducerSettings)
+    add_producer(process, reactor, redis, limits, producer, vitals, fast_path=fast_path, tracing=tracing)
     return process
