@@ -36,6 +36,7 @@ from eventsvc.settings.kinds import (
     URL,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, rows, setting
+from eventsvc.settings.tracing import TracingSettings
 
 
 @attrs.frozen(kw_only=True)
@@ -331,8 +332,24 @@ class LogSettings:
 
 #: The settings that each role reads.
 ROLES: Mapping[str, tuple[type, ...]] = {
-    "producer": (RedisSettings, StreamSettings, ProducerSettings, TLSSettings, AdminSettings, LogSettings),
-    "consumer": (RedisSettings, StreamSettings, ConsumerSettings, WebhookSettings, AdminSettings, LogSettings),
+    "producer": (
+        RedisSettings,
+        StreamSettings,
+        ProducerSettings,
+        TLSSettings,
+        AdminSettings,
+        TracingSettings,
+        LogSettings,
+    ),
+    "consumer": (
+        RedisSettings,
+        StreamSettings,
+        ConsumerSettings,
+        WebhookSettings,
+        AdminSettings,
+        TracingSettings,
+        LogSettings,
+    ),
     "simulator": (SimulatorSettings, AdminSettings, LogSettings),
 }
 

@@ -4,6 +4,3 @@ start and later, and what clients get.
 """
 
 from __future__ import annotations
-
-
-

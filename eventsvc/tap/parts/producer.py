@@ -22,6 +22,7 @@ from eventsvc.settings import (
     StreamSettings,
     TLSSettings,
 )
+from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures, tls_figures
 from eventsvc.tap.health import Vitals, add_admin, producer_health
@@ -29,6 +30,7 @@ from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
 from eventsvc.tap.token_file import add_tokens
+from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import json_log
 from eventsvc.web.api import Api
 from eventsvc.web.destinations import make_destinations
@@ -52,12 +54,14 @@ def add_producer(
     admin: AdminSettings = NO_ADMIN,
     lasting: bool = True,
     fast_path: bool = True,
+    tracing: Tracing | None = None,
 ) -> Listener:
     """
     Put the parts of a producer into a process.
 
     @param admin: the port of health and metrics; without, they are on the producer's own.
     @param lasting: whether confirmed events must survive a restart of Redis.
+    @param tracing: makes spans; C{None} for none.
     @raise InvalidSettings: the TLS files are not valid.
     """
     streams = list(dict.fromkeys([redis.stream, *settings.streams]))
@@ -81,6 +85,9 @@ def add_producer(
         )
         for stream in streams
     }
+    if tracing is not None:
+        appenders = {stream: tracing.trace_appender(each, stream, redis) for stream, each in appenders.items()}
+        vitals.metrics.add(tracing.figures())
     vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
     health = producer_health(vitals, list(appenders.values()), connection)
     access = add_tokens(settings.tokens, streams, vitals)
@@ -130,6 +137,7 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "producer", process)
     add_producer(
         process,
         reactor,
@@ -140,5 +148,6 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
         options.read(TLSSettings),
         options.read(AdminSettings),
         fast_path=fast_path,
+        tracing=tracing,
     )
     return process
