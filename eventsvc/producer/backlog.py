@@ -38,6 +38,7 @@ class PendingRequest(Submission):
     @ivar sent: whether an attempt with it may have been applied, or may be later.
     @ivar settled: whether its result is known, or no longer wanted.
     @ivar problem: why the last attempt did not store it.
+    @ivar traceparent: the W3C trace context of its first event.
     """
 
     answer: Callable[[PendingRequest, Result], None] = attrs.field(kw_only=True)
@@ -46,6 +47,7 @@ class PendingRequest(Submission):
     sent: bool = False
     settled: bool = False
     problem: str = ""
+    traceparent: str | None = None
 
     def settle(self, result: Result) -> None:
         """Answer with the result; call it once."""
