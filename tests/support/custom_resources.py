@@ -73,7 +73,7 @@ _PATH: Final = _object(
 
 _PORT: Final = {"type": "integer", "minimum": 1, "maximum": 65_535}
 
-_HOST: Final = {"type": "string", "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"}
+_HOST: Final = {"type": "string", "pattern": r"^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.|$))+$"}
 
 _GATEWAY: Final = _object(
     ("name",), group=_TEXT, kind=_TEXT, name=_TEXT, namespace=_TEXT, sectionName=_TEXT, port=_PORT
