@@ -360,6 +360,14 @@ def test_the_alerts_are_those_of_the_operations_guide() -> None:
     assert ours == [(rule["alert"], rule["expr"], rule.get("for")) for rule in documented["rules"]]
 
 
+@pytest.mark.parametrize(("keys", "bound"), [(2_000_000, 1_800_000), ("50000", 45_000)])
+def test_the_alert_for_keys_knows_their_limit(keys: Any, bound: int) -> None:
+    objects = render({"monitoring.prometheusRule.enabled": True, "producer.settings": {"IDEMPOTENCY_MAX_KEYS": keys}})
+    (group,) = the(objects, "PrometheusRule", "eventsvc")["spec"]["groups"]
+    (rule,) = [rule for rule in group["rules"] if rule["alert"] == "ManyIdempotencyKeys"]
+    assert rule["expr"].endswith(f"> {bound}")
+
+
 def test_the_test_may_read_logs_and_nothing_else() -> None:
     objects = render()
     assert the(objects, "Role", "event-test")["rules"] == [
