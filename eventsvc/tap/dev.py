@@ -7,11 +7,11 @@ from eventsvc.settings import (
     ConsumerSettings,
     LogSettings,
     ProducerSettings,
-    SimulatorSettings,
     StreamSettings,
     WebhookSettings,
 )
 from eventsvc.settings.reading import InvalidSettings
+from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.tap.options import RoleOptions, make_later
 from eventsvc.tap.reactor import choose_reactor
 
@@ -20,7 +20,13 @@ class Options(RoleOptions):
     """C{twistd eventsvc dev}."""
 
     settings = (StreamSettings, ProducerSettings, ConsumerSettings, WebhookSettings, SimulatorSettings, LogSettings)
-    fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT", "EVENT_PRODUCER_TLS", "EVENT_PRODUCER_TLS_CA")
+    fixed = (
+        "EVENT_PRODUCER_HOST",
+        "EVENT_PRODUCER_PORT",
+        "EVENT_PRODUCER_TLS",
+        "EVENT_PRODUCER_TLS_CA",
+        "EVENT_PRODUCER_STREAM",
+    )
 
     def check(self) -> None:
         """Check the settings, the handler, the host to post to, and that a server is installed."""

@@ -46,7 +46,7 @@ REACTOR = {"tap", "cli"}
 
 #: Time of day and chance, and what of them is a pure function after all.
 IMPURE = {"time", "datetime", "random", "secrets", "uuid"}
-PURE = {"time.gmtime", "time.strftime", "random.Random"}
+PURE = {"time.gmtime", "time.strftime", "datetime.datetime", "random.Random"}
 
 #: The layers whose rooms may import each other: pure values, and composition.
 OPEN_LAYERS = {0, 4}
