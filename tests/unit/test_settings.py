@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from eventsvc.settings import ROLES, RedisSettings, WebhookSettings, table
 from eventsvc.settings.kinds import (
     ADDRESS,
+    BEARER,
     BOUND,
     COUNT,
     DATABASE,
+    FORM,
     LEVEL,
     LONG_SECONDS,
     NAME,
@@ -59,6 +61,8 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
     REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
+    FORM: {"plain": "PLAIN", "CloudEvents": "CLOUDEVENTS", "MIXED": "MIXED"},
+    BEARER: {text: text for text in ("evt_a-Z9", "a._~+/==", "x")},
     URL: {
         "": "",
         **{
@@ -141,6 +145,8 @@ REFUSED: dict[Kind, list[str]] = {
         *["*, https://a", "https://*.a", "https://a,", ",", "https://a;https://b", "https://a\n.b", "\udcff"],
     ],
     REACTOR: ["", "epoll", "asyncio ", "1"],
+    FORM: ["", "cloudevent", "plain,mixed", "1"],
+    BEARER: ["", "=", "a b", "a\n", "Bearer x", "é", "a=b", '"a"'],
     URL: [
         *[
             "hooks.example",

@@ -63,8 +63,9 @@ def _begin_traffic(
     eventsvc is up; Ctrl-C stops it.
       producer  {url}
       server    redis://127.0.0.1:{redis.port}, stream {redis.stream}
-    Post an event yourself, and a CloudEvent:
+    Post an event yourself:
       curl -i --data '{{"description": "hello world"}}' {url}
+    Post a CloudEvent, as the simulator does now and then. Twice: it is stored once, by its source and id.
       curl -i --data '{{"hello": "world"}}' -H 'Content-Type: application/json' \\
         -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /me' -H 'ce-type: greeting' {url}
 
