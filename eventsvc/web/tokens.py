@@ -45,6 +45,7 @@ class TooManyRequests(Rejected):
     The token is past its rate.
 
     @ivar retry_after: whole seconds until it may post again, at least 1.
+    @ivar stored: what the answer says about the events.
     """
 
     reason = "rate"
@@ -52,6 +53,7 @@ class TooManyRequests(Rejected):
     def __init__(self, description: str, retry_after: int) -> None:
         super().__init__(description)
         self.retry_after = retry_after
+        self.stored = "no"
 
 
 @attrs.frozen
