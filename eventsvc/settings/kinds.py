@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from eventsvc.settings.origins import parse_origins
+
 
 @attrs.frozen
 class Kind:
@@ -171,8 +173,10 @@ URL = Kind(
 SIGNING_SECRETS = Kind(
     "whsec_ and the base64 of 24 to 64 bytes, several separated by spaces, or none to sign nothing", _signing_secrets
 )
+ORIGINS = Kind("origins (scheme://host[:port], without a path) separated by commas, or * for all", parse_origins)
 LEVEL = Kind(
     "one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case",
     _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
 )
 REACTOR = Kind("one of auto, asyncio, default, in any case", _choice("AUTO", "ASYNCIO", "DEFAULT"))
+TRACING = Kind("off or otlp, in any case", _choice("OFF", "OTLP"))
