@@ -132,9 +132,7 @@ class _Endpoints:
         return wrapClientTLS(optionsForClientTLS(uri.host.decode(), trustRoot=self.trust_root), endpoint)
 
 
-def make_client(
-    reactor: Any, url: str, connections: int, timeout: float = 10.0, trust_root: Any = None
-) -> Client:
+def make_client(reactor: Any, url: str, connections: int, timeout: float = 10.0, trust_root: Any = None) -> Client:
     """
     Return a client with its own pool of C{connections} persistent connections.
 

@@ -11,7 +11,7 @@ from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.protocols.policies import ProtocolWrapper
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -22,7 +22,7 @@ _AT_ONCE = 32_768
 
 
 @implementer(IHalfCloseableProtocol)
-class TLSTransport(BufferingTLSTransport):
+class TLSTransport(TLSMemoryBIOProtocol):
     """
     A TLS connection that closes as a TCP connection does.
 
@@ -40,29 +40,32 @@ class TLSTransport(BufferingTLSTransport):
     The wrapped protocol must provide C{IHalfCloseableProtocol}.
     """
 
+    transport: Any
+    wrappedProtocol: Any
     _read_lost = False
     _send: Callable[[bytes], None]
+    _send_now: Callable[[bytes], None]
 
     def makeConnection(self, transport: Any) -> None:
-        self._send = immediate_write(transport)
+        self._send, self._send_now = transport.write, immediate_write(transport)
         super().makeConnection(transport)
 
     @property
     def read_size(self) -> int:
         """Bytes per read from the socket."""
-        size: int = self.transport.read_size
-        return size
+        return self.transport.read_size  # type: ignore[no-any-return]
 
     @read_size.setter
     def read_size(self, size: int) -> None:
         self.transport.read_size = size
 
     def write_now(self, data: bytes) -> None:
-        """Write without waiting for the reactor, unless other data waits."""
-        if self._aggregator._buffer:
+        """Write without waiting for the reactor, unless other data waits; see L{immediate_write}."""
+        self._send = self._send_now
+        try:
             self.write(data)
-        else:
-            TLSMemoryBIOProtocol.write(self, data)
+        finally:
+            self._send = self.transport.write
 
     def _flushSendBIO(self) -> None:
         try:
@@ -105,7 +108,6 @@ class TLSTransport(BufferingTLSTransport):
     def loseWriteConnection(self) -> None:
         """Close the sending side once everything is written."""
         if self._handshakeDone:
-            self._aggregator.flush()
             super()._shutdownTLS()
             self.transport.loseWriteConnection()
         else:

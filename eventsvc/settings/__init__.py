@@ -137,7 +137,7 @@ class TLSSettings:
             raise InvalidSettings(f"{' and '.join(missing)}: expected a file, because {given[0]} is set")
 
     def files(self) -> list[tuple[str, str]]:
-        """Return the name and path of each file: certificate, key, and client authorities if given; empty without TLS."""
+        """Return the name and path of each file that is given: certificate, key, client authorities."""
         return [(name, path) for name, path in self._all() if path]
 
     def _all(self) -> list[tuple[str, str]]:
