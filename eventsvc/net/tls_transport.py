@@ -10,6 +10,7 @@ from typing import Any
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -123,6 +124,10 @@ class TLSTransport(TLSMemoryBIOProtocol):
     def _shutdownTLS(self) -> None:
         super()._shutdownTLS()
         self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._producer = None  # breaks a reference cycle: it refers to the wrapped protocol
 
     def abortConnection(self) -> None:
         if self.connected:
