@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from eventsvc.net.pem import parse_certificates, read_pem, trust_root
-from eventsvc.settings import TLSSettings
 from eventsvc.settings.reading import InvalidSettings
+from eventsvc.settings.tls import TLSSettings
 
 #: The variable that a problem with the whole is reported under.
 CERT: Final = "REST_SERVER_TLS_CERT"

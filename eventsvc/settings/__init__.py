@@ -22,18 +22,21 @@ from eventsvc.settings.kinds import (
     OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
+    ORIGINS,
     PORT,
     RATE,
     REACTOR,
     SECONDS,
     SEED,
-    SIGNING_SECRETS,
     STREAM,
+    STREAMS,
     SWITCH,
     TEXT,
-    URL,
 )
-from eventsvc.settings.reading import InvalidSettings, Setting, rows, setting
+from eventsvc.settings.reading import Setting, rows, setting
+from eventsvc.settings.tls import TLSSettings
+from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +81,9 @@ class ProducerSettings:
         "and all IPv4 addresses too where the system allows it.",
     )
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port for HTTP; 0 selects a free port.")
+    streams: tuple[str, ...] = setting(
+        "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
+    )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
     connections_per_address: int = setting(
         "REST_SERVER_CONNECTIONS_PER_ADDRESS",
@@ -85,6 +91,19 @@ class ProducerSettings:
         0,
         "Most connections from one client address; 0 means no limit. A load balancer is one address.",
         flag="connections-per-address",
+    )
+    tokens: str = setting(
+        "REST_SERVER_TOKENS",
+        TEXT,
+        "",
+        "TOML file of the tokens that may post; it is read again when it changes. Default: everybody may post.",
+    )
+    allowed_origins: frozenset[bytes] = setting(
+        "REST_SERVER_ALLOWED_ORIGINS",
+        ORIGINS,
+        frozenset(),
+        "Origins of web pages that may post events; default: only pages of the producer's own host.",
+        flag="allowed-origins",
     )
     write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "Longest time an event may wait for Redis.")
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")
@@ -105,43 +124,6 @@ class ProducerSettings:
         1_000_000,
         "Most Idempotency-Keys remembered; at this number only requests with a new key are refused.",
     )
-
-
-@attrs.frozen(kw_only=True)
-class TLSSettings:
-    """The files that make the producer's port speak TLS."""
-
-    certificate: str = setting(
-        "REST_SERVER_TLS_CERT",
-        TEXT,
-        "",
-        "PEM file of the certificate, followed by those of its issuers. The port then speaks TLS only.",
-    )
-    key: str = setting("REST_SERVER_TLS_KEY", TEXT, "", "PEM file of the private key of that certificate.")
-    client_authorities: str = setting(
-        "REST_SERVER_TLS_CLIENT_CA",
-        TEXT,
-        "",
-        "PEM file of CA certificates: clients must present a certificate that one of them issued.",
-    )
-
-    def check(self) -> None:
-        """
-        Check that neither the certificate nor the key is missing.
-
-        @raise InvalidSettings: the text names what is.
-        """
-        given = [name for name, path in self._all() if path]
-        missing = [name for name, path in self._all()[:2] if not path]
-        if given and missing:
-            raise InvalidSettings(f"{' and '.join(missing)}: expected a file, because {given[0]} is set")
-
-    def files(self) -> list[tuple[str, str]]:
-        """Return the name and path of each file that is given: certificate, key, client authorities."""
-        return [(name, path) for name, path in self._all() if path]
-
-    def _all(self) -> list[tuple[str, str]]:
-        return [(row.name, getattr(self, field)) for field, row in rows(type(self))]
 
 
 @attrs.frozen(kw_only=True)
@@ -226,51 +208,6 @@ class ConsumerSettings:
 
 
 @attrs.frozen(kw_only=True)
-class WebhookSettings:
-    """
-    The settings of the handler C{webhook}.
-
-    @ivar secret: the keys to sign with, the newest first: none to sign nothing,
-        C{None} if it is not set.
-    """
-
-    url: str = setting("WEBHOOK_URL", URL, "", "Where the handler webhook posts events.")
-    secret: tuple[bytes, ...] | None = setting(
-        "WEBHOOK_SECRET",
-        SIGNING_SECRETS,
-        None,
-        "Secret that signs webhooks, as in Standard Webhooks; with several, each signs, for a change of secrets.",
-        secret=True,
-    )
-    timeout: float = setting(
-        "WEBHOOK_TIMEOUT", SECONDS, 10.0, "Longest duration of one webhook, connection and answer included."
-    )
-    allow_private: bool = setting(
-        "WEBHOOK_ALLOW_PRIVATE",
-        SWITCH,
-        False,
-        "Let webhooks connect to addresses that are not public, such as those of loopback and private networks.",
-    )
-
-    def check(self) -> None:
-        """
-        Check that nothing is missing.
-
-        @raise InvalidSettings: the text names what is.
-        """
-        problems = []
-        if not self.url:
-            problems.append("WEBHOOK_URL is not set: the handler webhook needs it")
-        if self.secret is None:
-            problems.append(
-                "WEBHOOK_SECRET is not set: the handler webhook signs what it sends; make one with "
-                "`echo whsec_$(openssl rand -base64 32)`, or set none to sign nothing"
-            )
-        if problems:
-            raise InvalidSettings("\n".join(problems))
-
-
-@attrs.frozen(kw_only=True)
 class AdminSettings:
     """The port for operators."""
 
@@ -313,8 +250,24 @@ class LogSettings:
 
 #: The settings that each role reads.
 ROLES: Mapping[str, tuple[type, ...]] = {
-    "producer": (RedisSettings, StreamSettings, ProducerSettings, TLSSettings, AdminSettings, LogSettings),
-    "consumer": (RedisSettings, StreamSettings, ConsumerSettings, WebhookSettings, AdminSettings, LogSettings),
+    "producer": (
+        RedisSettings,
+        StreamSettings,
+        ProducerSettings,
+        TLSSettings,
+        AdminSettings,
+        TracingSettings,
+        LogSettings,
+    ),
+    "consumer": (
+        RedisSettings,
+        StreamSettings,
+        ConsumerSettings,
+        WebhookSettings,
+        AdminSettings,
+        TracingSettings,
+        LogSettings,
+    ),
     "simulator": (SimulatorSettings, AdminSettings, LogSettings),
 }
 

@@ -27,6 +27,8 @@ from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.channel import Channel
 from eventsvc.web.fast_path import FastPath
 from eventsvc.web.limits import BODY_TOO_LARGE, FIRST_BYTE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
+from eventsvc.web.origin import cors_headers
+from eventsvc.web.post_head import PostHead, PostReader, by_name
 from eventsvc.web.request_heads import RequestHeads
 from eventsvc.web.routing import may_be_route
 from eventsvc.web.turns import SMALL, Turn, Turns
@@ -51,6 +53,8 @@ class BoundedRequest(Request):
     channel: Channel
     content: BytesIO
     site: BoundedSite
+    #: of a POST of events
+    post_head: PostHead | None = None
     _turn: Turn | None = None
     #: when it began to wait for room in the queue; C{None} if it has not waited
     waiting_since: float | None = None
@@ -71,7 +75,11 @@ class BoundedRequest(Request):
         self.content.write(data)
 
     def _reserve(self, size: int) -> None:
-        self.channel.inflow.reserve(size, self.requestHeaders.hasHeader(b"Idempotency-Key"))
+        head = self.post_head
+        if head is None:
+            self.channel.inflow.reserve(size, False, self.site.arrivals)
+        else:
+            self.channel.inflow.reserve(size, head.has_key, head.route.destination.arrivals)
 
     def leave_arrivals(self) -> None:
         """Give back the bytes reserved for the body, which is not kept any longer."""
@@ -101,11 +109,25 @@ class BoundedRequest(Request):
         return b"localhost"
 
     def process(self) -> None:
-        """Answer 404 to hidden paths, and those that Klein confuses with others or fails on; route the rest."""
-        if may_be_route(self.path) and unquote_to_bytes(self.path) not in self.channel.site.hidden:
+        """
+        Route the request, but for paths that are hidden, or that Klein confuses with others or fails on (404).
+
+        The preflights of web pages are answered here too.
+        """
+        site: BoundedSite = self.channel.site
+        if not may_be_route(self.path) or unquote_to_bytes(self.path) in site.hidden:
+            self.answer(not_found())
+            return
+        if self.post_head is not None and self.post_head.origin is not None:
+            for name, value in cors_headers(self.post_head.origin):
+                self.setHeader(name, value)
+        answer = None
+        if self.method == b"OPTIONS" and site.posts is not None:
+            answer = site.posts.read_preflight(self.path, by_name(self.requestHeaders))
+        if answer is None:
             super().process()
         else:
-            self.answer(not_found())
+            self.answer(answer)
 
     def processingFailed(self, reason: Failure) -> None:
         self._fault_log.failure("unexpected error in a request; it is answered 500", reason)
@@ -138,6 +160,7 @@ class BoundedSite(Site):
     Deadlines are checked once a second, so they may be exceeded by a second.
 
     @ivar fast_path: makes the fast path of a connection; C{None} for none.
+    @ivar posts: reads the heads of POSTs; C{None} if no events are posted.
     @ivar connections: the admitted connections, the oldest first.
     @ivar hidden: paths that do not exist on this port, although they have a route.
     @ivar date: the C{Date} of fast-path answers; at most a second old.
@@ -149,6 +172,7 @@ class BoundedSite(Site):
     noisy = False
     protocol: Any = Channel
     fast_path: Callable[[Channel], FastPath] | None = None
+    posts: PostReader | None = None
     hidden: frozenset[bytes] = frozenset()
 
     def __init__(
@@ -270,7 +294,8 @@ def make_site(
 ) -> BoundedSite:
     """Return a L{BoundedSite} that serves the routes, with or without the fast path."""
     site = BoundedSite(api, timeout, clock, max_connections, per_address)
+    site.posts = api.posts
     site.hidden = hidden
     if fast_path:
-        site.fast_path = partial(FastPath, api.appender, api.turns, RequestHeads())
+        site.fast_path = partial(FastPath, RequestHeads(api.posts))
     return site

@@ -18,8 +18,8 @@ from OpenSSL.SSL import OP_NO_RENEGOTIATION
 from twisted.logger import LogLevel, capturedLogs
 
 from eventsvc.net.server_certificates import ServerCertificates
-from eventsvc.settings import TLSSettings
 from eventsvc.settings.reading import InvalidSettings
+from eventsvc.settings.tls import TLSSettings
 from eventsvc.web.site import make_site
 from tests.support.certificates import Authority, Identity
 from tests.support.http import post

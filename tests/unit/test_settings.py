@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.settings import ROLES, RedisSettings, WebhookSettings, table
+from eventsvc.settings import ROLES, RedisSettings, table
 from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
@@ -23,6 +23,7 @@ from eventsvc.settings.kinds import (
     OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
+    ORIGINS,
     PORT,
     RATE,
     REACTOR,
@@ -30,17 +31,20 @@ from eventsvc.settings.kinds import (
     SEED,
     SIGNING_SECRETS,
     STREAM,
+    STREAMS,
     SWITCH,
     TEXT,
     URL,
     Kind,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
+from eventsvc.settings.webhook import WebhookSettings
 
 #: What each kind takes, and what that becomes.
 TAKEN: dict[Kind, dict[str, Any]] = {
     TEXT: {"": "", " any thing\n": " any thing\n", "ä": "ä"},
     NAME: {"a": "a", "redis-master.svc": "redis-master.svc", "::1": "::1", "Ä{b}": "Ä{b}"},
+    STREAMS: {"": (), "a": ("a",), "a:b,c": ("a:b", "c")},
     STREAM: {"NotificationStream": "NotificationStream", "a:b": "a:b"},
     ADDRESS: {"": "", "127.0.0.1": "127.0.0.1", "0.0.0.0": "0.0.0.0", "::": "::", "localhost": "127.0.0.1"},
     PORT: {"1": 1, "65535": 65535, "0080": 80},
@@ -70,6 +74,16 @@ TAKEN: dict[Kind, dict[str, Any]] = {
             )
         },
     },
+    ORIGINS: {
+        "": frozenset(),
+        " ": frozenset(),
+        " * ": frozenset((b"*",)),
+        "https://a.example": frozenset((b"https://a.example",)),
+        "HTTPS://A.Example:443, http://[::1]:8080 ,http://b:80": frozenset(
+            (b"https://a.example", b"http://[::1]:8080", b"http://b")
+        ),
+        "capacitor://localhost,http://b:443": frozenset((b"capacitor://localhost", b"http://b:443")),
+    },
     SIGNING_SECRETS: {
         "": None,
         "none": (),
@@ -89,6 +103,7 @@ NO_NAME = ["", " ", "a b", "a\n", "\ta", "a\x00", "a\x7f", "a\u00a0b", "a\u2028b
 REFUSED: dict[Kind, list[str]] = {
     TEXT: ["\udcff"],
     NAME: NO_NAME,
+    STREAMS: ["a,", ",", "a, b", "a,{b}"],
     STREAM: [*NO_NAME, "{a}", "a}", "{"],
     ADDRESS: [" ", "127.0.0.1 ", "127.1", "127.0.0.1:8080", "[::1]", "example.org", "*", "\udcff"],
     PORT: [*NO_WHOLE, "0", "65536", "tcp://10.0.0.1:6379"],
@@ -103,6 +118,29 @@ REFUSED: dict[Kind, list[str]] = {
     OPTIONAL_SECONDS: [*NO_NUMBER, "31536000.1"],
     RATE: [*NO_NUMBER, "0", "1000000.1"],
     SWITCH: ["", "maybe", "on ", "2", "-"],
+    ORIGINS: [
+        *[
+            "a.example",
+            "//a",
+            "null",
+            "https://",
+            "https:///",
+            "https://a/",
+            "https://a/b",
+            "https://a?b",
+            "https://a#b",
+        ],
+        *[
+            "https://u@a",
+            "https://a b",
+            "https://a:0",
+            "https://a:65536",
+            "https://a:x",
+            "https://[::1",
+            "https://\u00e4",
+        ],
+        *["*, https://a", "https://*.a", "https://a,", ",", "https://a;https://b", "https://a\n.b", "\udcff"],
+    ],
     REACTOR: ["", "epoll", "asyncio ", "1"],
     URL: [
         *[
@@ -190,7 +228,7 @@ def test_every_default_is_itself_a_good_value(cls: type, field: str, row: Settin
     """Every default is also accepted as a given value."""
     assert getattr(read(cls, {}), field) == row.default
     assert getattr(read(cls, {}, {row.flag: None}), field) == row.default
-    if row.default not in (None, ""):
+    if row.default not in (None, "", frozenset()):
         assert getattr(read(cls, {row.name: row.show_default()}), field) == row.default
 
 
@@ -328,6 +366,7 @@ def test_the_names_are_those_of_the_contract() -> None:
             "REDIS_TLS": "off",
             "REDIS_TLS_CA": "-",
             "REDIS_STREAM": "NotificationStream",
+            "REDIS_STREAMS": "-",
             "REDIS_STREAM_MAX_LEN": "100000",
             "REDIS_STREAM_HARD_MAX": "1000000",
             "REDIS_WRITE_TIMEOUT": "5",

@@ -14,23 +14,22 @@ from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.redis.log import RedisEventLog, stream_opener
-from eventsvc.settings import (
-    AdminSettings,
-    LogSettings,
-    ProducerSettings,
-    RedisSettings,
-    StreamSettings,
-    TLSSettings,
-)
+from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings.tls import TLSSettings
+from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures, tls_figures
 from eventsvc.tap.health import Vitals, add_admin, producer_health
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
+from eventsvc.tap.token_file import add_tokens
+from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import json_log
 from eventsvc.web.api import Api
+from eventsvc.web.destinations import make_destinations
 from eventsvc.web.limits import PROBES
+from eventsvc.web.post_head import PostReader
 from eventsvc.web.site import BoundedSite, make_site
 
 #: A producer whose port is plain, and serves health and metrics too.
@@ -49,35 +48,46 @@ def add_producer(
     admin: AdminSettings = NO_ADMIN,
     lasting: bool = True,
     fast_path: bool = True,
+    tracing: Tracing | None = None,
 ) -> Listener:
     """
     Put the parts of a producer into a process.
 
     @param admin: the port of health and metrics; without, they are on the producer's own.
     @param lasting: whether confirmed events must survive a restart of Redis.
+    @param tracing: makes spans; C{None} for none.
     @raise InvalidSettings: the TLS files are not valid.
     """
-    connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream), lasting=lasting)
-    appender = Appender(
-        event_log=RedisEventLog(
-            connection, redis.stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys
-        ),
-        clock=reactor,
-        new_id=partial(random.getrandbits, 63),
-        new_producer_id=new_producer_id,
-        wall_clock=time.time_ns,
-        limits=Limits(
-            batch_events=settings.batch_events,
-            batch_bytes=settings.batch_bytes,
-            queue_events=settings.queue_events,
-            queue_bytes=settings.queue_bytes,
-            wait=settings.write_timeout,
-        ),
-    )
-    vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
-    health = producer_health(vitals, appender, connection)
+    streams = list(dict.fromkeys([redis.stream, *settings.streams]))
+    connection = make_connection(reactor, redis, prepare=stream_opener(*streams), lasting=lasting)
+    appenders = {
+        stream: Appender(
+            event_log=RedisEventLog(
+                connection, stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys
+            ),
+            clock=reactor,
+            new_id=partial(random.getrandbits, 63),
+            new_producer_id=new_producer_id,
+            wall_clock=time.time_ns,
+            limits=Limits(
+                batch_events=settings.batch_events,
+                batch_bytes=settings.batch_bytes,
+                queue_events=settings.queue_events,
+                queue_bytes=settings.queue_bytes,
+                wait=settings.write_timeout,
+            ),
+        )
+        for stream in streams
+    }
+    if tracing is not None:
+        appenders = {stream: tracing.trace_appender(each, stream, redis) for stream, each in appenders.items()}
+        vitals.metrics.add(tracing.figures())
+    vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
+    health = producer_health(vitals, list(appenders.values()), connection)
+    access = add_tokens(settings.tokens, streams, vitals)
+    posts = PostReader(make_destinations(appenders), access, settings.allowed_origins)
     site = make_site(
-        Api(appender, health),
+        Api(posts, health),
         settings.request_timeout,
         reactor,
         max_connections=connections_within(raise_descriptor_limit()),
@@ -87,7 +97,7 @@ def add_producer(
     )
     names = name_settings(ProducerSettings, "port", "host")
     listener = Listener(reactor, settings.port, with_tls(site, reactor, tls, vitals), settings.host, names)
-    for part in (connection, AppenderService(appender), listener):
+    for part in (connection, *map(AppenderService, appenders.values()), listener):
         part.setServiceParent(process)
     add_admin(process, reactor, admin, health)
     return listener
@@ -121,6 +131,7 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "producer", process)
     add_producer(
         process,
         reactor,
@@ -131,5 +142,6 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
         options.read(TLSSettings),
         options.read(AdminSettings),
         fast_path=fast_path,
+        tracing=tracing,
     )
     return process
