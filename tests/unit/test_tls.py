@@ -71,6 +71,8 @@ def test_a_client_under_tls_that_goes_away_is_forgotten(served: TLSServed) -> No
     run(served)
     assert not served.served.site.connections
     assert served.served.stored() == []
+    transport = client.raw.protocol
+    assert (transport.wrappedProtocol, transport._producer) == (None, None)  # they would be a reference cycle
 
 
 @pytest.mark.parametrize("how", ["close_notify", "FIN", "both"])
