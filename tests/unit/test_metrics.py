@@ -27,7 +27,7 @@ from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
 from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
-from eventsvc.settings import WebhookSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.simulator.service import Simulator
 from eventsvc.tap.figures import (
     connection_figures,
