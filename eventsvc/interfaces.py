@@ -262,12 +262,12 @@ class IAppender(Interface):
 
     backlog = Attribute("The L{eventsvc.producer.backlog.Backlog}: the queue of events that wait to be stored.")
 
-    def give_up(events: Sequence[Event], key: IdempotencyKey | None) -> Exception:
+    def give_up(events: Sequence[Event], keys: Sequence[IdempotencyKey]) -> Exception:
         """Count events that found no room in time, and return the error for their client."""
 
     def submit(
         events: Sequence[Event],
-        key: IdempotencyKey | None,
+        keys: Sequence[IdempotencyKey],
         answer: Callable[[Waiting, Result], None],
         since: float | None = None,
     ) -> Waiting:
@@ -287,7 +287,7 @@ class IAppender(Interface):
         """
 
     def begin_append(
-        events: Sequence[Event], key: IdempotencyKey | None, since: float | None = None
+        events: Sequence[Event], keys: Sequence[IdempotencyKey], since: float | None = None
     ) -> Deferred[Sequence[int]]:
         """
         Store all of the events or none, and fire with their ids.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Set
+from typing import Final
 
 import attrs
 
@@ -13,26 +14,36 @@ import attrs
 Result = tuple[int, ...] | Exception
 
 
+#: The fingerprint of a key that identifies an event whatever else is posted with it.
+ANY_BODY: Final = bytes(16)
+
+
 @attrs.frozen
 class IdempotencyKey:
     """
-    A client's key for a request, and the identity of the request.
+    A key of a request or of one event, and the identity of the request.
 
-    @ivar digest: digest of the key; safe as part of a Redis key.
-    @ivar fingerprint: digest of the route and body of the request.
+    @ivar digest: digest of the key.
+    @ivar fingerprint: digest of the route and body of the request; L{ANY_BODY}
+        for the key of an event, which is its C{source} and C{id}.
     """
 
     digest: bytes
-    fingerprint: bytes
+    fingerprint: bytes = ANY_BODY
 
 
 @attrs.define(eq=False)
 class Submission:
-    """The encoded events of one request; either all are stored or none."""
+    """
+    The encoded events of one request; either all are stored or none.
+
+    @ivar keys: none; or one for all events, which are stored unless it is known;
+        or one for each, so that only those with a known key are passed over.
+    """
 
     ids: tuple[int, ...]
     entries: tuple[bytes, ...]
-    key: IdempotencyKey | None = None
+    keys: tuple[IdempotencyKey, ...] = ()
 
 
 class BatchOutcome(enum.Enum):
@@ -49,7 +60,7 @@ class BatchOutcome(enum.Enum):
 
 @attrs.frozen
 class Earlier:
-    """An earlier request with the same idempotency key."""
+    """An earlier request with the same idempotency key, or an earlier event."""
 
     fingerprint: bytes
     ids: tuple[int, ...]
@@ -60,27 +71,15 @@ class AppendReply:
     """
     The reply to a batch.
 
-    @ivar earlier: the earlier requests of keys that were in use, by digest;
-        submissions with these keys were skipped.
-    @ivar no_room: digests of new keys that could not be remembered;
-        submissions with these keys were skipped too.
+    @ivar earlier: the earlier requests of keys that were in use, by digest.  What
+        has these keys was passed over.
+    @ivar no_room: digests of new keys that could not be remembered; the
+        submissions with these keys were passed over, with all of their events.
     """
 
     outcome: BatchOutcome
     earlier: Mapping[bytes, Earlier] = attrs.field(factory=dict)
     no_room: Set[bytes] = frozenset()
-
-    def find_earlier(self, submission: Submission) -> Earlier | None:
-        """Return the earlier request with the key of a submission, if any."""
-        return self.earlier.get(submission.key.digest) if submission.key is not None else None
-
-    def has_no_room(self, submission: Submission) -> bool:
-        """Return whether the key of a submission could not be remembered."""
-        return submission.key is not None and submission.key.digest in self.no_room
-
-    def passed_over(self, submission: Submission) -> bool:
-        """Return whether a submission was skipped because of its key."""
-        return self.find_earlier(submission) is not None or self.has_no_room(submission)
 
 
 @attrs.frozen

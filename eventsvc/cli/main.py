@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import secrets
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -24,6 +26,7 @@ from zope.interface import provider
 
 from eventsvc import __version__
 from eventsvc.cli.dead_letters import Asked, Desk, NotDone
+from eventsvc.cli.tokens import NewToken, add_token_topic
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read, rows
 from eventsvc.tap.parts.connection import make_connection
@@ -46,7 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="eventsvc", description="Manage eventsvc from the command line.")
     parser.add_argument("--version", action="version", version=__version__)
-    topics = parser.add_subparsers(title="topics", required=True, metavar="TOPIC")
+    topics = parser.add_subparsers(title="topics", required=True, metavar="TOPIC", dest="topic")
+    add_token_topic(topics)
     dead = topics.add_parser("dead", help="list, show, replay or purge events that were set aside")
     commands = dead.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
 
@@ -75,12 +79,16 @@ def make_parser() -> argparse.ArgumentParser:
 
 def parse(arguments: Sequence[str] | None, anybody: bool) -> tuple[Asked, RedisSettings]:
     """
-    Parse the command line; exit with 2 if it is invalid.
+    Parse the command line of C{dead}; exit with 2 if it is invalid.
 
     @param anybody: whether a user can be asked for confirmation.
     """
     parser = make_parser()
-    given = vars(parser.parse_args(arguments))
+    return check_dead(parser, vars(parser.parse_args(arguments)), anybody)
+
+
+def check_dead(parser: argparse.ArgumentParser, given: dict[str, Any], anybody: bool) -> tuple[Asked, RedisSettings]:
+    """Return the command C{dead} that was given, with the settings of Redis; exit with 2 if it is invalid."""
     asked = Asked(**{name: value for name, value in given.items() if name in attrs.fields_dict(Asked)})
     if asked.command in ("replay", "purge"):
         if bool(asked.ids) == asked.all:
@@ -144,7 +152,11 @@ def warn(event: LogEvent) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process."""
-    asked, redis = parse(arguments, anybody=sys.stdin.isatty())
+    parser = make_parser()
+    given = vars(parser.parse_args(arguments))
+    if given["topic"] == "token":
+        raise SystemExit(NewToken(sys.stdout.buffer, sys.stderr, secrets.token_bytes, time.time_ns).show(given))
+    asked, redis = check_dead(parser, given, anybody=sys.stdin.isatty())
     globalLogBeginner.beginLoggingTo([warn], redirectStandardIO=False, discardBuffer=True)
     code = 130  # the exit code after an interrupt
 

@@ -12,7 +12,8 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 
-from eventsvc.event import NOTHING, Notification, format_timestamp
+from eventsvc.event import Notification, format_timestamp
+from eventsvc.json_text import NOTHING, in_one_line
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -40,9 +41,9 @@ def _line_of(event: Notification, time: str) -> _EventLine:
     if event.key is not None:
         line.key = event.key
     if event.data_json is not NOTHING:
-        line.data = event.data_json
+        line.data = in_one_line(event.data_json)
     if event.cloudevent_json is not NOTHING:
-        line.cloudevent = event.cloudevent_json
+        line.cloudevent = in_one_line(event.cloudevent_json)
     return line
 
 

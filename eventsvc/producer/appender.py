@@ -21,7 +21,7 @@ from eventsvc.net.background import run_in_background
 from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
 from eventsvc.producer.counts import ProducerCounts
 from eventsvc.producer.sequence import Renumber, Settle, decide, find_result, may_drop, not_looked_up, stores_all
-from eventsvc.submission import AppendReply, BatchOutcome, IdempotencyKey, Result, Submission
+from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, IdempotencyKey, Result, Submission
 
 #: Seconds between attempts of one batch, first and longest.
 _FIRST_PAUSE: Final = 0.01
@@ -57,6 +57,13 @@ class Appender:
     @ivar new_id: returns a random 63-bit integer.
     @ivar new_producer_id: returns an id that no producer has used.
     @ivar wall_clock: returns nanoseconds since the epoch.
+    # Note [An event posted twice at once]
+
+    A request with an C{Idempotency-Key} that is still running is refused (409),
+    because its body may differ.  The key of a CloudEvent needs no such check:
+    the second request waits like any other, and the log passes it over, even in
+    the same batch.
+
     @ivar known_keys: number of idempotency keys in the log at the last check.
     """
 
@@ -106,17 +113,17 @@ class Appender:
             self._running.cancel()
         self.backlog.close()
 
-    def append(self, events: Sequence[Event], key: IdempotencyKey | None = None) -> Deferred[Sequence[int]]:
+    def append(self, events: Sequence[Event], keys: Sequence[IdempotencyKey] = ()) -> Deferred[Sequence[int]]:
         """Store events; as L{begin_append}, but every error is a failure of the Deferred."""
         try:
-            return self.begin_append(events, key)
+            return self.begin_append(events, keys)
         except QueueFull:
-            return fail(self.give_up(events, key))
+            return fail(self.give_up(events, keys))
         except (TooLarge, KeyConflict, KeyRunning) as error:
             return fail(error.with_traceback(None))  # its frames hold the events
 
     def begin_append(
-        self, events: Sequence[Event], key: IdempotencyKey | None, since: float | None = None
+        self, events: Sequence[Event], keys: Sequence[IdempotencyKey], since: float | None = None
     ) -> Deferred[Sequence[int]]:
         """Store events; as L{IAppender.begin_append}."""
         answer: Deferred[Sequence[int]] = Deferred(lambda _: request.abandon())
@@ -127,12 +134,12 @@ class Appender:
             else:
                 answer.callback(result)
 
-        request = self.submit(events, key, tell, since)
+        request = self.submit(events, keys, tell, since)
         return answer
 
-    def give_up(self, events: Sequence[Event], key: IdempotencyKey | None) -> Exception:
+    def give_up(self, events: Sequence[Event], keys: Sequence[IdempotencyKey]) -> Exception:
         """Return the error for events that found no room; as L{IAppender.give_up}."""
-        nothing = Submission((0,) * len(events), (), key)
+        nothing = Submission((0,) * len(events), (), tuple(keys))
         error = not_looked_up(nothing, QueueFull(f"{self.backlog.events} events wait for Redis"))
         self.counts.count(nothing, error)
         return error
@@ -140,7 +147,7 @@ class Appender:
     def submit(
         self,
         events: Sequence[Event],
-        key: IdempotencyKey | None,
+        keys: Sequence[IdempotencyKey],
         answer: Callable[[PendingRequest, Result], None],
         since: float | None = None,
     ) -> PendingRequest:
@@ -152,8 +159,8 @@ class Appender:
         @raise KeyConflict: the key is in use with another body.
         @raise KeyRunning: the key is in use with a request still running.
         """
-        if key is not None and key.digest in self._keys:
-            if self._keys[key.digest].fingerprint != key.fingerprint:
+        if keys and keys[0].digest in self._keys:
+            if self._keys[keys[0].digest].fingerprint != keys[0].fingerprint:
                 raise KeyConflict("the key is in use with another body")
             raise KeyRunning("a request with this key is still running")
         stamp = format_timestamp(self.wall_clock())
@@ -162,11 +169,11 @@ class Appender:
         for event in events:
             id = self.new_id()
             ids.append(id)
-            entries.append(write_notification(id, event.description, stamp))
-        request = PendingRequest(tuple(ids), tuple(entries), key, answer=answer)
+            entries.append(write_notification(id, event, stamp))
+        request = PendingRequest(tuple(ids), tuple(entries), tuple(keys), answer=answer)
         self.backlog.put(request, since)
-        if key is not None:
-            self._keys[key.digest] = key
+        if keys and keys[0].fingerprint != ANY_BODY:
+            self._keys[keys[0].digest] = keys[0]
         self._wake()
         return request
 
@@ -176,8 +183,8 @@ class Appender:
 
     def _release(self, request: PendingRequest) -> None:
         """Let the key of a finished request be used again."""
-        if request.key is not None:
-            del self._keys[request.key.digest]
+        if request.keys and request.keys[0].fingerprint != ANY_BODY:
+            del self._keys[request.keys[0].digest]
 
     def _wake(self) -> None:
         work, self._work = self._work, None

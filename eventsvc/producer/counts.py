@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from operator import eq
 from typing import Final
 
 import attrs
 
 from eventsvc.histogram import Histogram
 from eventsvc.interfaces import Refused, Unknown
-from eventsvc.submission import AppendReply, BatchOutcome, Submission
+from eventsvc.producer.sequence import find_result
+from eventsvc.submission import AppendReply, BatchOutcome, Result, Submission
 
 #: Upper bounds of the histogram buckets, in seconds and in events.
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -40,7 +42,7 @@ class ProducerCounts:
     append_seconds: Histogram = attrs.field(factory=partial(Histogram, _SECONDS))
     wait_seconds: Histogram = attrs.field(factory=partial(Histogram, _SECONDS))
 
-    def count(self, submission: Submission, result: tuple[int, ...] | Exception) -> None:
+    def count(self, submission: Submission, result: Result) -> None:
         """Count the result of a request."""
         if result is submission.ids:  # nearly all
             self.accepted += len(result)
@@ -52,7 +54,9 @@ class ProducerCounts:
             case Unknown():
                 self.unknown += events
             case tuple():
-                self.repeated += events
+                own = count_own(submission, result)
+                self.accepted += own
+                self.repeated += len(result) - own
 
     def observe(self, sent: Sequence[Submission], reply: AppendReply, took: float, waited: float) -> None:
         """
@@ -72,4 +76,9 @@ class ProducerCounts:
         if reply.outcome in (BatchOutcome.APPENDED, BatchOutcome.DUPLICATE):
             self.appended += events
             if reply.earlier or reply.no_room:
-                self.appended -= sum(len(each.ids) for each in sent if reply.passed_over(each))
+                self.appended -= sum(len(each.ids) - count_own(each, find_result(each, reply)) for each in sent)
+
+
+def count_own(submission: Submission, result: Result) -> int:
+    """Return how many events of a request were stored by itself, not by an earlier one."""
+    return 0 if isinstance(result, Exception) else sum(map(eq, submission.ids, result))

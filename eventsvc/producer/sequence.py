@@ -104,21 +104,33 @@ def stores_all(reply: AppendReply) -> bool:
 
 
 def find_result(submission: Submission, reply: AppendReply) -> Result:
-    """Return the result of one request of a settled batch."""
-    earlier = reply.find_earlier(submission)
-    if earlier is not None:
-        if submission.key is not None and earlier.fingerprint == submission.key.fingerprint:
-            return earlier.ids
+    """
+    Return the result of one request of a settled batch.
+
+    # Note [Events already known]
+
+    Each CloudEvent of a batch has a key of its own.  Those whose key is known
+    are passed over, and answered with their first ids.  If the others are then
+    not stored, "not stored" would be wrong about the first ones, so the request
+    is "unknown".
+    """
+    earlier = [reply.earlier.get(key.digest) for key in submission.keys]
+    if any(found and found.fingerprint != key.fingerprint for found, key in zip(earlier, submission.keys)):
         return KeyConflict("the key was used before with another body")
-    if reply.has_no_room(submission):
-        return KeysFull("no more Idempotency-Keys can be remembered for now")
-    match reply.outcome:
-        case BatchOutcome.APPENDED | BatchOutcome.DUPLICATE:
-            return submission.ids
-        case BatchOutcome.FULL:
-            return StreamFull("the stream is at its hard limit")
-        case BatchOutcome.LOST:
-            return Unknown("Redis lost track of this producer")
+    if earlier and all(earlier):
+        return tuple([id for found in earlier if found for id in found.ids])
+    error: Refused | Unknown
+    if any(key.digest in reply.no_room for key in submission.keys):
+        error = KeysFull("no more keys of requests and CloudEvents can be remembered for now")
+    elif reply.outcome is BatchOutcome.FULL:
+        error = StreamFull("the stream is at its hard limit")
+    elif reply.outcome is BatchOutcome.LOST:
+        error = Unknown("Redis lost track of this producer")
+    elif any(earlier):
+        return tuple([found.ids[0] if found else id for found, id in zip(earlier, submission.ids)])
+    else:
+        return submission.ids
+    return Unknown(f"{error}; some of the events were stored earlier") if any(earlier) else error
 
 
 def not_looked_up(submission: Submission, refused: Refused) -> Refused | Unknown:
@@ -135,6 +147,6 @@ def not_looked_up(submission: Submission, refused: Refused) -> Refused | Unknown
         producer:           append, timeout -> 503 unknown               Redis is away -> 503 no
         Redis:              appended                                     (has it)
     """
-    if submission.key is None:
+    if not submission.keys:
         return refused
     return Unknown(f"{refused}; an earlier request with this key may have been stored")

@@ -4,10 +4,11 @@
 --   keep them.
 -- ARGV: sequence, seconds a producer id is kept, hard limit of the stream, field name,
 --   milliseconds a key is remembered, most keys remembered; then for each
---   submission: how many entries, digest of its key ('': none), what to
---   remember under it, its entries.
--- Returns the outcome.  For each key whose submission was passed over it also
--- returns the digest and its record, or only the digest if there was no room.
+--   submission: how many entries, how many keys (none, one for all of its
+--   entries, or one for each), for each key its digest and what to remember
+--   under it, the entries.
+-- Returns the outcome.  For each key that was known it also returns the digest
+-- and its record, or only the digest if there was no room.
 --
 -- All checks come before the first write: see the Note [Refused half way].
 local sequence = tonumber(ARGV[1])
@@ -40,18 +41,25 @@ if refused then return refused end
 -- A hash lasts for the window and one stretch from its creation, so a key is
 -- remembered at least for the window.  A key is looked up in all hashes,
 -- whatever the time, because the clock may go back.
-local known, new = {}, {}
+local known, new = {}, 0
 local hash, window, lifetime
 if #KEYS > 2 then
-  local digests, room = {}, tonumber(ARGV[6])
+  local digests, submissions = {}, {}
   local at = 7
   while at <= #ARGV do
-    if ARGV[at + 1] ~= '' then digests[#digests + 1] = ARGV[at + 1] end
-    at = at + 3 + tonumber(ARGV[at])
+    local keys, own = tonumber(ARGV[at + 1]), {}
+    for key = 1, keys do
+      own[key] = ARGV[at + 2 * key]
+      digests[#digests + 1] = own[key]
+    end
+    if keys > 0 then submissions[#submissions + 1] = own end
+    at = at + 2 + 2 * keys + tonumber(ARGV[at])
   end
+  local room = tonumber(ARGV[6])
   for place = 3, #KEYS do
-    room = room - redis.call('HLEN', KEYS[place])
-    for first = 1, #digests, 1000 do -- the most that one call may carry
+    local size = redis.call('HLEN', KEYS[place])
+    room = room - size
+    for first = 1, size > 0 and #digests or 0, 1000 do -- the most that one call may carry
       local found = redis.call('HMGET', KEYS[place], unpack(digests, first, math.min(first + 999, #digests)))
       for index, record in ipairs(found) do
         local digest = digests[first + index - 1]
@@ -62,18 +70,24 @@ if #KEYS > 2 then
       end
     end
   end
-  for _, digest in ipairs(digests) do
-    if not known[digest] and not full then
-      if #new < room then
-        new[#new + 1] = digest
-      else
-        known[digest] = true
-        passed[#passed + 1] = digest
+  for _, own in ipairs(full and {} or submissions) do
+    local wanted = 0
+    for _, digest in ipairs(own) do
+      if not known[digest] then wanted = wanted + 1 end
+    end
+    if new + wanted <= room then
+      new = new + wanted
+    else
+      for _, digest in ipairs(own) do
+        if not known[digest] then
+          known[digest] = true
+          passed[#passed + 1] = digest
+        end
       end
     end
   end
 end
-if #new > 0 then
+if new > 0 then
   window = tonumber(ARGV[5])
   local stretch = math.ceil(window / (#KEYS - 4))
   lifetime = window + stretch
@@ -85,18 +99,32 @@ if #new > 0 then
   if refused then return refused end
 end
 
+-- Two submissions may bring the same event: the second finds it in `written`.
+local written, records = {}, {}
 local at = 7
 while not full and at <= #ARGV do
-  local count, digest = tonumber(ARGV[at]), ARGV[at + 1]
-  if not known[digest] then
-    for index = at + 3, at + 2 + count do
-      redis.call('XADD', KEYS[1], '*', ARGV[4], ARGV[index])
-    end
-    if digest ~= '' then
-      redis.call('HSET', hash, digest, ARGV[at + 2])
+  local count, keys = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local first = at + 1 + 2 * keys
+  for index = 1, count do
+    local own = keys == count and index or keys
+    local digest = keys > 0 and ARGV[at + 2 * own]
+    local record = digest and ARGV[at + 2 * own + 1]
+    if not digest or not known[digest] and (not written[digest] or keys < count) then
+      redis.call('XADD', KEYS[1], '*', ARGV[4], ARGV[first + index])
+      if digest and not written[digest] then
+        written[digest] = record
+        records[#records + 1] = digest
+        records[#records + 1] = record
+      end
+    elseif not known[digest] then
+      known[digest] = true
+      passed[#passed + 1] = digest .. written[digest]
     end
   end
-  at = at + 3 + count
+  at = first + 1 + count
+end
+for first = 1, #records, 1000 do
+  redis.call('HSET', hash, unpack(records, first, math.min(first + 999, #records)))
 end
 if lifetime then redis.call('PEXPIRE', hash, lifetime) end
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
-from eventsvc.interfaces import IEventLog
+from eventsvc.interfaces import IEventLog, Refused
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
@@ -31,16 +32,28 @@ _DIGEST: Final = 16
 #: The outcomes that append.lua returns.
 _OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in BatchOutcome}
 
+_log_of_streams: Final = Logger()
 _OPEN: Final = load_script("open.lua")
 _APPEND: Final = load_script("rights.lua", "append.lua")
 _RENEW: Final = load_script("renew.lua")
 
 
-def stream_opener(stream: str) -> Any:
-    """Return the L{Connection.prepare} of a producer, which creates the stream if it is missing."""
+def stream_opener(*streams: str) -> Any:
+    """
+    Return the L{Connection.prepare} of a producer, which creates the streams that are missing.
+
+    The first one must be usable.  If another is not, such as a key of another
+    type, only its own events are refused.
+    """
 
     async def prepare(session: Session) -> None:
-        await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
+        for stream in streams:
+            try:
+                await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
+            except Refused as error:
+                if stream == streams[0]:
+                    raise
+                _log_of_streams.error("stream {stream} cannot be used: {error}", stream=stream, error=str(error))
 
     return prepare
 
@@ -76,11 +89,12 @@ class RedisEventLog:
         arguments: list[Argument] = [sequence, PRODUCER_ID_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys]
         keyed = False
         for submission in submissions:
-            digest = record = b""
-            if submission.key is not None:
+            arguments += len(submission.entries), len(submission.keys)
+            if submission.keys:
                 keyed = True
-                digest, record = submission.key.digest, _write_record(submission.key, submission.ids)
-            arguments += (len(submission.entries), digest, record, *submission.entries)
+                for key, ids in zip(submission.keys, _split_ids(submission)):
+                    arguments += key.digest, _write_record(key, ids)
+            arguments += submission.entries
         if keyed:
             keys += self._hashes
         return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
@@ -103,8 +117,13 @@ def _read_reply(reply: Any) -> AppendReply:
     )
 
 
+def _split_ids(submission: Submission) -> Sequence[Sequence[int]]:
+    """Return the ids that are remembered under each key of a submission."""
+    return [submission.ids] if len(submission.keys) == 1 else [(id,) for id in submission.ids]
+
+
 def _write_record(key: IdempotencyKey, ids: Sequence[int]) -> bytes:
-    """Return the record kept under the digest of an idempotency key: fingerprint, ids."""
+    """Return what is kept under the digest of a key: fingerprint, ids."""
     return key.fingerprint + struct.pack(f">{len(ids)}Q", *ids)
 
 

@@ -22,6 +22,7 @@ from eventsvc.settings.kinds import (
     OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
+    ORIGINS,
     PORT,
     RATE,
     REACTOR,
@@ -29,6 +30,7 @@ from eventsvc.settings.kinds import (
     SEED,
     SIGNING_SECRETS,
     STREAM,
+    STREAMS,
     SWITCH,
     TEXT,
     URL,
@@ -79,6 +81,9 @@ class ProducerSettings:
         "and all IPv4 addresses too where the system allows it.",
     )
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port for HTTP; 0 selects a free port.")
+    streams: tuple[str, ...] = setting(
+        "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
+    )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
     connections_per_address: int = setting(
         "REST_SERVER_CONNECTIONS_PER_ADDRESS",
@@ -86,6 +91,19 @@ class ProducerSettings:
         0,
         "Most connections from one client address; 0 means no limit. A load balancer is one address.",
         flag="connections-per-address",
+    )
+    tokens: str = setting(
+        "REST_SERVER_TOKENS",
+        TEXT,
+        "",
+        "TOML file of the tokens that may post; it is read again when it changes. Default: everybody may post.",
+    )
+    allowed_origins: frozenset[bytes] = setting(
+        "REST_SERVER_ALLOWED_ORIGINS",
+        ORIGINS,
+        frozenset(),
+        "Origins of web pages that may post events; default: only pages of the producer's own host.",
+        flag="allowed-origins",
     )
     write_timeout: float = setting("REDIS_WRITE_TIMEOUT", SECONDS, 5.0, "Longest time an event may wait for Redis.")
     batch_events: int = setting("BATCH_MAX_EVENTS", COUNT, 1_000, "Most events in one call to Redis.")

@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from eventsvc.settings.origins import parse_origins
+
 
 @attrs.frozen
 class Kind:
@@ -85,6 +87,10 @@ def _stream(text: str) -> str:
     return _name(text)
 
 
+def _streams(text: str) -> tuple[str, ...]:
+    return tuple(_stream(name) for name in text.split(",")) if text else ()
+
+
 def _address(text: str) -> str:
     return str(ip_address("127.0.0.1" if text == "localhost" else text)) if text else ""
 
@@ -147,6 +153,7 @@ _DAY = 86_400.0
 TEXT = Kind("UTF-8 text", _text)
 NAME = Kind("a name without white space", _name)
 STREAM = Kind("a name without white space or braces", _stream)
+STREAMS = Kind("names like that of REDIS_STREAM, with commas between them", _streams)
 ADDRESS = Kind("an IPv4 or IPv6 address, or localhost", _address)
 PORT = Kind("a port number from 1 to 65535", _integer(1, 65535))
 OPTIONAL_PORT = Kind("a port number from 1 to 65535, or 0 for none", _integer(0, 65535))
@@ -166,6 +173,7 @@ URL = Kind(
 SIGNING_SECRETS = Kind(
     "whsec_ and the base64 of 24 to 64 bytes, several separated by spaces, or none to sign nothing", _signing_secrets
 )
+ORIGINS = Kind("origins (scheme://host[:port], without a path) separated by commas, or * for all", parse_origins)
 LEVEL = Kind(
     "one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case",
     _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),

@@ -31,7 +31,7 @@ class Setting:
 
     def show_default(self) -> str:
         match self.default:
-            case None | "":
+            case None | "" | () | frozenset():
                 return "-"
             case bool():
                 return "on" if self.default else "off"

@@ -4,18 +4,19 @@ Defines the metrics of each role, and how each is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from eventsvc.consumer.lag import Lag
 from eventsvc.consumer.name_hold import NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.webhook import Webhook
+from eventsvc.histogram import Histogram
 from eventsvc.interfaces import KeysFull, Measures, QueueFull, Refused, StreamFull
 from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.simulator.service import Simulator
-from eventsvc.telemetry.metrics import Figure
+from eventsvc.telemetry.metrics import Figure, Reading
 
 _REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason, KeysFull.reason), 0)
 
@@ -40,79 +41,117 @@ def connection_figures(connection: Connection, role: str) -> list[Figure]:
     ]
 
 
-def producer_figures(appender: Appender) -> list[Figure]:
-    """Return the metrics of a producer."""
-    counts, backlog = appender.counts, appender.backlog
+def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
+    """Return the metrics of a producer, by stream."""
+
+    def by_stream(read: Callable[[Appender], float | Histogram]) -> Callable[[], Reading]:
+        return lambda: {(stream,): read(appender) for stream, appender in appenders.items()}
+
+    def refused() -> Reading:
+        return {
+            (stream, reason): number
+            for stream, appender in appenders.items()
+            for reason, number in (_REASONS | appender.counts.refused).items()
+        }
+
     return [
+        Figure(
+            "counter",
+            "eventsvc_events_refused",
+            'Events answered 503 with "stored": "no", by reason.',
+            refused,
+            ("stream", "reason"),
+        ),
         Figure(
             "counter",
             "eventsvc_events_accepted",
             "Events answered 200 because Redis confirmed them.",
-            lambda: counts.accepted,
+            by_stream(lambda each: each.counts.accepted),
+            "stream",
         ),
         Figure(
             "counter",
             "eventsvc_events_repeated",
             "Events answered 200 with the ids of an earlier request of the same Idempotency-Key.",
-            lambda: counts.repeated,
-        ),
-        Figure(
-            "counter",
-            "eventsvc_events_refused",
-            'Events answered 503 with "stored": "no", by reason.',
-            lambda: _REASONS | counts.refused,
-            "reason",
+            by_stream(lambda each: each.counts.repeated),
+            "stream",
         ),
         Figure(
             "counter",
             "eventsvc_events_unknown",
             'Events answered 503 with "stored": "unknown".',
-            lambda: counts.unknown,
+            by_stream(lambda each: each.counts.unknown),
+            "stream",
         ),
         Figure(
             "counter",
             "eventsvc_events_appended",
             "Events that Redis confirmed, whether or not the client was still connected to get the answer.",
-            lambda: counts.appended,
+            by_stream(lambda each: each.counts.appended),
+            "stream",
         ),
-        Figure("counter", "eventsvc_batches", "Batches that Redis answered.", lambda: counts.batches),
+        Figure(
+            "counter",
+            "eventsvc_batches",
+            "Batches that Redis answered.",
+            by_stream(lambda each: each.counts.batches),
+            "stream",
+        ),
         Figure(
             "histogram",
             "eventsvc_batch_events",
             "Events in each batch that Redis answered.",
-            lambda: counts.batch_events,
+            by_stream(lambda each: each.counts.batch_events),
+            "stream",
         ),
         Figure(
             "histogram",
             "eventsvc_append_seconds",
             "Seconds from the first attempt of a batch until Redis answered, outages included.",
-            lambda: counts.append_seconds,
+            by_stream(lambda each: each.counts.append_seconds),
+            "stream",
         ),
         Figure(
             "histogram",
             "eventsvc_wait_seconds",
             "Seconds from the arrival of the oldest request in each batch to its answer.",
-            lambda: counts.wait_seconds,
+            by_stream(lambda each: each.counts.wait_seconds),
+            "stream",
         ),
         Figure(
             "counter",
             "eventsvc_duplicates_resolved",
             "Batches whose answer was lost, and which a later attempt found in the stream.",
-            lambda: counts.duplicates_resolved,
+            by_stream(lambda each: each.counts.duplicates_resolved),
+            "stream",
         ),
         Figure(
             "counter",
             "eventsvc_lost",
             "Times Redis no longer knew a batch that it had confirmed: acknowledged events may be lost.",
-            lambda: counts.lost,
+            by_stream(lambda each: each.counts.lost),
+            "stream",
         ),
-        Figure("gauge", "eventsvc_queue_events", "Events waiting for Redis.", lambda: backlog.events),
-        Figure("gauge", "eventsvc_queue_bytes", "Bytes of events waiting for Redis.", lambda: backlog.size),
+        Figure(
+            "gauge",
+            "eventsvc_queue_events",
+            "Events waiting for Redis.",
+            by_stream(lambda each: each.backlog.events),
+            "stream",
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_queue_bytes",
+            "Bytes of events waiting for Redis.",
+            by_stream(lambda each: each.backlog.size),
+            "stream",
+        ),
         Figure(
             "gauge",
             "eventsvc_idempotency_keys",
             "Idempotency-Keys in Redis at the last check.",
-            lambda: appender.known_keys,
+            by_stream(lambda each: each.known_keys),
+            "stream",
         ),
     ]
 

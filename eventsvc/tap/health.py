@@ -4,7 +4,7 @@ Decides liveness and readiness of a process, and serves them on the admin port.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -96,19 +96,25 @@ class Vitals(Service):
             call()
 
 
-def producer_health(vitals: Vitals, appender: Appender, connection: Connection) -> Health:
-    """Return the health of a producer."""
+def producer_health(vitals: Vitals, appenders: Sequence[Appender], connection: Connection) -> Health:
+    """
+    Return the health of a producer.
+
+    It is ready while one stream can take events: a full one refuses its own alone.
+    """
 
     def not_ready() -> str:
         if not connection.ready:
             return "Redis cannot be reached"
-        if appender.backlog.is_full:
+        if all(appender.backlog.is_full for appender in appenders):
             return "The queue of events that wait for Redis is full"
         return ""
 
     vitals.on_beat.append(lambda: probe(connection))
     return Health(
-        is_live=lambda: vitals.is_alive and appender.is_running, not_ready=not_ready, metrics=vitals.metrics.text
+        is_live=lambda: vitals.is_alive and all(appender.is_running for appender in appenders),
+        not_ready=not_ready,
+        metrics=vitals.metrics.text,
     )
 
 

@@ -34,12 +34,12 @@ class Tracing:
 
     export: SpanExport
 
-    def trace_appender(self, appender: Appender, redis: RedisSettings) -> Appender:
+    def trace_appender(self, appender: Appender, redis: RedisSettings, stream: str) -> Appender:
         """Return an appender that makes spans, in place of one that was not started."""
         from eventsvc.telemetry.tracing import StreamAppends
 
         server: dict[str, str | int] = {"server.address": redis.host, "server.port": redis.port}
-        return traced_appender.trace(appender, StreamAppends(self.export.tracer, redis.stream, server))
+        return traced_appender.trace(appender, StreamAppends(self.export.tracer, stream, server))
 
     def trace_handler(self, handler: BoundHandler, stream: str, group: str, consumer: str) -> BoundHandler:
         """Return a handler that makes spans."""

@@ -7,7 +7,7 @@ L{Figure} says how to read one, so a metric costs nothing until it is scraped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, Literal
 
@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from eventsvc.histogram import Histogram
 
 #: The value of a figure; C{None} if it is not known at present.
-Reading = float | Mapping[str, float] | Histogram | None
+Reading = float | Mapping[Any, float] | Mapping[Any, float | Histogram] | Histogram | None
 
 _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 
@@ -31,13 +31,14 @@ class Figure:
 
     @ivar name: the name without the C{_total} that a counter gets.
     @ivar read: returns the present number, or one for each value of C{label}.
+    @ivar label: the name of the label, or of several.
     """
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str
     help: str
     read: Callable[[], Reading]
-    label: str = ""
+    label: str | tuple[str, ...] = ()
 
 
 class Metrics(Collector):
@@ -62,7 +63,7 @@ class Metrics(Collector):
         families: dict[str, Any] = {}
         for figure in self._figures:
             if figure.name not in families:
-                labels = [figure.label] if figure.label else []
+                labels = [figure.label] if isinstance(figure.label, str) else figure.label
                 families[figure.name] = _FAMILIES[figure.kind](figure.name, figure.help, labels=labels)
             _add(families[figure.name], figure.read())
         yield from families.values()
@@ -76,11 +77,16 @@ def _add(family: Any, reading: Reading) -> None:
     match reading:
         case None:
             pass
-        case Histogram():
-            bounds = [*map(str, map(float, reading.bounds)), "+Inf"]
-            family.add_metric([], list(zip(bounds, accumulate(reading.counts))), reading.total)
         case Mapping():
             for value, number in reading.items():
-                family.add_metric([value], number)
+                _add_sample(family, (value,) if isinstance(value, str) else value, number)
         case _:
-            family.add_metric([], reading)
+            _add_sample(family, (), reading)
+
+
+def _add_sample(family: Any, labels: Sequence[str], number: float | Histogram) -> None:
+    if isinstance(number, Histogram):
+        bounds = [*map(str, map(float, number.bounds)), "+Inf"]
+        family.add_metric(labels, list(zip(bounds, accumulate(number.counts))), number.total)
+    else:
+        family.add_metric(labels, number)

@@ -116,7 +116,7 @@ class StreamHandling:
             attributes["messaging.message.id"] = str(notification.id)
             attributes["eventsvc.entry.id"] = notification.stream_id
             attributes["eventsvc.deliveries"] = notification.deliveries
-            parent = _read_context(notification.traceparent, _tracestate_of(notification))
+            parent = _read_context(notification.traceparent, notification.tracestate)
         name = f"process {self.stream}"
         return Handling(self.tracer.start_span(name, parent, SpanKind.CONSUMER, attributes, links=links), parent)
 
@@ -153,9 +153,9 @@ def _describe(operation: str, stream: str) -> dict[str, AttributeValue]:
     }
 
 
-def _links_to(carriers: Iterable[Carrier | Notification]) -> Iterable[Link]:
+def _links_to(carriers: Iterable[Carrier]) -> Iterable[Link]:
     """Yield a link to each of the trace contexts, at most L{MOST_LINKS}."""
-    texts = {(each.traceparent, _tracestate_of(each)): None for each in carriers if each.traceparent}
+    texts = {(each.traceparent, each.tracestate): None for each in carriers if each.traceparent}
     for traceparent, tracestate in islice(texts, MOST_LINKS):
         context = _span_context(_read_context(traceparent, tracestate))
         if context.is_valid:
@@ -174,8 +174,3 @@ def _read_context(traceparent: str | None, tracestate: str | None) -> Context:
 
 def _span_context(context: Context) -> SpanContext:
     return get_current_span(context).get_span_context()
-
-
-def _tracestate_of(carrier: Carrier | Notification) -> str | None:
-    tracestate: str | None = getattr(carrier, "tracestate", None)
-    return tracestate

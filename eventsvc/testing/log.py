@@ -141,24 +141,51 @@ class MemoryStream:
         full = len(self.entries) >= self.hard_max
         batch = list(submissions)
         self._forget_keys()
-        digests = [submission.key.digest for submission in batch if submission.key is not None]
+        digests = {key.digest for submission in batch for key in submission.keys}
         earlier = {digest: self.keys[digest][1] for digest in digests if digest in self.keys}
-        new = [digest for digest in digests if digest not in earlier and not full]
-        room = max(0, self.max_keys - len(self.keys))
-        new, no_room = new[:room], frozenset(new[room:])
+        new, no_room = self._find_room([] if full else batch)
         self.check_rights()
         self._applied.append(_Applied(self._next, producer_id, self.producer_ids.get(producer_id), new))
-        for submission in batch:
-            if full or (submission.key is not None and submission.key.digest not in new):
-                continue
-            for entry in submission.entries:
-                self.add({EVENT_FIELD: entry})
-            if submission.key is not None:
-                known = Earlier(submission.key.fingerprint, submission.ids)
-                self.keys[submission.key.digest] = (self.clock.seconds() + self.window, known)
+        for submission in batch if not full else ():
+            earlier |= self._add_events(submission, earlier, no_room)
         reply = AppendReply(BatchOutcome.FULL if full else BatchOutcome.APPENDED, earlier, no_room)
         self._keep(producer_id, sequence, reply)
         return reply
+
+    def _find_room(self, batch: Sequence[Submission]) -> tuple[list[bytes], frozenset[bytes]]:
+        """Return the new digests for which there is room, and those for which there is none."""
+        room = self.max_keys - len(self.keys)
+        new: list[bytes] = []
+        no_room: set[bytes] = set()
+        for submission in batch:
+            own = [key.digest for key in submission.keys if key.digest not in self.keys and key.digest not in no_room]
+            if len(new) + len(own) <= room:
+                new += own
+            else:
+                no_room.update(own)
+        return new, frozenset(no_room)
+
+    def _add_events(
+        self, submission: Submission, earlier: dict[bytes, Earlier], no_room: frozenset[bytes]
+    ) -> dict[bytes, Earlier]:
+        """Add the events whose keys are not known, remember those, and return the keys that come twice."""
+        keys, twice = submission.keys, {}
+        has_one_each = len(keys) == len(submission.entries)
+        for index, entry in enumerate(submission.entries):
+            key = (keys[index] if has_one_each else keys[0]) if keys else None
+            if key is None:
+                self.add({EVENT_FIELD: entry})
+            elif key.digest in earlier or key.digest in no_room:
+                continue
+            elif key.digest not in self.keys:
+                known = Earlier(key.fingerprint, submission.ids if len(keys) == 1 else (submission.ids[index],))
+                self.keys[key.digest] = (self.clock.seconds() + self.window, known)
+                self.add({EVENT_FIELD: entry})
+            elif has_one_each:
+                twice[key.digest] = self.keys[key.digest][1]
+            else:
+                self.add({EVENT_FIELD: entry})
+        return twice
 
     def renew(self, producer_id: bytes, sequence: int) -> Renewal:
         """Check a sequence as renew.lua does."""

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import msgspec
 
-from eventsvc.event import NOTHING, Notification
+from eventsvc.event import Notification
+from eventsvc.json_text import NOTHING
 
 
 def make_notification(

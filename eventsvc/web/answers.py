@@ -15,6 +15,8 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from eventsvc.event import InvalidEvent, TooManyEvents
 from eventsvc.interfaces import KeyConflict, KeyRunning, Refused, TooLarge, Unknown
+from eventsvc.web.encoding import BodyTooLarge, UnsupportedCoding
+from eventsvc.web.tokens import Forbidden, Rejected, TooManyRequests
 
 #: Seconds after which a client may retry.
 RETRY_AFTER: Final = b"1"
@@ -104,16 +106,31 @@ def answer_for(error: BaseException | None, method: str) -> Answer | None:
             return problem(405, method, "Method Not Allowed", ((b"Allow", allow.encode()),))
         case KeyRunning():
             return problem(409, "Idempotency-Key", str(error), ((b"Retry-After", RETRY_AFTER),))
-        case TooManyEvents() | TooLarge():
+        case TooManyEvents() | TooLarge() | BodyTooLarge():
             return body_too_large(str(error))
+        case UnsupportedCoding():
+            return problem(415, "Unsupported Media Type", str(error), ((b"Accept-Encoding", error.accept),))
         case KeyConflict():
             return problem(422, "Idempotency-Key", str(error))
+        case Rejected():
+            return _answer_for_rejection(error)
         case Refused():
             return unavailable(str(error), "no")
         case Unknown():
             return unavailable(str(error), "unknown")
         case _:
             return None
+
+
+def _answer_for_rejection(error: Rejected) -> Answer:
+    match error:
+        case TooManyRequests():
+            headers = ((b"Retry-After", b"%d" % error.retry_after),)
+            return problem(429, "Too Many Requests", str(error), headers, stored=error.stored)
+        case Forbidden():
+            return problem(403, "Forbidden", str(error))
+        case _:
+            return problem(401, "Unauthorized", str(error), ((b"WWW-Authenticate", b"Bearer"),))
 
 
 def to_bytes(answer: Answer, date: bytes, last: bool = False) -> bytes:

@@ -67,7 +67,7 @@ class Channel(StrictParser):
     def connectionMade(self) -> None:
         super().connectionMade()
         site = self.site
-        self.inflow = Inflow(site.arrivals, self.transport, self._networkProducer)
+        self.inflow = Inflow(self.transport, self._networkProducer)
         self._fast = site.fast_path(self) if site.fast_path is not None else None
         self.refusal = site.admit(self)
         if self.refusal is not None:

@@ -11,15 +11,15 @@ from typing import Any, Protocol
 import attrs
 from twisted.logger import Logger
 
-from eventsvc.interfaces import IAppender, QueueFull, Result, Waiting
+from eventsvc.interfaces import QueueFull, Result, Waiting
 from eventsvc.net.immediate_write import immediate_write
 from eventsvc.web.answers import TIME_IS_UP, Answer
-from eventsvc.web.api import parse_event
 from eventsvc.web.inflow import Inflow
 from eventsvc.web.limits import MAX_HEAD_BYTES
+from eventsvc.web.post_head import PostHead
 from eventsvc.web.request_heads import END, Head, RequestHeads, could_begin
 from eventsvc.web.responses import Completed, response
-from eventsvc.web.turns import SMALL, Turn, Turns
+from eventsvc.web.turns import SMALL, Turn
 
 
 class Channel(Protocol):
@@ -63,8 +63,6 @@ class FastPath:
         parsing again; C{None} if the rest begins with a request for twisted.web.
     """
 
-    appender: IAppender
-    turns: Turns
     heads: RequestHeads
     channel: Channel
     responses: list[Waiting | Completed] = attrs.field(factory=list, init=False)
@@ -94,7 +92,7 @@ class FastPath:
 
     def submit(self, data: bytes) -> int:
         """Submit the plain requests at the beginning of C{data}, and return their length in bytes."""
-        heads, turns, responses = self.heads, self.turns, self.responses
+        heads, responses = self.heads, self.responses
         reservation = self._inflow.reservation
         begin, size = 0, len(data)
         while begin < size:
@@ -108,21 +106,23 @@ class FastPath:
             if head is None:
                 self.wanted = None
                 break
+            post = head.post
             end = body + head.length
             if end > size:
                 self._wait_for_body(head, end - begin, is_first=begin == 0)
                 break
-            if head.keys and responses and self._has_to_wait():
+            if post.keys and responses and self._has_to_wait():
                 break
+            turns = post.route.destination.turns
             if turns.is_open and self._called is None:
                 try:
-                    responses.append(self.appender.submit(*parse_event(data[body:end], head.keys), self.tell))
+                    responses.append(post.submit(data[body:end], self.tell))
                 except QueueFull as full:
                     self.turn = turns.join(size - begin, self._on_turn, full)
                     break
                 except Exception as error:
                     responses.append(Completed(error))
-            elif not self._submit_in_turn(data[body:end], head.keys, begin, size):
+            elif not self._submit_in_turn(post, data[body:end], begin, size):
                 break
             begin = end
         if begin and reservation is not None and reservation is self._inflow.reservation:
@@ -143,31 +143,36 @@ class FastPath:
     def _wait_for_body(self, head: Head, size: int, is_first: bool) -> None:
         self.wanted = size
         if size > SMALL:
+            if head.post.error is not None:
+                self.wanted = None  # twisted.web refuses it before its body arrives
+                return
             if not is_first:
                 self._inflow.release()  # that of the request before it
-            self._inflow.reserve(head.length, bool(head.keys))
+            self._inflow.reserve(head.length, head.post.has_key, head.post.route.destination.arrivals)
 
-    def _submit_in_turn(self, body: bytes, keys: Sequence[bytes], begin: int, end: int) -> bool:
+    def _submit_in_turn(self, post: PostHead, body: bytes, begin: int, end: int) -> bool:
         """
         Submit a request while others wait, and return whether it waits no longer.
 
         @param begin: offset of the request in the data.
         @param end: end of the data.
         """
-        turn = self._called
+        turn, turns = self._called, post.route.destination.turns
         if turn is None or begin >= turn.size:
-            self.turn = self.turns.join(end - begin, self._on_turn)
+            self.turn = turns.join(end - begin, self._on_turn)
             return False
         try:
-            events, key = parse_event(body, keys)
             if self._is_over:
-                self.responses.append(Completed(self.appender.give_up(events, key)))
+                self.responses.append(Completed(post.give_up(body)))
             else:
-                self.responses.append(self.appender.submit(events, key, self.tell, turn.since))
+                self.responses.append(post.submit(body, self.tell, turn.since))
         except QueueFull as full:
-            turn.size -= begin
-            self.turn = turn
-            self.turns.again(turn, full)
+            if turn.turns is turns:
+                turn.size -= begin
+                self.turn = turn
+                turns.again(turn, full)
+            else:
+                self.turn = turns.join(end - begin, self._on_turn, full)
             return False
         except Exception as error:
             self.responses.append(Completed(error))

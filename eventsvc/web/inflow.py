@@ -22,7 +22,6 @@ class Inflow:
     @ivar has_key: whether the last request with a reservation has an idempotency key.
     """
 
-    arrivals: Arrivals
     transport: Any
     producer: Any
     is_held: bool = attrs.field(default=False, init=False)
@@ -40,11 +39,11 @@ class Inflow:
         self._is_wanted = is_wanted
         self._update()
 
-    def reserve(self, size: int, has_key: bool) -> None:
+    def reserve(self, size: int, has_key: bool, arrivals: Arrivals) -> None:
         """Let a body of this many bytes arrive, now or once there is room; further calls have no effect."""
         if self.reservation is None:
             self.has_key = has_key
-            self.reservation = self.arrivals.reserve(size, self._on_grant)
+            self.reservation = arrivals.reserve(size, self._on_grant)
             if self.reservation.granted:
                 self.transport.read_size = READ_LARGE
             self._update()

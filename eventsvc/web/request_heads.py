@@ -1,18 +1,20 @@
 """
-Reads the head of a plain C{POST /event} without a full parser.
+Reads the head of a plain C{POST} of one event without a full parser.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
 
 from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS, check_begun, check_head, check_length
+from eventsvc.web.post_head import PostHead, PostReader
 
-#: The beginning of such a head.
-START: Final = b"POST /event HTTP/1.1\r\n"
+#: The beginnings of such a head.
+_STARTS: Final = (b"POST /event HTTP/1.1\r\n", b"POST /streams/")
 #: The end of every head.
 END: Final = b"\r\n\r\n"
 
@@ -20,36 +22,48 @@ END: Final = b"\r\n\r\n"
 _LONGEST: Final = 1_024
 _MOST: Final = 1_024
 
-_PLAIN: Final = re.compile(re.escape(START) + rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*\r\n)+\r\n")
-_TELLING: Final = re.compile(
-    rb"\r\n(host|content-length|transfer-encoding|expect|connection|idempotency-key):[ \t]*([^\r]*)", re.IGNORECASE
+_PLAIN: Final = re.compile(
+    rb"POST ((?:/streams/[A-Za-z0-9._~:-]+)?/event) HTTP/1\.1\r\n"
+    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*\r\n)+\r\n"
 )
+_TELLING: Final = re.compile(
+    rb"\r\n(host|content-length|transfer-encoding|expect|connection|idempotency-key|content-type|content-encoding"
+    rb"|authorization|origin|traceparent|tracestate|ce-[^:]*):[ \t]*([^\r]*)",
+    re.IGNORECASE,
+)
+#: Headers that a plain request does not have.
+_LEFT_ALONE: Final = frozenset((b"expect", b"content-encoding", b"origin"))
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Head:
     """
     @ivar length: of the body, in bytes.
-    @ivar keys: the values of all C{Idempotency-Key} headers.
     """
 
     length: int
-    keys: tuple[bytes, ...] = ()
+    post: PostHead
 
 
 def could_begin(data: bytes) -> bool:
-    """Return whether a plain C{POST /event} may begin with these bytes."""
-    return (data.startswith(START) and check_begun(data, first=True) is None) or START.startswith(data)
+    """Return whether a plain head may begin with these bytes."""
+    if data.startswith(_STARTS):
+        return check_begun(data, first=True) is None
+    return any(start.startswith(data) for start in _STARTS)
 
 
-def read_head(data: bytes) -> Head | None:
+def read_head(data: bytes) -> tuple[int, bytes, Mapping[bytes, Sequence[bytes]]] | None:
     """
     Read a head, up to and including its blank line.
 
-    @return: C{None} if it has anything that a plain request does not have,
-        valid or not.
+    @return: the length of the body, the path and the values of the headers that
+        tell something, by name; C{None} if it has anything that a plain request
+        does not have, valid or not.
     """
-    if len(data) > MAX_HEAD_BYTES or data.count(b"\n") - 2 > MAX_HEADERS or not _PLAIN.fullmatch(data):
+    if len(data) > MAX_HEAD_BYTES or data.count(b"\n") - 2 > MAX_HEADERS:
+        return None
+    plain = _PLAIN.fullmatch(data)
+    if plain is None:
         return None
     found: dict[bytes, list[bytes]] = {}
     for name, value in _TELLING.findall(data):
@@ -59,11 +73,11 @@ def read_head(data: bytes) -> Head | None:
         len(lengths) != 1
         or check_length(lengths[0])
         or check_head(b"HTTP/1.1", found.get(b"host", []), lengths, found.get(b"transfer-encoding", []))
-        or b"expect" in found
+        or not _LEFT_ALONE.isdisjoint(found)
         or any(value.lower() != b"keep-alive" for value in found.get(b"connection", []))
     ):
         return None
-    return Head(int(lengths[0]), tuple(found.get(b"idempotency-key", [])))
+    return int(lengths[0]), plain[1], found
 
 
 @attrs.define(eq=False)
@@ -79,16 +93,25 @@ class RequestHeads:
     kept.  A client that sends many distinct heads twice can evict the cache,
     but the only cost is that heads are read again.
 
-    @ivar cache: the parsed heads, by their bytes.
+    @ivar cache: the parsed heads, by their bytes; emptied when the tokens change.
     """
 
+    posts: PostReader
     cache: dict[bytes, Head] = attrs.field(factory=dict)
     _seen: set[int] = attrs.field(factory=set)
 
+    def __attrs_post_init__(self) -> None:
+        if self.posts.access is not None:
+            self.posts.access.on_change.append(self.cache.clear)
+
     def learn(self, data: bytes) -> Head | None:
         """Read a head that is not in the cache, as L{read_head}, and cache it the second time."""
-        head = read_head(data)
-        if head is not None and not head.keys and len(data) <= _LONGEST:
+        found = read_head(data)
+        post = self.posts.read(*found[1:]) if found is not None else None
+        if found is None or post is None:
+            return None
+        head = Head(found[0], post)
+        if not post.keys and len(data) <= _LONGEST:
             self._remember(data, head)
         return head
 

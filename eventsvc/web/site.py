@@ -26,6 +26,7 @@ from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.channel import Channel
 from eventsvc.web.fast_path import FastPath
 from eventsvc.web.limits import BODY_TOO_LARGE, FIRST_BYTE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
+from eventsvc.web.post_head import PostHead, PostReader
 from eventsvc.web.request_heads import RequestHeads
 from eventsvc.web.routing import may_be_route
 from eventsvc.web.turns import SMALL, Turn, Turns
@@ -50,6 +51,8 @@ class BoundedRequest(Request):
     channel: Channel
     content: BytesIO
     site: BoundedSite
+    #: of a POST of events
+    post_head: PostHead | None = None
     _turn: Turn | None = None
     #: when it began to wait for room in the queue; C{None} if it has not waited
     waiting_since: float | None = None
@@ -70,7 +73,11 @@ class BoundedRequest(Request):
         self.content.write(data)
 
     def _reserve(self, size: int) -> None:
-        self.channel.inflow.reserve(size, self.requestHeaders.hasHeader(b"Idempotency-Key"))
+        head = self.post_head
+        if head is None:
+            self.channel.inflow.reserve(size, False, self.site.arrivals)
+        else:
+            self.channel.inflow.reserve(size, head.has_key, head.route.destination.arrivals)
 
     def leave_arrivals(self) -> None:
         """Give back the bytes reserved for the body, which is not kept any longer."""
@@ -137,6 +144,7 @@ class BoundedSite(Site):
     Deadlines are checked once a second, so they may be exceeded by a second.
 
     @ivar fast_path: makes the fast path of a connection; C{None} for none.
+    @ivar posts: reads the heads of POSTs; C{None} if no events are posted.
     @ivar connections: the admitted connections, the oldest first.
     @ivar date: the C{Date} of fast-path answers; at most a second old.
     @ivar draining: whether each answer is the last on its connection.
@@ -147,6 +155,7 @@ class BoundedSite(Site):
     noisy = False
     protocol: Any = Channel
     fast_path: Callable[[Channel], FastPath] | None = None
+    posts: PostReader | None = None
 
     def __init__(
         self,
@@ -262,6 +271,7 @@ def make_site(
 ) -> BoundedSite:
     """Return a L{BoundedSite} that serves the routes, with or without the fast path."""
     site = BoundedSite(api, timeout, clock, max_connections, per_address)
+    site.posts = api.posts
     if fast_path:
-        site.fast_path = partial(FastPath, api.appender, api.turns, RequestHeads())
+        site.fast_path = partial(FastPath, RequestHeads(api.posts))
     return site

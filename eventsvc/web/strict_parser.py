@@ -10,7 +10,7 @@ from typing import Any
 from twisted.web.http import HTTPChannel, Request
 from twisted.web.http_headers import Headers
 
-from eventsvc.web.answers import Answer
+from eventsvc.web.answers import Answer, answer_for
 from eventsvc.web.limits import (
     HEAD_TOO_LARGE,
     MAX_HEAD_BYTES,
@@ -23,6 +23,8 @@ from eventsvc.web.limits import (
     check_length,
     origin_form,
 )
+from eventsvc.web.post_head import may_have_key
+from eventsvc.web.turns import SMALL
 
 
 class StrictParser(HTTPChannel):
@@ -67,7 +69,7 @@ class StrictParser(HTTPChannel):
         headers = self.requests[-1].requestHeaders
         names = (b"Host", b"Content-Length", b"Transfer-Encoding")
         answer = check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])
-        if self.check(answer or self._refuse_all_but_probes(headers)):
+        if self.check(answer or self._refuse_all_but_probes(headers) or self._read_post(headers)):
             super().allHeadersReceived()
 
     def check(self, answer: Answer | None) -> bool:
@@ -82,7 +84,21 @@ class StrictParser(HTTPChannel):
             return None
         if self._command in (b"GET", b"HEAD") and origin_form(self._path).partition(b"?")[0] in PROBES:
             return None
-        return PERHAPS_REPEATED[self.refusal] if headers.hasHeader(b"Idempotency-Key") else self.refusal
+        return PERHAPS_REPEATED[self.refusal] if may_have_key(headers) else self.refusal
+
+    def _read_post(self, headers: Headers) -> Answer | None:
+        """Read the head of a POST, and refuse it before a large body arrives if no body could change that."""
+        if self._command != b"POST" or self.site.posts is None:
+            return None
+        by_name = {name.lower(): values for name, values in headers.getAllRawHeaders()}
+        head = self.requests[-1].post_head = self.site.posts.read(origin_form(self._path).partition(b"?")[0], by_name)
+        if head is None or head.error is None or (self.length is not None and self.length <= SMALL):
+            return None
+        try:
+            head.admit()
+        except Exception as error:
+            return answer_for(error, "POST")
+        return None
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         options = b",".join(request.requestHeaders.getRawHeaders(b"Connection", ())).lower().split(b",")

@@ -20,7 +20,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eventsvc.web.api import Api
+from eventsvc.web.destinations import make_destinations
 from eventsvc.web.health import Health
+from eventsvc.web.post_head import PostReader
 from eventsvc.web.site import BoundedSite, make_site
 from tests.support.producer_world import ProducerWorld, make_world
 
@@ -309,7 +311,7 @@ def serving(
 ) -> Iterator[Served]:
     """Serve, and check at the end that nothing is left."""
     world = world or make_world()
-    api = Api(world.appender, health)
+    api = Api(PostReader(make_destinations({"stream": world.appender})), health)
     served = Served(world, api, make(api, timeout, world.clock))
     yield served
     for connection in served.connections:

@@ -73,7 +73,7 @@ class ProducerHarness:
         outcome = Outcome.OK
         id = None
         try:
-            [id] = await self.appender.append([Event(description)], key)
+            [id] = await self.appender.append([Event(description)], (key,) if key else ())
         except Refused:
             outcome = Outcome.REFUSED
         except (Unknown, KeyRunning):

@@ -42,7 +42,7 @@ class ProducerWorld:
 
     def post(self, *descriptions: str, key: IdempotencyKey | None = None) -> Any:
         """Post events together, and record the answer under the name of the first."""
-        answering = self.appender.append([Event(text) for text in descriptions], key)
+        answering = self.appender.append([Event(text) for text in descriptions], (key,) if key else ())
         answering.addBoth(self._keep, descriptions[0])
         return answering
 

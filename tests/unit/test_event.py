@@ -163,7 +163,7 @@ def test_the_first_wrong_line_is_named(lines: list[bytes]) -> None:
     [
         (b"[]", "Expected at least one event, got none"),
         (b"[" + ONE + b',{"description":5}]', "Expected `str`, got `int` - at `$[1].description`"),
-        (b"[" + ONE + b",{}]", "missing required field `description` - at `$[1]`"),
+        (b"[" + ONE + b",{}]", "missing required field `description` - at `$[1].description`"),
         (b"[5]", "Expected `object`, got `int` - at `$[0]`"),
         (b"[" + ONE, "ends too early"),
         (b"[" + ONE + b"]x", "trailing characters"),

@@ -11,15 +11,18 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 from twisted.logger import capturedLogs
 
 from eventsvc.interfaces import Result
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.web.arrivals import READ_AHEAD
+from eventsvc.web.destinations import Destinations
 from eventsvc.web.fast_path import FastPath
 from eventsvc.web.limits import LINGER
 from eventsvc.web.phase import Phase
+from eventsvc.web.post_head import PostReader
 from eventsvc.web.request_heads import RequestHeads
 from eventsvc.web.site import BoundedRequest, make_site
 from tests.support.http import EVENT, Connection, Served, head, post, serving
@@ -130,12 +133,15 @@ def test_an_answer_that_is_known_too_early_waits_for_those_before_it(served: Ser
     """Answers go out in the order of the requests."""
     waiting: list[PendingRequest] = []
 
-    def submit(events: object, key: object, answer: Callable[[PendingRequest, Result], None]) -> PendingRequest:
+    def submit(
+        events: object, keys: object, answer: Callable[[PendingRequest, Result], None], since: object
+    ) -> PendingRequest:
         waiting.append(PendingRequest((), (), answer=answer))
         return waiting[-1]
 
     appender: Any = SimpleNamespace(submit=submit)
-    served.site.fast_path = partial(FastPath, appender, served.api.turns, RequestHeads())
+    first = attrs.evolve(served.api.posts.destinations.first, appender=appender)
+    served.site.fast_path = partial(FastPath, RequestHeads(PostReader(Destinations(first, {}))))
     connection = served.connect()
     connection.send(post() + post() + post(b"{}") + post())
     written = []

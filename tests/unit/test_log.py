@@ -35,14 +35,15 @@ def earlier(outcome: BatchOutcome, *submissions: Submission) -> AppendReply:
     """Return the reply to a batch that repeats the keys of earlier submissions."""
     known: dict[bytes, Earlier] = {}
     for submission in submissions:
-        assert submission.key is not None
-        known[submission.key.digest] = Earlier(submission.key.fingerprint, submission.ids)
+        known[submission.keys[0].digest] = Earlier(submission.keys[0].fingerprint, submission.ids)
     return AppendReply(outcome, known)
 
 
 def request(*texts: str, key: IdempotencyKey | None = None, first: int = 1) -> Submission:
     """Return a submission."""
-    return Submission(tuple(range(first, first + len(texts))), tuple(text.encode() for text in texts), key)
+    return Submission(
+        tuple(range(first, first + len(texts))), tuple(text.encode() for text in texts), (key,) if key else ()
+    )
 
 
 def stored(backend: Backend) -> list[str]:

@@ -30,7 +30,7 @@ def test_a_batch_without_keys_names_no_hashes() -> None:
     reply = make_log(recorder).append(b"producer", 7, [Submission((1, 2), (b"a", b"b")), Submission((3,), (b"c",))])
     assert result_of(reply) == AppendReply(BatchOutcome.APPENDED)
     assert recorder.keys == [["stream", b"{stream}:lane:producer"]]
-    entries = (2, b"", b"", b"a", b"b", 1, b"", b"", b"c")
+    entries = (2, 0, b"a", b"b", 1, 0, b"c")
     assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 100_000, 8, *entries)]
 
 
@@ -38,11 +38,11 @@ def test_a_batch_with_a_key_names_all_hashes() -> None:
     """It carries digest, fingerprint and ids; the window is at least a millisecond."""
     recorder = Recorder(answer=[b"APPENDED", []])
     make_log(recorder, window=0.0001).append(
-        b"producer", 7, [Submission((258,), (b"a",), KEY), Submission((3,), (b"b",))]
+        b"producer", 7, [Submission((258,), (b"a",), (KEY,)), Submission((3,), (b"b",))]
     )
     assert recorder.keys == [["stream", b"{stream}:lane:producer", *HASHES]]
-    keyed = (1, b"d" * 16, b"f" * 16 + b"\0\0\0\0\0\0\1\2", b"a")
-    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 1, 8, *keyed, 1, b"", b"", b"b")]
+    keyed = (1, 1, b"d" * 16, b"f" * 16 + b"\0\0\0\0\0\0\1\2", b"a")
+    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 1, 8, *keyed, 1, 0, b"b")]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 100])

@@ -28,7 +28,7 @@ LOST = AppendReply(BatchOutcome.LOST)
 
 KEY = IdempotencyKey(b"key", b"body")
 PLAIN = Submission((1, 2), (b"a", b"b"))
-KEYED = Submission((3,), (b"c",), KEY)
+KEYED = Submission((3,), (b"c",), (KEY,))
 
 
 @pytest.mark.parametrize(

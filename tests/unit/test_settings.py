@@ -23,6 +23,7 @@ from eventsvc.settings.kinds import (
     OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
+    ORIGINS,
     PORT,
     RATE,
     REACTOR,
@@ -70,6 +71,16 @@ TAKEN: dict[Kind, dict[str, Any]] = {
             )
         },
     },
+    ORIGINS: {
+        "": frozenset(),
+        " ": frozenset(),
+        " * ": frozenset((b"*",)),
+        "https://a.example": frozenset((b"https://a.example",)),
+        "HTTPS://A.Example:443, http://[::1]:8080 ,http://b:80": frozenset(
+            (b"https://a.example", b"http://[::1]:8080", b"http://b")
+        ),
+        "capacitor://localhost,http://b:443": frozenset((b"capacitor://localhost", b"http://b:443")),
+    },
     SIGNING_SECRETS: {
         "": None,
         "none": (),
@@ -103,6 +114,29 @@ REFUSED: dict[Kind, list[str]] = {
     OPTIONAL_SECONDS: [*NO_NUMBER, "31536000.1"],
     RATE: [*NO_NUMBER, "0", "1000000.1"],
     SWITCH: ["", "maybe", "on ", "2", "-"],
+    ORIGINS: [
+        *[
+            "a.example",
+            "//a",
+            "null",
+            "https://",
+            "https:///",
+            "https://a/",
+            "https://a/b",
+            "https://a?b",
+            "https://a#b",
+        ],
+        *[
+            "https://u@a",
+            "https://a b",
+            "https://a:0",
+            "https://a:65536",
+            "https://a:x",
+            "https://[::1",
+            "https://\u00e4",
+        ],
+        *["*, https://a", "https://*.a", "https://a,", ",", "https://a;https://b", "https://a\n.b", "\udcff"],
+    ],
     REACTOR: ["", "epoll", "asyncio ", "1"],
     URL: [
         *[
@@ -190,7 +224,7 @@ def test_every_default_is_itself_a_good_value(cls: type, field: str, row: Settin
     """Every default is also accepted as a given value."""
     assert getattr(read(cls, {}), field) == row.default
     assert getattr(read(cls, {}, {row.flag: None}), field) == row.default
-    if row.default not in (None, ""):
+    if row.default not in (None, "", frozenset()):
         assert getattr(read(cls, {row.name: row.show_default()}), field) == row.default
 
 

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 from eventsvc.event import decode_event, decode_events
 from eventsvc.interfaces import QueueFull
 from eventsvc.producer.backlog import PendingRequest
-from eventsvc.web import api
+from eventsvc.web import post_head
 from eventsvc.web.arrivals import READ
 from eventsvc.web.site import make_site
 from eventsvc.web.turns import SMALL, Turn, Turns
@@ -65,8 +65,8 @@ def test_nobody_is_refused_while_the_log_takes_events(make: Any, monkeypatch: py
 
         return counted
 
-    monkeypatch.setattr(api, "decode_event", count(decode_event))
-    monkeypatch.setattr(api, "decode_events", count(decode_events))
+    monkeypatch.setattr(post_head, "decode_event", count(decode_event))
+    monkeypatch.setattr(post_head, "decode_events", count(decode_events))
     with serving(make, make_world(queue_events=10, batch_events=5)) as served:
         clients = [send(served, batch(f"b{number}", 4) if number % 2 else single(number)) for number in range(100)]
         served.run(4.0)
@@ -346,9 +346,9 @@ def test_who_goes_away_is_forgotten(path: str) -> None:
         served.world.link.disconnect()
         send(served, single("first"))
         gone = send(served, post(event("gone"), path=path))
-        is_open = [served.api.turns.is_open]
+        is_open = [served.api.posts.destinations.first.turns.is_open]
         gone.vanish()
-        is_open.append(served.api.turns.is_open)
+        is_open.append(served.api.posts.destinations.first.turns.is_open)
         assert is_open == [False, True]
 
 

@@ -23,6 +23,8 @@ from eventsvc.tap.process import Listener, Process
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import json_log
 from eventsvc.web.api import Api
+from eventsvc.web.destinations import make_destinations
+from eventsvc.web.post_head import PostReader
 from eventsvc.web.site import make_site
 
 
@@ -43,30 +45,35 @@ def add_producer(
     @param lasting: whether confirmed events must survive a restart of Redis.
     @param tracing: makes spans; C{None} for none.
     """
-    connection = make_connection(reactor, redis, prepare=stream_opener(redis.stream), lasting=lasting)
-    appender = Appender(
-        event_log=RedisEventLog(
-            connection, redis.stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys
-        ),
-        clock=reactor,
-        new_id=partial(random.getrandbits, 63),
-        new_producer_id=new_producer_id,
-        wall_clock=time.time_ns,
-        limits=Limits(
-            batch_events=settings.batch_events,
-            batch_bytes=settings.batch_bytes,
-            queue_events=settings.queue_events,
-            queue_bytes=settings.queue_bytes,
-            wait=settings.write_timeout,
-        ),
-    )
+    streams = list(dict.fromkeys([redis.stream, *settings.streams]))
+    connection = make_connection(reactor, redis, prepare=stream_opener(*streams), lasting=lasting)
+    appenders = {
+        stream: Appender(
+            event_log=RedisEventLog(
+                connection, stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys
+            ),
+            clock=reactor,
+            new_id=partial(random.getrandbits, 63),
+            new_producer_id=new_producer_id,
+            wall_clock=time.time_ns,
+            limits=Limits(
+                batch_events=settings.batch_events,
+                batch_bytes=settings.batch_bytes,
+                queue_events=settings.queue_events,
+                queue_bytes=settings.queue_bytes,
+                wait=settings.write_timeout,
+            ),
+        )
+        for stream in streams
+    }
     if tracing is not None:
-        appender = tracing.trace_appender(appender, redis)
+        appenders = {stream: tracing.trace_appender(each, redis, stream) for stream, each in appenders.items()}
         vitals.metrics.add(tracing.figures())
-    vitals.metrics.add(producer_figures(appender) + connection_figures(connection, "producer"))
-    health = producer_health(vitals, appender, connection)
+    vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
+    health = producer_health(vitals, list(appenders.values()), connection)
+    posts = PostReader(make_destinations(appenders))
     site = make_site(
-        Api(appender, health),
+        Api(posts, health),
         settings.request_timeout,
         reactor,
         max_connections=connections_within(raise_descriptor_limit()),
@@ -75,7 +82,7 @@ def add_producer(
     )
     names = name_settings(ProducerSettings, "port", "host")
     listener = Listener(reactor, settings.port, site, settings.host, names)
-    for part in (connection, AppenderService(appender), listener):
+    for part in (connection, *map(AppenderService, appenders.values()), listener):
         part.setServiceParent(process)
     return listener
 

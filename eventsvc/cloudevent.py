@@ -1,0 +1,204 @@
+"""
+CloudEvents 1.0 as events: in structured, binary and batched mode.
+
+See the JSON format and the HTTP protocol binding of the CloudEvents
+specification, version 1.0.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Final, Literal
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from msgspec import Meta, Raw
+
+from eventsvc.event import Event, InvalidEvent, check_key, check_number
+from eventsvc.json_text import NOTHING, explain, is_too_deep
+
+#: The content types of the structured and of the batched mode.
+STRUCTURED: Final = b"application/cloudevents+json"
+BATCHED: Final = b"application/cloudevents-batch+json"
+
+_Text = Annotated[str, Meta(min_length=1)]
+_Integer = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
+
+
+class _Attributes(msgspec.Struct):
+    """The attributes that have a meaning here, and the payload."""
+
+    specversion: Literal["1.0"]
+    id: _Text
+    source: _Text
+    type: _Text
+    subject: _Text | None = None
+    time: Annotated[datetime, Meta(tz=True)] | None = None
+    datacontenttype: _Text | None = None
+    dataschema: _Text | None = None
+    partitionkey: _Text | None = None
+    data: Raw = NOTHING
+    data_base64: bytes | None = None
+
+
+class _OnlyAttributes(_Attributes, forbid_unknown_fields=True):
+    """The same of an event without other extensions, as most are."""
+
+
+_only_attributes: Final = msgspec.json.Decoder(_OnlyAttributes)
+_attributes: Final = msgspec.json.Decoder(_Attributes)
+_members: Final = msgspec.json.Decoder(dict[str, Raw])
+_extension: Final = msgspec.json.Decoder(str | bool | _Integer | None)
+_raw: Final = msgspec.json.Decoder(Raw)
+_raws: Final = msgspec.json.Decoder(list[Raw])
+_encoder: Final = msgspec.json.Encoder()
+
+#: The name of an attribute (CloudEvents, "Naming Conventions").
+_NAME: Final = re.compile(r"[a-z0-9]+")
+_QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^";\s]+)', re.IGNORECASE)
+
+
+def decode_structured(body: bytes) -> Event:
+    """
+    Decode a CloudEvent in JSON format.
+
+    @raise InvalidEvent: the text says what is wrong, and where.
+    """
+    try:
+        body.decode()  # ignored members must be UTF-8 too
+        return _read(_raw.decode(body))
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(explain(error)) from None
+
+
+def decode_batched(body: bytes) -> Sequence[Event]:
+    """
+    Decode a JSON array of CloudEvents.
+
+    @raise InvalidEvent: as L{decode_structured}, or the batch is empty.
+    @raise TooManyEvents: there are too many events.
+    """
+    try:
+        body.decode()
+        texts = _raws.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(explain(error)) from None
+    check_number(len(texts))
+    events = []
+    for place, text in enumerate(texts):
+        try:
+            events.append(_read(text))
+        except (ValueError, RecursionError) as error:
+            raise InvalidEvent(explain(error, place=place)) from None
+    return events
+
+
+def decode_binary(attributes: Mapping[str, str], content_type: bytes | None, body: bytes) -> Event:
+    """
+    Decode a CloudEvent in binary mode.
+
+    @param attributes: from L{read_headers}.
+    @param content_type: of the body, which is the payload.
+    @raise InvalidEvent: as L{decode_structured}.
+    """
+    members: dict[str, object] = dict(attributes)
+    try:
+        if content_type is not None:
+            members["datacontenttype"] = content_type.decode()
+        members.update(_read_payload(content_type, body))
+        text = Raw(_encoder.encode(members))
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(explain(error)) from None
+    try:
+        return _read(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(explain(error).replace("`$.", "`ce-")) from None
+
+
+def read_headers(headers: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, str]:
+    """
+    Return the attributes in the headers of a CloudEvent in binary mode.
+
+    @param headers: the values of each header, by its name in lower case.
+    @raise InvalidEvent: a header is malformed.
+    """
+    attributes = {}
+    for header, values in headers.items():
+        if not header.startswith(b"ce-"):
+            continue
+        shown = header.decode("latin-1")
+        name = shown.removeprefix("ce-")
+        if not _NAME.fullmatch(name) or name in ("data", "datacontenttype"):
+            raise InvalidEvent(f"Expected the name of an attribute, got header `{shown}`")
+        if len(values) != 1:
+            raise InvalidEvent(f"Expected one header `{shown}`, got {len(values)}")
+        quoted = _QUOTED.fullmatch(values[0])
+        value = re.sub(rb"\\(.)", rb"\1", quoted[1]) if quoted else values[0]
+        try:
+            attributes[name] = unquote_to_bytes(value).decode()
+        except UnicodeDecodeError:
+            raise InvalidEvent(f"Expected header `{shown}` to be percent-encoded UTF-8") from None
+    return attributes
+
+
+def _read(text: Raw) -> Event:
+    """Return the event of a CloudEvent, whose text is kept as it came."""
+    try:
+        found: _Attributes = _only_attributes.decode(text)
+    except msgspec.ValidationError:
+        found = _attributes.decode(text)
+        _check_extensions(text)
+    if found.data is not NOTHING and found.data_base64 is not None:
+        raise ValueError("Expected `data` or `data_base64`, got both - at `$.data_base64`")
+    check_key(found.partitionkey, "partitionkey")
+    if is_too_deep(text):
+        raise ValueError("JSON is nested too deeply - at `$.data`")
+    return Event(
+        found.subject or found.type,
+        found.type,
+        found.partitionkey,
+        cloudevent=text,
+        identity=f"{len(found.source)} {found.source}{found.id}".encode(),
+    )
+
+
+def _check_extensions(text: Raw) -> None:
+    """Check the members that are no attributes of the specification, and no payload."""
+    for name, value in _members.decode(text).items():
+        if name not in _Attributes.__struct_fields__:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"Expected an extension named in lower-case letters and digits - at `$.{name}`")
+            try:
+                _extension.decode(value)
+            except msgspec.ValidationError as error:
+                raise ValueError(f"{error} - at `$.{name}`") from None
+
+
+def _read_payload(content_type: bytes | None, body: bytes) -> Mapping[str, object]:
+    """
+    Return the member that carries the body of a CloudEvent in binary mode.
+
+    JSON stays as it is, other text in UTF-8 becomes a string, and anything else
+    is encoded in base64.
+    """
+    if not body:
+        return {}
+    declared = (content_type or b"").decode()
+    media = declared.partition(";")[0].strip().lower()
+    if media.endswith(("/json", "+json")):
+        body.decode()
+        return {"data": _raw.decode(body)}
+    charset = _CHARSET.search(declared)
+    is_utf8 = charset is None or charset[1].lower() in ("utf-8", "us-ascii")
+    try:
+        text = body.decode()
+        if content_type is None:
+            return {"data": _raw.decode(body)}
+        if is_utf8 and (media.startswith("text/") or media.endswith(("/xml", "+xml"))):
+            return {"data": text}
+    except ValueError:
+        pass
+    return {"data_base64": body}

@@ -1,0 +1,246 @@
+"""
+What path and headers of a POST say about its events, for both paths through the server.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import attrs
+from msgspec.structs import force_setattr
+from twisted.internet.defer import Deferred
+from twisted.web.http_headers import Headers
+
+from eventsvc.cloudevent import BATCHED, STRUCTURED, decode_batched, decode_binary, decode_structured, read_headers
+from eventsvc.event import MAX_BYTES, Event, InvalidEvent, decode_event, decode_events
+from eventsvc.interfaces import QueueFull, Result, Waiting
+from eventsvc.submission import IdempotencyKey
+from eventsvc.web.access import Access
+from eventsvc.web.destinations import Destinations, Route
+from eventsvc.web.encoding import decode_body
+from eventsvc.web.idempotency import event_key, read_key
+from eventsvc.web.origin import check_origin
+from eventsvc.web.tokens import Rejected, Token, TooManyRequests
+from eventsvc.web.trace_context import read_trace_context
+
+#: The events of a request, and their keys.
+Parsed = tuple[Sequence[Event], Sequence[IdempotencyKey]]
+
+
+class Form(enum.Enum):
+    """How a body carries events."""
+
+    #: Event Messages
+    PLAIN = "plain"
+    STRUCTURED = "structured"
+    BINARY = "binary"
+    BATCHED = "batched"
+
+
+#: The form of each Content-Type that says one, and the path it may be posted to.
+_FORMS: Final = {STRUCTURED: (Form.STRUCTURED, b"/event"), BATCHED: (Form.BATCHED, b"/events")}
+
+
+@attrs.frozen(eq=False)
+class PostHead:
+    """
+    The head of a POST.
+
+    @ivar keys: the values of all C{Idempotency-Key} headers.
+    @ivar attributes: those of a CloudEvent in binary mode.
+    @ivar codings: the values of all C{Content-Encoding} headers.
+    @ivar trace: C{traceparent} and C{tracestate}.
+    @ivar error: why every request with this head is refused, whatever its body.
+    @ivar is_plain: whether the head says nothing but that the body is one Event Message.
+    @ivar is_guarded: whether L{admit} may refuse it.
+    @ivar has_key: whether an earlier request may have stored the same events.
+    """
+
+    route: Route
+    form: Form = Form.PLAIN
+    keys: tuple[bytes, ...] = ()
+    content_type: bytes | None = None
+    attributes: Mapping[str, str] = attrs.field(factory=dict)
+    codings: tuple[bytes, ...] = ()
+    trace: tuple[str | None, str | None] = (None, None)
+    access: Access | None = None
+    token: Token | None = None
+    error: Exception | None = None
+    is_plain: bool = attrs.field(init=False)
+    is_guarded: bool = attrs.field(init=False)
+    has_key: bool = attrs.field(init=False)
+
+    @is_plain.default
+    def _find_plain(self) -> bool:
+        is_one = self.form is Form.PLAIN and self.route.path == b"/event"
+        return is_one and not (self.keys or self.codings or self.trace[0])
+
+    @is_guarded.default
+    def _find_guarded(self) -> bool:
+        return self.error is not None or self.token is not None
+
+    @has_key.default
+    def _find_key(self) -> bool:
+        return bool(self.keys) or self.form is not Form.PLAIN
+
+    def submit(self, body: bytes, answer: Callable[[Waiting, Result], None], since: float | None = None) -> Waiting:
+        """
+        Let a request in and store its events; as L{IAppender.submit}.
+
+        @raise Exception: as L{admit} and L{parse} too.
+        """
+        if self.is_guarded:
+            self.admit()
+        try:
+            waiting: Waiting = self.route.destination.appender.submit(*self.parse(body), answer, since)
+            return waiting
+        except QueueFull:
+            self.charge(-1)
+            raise
+
+    def begin(self, body: bytes, since: float | None = None) -> Deferred[Sequence[int]]:
+        """Let a request in and store its events; as L{submit}, but as L{IAppender.begin_append}."""
+        self.admit()
+        try:
+            events, keys = self.parse(body)
+            begun: Deferred[Sequence[int]] = self.route.destination.appender.begin_append(events, keys, since)
+        except QueueFull:
+            self.charge(-1)
+            raise
+        self.charge(len(events) - 1)
+        return begun
+
+    def give_up(self, body: bytes) -> Exception:
+        """Return the error for a request that found no room; as L{IAppender.give_up}."""
+        error: Exception = self.route.destination.appender.give_up(*self.parse(body))
+        return error
+
+    def admit(self) -> None:
+        """
+        Let one request in; to be called before its body is parsed.
+
+        @raise Exception: C{error}; or the token has expired, or is past its rate.
+        """
+        try:
+            if self.error is not None:
+                raise self.error.with_traceback(None)
+            if self.access is not None and self.token is not None:
+                self.access.admit(self.token)
+        except Rejected as error:
+            if isinstance(error, TooManyRequests) and self.has_key:
+                error.stored = "unknown"
+            if self.access is not None:
+                self.access.count(error)
+            raise
+
+    def charge(self, events: int) -> None:
+        """Charge more events of a request that was let in, or less."""
+        if self.token is not None:
+            self.token.charge(events)
+
+    def parse(self, body: bytes) -> Parsed:
+        """
+        Return the events of a request, and their keys.
+
+        @raise InvalidEvent: as L{decode_event} and its like.
+        @raise TooManyEvents: there are too many events.
+        @raise UnsupportedCoding, BodyTooLarge: as L{decode_body}.
+        @raise InvalidKey: as L{read_key}.
+        """
+        if self.is_plain:
+            return [decode_event(body)], ()
+        if self.codings:
+            body = decode_body(body, self.codings, MAX_BYTES)
+        events = self._decode(body)
+        if self.trace[0] is not None:
+            for event in events:
+                force_setattr(event, "traceparent", self.trace[0])
+                force_setattr(event, "tracestate", self.trace[1])
+        if self.keys:
+            if self.form is Form.BINARY and events[0].cloudevent is not None:
+                body = bytes(events[0].cloudevent)
+            return events, (read_key(self.keys, self.route.path, body),)
+        return events, [event_key(event.identity) for event in events if event.identity is not None]
+
+    def _decode(self, body: bytes) -> Sequence[Event]:
+        match self.form:
+            case Form.STRUCTURED:
+                return [decode_structured(body)]
+            case Form.BINARY:
+                return [decode_binary(self.attributes, self.content_type, body)]
+            case Form.BATCHED:
+                return decode_batched(body)
+            case _:
+                return [decode_event(body)] if self.route.path == b"/event" else decode_events(body)
+
+
+@attrs.frozen(eq=False)
+class PostReader:
+    """
+    Reads the heads of POSTs.
+
+    @ivar access: who may post; C{None}: everybody.
+    @ivar origins: the origins of web pages that may post.
+    """
+
+    destinations: Destinations
+    access: Access | None = None
+    origins: frozenset[bytes] = frozenset()
+
+    def read(self, path: bytes, headers: Mapping[bytes, Sequence[bytes]]) -> PostHead | None:
+        """
+        Read a head.
+
+        @param headers: the values of each header, by its name in lower case.
+        @return: C{None} if no events are posted to the path.
+        """
+        route = self.destinations.find(path)
+        if route is None:
+            return None
+        token = None
+        try:
+            check_origin(headers.get(b"origin", ()), headers.get(b"host", ()), self.origins)
+            if self.access is not None:
+                token = self.access.identify(headers.get(b"authorization", ()), route.destination.stream)
+            form, attributes = _read_form(route.path, headers)
+        except Exception as error:
+            return PostHead(route, keys=tuple(headers.get(b"idempotency-key", ())), access=self.access, error=error)
+        types = headers.get(b"content-type", ())
+        return PostHead(
+            route,
+            form,
+            tuple(headers.get(b"idempotency-key", ())),
+            types[0] if types else None,
+            attributes,
+            tuple(headers.get(b"content-encoding", ())),
+            read_trace_context(headers.get(b"traceparent", ()), headers.get(b"tracestate", ())),
+            self.access,
+            token,
+        )
+
+
+def _read_form(path: bytes, headers: Mapping[bytes, Sequence[bytes]]) -> tuple[Form, Mapping[str, str]]:
+    """
+    Return how the body carries events, and the attributes in the headers.
+
+    @raise InvalidEvent: a CloudEvent is malformed, or posted to the wrong path.
+    """
+    types = headers.get(b"content-type", ())
+    media = types[0].partition(b";")[0].strip(b" \t").lower() if types else b""
+    form, wanted = _FORMS.get(media, (Form.PLAIN, path))
+    if form is Form.PLAIN and b"ce-specversion" in headers:
+        form, wanted = Form.BINARY, b"/event"
+    if wanted != path:
+        raise InvalidEvent(f"A CloudEvent in {form.value} mode is posted to {wanted.decode()}")
+    if form is not Form.PLAIN and len(types) > 1:
+        raise InvalidEvent(f"Expected one Content-Type header, got {len(types)}")
+    return form, read_headers(headers) if form is Form.BINARY else {}
+
+
+def may_have_key(headers: Headers) -> bool:
+    """Return whether an earlier request may have stored the events of a request with these headers."""
+    if headers.hasHeader(b"Idempotency-Key") or headers.hasHeader(b"ce-specversion"):
+        return True
+    return any(b"cloudevents" in value.lower() for value in headers.getRawHeaders(b"Content-Type", ()))
