@@ -224,7 +224,7 @@ def coroutine(world: ConsumerWorld, note: Callable[[], None]) -> Any:
         note()
         await succeed(None)
         note()
-        for _ in range(3):
+        for _turn in range(3):
             await deferLater(world.clock, 0.1)
             note()
         try:
