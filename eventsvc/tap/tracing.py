@@ -17,7 +17,7 @@ from eventsvc.producer.appender import Appender
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.settings.tracing import TracingSettings
-from eventsvc.telemetry.metrics import Figure
+from eventsvc.telemetry.metrics import Figure, Metrics
 
 if TYPE_CHECKING:
     from eventsvc.telemetry.span_export import SpanExport
@@ -34,7 +34,7 @@ class Tracing:
 
     export: SpanExport
 
-    def trace_appender(self, appender: Appender, redis: RedisSettings, stream: str) -> Appender:
+    def trace_appender(self, appender: Appender, stream: str, redis: RedisSettings) -> Appender:
         """Return an appender that makes spans, in place of one that was not started."""
         from eventsvc.telemetry.tracing import StreamAppends
 
@@ -48,13 +48,10 @@ class Tracing:
         names = {"messaging.consumer.group.name": group, "messaging.client.id": consumer}
         return traced_handler.trace(handler, StreamHandling(self.export.tracer, stream, names))
 
-    def figures(self) -> list[Figure]:
-        """Return the metrics of tracing."""
-        account = self.export.account
-        return [Figure("counter", "eventsvc_spans_lost", "Spans that were not exported.", lambda: account.lost)]
 
-
-def start_tracing(reactor: Any, settings: TracingSettings, role: str, process: MultiService) -> Tracing | None:
+def start_tracing(
+    reactor: Any, settings: TracingSettings, role: str, process: MultiService, metrics: Metrics
+) -> Tracing | None:
     """
     Put the export of spans into a process, if tracing is on; call it before other parts are added.
 
@@ -70,4 +67,6 @@ def start_tracing(reactor: Any, settings: TracingSettings, role: str, process: M
         raise InvalidSettings(_NO_LIBRARY.format(error=error)) from None
     export = make_export(role, os.environ, reactor, reactor.callFromThread)
     export.setServiceParent(process)
+    account = export.account
+    metrics.add([Figure("counter", "eventsvc_spans_lost", "Spans that were not exported.", lambda: account.lost)])
     return Tracing(export)

@@ -5,8 +5,10 @@ that they show work.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import attrs
@@ -14,17 +16,20 @@ import pytest
 
 from chaos import environment, faults, signs
 from chaos.suites import wait_until
+from eventsvc.event import EVENT_FIELD
 from tests.support.processes import Server, Services
 from tools import docs
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-#: A line of shell, and above it the status that it is answered with.
+#: A line of shell, above it the status that it is answered with, and perhaps the whole answer below.
+COMMAND = re.compile(r"^# (\d{3})\n([^\n]+)$(?:\n```\n\n```http\n(.*?)^```$)?", re.M | re.S)
 COMMANDS = [
-    pytest.param(line, status, id=f"{page.stem}-{number}")
+    pytest.param(line, status, answer, id=f"{page.stem}-{number}")
     for page in PAGES
-    for number, (status, line) in enumerate(re.findall(r"^# (\d{3})\n(.+)$", page.read_text(), re.M))
+    for number, (status, line, answer) in enumerate(COMMAND.findall(page.read_text()))
 ]
+TOKEN = "a token of the tests".replace(" ", "-")
 
 
 def test_the_docs_have_no_problems() -> None:
@@ -47,15 +52,62 @@ def test_nothing_is_to_be_installed_from_where_it_is_not() -> None:
     assert [place for place in places if re.search(r"pip install [^\n]*\beventsvc\[", place.read_text())] == []
 
 
-@pytest.mark.parametrize(("line", "status"), COMMANDS)
-def test_a_command_is_answered_as_it_is_said(line: str, status: str, services: Services, server: Server) -> None:
-    producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
+def read_answer(text: str) -> tuple[str, dict[str, str], str]:
+    """Return the first line, the headers and the body of an answer; ids are alike."""
+    head, _, body = re.sub(r"\d{15,19}", "ID", text).replace("\r\n", "\n").rstrip("\n").partition("\n\n")
+    first, *lines = head.split("\n")
+    return first, dict(line.split(": ", 1) for line in lines), body
+
+
+@pytest.mark.parametrize(("line", "status", "shown"), COMMANDS)
+def test_a_command_is_answered_as_it_is_said(
+    line: str, status: str, shown: str, services: Services, server: Server, tmp_path: Path
+) -> None:
+    environment = {"REDIS_STREAMS": "Orders"}
+    if "$TOKEN" in line or status == "401":
+        tokens = tmp_path / "tokens.toml"
+        tokens.write_text(f'[[token]]\nname = "tests"\nsha256 = "{sha256(TOKEN.encode()).hexdigest()}"\n')
+        environment["REST_SERVER_TOKENS"] = str(tokens)
+    arguments = ("--rest-server-port=0", f"--redis-port={server.port}")
+    producer = services.start("eventsvc", "producer", *arguments, environment=environment)
     wait_until(lambda: producer.says("connected to Redis"))
     port = producer.port()
     assert "127.0.0.1:8080" in line
     command = line.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("curl ", "curl --silent --show-error ")
-    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True).stdout
-    assert answer.startswith(f"HTTP/1.1 {status} ")
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "TOKEN": TOKEN},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    first, headers, body = read_answer(done.stdout)
+    assert first.startswith(f"HTTP/1.1 {status} ")
+    if shown:
+        always = ("Date", "Content-Length")
+        assert (first, {name: headers[name] for name in headers if name not in always}, body) == read_answer(shown)
+
+
+def test_the_page_shows_every_answer_of_the_interface() -> None:
+    """A command on the page of the interface without an answer would not be compared."""
+    commands = COMMAND.findall((ROOT / "docs" / "interface.md").read_text())
+    assert len(commands) >= 13
+    assert [line for _, line, answer in commands if not answer] == []
+
+
+def test_a_cloudevent_becomes_the_notification_that_is_shown(services: Services, server: Server) -> None:
+    page = (ROOT / "docs" / "interface.md").read_text()
+    (shown,) = re.findall(r'^\{"id":.*"cloudevent":.*\}$', page, re.M)
+    (line,) = [line for _, line, _ in COMMAND.findall(page) if "application/cloudevents+json" in line]
+    producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
+    wait_until(lambda: producer.says("connected to Redis"))
+    command = line.replace("127.0.0.1:8080", f"127.0.0.1:{producer.port()}")
+    subprocess.run(["bash", "-c", command], capture_output=True, timeout=30, check=True)
+    with server.client() as client:
+        (stored,) = [fields[EVENT_FIELD] for _, fields in client.xrange("NotificationStream") if EVENT_FIELD in fields]
+    ours = re.compile(r'^\{"id":\d+|"timestamp":"[^"]+"')
+    assert ours.sub("", stored.decode()) == ours.sub("", shown)
 
 
 def test_every_fault_and_sign_of_the_chaos_suite_is_on_its_page() -> None:
