@@ -5,6 +5,7 @@ Turns tracing on, if the settings say so.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -67,6 +68,10 @@ def start_tracing(
         raise InvalidSettings(_NO_LIBRARY.format(error=error)) from None
     export = make_export(role, os.environ, reactor, reactor.callFromThread)
     export.setServiceParent(process)
-    account = export.account
-    metrics.add([Figure("counter", "eventsvc_spans_lost", "Spans that were not exported.", lambda: account.lost)])
+    metrics.add(tracing_figures(lambda: export.account.lost))
     return Tracing(export)
+
+
+def tracing_figures(lost: Callable[[], int]) -> list[Figure]:
+    """Return the metrics of tracing."""
+    return [Figure("counter", "eventsvc_spans_lost", "Spans that were not exported.", lost)]

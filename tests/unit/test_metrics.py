@@ -37,6 +37,7 @@ from eventsvc.tap.figures import (
     webhook_figures,
 )
 from eventsvc.tap.health import Vitals
+from eventsvc.tap.tracing import tracing_figures
 from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 from tests.support.consumer_world import ConsumerWorld
@@ -343,6 +344,7 @@ def every_figure() -> set[str]:
     vitals.metrics.add(simulator_figures(simulator))
     webhook = make_webhook(clock, WebhookSettings(url="http://h/", secret=()), lambda: 0)
     vitals.metrics.add(webhook_figures(webhook))
+    vitals.metrics.add(tracing_figures(lambda: 0))
     return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))
 
 

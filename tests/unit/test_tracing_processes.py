@@ -81,6 +81,13 @@ def test_a_trace_goes_from_the_client_to_the_spans_of_a_handler(
     assert query.span.parent_span_id == process.span.span_id
 
 
+def test_all_roles_in_one_process_are_traced(services: Services, collector: Collector) -> None:
+    started = services.start("eventsvc", "dev", "--rest-server-port=0", "--count=1", environment=collector.environment)
+    assert started.process.wait(60.0) == 0
+    assert {each.span.name for each in collector.came} == {f"send {STREAM}", f"process {STREAM}"}
+    assert {each.service for each in collector.came} == {"eventsvc-dev"}
+
+
 @pytest.mark.parametrize("handler", ["plain", "coroutine", "on_asyncio", "threads"])
 def test_the_spans_of_each_event_are_in_its_own_trace(
     handler: str, services: Services, server: Server, collector: Collector
