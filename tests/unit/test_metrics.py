@@ -38,6 +38,7 @@ from eventsvc.tap.figures import (
 )
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.token_file import TokenFile, token_figures
+from eventsvc.tap.tracing import tracing_figures
 from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 from eventsvc.web.access import Access
@@ -348,6 +349,7 @@ def every_figure() -> set[str]:
     vitals.metrics.add(webhook_figures(webhook))
     access = Access(Tokens(), lambda: 0, lambda: 0)
     vitals.metrics.add(token_figures(TokenFile("", frozenset(), access)))
+    vitals.metrics.add(tracing_figures(lambda: 0))
     return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))
 
 
