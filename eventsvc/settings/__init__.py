@@ -36,6 +36,7 @@ from eventsvc.settings.kinds import (
     URL,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, rows, setting
+from eventsvc.settings.tracing import TracingSettings
 
 
 @attrs.frozen(kw_only=True)
@@ -123,6 +124,43 @@ class ProducerSettings:
         1_000_000,
         "Most Idempotency-Keys remembered; at this number only requests with a new key are refused.",
     )
+
+
+@attrs.frozen(kw_only=True)
+class TLSSettings:
+    """The files that make the producer's port speak TLS."""
+
+    certificate: str = setting(
+        "REST_SERVER_TLS_CERT",
+        TEXT,
+        "",
+        "PEM file of the certificate, followed by those of its issuers. The port then speaks TLS only.",
+    )
+    key: str = setting("REST_SERVER_TLS_KEY", TEXT, "", "PEM file of the private key of that certificate.")
+    client_authorities: str = setting(
+        "REST_SERVER_TLS_CLIENT_CA",
+        TEXT,
+        "",
+        "PEM file of CA certificates: clients must present a certificate that one of them issued.",
+    )
+
+    def check(self) -> None:
+        """
+        Check that neither the certificate nor the key is missing.
+
+        @raise InvalidSettings: the text names what is.
+        """
+        given = [name for name, path in self._all() if path]
+        missing = [name for name, path in self._all()[:2] if not path]
+        if given and missing:
+            raise InvalidSettings(f"{' and '.join(missing)}: expected a file, because {given[0]} is set")
+
+    def files(self) -> list[tuple[str, str]]:
+        """Return the name and path of each file: certificate, key, and client authorities if given; empty without TLS."""
+        return [(name, path) for name, path in self._all() if path]
+
+    def _all(self) -> list[tuple[str, str]]:
+        return [(row.name, getattr(self, field)) for field, row in rows(type(self))]
 
 
 @attrs.frozen(kw_only=True)
@@ -253,9 +291,14 @@ class WebhookSettings:
 
 @attrs.frozen(kw_only=True)
 class AdminSettings:
-    """The port for operators of a role that serves no other HTTP."""
+    """The port for operators."""
 
-    port: int = setting("ADMIN_PORT", OPTIONAL_PORT, 0, "Port for health and metrics; 0 means off.")
+    port: int = setting(
+        "ADMIN_PORT",
+        OPTIONAL_PORT,
+        0,
+        "Port for health and metrics, without TLS; 0 means off: the producer then serves them on its own port.",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -264,6 +307,10 @@ class SimulatorSettings:
 
     host: str = setting("EVENT_PRODUCER_HOST", NAME, "127.0.0.1", "Host name or address of the producer.")
     port: int = setting("EVENT_PRODUCER_PORT", PORT, 8080, "Port of the producer.")
+    tls: bool = setting("EVENT_PRODUCER_TLS", SWITCH, False, "Use TLS and verify the certificate of the producer.")
+    tls_ca: str = setting(
+        "EVENT_PRODUCER_TLS_CA", TEXT, "", "PEM file of the CA certificates to trust instead of the system's."
+    )
     rate: float = setting("EVENTS_PER_SECOND", RATE, 5.0, "Events posted per second.")
     duration: float | None = setting(
         "SIMULATOR_DURATION", OPTIONAL_SECONDS, None, "Seconds after which it stops; default: never.", flag="duration"
@@ -285,8 +332,24 @@ class LogSettings:
 
 #: The settings that each role reads.
 ROLES: Mapping[str, tuple[type, ...]] = {
-    "producer": (RedisSettings, StreamSettings, ProducerSettings, LogSettings),
-    "consumer": (RedisSettings, StreamSettings, ConsumerSettings, WebhookSettings, AdminSettings, LogSettings),
+    "producer": (
+        RedisSettings,
+        StreamSettings,
+        ProducerSettings,
+        TLSSettings,
+        AdminSettings,
+        TracingSettings,
+        LogSettings,
+    ),
+    "consumer": (
+        RedisSettings,
+        StreamSettings,
+        ConsumerSettings,
+        WebhookSettings,
+        AdminSettings,
+        TracingSettings,
+        LogSettings,
+    ),
     "simulator": (SimulatorSettings, AdminSettings, LogSettings),
 }
 

@@ -179,3 +179,4 @@ LEVEL = Kind(
     _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
 )
 REACTOR = Kind("one of auto, asyncio, default, in any case", _choice("AUTO", "ASYNCIO", "DEFAULT"))
+TRACING = Kind("off or otlp, in any case", _choice("OFF", "OTLP"))

@@ -20,7 +20,7 @@ class Options(RoleOptions):
     """C{twistd eventsvc dev}."""
 
     settings = (StreamSettings, ProducerSettings, ConsumerSettings, WebhookSettings, SimulatorSettings, LogSettings)
-    fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT")
+    fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT", "EVENT_PRODUCER_TLS", "EVENT_PRODUCER_TLS_CA")
 
     def check(self) -> None:
         """Check the settings, the handler, the host to post to, and that a server is installed."""

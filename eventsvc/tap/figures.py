@@ -13,6 +13,7 @@ from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.webhook import Webhook
 from eventsvc.histogram import Histogram
 from eventsvc.interfaces import KeysFull, Measures, QueueFull, Refused, StreamFull
+from eventsvc.net.server_certificates import ServerCertificates
 from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.simulator.service import Simulator
@@ -152,6 +153,24 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
             "Idempotency-Keys in Redis at the last check.",
             by_stream(lambda each: each.known_keys),
             "stream",
+        ),
+    ]
+
+
+def tls_figures(certificates: ServerCertificates) -> list[Figure]:
+    """Return the metrics of a TLS port."""
+    return [
+        Figure(
+            "gauge",
+            "eventsvc_tls_certificate_expires_seconds",
+            "Time when the certificate of the port expires, in seconds since 1970.",
+            lambda: certificates.expires,
+        ),
+        Figure(
+            "counter",
+            "eventsvc_tls_reload_failures",
+            "Changes of the TLS files that were not valid, so that the old ones stayed in use.",
+            lambda: certificates.failures,
         ),
     ]
 

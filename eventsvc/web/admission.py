@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import attrs
 from twisted.internet import tcp
 
+from eventsvc.net.tls_transport import TLSTransport
 from eventsvc.web.answers import Answer
 from eventsvc.web.limits import TOO_MANY_CONNECTIONS, TOO_MANY_OF_ADDRESS
 
@@ -164,7 +165,13 @@ class Admission:
 
 
 def _has_unread(transport: Any) -> bool:
-    """Return whether the kernel has received bytes that the reactor has not read yet."""
+    """
+    Return whether the kernel has received bytes that the reactor has not read yet.
+
+    Under TLS they are not decrypted, so they may be something else than a request.
+    """
+    if isinstance(transport, TLSTransport):
+        transport = transport.transport
     if not isinstance(transport, tcp.Connection):
         return False
     try:

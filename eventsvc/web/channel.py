@@ -244,7 +244,7 @@ class Channel(StrictParser):
             self._end()
             self.transport.write(to_bytes(answer, datetimeToString(), last=True))
             self._networkProducer.unregisterProducer()
-            if self._read_lost or self.isSecure():  # with TLS this closes only our side
+            if self._read_lost:
                 self.transport.loseConnection()
             else:
                 self.transport.loseWriteConnection()

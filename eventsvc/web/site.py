@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import Any, Final, Protocol
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -107,8 +108,8 @@ class BoundedRequest(Request):
         return b"localhost"
 
     def process(self) -> None:
-        """Answer 404 to the paths that Klein confuses with others or fails on; route the rest."""
-        if may_be_route(self.path):
+        """Answer 404 to hidden paths, and those that Klein confuses with others or fails on; route the rest."""
+        if may_be_route(self.path) and unquote_to_bytes(self.path) not in self.channel.site.hidden:
             super().process()
         else:
             self.answer(not_found())
@@ -146,6 +147,7 @@ class BoundedSite(Site):
     @ivar fast_path: makes the fast path of a connection; C{None} for none.
     @ivar posts: reads the heads of POSTs; C{None} if no events are posted.
     @ivar connections: the admitted connections, the oldest first.
+    @ivar hidden: paths that do not exist on this port, although they have a route.
     @ivar date: the C{Date} of fast-path answers; at most a second old.
     @ivar draining: whether each answer is the last on its connection.
     @ivar closing: whether idle connections are closed.
@@ -156,6 +158,7 @@ class BoundedSite(Site):
     protocol: Any = Channel
     fast_path: Callable[[Channel], FastPath] | None = None
     posts: PostReader | None = None
+    hidden: frozenset[bytes] = frozenset()
 
     def __init__(
         self,
@@ -194,6 +197,10 @@ class BoundedSite(Site):
 
     def startFactory(self) -> None:
         """Open no access log."""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what TLS clients may choose (ALPN, RFC 7301); twisted.web adds HTTP/2 if it can be imported."""
+        return [b"http/1.1"]
 
     def log(self, request: HTTPRequest) -> None:
         """Write no access log."""
@@ -268,10 +275,12 @@ def make_site(
     max_connections: int = MAX_CONNECTIONS,
     per_address: int = 0,
     fast_path: bool = True,
+    hidden: frozenset[bytes] = frozenset(),
 ) -> BoundedSite:
     """Return a L{BoundedSite} that serves the routes, with or without the fast path."""
     site = BoundedSite(api, timeout, clock, max_connections, per_address)
     site.posts = api.posts
+    site.hidden = hidden
     if fast_path:
         site.fast_path = partial(FastPath, RequestHeads(api.posts))
     return site

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 #: The figures of a producer and a consumer with nothing to complain of.
 HEALTHY = {
     **{f"eventsvc_{name}_total": "0x20" for name in ("lost", "groups_recreated", "trimmed_pending")},
-    'eventsvc_events_refused_total{reason="queue_full"}': "0x20",
+    'eventsvc_events_refused_total{reason="queue_full",stream="Orders"}': "0x20",
+    'eventsvc_idempotency_keys{stream="Orders"}': "800000x20",
     "eventsvc_dead_letters": "0x20",
     "eventsvc_oldest_unread_seconds": "1x20",
     "eventsvc_oldest_pending_seconds": "1x20",
@@ -32,13 +33,21 @@ HEALTHY = {
 }
 
 
+GUIDE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def documented_rules() -> str:
+    """Return the rules of the guide, as the text of a file for Prometheus."""
+    (rules,) = re.findall(r"```yaml\n(groups:\n.*?)```", GUIDE, re.S)
+    return str(rules)
+
+
 def firing(directory: Path, figures: Mapping[str, str]) -> set[str]:
     """Return the alerts that fire after ten minutes of these metrics, scraped once a minute."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("there is no promtool on the PATH: apt-get install prometheus, or a release of Prometheus")
-    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    (rules,) = re.findall(r"```yaml\n(groups:\n.*?)```", guide, re.S)
+    rules = documented_rules()
     (directory / "rules.yaml").write_text(rules)
     series = [{"series": name, "values": values} for name, values in figures.items()]
     found = set()
@@ -55,6 +64,12 @@ def firing(directory: Path, figures: Mapping[str, str]) -> set[str]:
             assert "got:[" in done.stdout + done.stderr, done.stdout + done.stderr
             found.add(rule["alert"])
     return found
+
+
+def test_an_alert_asks_for_figures_that_there_are() -> None:
+    """An alert for a misspelt figure never fires; the tables of figures are checked against the code elsewhere."""
+    tables = set(re.findall(r"^\| `(eventsvc_\w+)", GUIDE, re.M))
+    assert set(re.findall(r"eventsvc_\w+", documented_rules())) <= tables
 
 
 def test_no_alert_fires_while_all_is_well(tmp_path: Path) -> None:
@@ -81,7 +96,8 @@ def test_an_alert_fires_for_what_is_missing(tmp_path: Path, missing: str, alerts
         ("eventsvc_dead_letters", "1x20", "DeadLetters"),
         ("eventsvc_oldest_unread_seconds", "100x20", "ConsumersAreBehind"),
         ("eventsvc_oldest_pending_seconds", "1000x20", "AnEventIsStuck"),
-        ('eventsvc_events_refused_total{reason="queue_full"}', "0+60x20", "EventsAreRefused"),
+        ('eventsvc_events_refused_total{reason="queue_full",stream="Orders"}', "0+60x20", "EventsAreRefused"),
+        ('eventsvc_idempotency_keys{stream="Audit"}', "950000x20", "ManyIdempotencyKeys"),
         ("eventsvc_consumer_ready", "0x20", "AConsumerIsNotReady"),
         ("eventsvc_consumer_name_in_use", "1x20", "AConsumerNameIsInUse"),
         ("eventsvc_handler_failing", "1x20", "AHandlerIsFailing"),

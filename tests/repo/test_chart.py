@@ -41,11 +41,13 @@ from tests.support.helm import (
 #: Settings that the chart itself sees to.
 SET_BY_CHART = {
     *("REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB", "REDIS_TLS", "REDIS_TLS_CA"),
-    *("REST_SERVER_PORT", "ADMIN_PORT", "REDIS_CONSUMER"),
+    *("REST_SERVER_PORT", "ADMIN_PORT", "REDIS_CONSUMER", "REDIS_STREAMS"),
+    *("REST_SERVER_TOKENS", "REST_SERVER_TLS_CERT", "REST_SERVER_TLS_KEY", "REST_SERVER_TLS_CLIENT_CA"),
+    *("EVENT_PRODUCER_TOKEN", "EVENT_PRODUCER_TLS_CA"),
 }
 
 #: Settings that name a file of a Secret.
-SECRET_FILES = {"REDIS_PASSWORD_FILE", "WEBHOOK_SECRET_FILE"}
+SECRET_FILES = {"REDIS_PASSWORD_FILE", "WEBHOOK_SECRET_FILE", "EVENT_PRODUCER_TOKEN_FILE"}
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 
@@ -250,6 +252,7 @@ def test_a_typing_error_is_refused_by_its_name(values: Any, named: str) -> None:
         ({"producer.enabled": False, "simulator.enabled": True}, "The simulator has no producer"),
         ({"consumer.extraEnv": [{"name": "REDIS_HOST", "value": "x"}]}, "consumer.extraEnv has REDIS_HOST"),
         ({"consumer.extraEnv": [{"name": "REDIS_CONSUMER", "value": "x"}]}, "consumer.extraEnv has REDIS_CONSUMER"),
+        ({"producer.extraEnv": [{"name": "REDIS_PORT", "value": "x"}]}, "producer.extraEnv has REDIS_PORT"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_sentence(values: Any, sentence: str) -> None:
@@ -355,6 +358,14 @@ def test_the_alerts_are_those_of_the_operations_guide() -> None:
     (documented,) = yaml.safe_load(block)["groups"]
     ours = [(rule["alert"], rule["expr"].replace('{namespace="here"}', ""), rule.get("for")) for rule in group["rules"]]
     assert ours == [(rule["alert"], rule["expr"], rule.get("for")) for rule in documented["rules"]]
+
+
+@pytest.mark.parametrize(("keys", "bound"), [(2_000_000, 1_800_000), ("50000", 45_000)])
+def test_the_alert_for_keys_knows_their_limit(keys: Any, bound: int) -> None:
+    objects = render({"monitoring.prometheusRule.enabled": True, "producer.settings": {"IDEMPOTENCY_MAX_KEYS": keys}})
+    (group,) = the(objects, "PrometheusRule", "eventsvc")["spec"]["groups"]
+    (rule,) = [rule for rule in group["rules"] if rule["alert"] == "ManyIdempotencyKeys"]
+    assert rule["expr"].endswith(f"> {bound}")
 
 
 def test_the_test_may_read_logs_and_nothing_else() -> None:

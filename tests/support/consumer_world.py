@@ -46,6 +46,7 @@ class ConsumerWorld:
         start: Callable[[], object] = do_nothing,
         stop: Callable[[], object] = do_nothing,
         group_type: type[MemoryEventGroup] = MemoryEventGroup,
+        wrap: Callable[[BoundHandler], BoundHandler] = lambda bound: bound,
         **options: Any,
     ) -> Consumer:
         """Return a started consumer; its options are those of L{make_consumer}."""
@@ -58,7 +59,7 @@ class ConsumerWorld:
             start=start,
             stop=stop,
         )
-        consumer = make_consumer(group, bound, self.clock, **options)
+        consumer = make_consumer(group, wrap(bound), self.clock, **options)
         consumer.startService()
         self.consumers.append(consumer)
         return consumer

@@ -29,7 +29,7 @@ def _resource(version: str, kind: str, spec: Schema) -> Schema:
         ("apiVersion", "kind", "metadata", "spec"),
         apiVersion={"const": version},
         kind={"const": kind},
-        metadata=_object(("name", "labels"), name=_TEXT, labels=_TEXTS),
+        metadata=_object(("name", "labels"), name=_TEXT, labels=_TEXTS, annotations=_TEXTS),
         spec=spec,
     )
 
@@ -67,6 +67,24 @@ _TRIGGER: Final = _object(
 
 _SECRET: Final = _object(("parameter", "name", "key"), parameter={"enum": ["password", "ca"]}, name=_TEXT, key=_TEXT)
 
+_PATH: Final = _object(
+    ("type", "value"), type={"enum": ["Exact", "PathPrefix"]}, value={"type": "string", "pattern": "^/"}
+)
+
+_PORT: Final = {"type": "integer", "minimum": 1, "maximum": 65_535}
+
+_HOST: Final = {"type": "string", "pattern": r"^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.|$))+$"}
+
+_GATEWAY: Final = _object(
+    ("name",), group=_TEXT, kind=_TEXT, name=_TEXT, namespace=_TEXT, sectionName=_TEXT, port=_PORT
+)
+
+_ROUTE: Final = _object(
+    ("matches", "backendRefs"),
+    matches=_list(_object(("path",), path=_PATH)),
+    backendRefs=_list(_object(("name", "port"), name=_TEXT, port=_PORT)),
+)
+
 #: By their kinds.
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "ServiceMonitor": _resource(
@@ -78,6 +96,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         "monitoring.coreos.com/v1",
         "PrometheusRule",
         _object(("groups",), groups=_list(_object(("name", "rules"), name=_TEXT, rules=_list(_RULE)))),
+    ),
+    "HTTPRoute": _resource(
+        "gateway.networking.k8s.io/v1",
+        "HTTPRoute",
+        _object(("parentRefs", "rules"), parentRefs=_list(_GATEWAY), hostnames=_list(_HOST), rules=_list(_ROUTE)),
     ),
     "ScaledObject": _resource(
         "keda.sh/v1alpha1",

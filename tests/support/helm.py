@@ -97,6 +97,18 @@ def pod_of(workload: Object) -> Object:
     return template
 
 
+def container(objects: Sequence[Object], name: str) -> Object:
+    """Return the first container of a Deployment."""
+    found: Object = pod_of(the(objects, "Deployment", name))["spec"]["containers"][0]
+    return found
+
+
+def settings(objects: Sequence[Object], name: str) -> dict[str, str]:
+    """Return the data of a ConfigMap."""
+    found: dict[str, str] = the(objects, "ConfigMap", name)["data"]
+    return found
+
+
 def pods(objects: Sequence[Object]) -> list[Object]:
     """Return all pods that the objects create."""
     return [pod for each in objects if "spec" in (pod := pod_of(each))]

@@ -215,7 +215,7 @@ class Connection:
         if self._producer_paused and self.producer is not None:
             self._producer_paused = False
             self.producer.resumeProducing()
-        elif self.disconnecting and self.producer is None:
+        elif self.disconnecting:
             self.clock.callLater(0, self._lose, ConnectionDone())
         elif self._half_closing and not self.ended:
             self.ended = True

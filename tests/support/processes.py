@@ -126,10 +126,14 @@ class Service:
         return lines
 
     def port(self) -> int:
-        """Wait until it listens, and return its port."""
-        pattern = re.compile(r"Site starting on (\d+)")
-        wait_until(lambda: self.says("Site starting on "))
-        return int(pattern.findall(self.out())[0])
+        """Wait until it listens, and return its port: the first one if it has several."""
+        return self.ports(1)[0]
+
+    def ports(self, number: int) -> list[int]:
+        """Wait until it listens on this many ports, and return them."""
+        pattern = re.compile(r"Site(?: \(TLS\))? starting on (\d+)")
+        wait_until(lambda: self.says("tarting") and len(pattern.findall(self.out())) >= number)
+        return [int(port) for port in pattern.findall(self.out())]
 
     def says(self, words: str) -> bool:
         """Return whether it wrote this on either output; fail if it ended without."""

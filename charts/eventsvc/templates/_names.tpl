@@ -4,6 +4,11 @@
 {{- ternary (index . 1) (printf "%s-%s" $override (index . 1)) (empty $override) -}}
 {{- end }}
 
+{{/* What is not empty if the producer has a port of its own for health and metrics. */}}
+{{- define "eventsvc.producerAdmin" -}}
+{{- if or .Values.producer.admin.enabled .Values.producer.tls.existingSecret }}on{{ end -}}
+{{- end }}
+
 {{- define "eventsvc.redisSecret" -}}
 {{- $external := .Values.externalRedis -}}
 {{- $given := ternary .Values.redis.auth.existingSecret $external.existingSecret .Values.redis.enabled -}}

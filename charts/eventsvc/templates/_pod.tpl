@@ -42,6 +42,7 @@ annotations:
 {{- define "eventsvc.container" -}}
 {{- $root := index . 0 -}}
 {{- $role := index . 1 -}}
+{{- $admin := include "eventsvc.adminPort" . -}}
 name: {{ $role }}
 image: {{ include "eventsvc.image" $root }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
@@ -52,18 +53,22 @@ envFrom:
 ports:
   - name: http
     containerPort: 8080
+  {{- if eq $admin "admin" }}
+  - name: admin
+    containerPort: 8081
+  {{- end }}
 startupProbe:
-  httpGet: {path: /health/live, port: http}
+  httpGet: {path: /health/live, port: {{ $admin }}}
   periodSeconds: 1
   timeoutSeconds: 5
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /health/live, port: http}
+  httpGet: {path: /health/live, port: {{ $admin }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 3
 readinessProbe:
-  httpGet: {path: /health/ready, port: http}
+  httpGet: {path: /health/ready, port: {{ $admin }}}
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: 2
@@ -71,50 +76,14 @@ resources:
   {{- toYaml (index $root.Values $role).resources | nindent 2 }}
 securityContext:
   {{- toYaml $root.Values.securityContext | nindent 2 }}
-{{- if ne $role "simulator" }}
 {{- with include "eventsvc.secretMounts" . | trim }}
 volumeMounts:
   {{- . | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- end }}
 
-{{/* The secrets that a role needs, as files: (list $ "producer"). */}}
-{{- define "eventsvc.secretMounts" -}}
-{{- $root := index . 0 -}}
-{{- if include "eventsvc.redisSecret" $root }}
-- {name: redis, mountPath: /etc/eventsvc/redis, readOnly: true}
-{{- end }}
-{{- if and $root.Values.externalRedis.tls.enabled $root.Values.externalRedis.tls.caSecret }}
-- {name: redis-ca, mountPath: /etc/eventsvc/redis-ca, readOnly: true}
-{{- end }}
-{{- if and (eq (index . 1) "consumer") $root.Values.consumer.webhook.existingSecret }}
-- {name: webhook, mountPath: /etc/eventsvc/webhook, readOnly: true}
-{{- end }}
-{{- end }}
-
-{{- define "eventsvc.secretVolumes" -}}
-{{- $root := index . 0 -}}
-{{- with include "eventsvc.redisSecret" $root }}
-- name: redis
-  secret:
-    secretName: {{ . }}
-    items: [{key: redis-password, path: redis-password}]
-{{- end }}
-{{- if $root.Values.externalRedis.tls.enabled }}
-{{- with $root.Values.externalRedis.tls.caSecret }}
-- name: redis-ca
-  secret:
-    secretName: {{ . }}
-    items: [{key: ca.crt, path: ca.crt}]
-{{- end }}
-{{- end }}
-{{- if eq (index . 1) "consumer" }}
-{{- with $root.Values.consumer.webhook.existingSecret }}
-- name: webhook
-  secret:
-    secretName: {{ . }}
-    items: [{key: {{ $root.Values.consumer.webhook.secretKey | quote }}, path: webhook-secret}]
-{{- end }}
-{{- end }}
+{{/* The name of the port of a role for health and metrics: (list $ "producer"). */}}
+{{- define "eventsvc.adminPort" -}}
+{{- $own := and (eq (index . 1) "producer") (include "eventsvc.producerAdmin" (index . 0)) -}}
+{{- ternary "admin" "http" (not (empty $own)) -}}
 {{- end }}

@@ -28,6 +28,40 @@ REDIS_PASSWORD_FILE: /etc/eventsvc/redis/redis-password
 {{- end }}
 {{- end }}
 
+{{/* Who may post to the producer, and how. */}}
+{{- define "eventsvc.accessSettings" -}}
+{{- with .Values.producer.streams }}
+REDIS_STREAMS: {{ join "," . | quote }}
+{{- end }}
+{{- if include "eventsvc.producerAdmin" . }}
+ADMIN_PORT: "8081"
+{{- end }}
+{{- if .Values.producer.tokens.existingSecret }}
+REST_SERVER_TOKENS: /etc/eventsvc/tokens/tokens.toml
+{{- end }}
+{{- if .Values.producer.tls.existingSecret }}
+REST_SERVER_TLS_CERT: /etc/eventsvc/tls/tls.crt
+REST_SERVER_TLS_KEY: /etc/eventsvc/tls/tls.key
+{{- end }}
+{{- if .Values.producer.tls.clientCASecret }}
+REST_SERVER_TLS_CLIENT_CA: /etc/eventsvc/client-ca/ca.crt
+{{- end }}
+{{- end }}
+
+{{/* How a client of the release posts: (list $ "the Secret with its token, or empty"). */}}
+{{- define "eventsvc.clientSettings" -}}
+{{- $tls := (index . 0).Values.producer.tls -}}
+{{- if index . 1 }}
+EVENT_PRODUCER_TOKEN_FILE: /etc/eventsvc/token/token
+{{- end }}
+{{- if $tls.existingSecret }}
+EVENT_PRODUCER_TLS: "on"
+{{- end }}
+{{- if $tls.caSecret }}
+EVENT_PRODUCER_TLS_CA: /etc/eventsvc/producer-ca/ca.crt
+{{- end }}
+{{- end }}
+
 {{/*
 All settings of a role, a line each: (list $ "producer").  What the values say
 of a role beats what they say of all.
@@ -39,6 +73,7 @@ of a role beats what they say of all.
 {{- if eq $role "simulator" -}}
 {{- $_ := set $all "EVENT_PRODUCER_HOST" (include "eventsvc.name" (list $root "event-producer-svc")) -}}
 {{- $_ := set $all "LOG_LEVEL" ($root.Values.settings.LOG_LEVEL | default "INFO") -}}
+{{- $all = merge (include "eventsvc.clientSettings" (list $root $root.Values.simulator.tokenSecret) | fromYaml) $all -}}
 {{- else -}}
 {{- $all = merge (include "eventsvc.redisSettings" $root | fromYaml) $root.Values.settings -}}
 {{- end -}}
@@ -48,6 +83,7 @@ of a role beats what they say of all.
 {{- end -}}
 {{- if eq $role "producer" -}}
 {{- $_ := set $all "REST_SERVER_PORT" "8080" -}}
+{{- $all = merge (include "eventsvc.accessSettings" $root | fromYaml) $all -}}
 {{- else -}}
 {{- $_ := set $all "ADMIN_PORT" "8080" -}}
 {{- end -}}

@@ -31,6 +31,7 @@ from eventsvc.settings import (
     StreamSettings,
     WebhookSettings,
 )
+from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures, webhook_figures
 from eventsvc.tap.handler_loading import as_invalid_setting, make_handler
@@ -38,6 +39,7 @@ from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.connection import make_connection
 from eventsvc.tap.process import Process
+from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import JsonLog, json_log
 from eventsvc.web.health import Health
 
@@ -89,15 +91,20 @@ def add_consumer(
     log: JsonLog,
     vitals: Vitals,
     lasting: bool = True,
+    tracing: Tracing | None = None,
 ) -> Health:
     """
     Put the parts of a consumer into a process, and give its health.
 
     @param lasting: whether confirmed events must survive a restart of Redis.
+    @param tracing: makes spans; C{None} for none.
     """
     connection = make_connection(reactor, redis, lasting=lasting)
     handler, concurrency = bind_handler(reactor, settings, webhook, log, vitals)
     name = settings.name or take_name(redis.stream, settings.group)
+    if tracing is not None:
+        handler = tracing.trace_handler(handler, redis.stream, settings.group, name)
+        vitals.metrics.add(tracing.figures())
     group = RedisEventGroup(connection, redis.stream, settings.group, name)
     hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
     retention = Retention(group, reactor, settings.max_len, limits.hard_max)
@@ -138,6 +145,7 @@ def make_process(options: RoleOptions) -> IService:
     process = Process(reactor, log)
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "consumer", process)
     health = add_consumer(
         process,
         reactor,
@@ -147,6 +155,7 @@ def make_process(options: RoleOptions) -> IService:
         options.read(WebhookSettings),
         log,
         vitals,
+        tracing=tracing,
     )
     add_admin(process, reactor, options.read(AdminSettings), health)
     return process

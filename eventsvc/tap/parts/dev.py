@@ -67,5 +67,5 @@ def _begin_traffic(
 
 """
     )
-    settings = attrs.evolve(options.read(SimulatorSettings), host=host, port=port)
+    settings = attrs.evolve(options.read(SimulatorSettings), host=host, port=port, tls=False)
     add_simulator(process, reactor, settings, process.finish)

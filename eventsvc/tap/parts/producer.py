@@ -5,25 +5,42 @@ from __future__ import annotations
 import random
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import IService, MultiService
 
+from eventsvc.net.server_certificates import ServerCertificates
+from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.redis.log import RedisEventLog, stream_opener
-from eventsvc.settings import LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings import (
+    AdminSettings,
+    LogSettings,
+    ProducerSettings,
+    RedisSettings,
+    StreamSettings,
+    TLSSettings,
+)
+from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
-from eventsvc.tap.figures import connection_figures, producer_figures
-from eventsvc.tap.health import Vitals, producer_health
+from eventsvc.tap.figures import connection_figures, producer_figures, tls_figures
+from eventsvc.tap.health import Vitals, add_admin, producer_health
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
+from eventsvc.tap.token_file import add_tokens
+from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import json_log
 from eventsvc.web.api import Api
 from eventsvc.web.destinations import make_destinations
+from eventsvc.web.limits import PROBES
 from eventsvc.web.post_head import PostReader
-from eventsvc.web.site import make_site
+from eventsvc.web.site import BoundedSite, make_site
+
+#: A producer whose port is plain, and serves health and metrics too.
+NO_TLS: Final = TLSSettings()
+NO_ADMIN: Final = AdminSettings()
 
 
 def add_producer(
@@ -33,13 +50,19 @@ def add_producer(
     limits: StreamSettings,
     settings: ProducerSettings,
     vitals: Vitals,
+    tls: TLSSettings = NO_TLS,
+    admin: AdminSettings = NO_ADMIN,
     lasting: bool = True,
     fast_path: bool = True,
+    tracing: Tracing | None = None,
 ) -> Listener:
     """
     Put the parts of a producer into a process.
 
+    @param admin: the port of health and metrics; without, they are on the producer's own.
     @param lasting: whether confirmed events must survive a restart of Redis.
+    @param tracing: makes spans; C{None} for none.
+    @raise InvalidSettings: the TLS files are not valid.
     """
     streams = list(dict.fromkeys([redis.stream, *settings.streams]))
     connection = make_connection(reactor, redis, prepare=stream_opener(*streams), lasting=lasting)
@@ -62,9 +85,13 @@ def add_producer(
         )
         for stream in streams
     }
+    if tracing is not None:
+        appenders = {stream: tracing.trace_appender(each, stream, redis) for stream, each in appenders.items()}
+        vitals.metrics.add(tracing.figures())
     vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
     health = producer_health(vitals, list(appenders.values()), connection)
-    posts = PostReader(make_destinations(appenders))
+    access = add_tokens(settings.tokens, streams, vitals)
+    posts = PostReader(make_destinations(appenders), access, settings.allowed_origins)
     site = make_site(
         Api(posts, health),
         settings.request_timeout,
@@ -72,12 +99,29 @@ def add_producer(
         max_connections=connections_within(raise_descriptor_limit()),
         per_address=settings.connections_per_address,
         fast_path=fast_path,
+        hidden=PROBES if admin.port else frozenset(),
     )
     names = name_settings(ProducerSettings, "port", "host")
-    listener = Listener(reactor, settings.port, site, settings.host, names)
+    listener = Listener(reactor, settings.port, with_tls(site, reactor, tls, vitals), settings.host, names)
     for part in (connection, *map(AppenderService, appenders.values()), listener):
         part.setServiceParent(process)
+    add_admin(process, reactor, admin, health)
     return listener
+
+
+def with_tls(site: BoundedSite, reactor: Any, settings: TLSSettings, vitals: Vitals) -> BoundedSite | TLSFactory:
+    """
+    Return the factory of a port: the site, behind TLS if the settings name a certificate.
+
+    @raise InvalidSettings: a setting is missing, or a file is not valid.
+    """
+    settings.check()
+    if not settings.files():
+        return site
+    certificates = ServerCertificates(settings)
+    vitals.on_beat.append(certificates.check)
+    vitals.metrics.add(tls_figures(certificates))
+    return TLSFactory(certificates, False, site, reactor)
 
 
 def make_process(options: RoleOptions) -> IService:
@@ -93,5 +137,17 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)
-    add_producer(process, reactor, redis, limits, options.read(ProducerSettings), vitals, fast_path=fast_path)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "producer", process)
+    add_producer(
+        process,
+        reactor,
+        redis,
+        limits,
+        options.read(ProducerSettings),
+        vitals,
+        options.read(TLSSettings),
+        options.read(AdminSettings),
+        fast_path=fast_path,
+        tracing=tracing,
+    )
     return process

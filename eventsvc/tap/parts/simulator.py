@@ -10,6 +10,7 @@ from twisted.application.service import IService, MultiService
 
 from eventsvc.client import make_client
 from eventsvc.event import Event
+from eventsvc.net.pem import read_trust_root
 from eventsvc.outcome import Outcome
 from eventsvc.settings import AdminSettings, LogSettings, SimulatorSettings
 from eventsvc.simulator.service import MOST_IN_FLIGHT, Simulator
@@ -23,8 +24,15 @@ from eventsvc.telemetry.logs import json_log
 def add_simulator(
     process: MultiService, reactor: Any, settings: SimulatorSettings, done: Callable[[], None]
 ) -> Simulator:
-    """Put the parts of a simulator into a process."""
-    client = make_client(reactor, f"http://{settings.host}:{settings.port}", MOST_IN_FLIGHT)
+    """
+    Put the parts of a simulator into a process.
+
+    @raise InvalidSettings: the file of CA certificates is not valid.
+    """
+    scheme = "https" if settings.tls else "http"
+    trust_root = read_trust_root("EVENT_PRODUCER_TLS_CA", settings.tls_ca) if settings.tls else None
+    url = f"{scheme}://{settings.host}:{settings.port}"
+    client = make_client(reactor, url, MOST_IN_FLIGHT, trust_root=trust_root)
 
     async def post(event: Event) -> Outcome:
         return (await client.post(event)).outcome

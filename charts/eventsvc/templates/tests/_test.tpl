@@ -1,3 +1,10 @@
+{{/* What is not empty if the suites can post: they need a token if clients need one, and have no certificate of their own. */}}
+{{- define "eventsvc.hasTest" -}}
+{{- $producer := .Values.producer -}}
+{{- $known := or .Values.tests.tokenSecret (not $producer.tokens.existingSecret) -}}
+{{- if and $producer.enabled $known (not $producer.tls.clientCASecret) }}on{{ end -}}
+{{- end }}
+
 {{/* What the objects of helm test have in common: they are there while it runs. (list $ "-5") is before (list $ "0"). */}}
 {{- define "eventsvc.testMetadata" -}}
 name: {{ include "eventsvc.name" (list (index . 0) "event-test") }}
