@@ -23,8 +23,8 @@ def _acknowledge_before_append() -> None:
     """A request is answered before Redis has confirmed its events."""
     from eventsvc.producer.appender import Appender
 
-    def submit(self: Appender, events: Any, key: Any, answer: Callable[[Any, Any], None], since: Any = None) -> Any:
-        request = original(self, events, key, lambda request, result: None, since)
+    def submit(self: Appender, events: Any, keys: Any, answer: Callable[[Any, Any], None], since: Any = None) -> Any:
+        request = original(self, events, keys, lambda request, result: None, since)
 
         def tell() -> None:
             if not request.settled:

@@ -18,11 +18,12 @@ from eventsvc.event import MAX_BYTES, Event, InvalidEvent, decode_event, decode_
 from eventsvc.interfaces import QueueFull, Result, Waiting
 from eventsvc.submission import IdempotencyKey
 from eventsvc.web.access import Access
+from eventsvc.web.answers import Answer, answer_for
 from eventsvc.web.destinations import Destinations, Route
 from eventsvc.web.encoding import decode_body
 from eventsvc.web.idempotency import event_key, read_key
-from eventsvc.web.origin import check_origin
-from eventsvc.web.tokens import Rejected, Token, TooManyRequests
+from eventsvc.web.origin import answer_preflight, check_origin, is_preflight
+from eventsvc.web.tokens import Forbidden, Rejected, Token, TooManyRequests
 from eventsvc.web.trace_context import read_trace_context
 
 #: The events of a request, and their keys.
@@ -52,6 +53,7 @@ class PostHead:
     @ivar attributes: those of a CloudEvent in binary mode.
     @ivar codings: the values of all C{Content-Encoding} headers.
     @ivar trace: C{traceparent} and C{tracestate}.
+    @ivar origin: of the web page that posts, if it is not a page of this host.
     @ivar error: why every request with this head is refused, whatever its body.
     @ivar is_plain: whether the head says nothing but that the body is one Event Message.
     @ivar is_guarded: whether L{admit} may refuse it.
@@ -68,6 +70,7 @@ class PostHead:
     access: Access | None = None
     token: Token | None = None
     error: Exception | None = None
+    origin: bytes | None = None
     is_plain: bool = attrs.field(init=False)
     is_guarded: bool = attrs.field(init=False)
     has_key: bool = attrs.field(init=False)
@@ -199,14 +202,15 @@ class PostReader:
         route = self.destinations.find(path)
         if route is None:
             return None
-        token = None
+        token = origin = None
         try:
-            check_origin(headers.get(b"origin", ()), headers.get(b"host", ()), self.origins)
+            origin = check_origin(headers.get(b"origin", ()), headers.get(b"host", ()), self.origins)
             if self.access is not None:
                 token = self.access.identify(headers.get(b"authorization", ()), route.destination.stream)
             form, attributes = _read_form(route.path, headers)
         except Exception as error:
-            return PostHead(route, keys=tuple(headers.get(b"idempotency-key", ())), access=self.access, error=error)
+            keys = tuple(headers.get(b"idempotency-key", ()))
+            return PostHead(route, keys=keys, access=self.access, error=error, origin=origin)
         types = headers.get(b"content-type", ())
         return PostHead(
             route,
@@ -218,7 +222,25 @@ class PostReader:
             read_trace_context(headers.get(b"traceparent", ()), headers.get(b"tracestate", ())),
             self.access,
             token,
+            origin=origin,
         )
+
+    def read_preflight(self, path: bytes, headers: Mapping[bytes, Sequence[bytes]]) -> Answer | None:
+        """
+        Return the answer to the preflight of a web page of another host.
+
+        @return: C{None} if it is none, or no events are posted to the path.
+        """
+        origins = headers.get(b"origin", ())
+        if not is_preflight(b"OPTIONS", origins, headers.get(b"access-control-request-method", ())):
+            return None
+        try:
+            origin = check_origin(origins, headers.get(b"host", ()), self.origins)
+        except Forbidden as error:
+            return answer_for(error, "OPTIONS")
+        if origin is None or self.destinations.find(path) is None:
+            return None
+        return answer_preflight(origin, headers.get(b"access-control-request-headers", ()))
 
 
 def _read_form(path: bytes, headers: Mapping[bytes, Sequence[bytes]]) -> tuple[Form, Mapping[str, str]]:
@@ -237,6 +259,11 @@ def _read_form(path: bytes, headers: Mapping[bytes, Sequence[bytes]]) -> tuple[F
     if form is not Form.PLAIN and len(types) > 1:
         raise InvalidEvent(f"Expected one Content-Type header, got {len(types)}")
     return form, read_headers(headers) if form is Form.BINARY else {}
+
+
+def by_name(headers: Headers) -> Mapping[bytes, Sequence[bytes]]:
+    """Return the values of each header, by its name in lower case."""
+    return {name.lower(): values for name, values in headers.getAllRawHeaders()}
 
 
 def may_have_key(headers: Headers) -> bool:

@@ -27,7 +27,8 @@ from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.channel import Channel
 from eventsvc.web.fast_path import FastPath
 from eventsvc.web.limits import BODY_TOO_LARGE, FIRST_BYTE, GRACE, IDLE, MAX_CONNECTIONS, origin_form
-from eventsvc.web.post_head import PostHead, PostReader
+from eventsvc.web.origin import cors_headers
+from eventsvc.web.post_head import PostHead, PostReader, by_name
 from eventsvc.web.request_heads import RequestHeads
 from eventsvc.web.routing import may_be_route
 from eventsvc.web.turns import SMALL, Turn, Turns
@@ -108,11 +109,25 @@ class BoundedRequest(Request):
         return b"localhost"
 
     def process(self) -> None:
-        """Answer 404 to hidden paths, and those that Klein confuses with others or fails on; route the rest."""
-        if may_be_route(self.path) and unquote_to_bytes(self.path) not in self.channel.site.hidden:
+        """
+        Route the request, but for paths that are hidden, or that Klein confuses with others or fails on (404).
+
+        The preflights of web pages are answered here too.
+        """
+        site: BoundedSite = self.channel.site
+        if not may_be_route(self.path) or unquote_to_bytes(self.path) in site.hidden:
+            self.answer(not_found())
+            return
+        if self.post_head is not None and self.post_head.origin is not None:
+            for name, value in cors_headers(self.post_head.origin):
+                self.setHeader(name, value)
+        answer = None
+        if self.method == b"OPTIONS" and site.posts is not None:
+            answer = site.posts.read_preflight(self.path, by_name(self.requestHeaders))
+        if answer is None:
             super().process()
         else:
-            self.answer(not_found())
+            self.answer(answer)
 
     def processingFailed(self, reason: Failure) -> None:
         self._fault_log.failure("unexpected error in a request; it is answered 500", reason)

@@ -23,7 +23,7 @@ from eventsvc.web.limits import (
     check_length,
     origin_form,
 )
-from eventsvc.web.post_head import may_have_key
+from eventsvc.web.post_head import by_name, may_have_key
 from eventsvc.web.turns import SMALL
 
 
@@ -90,8 +90,8 @@ class StrictParser(HTTPChannel):
         """Read the head of a POST, and refuse it before a large body arrives if no body could change that."""
         if self._command != b"POST" or self.site.posts is None:
             return None
-        by_name = {name.lower(): values for name, values in headers.getAllRawHeaders()}
-        head = self.requests[-1].post_head = self.site.posts.read(origin_form(self._path).partition(b"?")[0], by_name)
+        path = origin_form(self._path).partition(b"?")[0]
+        head = self.requests[-1].post_head = self.site.posts.read(path, by_name(headers))
         if head is None or head.error is None or (self.length is not None and self.length <= SMALL):
             return None
         try:

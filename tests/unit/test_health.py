@@ -49,7 +49,7 @@ def world() -> Iterator[ProducerWorld]:
 def make_health(world: ProducerWorld, connection: Connection) -> tuple[Vitals, Health]:
     """Return the health of a producer with a heartbeat."""
     vitals = Vitals(world.clock)
-    health = producer_health(vitals, world.appender, cast(Any, connection))
+    health = producer_health(vitals, [world.appender], cast(Any, connection))
     vitals.startService()
     return vitals, health
 

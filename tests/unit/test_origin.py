@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventsvc.settings.origins import ANY, normalize_origin, parse_origins
-from eventsvc.web.origin import ForbiddenOrigin, answer_preflight, check_origin, cors_headers, is_preflight
+from eventsvc.web.origin import answer_preflight, check_origin, cors_headers, is_preflight
+from eventsvc.web.tokens import Forbidden
 
 HOST = b"events.example:8080"
 ALLOWED = parse_origins("https://shop.example, http://localhost:3000")
@@ -80,21 +81,21 @@ def test_pages_of_the_own_host_may_post(origin: bytes, host: bytes) -> None:
 )
 def test_pages_of_another_host_may_not(origin: bytes, host: bytes) -> None:
     for allowed in (frozenset[bytes](), ALLOWED):
-        with pytest.raises(ForbiddenOrigin, match=r"^Pages of the origin '.*' may not post events$"):
+        with pytest.raises(Forbidden, match=r"^Pages of the origin '.*' may not post events$"):
             check_origin([origin], [host], allowed)
 
 
 def test_the_own_host_is_known_from_one_host_header() -> None:
     """HTTP/1.0 may have none; two are refused elsewhere, and match nothing here."""
     for hosts in ([], [HOST, HOST], [HOST, b"other"]):
-        with pytest.raises(ForbiddenOrigin):
+        with pytest.raises(Forbidden):
             check_origin([b"http://" + HOST], hosts, frozenset())
 
 
 @pytest.mark.parametrize("allowed", [frozenset[bytes](), ALLOWED, ANY])
 def test_several_origins_are_refused(allowed: frozenset[bytes]) -> None:
     """Also if each is allowed."""
-    with pytest.raises(ForbiddenOrigin, match=r"^Expected one Origin, got 2$"):
+    with pytest.raises(Forbidden, match=r"^Expected one Origin, got 2$"):
         check_origin([b"https://shop.example", b"https://shop.example"], [HOST], allowed)
 
 
@@ -106,7 +107,7 @@ def test_pages_of_an_allowed_origin_may_post(origin: bytes) -> None:
 
 @pytest.mark.parametrize("origin", [b"http://shop.example", b"https://shop.example:8443", b"http://localhost", b"null"])
 def test_an_allowed_origin_is_one_scheme_and_port(origin: bytes) -> None:
-    with pytest.raises(ForbiddenOrigin):
+    with pytest.raises(Forbidden):
         check_origin([origin], [HOST], ALLOWED)
 
 
@@ -117,7 +118,7 @@ def test_all_origins_may_be_allowed(origin: bytes) -> None:
 
 
 def test_the_error_is_of_bounded_length() -> None:
-    with pytest.raises(ForbiddenOrigin) as caught:
+    with pytest.raises(Forbidden) as caught:
         check_origin([b"http://" + b"\xff" * 16_000], [HOST], ALLOWED)
     assert len(str(caught.value)) < 2_000
 
@@ -135,7 +136,7 @@ def test_only_the_own_host_is_own(scheme: bytes, page: bytes, host: bytes) -> No
 
     try:
         is_own = check_origin([scheme + b"://" + page], [host], frozenset()) is None
-    except ForbiddenOrigin:
+    except Forbidden:
         is_own = False
     assert not is_own or parts(page) == parts(host)
     if normalize_origin(scheme + b"://" + page) is not None:

@@ -31,6 +31,7 @@ from eventsvc.settings.kinds import (
     SEED,
     SIGNING_SECRETS,
     STREAM,
+    STREAMS,
     SWITCH,
     TEXT,
     URL,
@@ -42,6 +43,7 @@ from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
 TAKEN: dict[Kind, dict[str, Any]] = {
     TEXT: {"": "", " any thing\n": " any thing\n", "ä": "ä"},
     NAME: {"a": "a", "redis-master.svc": "redis-master.svc", "::1": "::1", "Ä{b}": "Ä{b}"},
+    STREAMS: {"": (), "a": ("a",), "a:b,c": ("a:b", "c")},
     STREAM: {"NotificationStream": "NotificationStream", "a:b": "a:b"},
     ADDRESS: {"": "", "127.0.0.1": "127.0.0.1", "0.0.0.0": "0.0.0.0", "::": "::", "localhost": "127.0.0.1"},
     PORT: {"1": 1, "65535": 65535, "0080": 80},
@@ -100,6 +102,7 @@ NO_NAME = ["", " ", "a b", "a\n", "\ta", "a\x00", "a\x7f", "a\u00a0b", "a\u2028b
 REFUSED: dict[Kind, list[str]] = {
     TEXT: ["\udcff"],
     NAME: NO_NAME,
+    STREAMS: ["a,", ",", "a, b", "a,{b}"],
     STREAM: [*NO_NAME, "{a}", "a}", "{"],
     ADDRESS: [" ", "127.0.0.1 ", "127.1", "127.0.0.1:8080", "[::1]", "example.org", "*", "\udcff"],
     PORT: [*NO_WHOLE, "0", "65536", "tcp://10.0.0.1:6379"],
@@ -362,6 +365,7 @@ def test_the_names_are_those_of_the_contract() -> None:
             "REDIS_TLS": "off",
             "REDIS_TLS_CA": "-",
             "REDIS_STREAM": "NotificationStream",
+            "REDIS_STREAMS": "-",
             "REDIS_STREAM_MAX_LEN": "100000",
             "REDIS_STREAM_HARD_MAX": "1000000",
             "REDIS_WRITE_TIMEOUT": "5",

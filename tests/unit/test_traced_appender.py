@@ -29,7 +29,7 @@ class TracedWorld:
     def post(self, text: str, *more: str, traceparent: str | None = None, tracestate: str | None = None) -> Any:
         """Post events together, as a client with a trace context."""
         request = self.world.appender.submit(
-            [Event(each) for each in (text, *more)], None, lambda _, result: self.world.told.update({text: result})
+            [Event(each) for each in (text, *more)], (), lambda _, result: self.world.told.update({text: result})
         )
         request.traceparent, request.tracestate = traceparent, tracestate
         return request
