@@ -17,8 +17,8 @@ from eventsvc.settings import (
     SimulatorSettings,
     StreamSettings,
 )
-from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.consumer import add_consumer
