@@ -28,6 +28,7 @@ HEALTHY = {
     "eventsvc_consumer_ready": "1x20",
     "eventsvc_consumer_name_in_use": "0x20",
     "eventsvc_handler_failing": "0x20",
+    "eventsvc_tokens_stale": "0x20",
     "eventsvc_webhook_gone": "0x20",
     'eventsvc_redis_connected{role="consumer"}': "1x20",
 }
@@ -101,6 +102,7 @@ def test_an_alert_fires_for_what_is_missing(tmp_path: Path, missing: str, alerts
         ("eventsvc_consumer_ready", "0x20", "AConsumerIsNotReady"),
         ("eventsvc_consumer_name_in_use", "1x20", "AConsumerNameIsInUse"),
         ("eventsvc_handler_failing", "1x20", "AHandlerIsFailing"),
+        ("eventsvc_tokens_stale", "1x20", "TokensAreStale"),
         ("eventsvc_webhook_gone", "1x20", "AWebhookReceiverIsGone"),
         ('eventsvc_redis_connected{role="consumer"}', "0x20", "RedisIsAway"),
     ],

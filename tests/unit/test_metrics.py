@@ -27,7 +27,7 @@ from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
 from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
-from eventsvc.settings import WebhookSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.simulator.service import Simulator
 from eventsvc.tap.figures import (
     connection_figures,
@@ -37,8 +37,11 @@ from eventsvc.tap.figures import (
     webhook_figures,
 )
 from eventsvc.tap.health import Vitals
+from eventsvc.tap.token_file import TokenFile, token_figures
 from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+from eventsvc.web.access import Access
+from eventsvc.web.tokens import Tokens
 from tests.support.consumer_world import ConsumerWorld
 from tests.support.producer_world import ProducerWorld, key, make_world
 
@@ -343,6 +346,8 @@ def every_figure() -> set[str]:
     vitals.metrics.add(simulator_figures(simulator))
     webhook = make_webhook(clock, WebhookSettings(url="http://h/", secret=()), lambda: 0)
     vitals.metrics.add(webhook_figures(webhook))
+    access = Access(Tokens(), lambda: 0, lambda: 0)
+    vitals.metrics.add(token_figures(TokenFile("", frozenset(), access)))
     return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.settings import ROLES, RedisSettings, WebhookSettings, table
+from eventsvc.settings import ROLES, RedisSettings, table
 from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
@@ -38,6 +38,7 @@ from eventsvc.settings.kinds import (
     Kind,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
+from eventsvc.settings.webhook import WebhookSettings
 
 #: What each kind takes, and what that becomes.
 TAKEN: dict[Kind, dict[str, Any]] = {

@@ -16,8 +16,8 @@ from eventsvc.settings import (
     RedisSettings,
     SimulatorSettings,
     StreamSettings,
-    WebhookSettings,
 )
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.consumer import add_consumer
