@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chaos.suites import wait_until
+from chaos.suites import PATIENCE, wait_until
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD
-from tests.support.processes import PATIENCE, Server, Service, Services, post
+from tests.support.processes import Server, Service, Services, post
 
 STREAM = "NotificationStream"
 STAMP = "2025-02-25T22:06:25.478310425Z"
@@ -126,7 +126,7 @@ def turns(consumer: Service) -> list[Any]:
 
 
 @pytest.mark.parametrize(("form", "plain", "full", "cloudevents"), [("cloudevents", 0, 0, 10), ("mixed", 5, 4, 1)])
-def test_the_simulator_posts_each_form_with_a_token_to_the_stream_it_names(
+def test_the_simulator_posts_each_formwait_untilith_a_token_to_the_stream_it_names(
     services: Services, server: Server, tmp_path: Path, form: str, plain: int, full: int, cloudevents: int
 ) -> None:
     """A second run with the same seed posts other CloudEvents: none is taken for one of the first."""
