@@ -34,6 +34,7 @@ from eventsvc.settings.kinds import (
     STREAMS,
     SWITCH,
     TEXT,
+    TRACING,
     URL,
     Kind,
 )
@@ -59,6 +60,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     OPTIONAL_SECONDS: {"0": 0.0, "0.0": 0.0, "31536000": 31_536_000.0},
     RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
+    TRACING: {"off": "OFF", "Otlp": "OTLP"},
     REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
     URL: {
         "": "",
@@ -141,6 +143,7 @@ REFUSED: dict[Kind, list[str]] = {
         ],
         *["*, https://a", "https://*.a", "https://a,", ",", "https://a;https://b", "https://a\n.b", "\udcff"],
     ],
+    TRACING: ["", "on", "otlp ", "jaeger"],
     REACTOR: ["", "epoll", "asyncio ", "1"],
     URL: [
         *[
