@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from eventsvc.embedded import NoServer, find_server
-from eventsvc.settings import (
-    ConsumerSettings,
-    LogSettings,
-    ProducerSettings,
-    SimulatorSettings,
-    StreamSettings,
-    WebhookSettings,
-)
+from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, SimulatorSettings, StreamSettings
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.options import RoleOptions, make_later
 from eventsvc.tap.reactor import choose_reactor
 

@@ -23,15 +23,9 @@ from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.log import LogHandler
 from eventsvc.handlers.webhook import make_webhook
 from eventsvc.redis.group import RedisEventGroup
-from eventsvc.settings import (
-    AdminSettings,
-    ConsumerSettings,
-    LogSettings,
-    RedisSettings,
-    StreamSettings,
-    WebhookSettings,
-)
+from eventsvc.settings import AdminSettings, ConsumerSettings, LogSettings, RedisSettings, StreamSettings
 from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures, webhook_figures
 from eventsvc.tap.handler_loading import as_invalid_setting, make_handler

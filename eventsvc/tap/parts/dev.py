@@ -16,9 +16,9 @@ from eventsvc.settings import (
     RedisSettings,
     SimulatorSettings,
     StreamSettings,
-    WebhookSettings,
 )
 from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.consumer import add_consumer

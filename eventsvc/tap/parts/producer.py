@@ -14,14 +14,8 @@ from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.redis.log import RedisEventLog, stream_opener
-from eventsvc.settings import (
-    AdminSettings,
-    LogSettings,
-    ProducerSettings,
-    RedisSettings,
-    StreamSettings,
-    TLSSettings,
-)
+from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures, tls_figures
