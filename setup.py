@@ -70,6 +70,7 @@ setup(
     # is where a library's private names are used: read them again before raising it.
     install_requires=[
         "attrs >= 24.2",
+        "cryptography >= 46.0",
         "hiredis >= 3.0",
         "klein >= 24.8",
         "msgspec >= 0.21",

@@ -168,8 +168,7 @@ class BoundedSite(Site):
     @ivar closing: whether idle connections are closed.
     """
 
-    displayTracebacks = False
-    noisy = False
+    displayTracebacks = noisy = False
     protocol: Any = Channel
     fast_path: Callable[[Channel], FastPath] | None = None
     posts: PostReader | None = None
