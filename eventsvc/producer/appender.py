@@ -170,14 +170,7 @@ class Appender:
             id = self.new_id()
             ids.append(id)
             entries.append(write_notification(id, event, stamp))
-        request = PendingRequest(
-            tuple(ids),
-            tuple(entries),
-            tuple(keys),
-            answer=answer,
-            traceparent=events[0].traceparent,
-            tracestate=events[0].tracestate,
-        )
+        request = PendingRequest(tuple(ids), tuple(entries), tuple(keys), answer=answer)
         self.backlog.put(request, since)
         if keys and keys[0].fingerprint != ANY_BODY:
             self._keys[keys[0].digest] = keys[0]

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from eventsvc.embedded import NoServer, find_server
-from eventsvc.settings import (
-    ConsumerSettings,
-    LogSettings,
-    ProducerSettings,
-    SimulatorSettings,
-    StreamSettings,
-    WebhookSettings,
-)
+from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, SimulatorSettings, StreamSettings
 from eventsvc.settings.reading import InvalidSettings
+from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.options import RoleOptions, make_later
 from eventsvc.tap.reactor import choose_reactor
 
@@ -19,7 +14,15 @@ from eventsvc.tap.reactor import choose_reactor
 class Options(RoleOptions):
     """C{twistd eventsvc dev}."""
 
-    settings = (StreamSettings, ProducerSettings, ConsumerSettings, WebhookSettings, SimulatorSettings, LogSettings)
+    settings = (
+        StreamSettings,
+        ProducerSettings,
+        ConsumerSettings,
+        WebhookSettings,
+        SimulatorSettings,
+        TracingSettings,
+        LogSettings,
+    )
     fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT", "EVENT_PRODUCER_TLS", "EVENT_PRODUCER_TLS_CA")
 
     def check(self) -> None:

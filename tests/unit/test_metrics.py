@@ -28,7 +28,7 @@ from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
 from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
-from eventsvc.settings import WebhookSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.simulator.service import Simulator
 from eventsvc.tap.figures import (
     connection_figures,
@@ -40,7 +40,7 @@ from eventsvc.tap.figures import (
 )
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.token_file import TokenFile, token_figures
-from eventsvc.tap.tracing import Tracing
+from eventsvc.tap.tracing import tracing_figures
 from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 from eventsvc.web.access import Access
@@ -349,12 +349,11 @@ def every_figure() -> set[str]:
     vitals.metrics.add(simulator_figures(simulator))
     webhook = make_webhook(clock, WebhookSettings(url="http://h/", secret=()), lambda: 0)
     vitals.metrics.add(webhook_figures(webhook))
-    access = Access(Tokens(), monotonic=lambda: 0, wall_clock=lambda: 0)
+    access = Access(Tokens(), lambda: 0, lambda: 0)
     vitals.metrics.add(token_figures(TokenFile("", frozenset(), access)))
+    vitals.metrics.add(tracing_figures(lambda: 0))
     certificates: Any = SimpleNamespace(expires=0.0, failures=0)
     vitals.metrics.add(tls_figures(certificates))
-    export: Any = SimpleNamespace(account=SimpleNamespace(lost=0))
-    vitals.metrics.add(Tracing(export).figures())
     return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.settings import ROLES, RedisSettings, WebhookSettings, table
+from eventsvc.settings import ROLES, RedisSettings, table
 from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
@@ -34,10 +34,12 @@ from eventsvc.settings.kinds import (
     STREAMS,
     SWITCH,
     TEXT,
+    TRACING,
     URL,
     Kind,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
+from eventsvc.settings.webhook import WebhookSettings
 
 #: What each kind takes, and what that becomes.
 TAKEN: dict[Kind, dict[str, Any]] = {
@@ -58,6 +60,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     OPTIONAL_SECONDS: {"0": 0.0, "0.0": 0.0, "31536000": 31_536_000.0},
     RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
+    TRACING: {"off": "OFF", "Otlp": "OTLP"},
     REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
     URL: {
         "": "",
@@ -140,6 +143,7 @@ REFUSED: dict[Kind, list[str]] = {
         ],
         *["*, https://a", "https://*.a", "https://a,", ",", "https://a;https://b", "https://a\n.b", "\udcff"],
     ],
+    TRACING: ["", "on", "otlp ", "jaeger"],
     REACTOR: ["", "epoll", "asyncio ", "1"],
     URL: [
         *[

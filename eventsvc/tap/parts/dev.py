@@ -16,14 +16,16 @@ from eventsvc.settings import (
     RedisSettings,
     SimulatorSettings,
     StreamSettings,
-    WebhookSettings,
 )
+from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.consumer import add_consumer
 from eventsvc.tap.parts.producer import add_producer
 from eventsvc.tap.parts.simulator import add_simulator
 from eventsvc.tap.process import Listener, Process
+from eventsvc.tap.tracing import start_tracing
 from eventsvc.telemetry.logs import json_log
 
 
@@ -34,16 +36,17 @@ def make_process(options: RoleOptions) -> IService:
     log = json_log(options.read(LogSettings).level)
     process = Process(reactor, log)
     redis = RedisSettings(port=free_port())
+    vitals = Vitals(reactor)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "dev", process, vitals.metrics)
 
     def add_roles() -> None:
-        vitals = Vitals(reactor)
         vitals.setServiceParent(process)
         limits = options.read(StreamSettings)
         producer = options.read(ProducerSettings)
         producer = attrs.evolve(producer, host=producer.host or "127.0.0.1")
-        listener = add_producer(process, reactor, redis, limits, producer, vitals, lasting=False)
+        listener = add_producer(process, reactor, redis, limits, producer, vitals, lasting=False, tracing=tracing)
         consumer, webhook = options.read(ConsumerSettings), options.read(WebhookSettings)
-        add_consumer(process, reactor, redis, limits, consumer, webhook, log, vitals, lasting=False)
+        add_consumer(process, reactor, redis, limits, consumer, webhook, log, vitals, lasting=False, tracing=tracing)
         _begin_traffic(process, reactor, options, listener, redis)
 
     server = EmbeddedServer(reactor, redis.port, process.fail, ready=lambda: process.attempt(add_roles))
