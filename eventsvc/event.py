@@ -282,6 +282,8 @@ def decode_notification(data: bytes, stream_id: str = "", deliveries: int = 1) -
     """
     try:
         notification = _notification_decoder.decode(data)
+        if notification.data_json is not NOTHING or notification.cloudevent_json is not NOTHING:
+            data.decode()  # they are not decoded
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(explain(error)) from None
     force_setattr(notification, "stream_id", stream_id)

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from eventsvc.settings import ROLES, RedisSettings, table
 from eventsvc.settings.kinds import (
     ADDRESS,
+    BEARER,
     BOUND,
     COUNT,
     DATABASE,
+    FORM,
     LEVEL,
     LONG_SECONDS,
     NAME,
@@ -62,6 +64,8 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
     TRACING: {"off": "OFF", "Otlp": "OTLP"},
     REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
+    FORM: {"plain": "PLAIN", "CloudEvents": "CLOUDEVENTS", "MIXED": "MIXED"},
+    BEARER: {text: text for text in ("evt_a-Z9", "a._~+/==", "x")},
     URL: {
         "": "",
         **{
@@ -145,6 +149,8 @@ REFUSED: dict[Kind, list[str]] = {
     ],
     TRACING: ["", "on", "otlp ", "jaeger"],
     REACTOR: ["", "epoll", "asyncio ", "1"],
+    FORM: ["", "cloudevent", "plain,mixed", "1"],
+    BEARER: ["", "=", "a b", "a\n", "Bearer x", "é", "a=b", '"a"'],
     URL: [
         *[
             "hooks.example",

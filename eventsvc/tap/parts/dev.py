@@ -14,9 +14,9 @@ from eventsvc.settings import (
     LogSettings,
     ProducerSettings,
     RedisSettings,
-    SimulatorSettings,
     StreamSettings,
 )
+from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.health import Vitals
@@ -60,15 +60,20 @@ def _begin_traffic(
     """Post to the producer's port, which is known once it listens."""
     host = "127.0.0.1" if listener.interface in ("0.0.0.0", "::") else listener.interface
     port = listener.port
+    url = f"http://{host}:{port}/event"
     sys.__stderr__.write(  # type: ignore[union-attr]
         f"""
     eventsvc is up; Ctrl-C stops it.
-      producer  http://{host}:{port}/event
+      producer  {url}
       server    redis://127.0.0.1:{redis.port}, stream {redis.stream}
     Post an event yourself:
-      curl -i --data '{{"description": "hello world"}}' http://{host}:{port}/event
+      curl -i --data '{{"description": "hello world"}}' {url}
+    Post a CloudEvent, as the simulator does now and then. Twice: it is stored once, by its source and id.
+      curl -i --data '{{"hello": "world"}}' -H 'Content-Type: application/json' \\
+        -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /me' -H 'ce-type: greeting' {url}
 
 """
     )
-    settings = attrs.evolve(options.read(SimulatorSettings), host=host, port=port, tls=False)
+    settings = options.read(SimulatorSettings)
+    settings = attrs.evolve(settings, host=host, port=port, tls=False, stream="", form=settings.form or "MIXED")
     add_simulator(process, reactor, settings, process.finish)
