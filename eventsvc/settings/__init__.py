@@ -19,21 +19,19 @@ from eventsvc.settings.kinds import (
     LEVEL,
     LONG_SECONDS,
     NAME,
-    OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
     ORIGINS,
     PORT,
-    RATE,
     REACTOR,
     SECONDS,
-    SEED,
     STREAM,
     STREAMS,
     SWITCH,
     TEXT,
 )
 from eventsvc.settings.reading import Setting, rows, setting
+from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.settings.webhook import WebhookSettings
@@ -216,28 +214,6 @@ class AdminSettings:
         OPTIONAL_PORT,
         0,
         "Port for health and metrics, without TLS; 0 means off: the producer then serves them on its own port.",
-    )
-
-
-@attrs.frozen(kw_only=True)
-class SimulatorSettings:
-    """The settings of the simulator alone."""
-
-    host: str = setting("EVENT_PRODUCER_HOST", NAME, "127.0.0.1", "Host name or address of the producer.")
-    port: int = setting("EVENT_PRODUCER_PORT", PORT, 8080, "Port of the producer.")
-    tls: bool = setting("EVENT_PRODUCER_TLS", SWITCH, False, "Use TLS and verify the certificate of the producer.")
-    tls_ca: str = setting(
-        "EVENT_PRODUCER_TLS_CA", TEXT, "", "PEM file of the CA certificates to trust instead of the system's."
-    )
-    rate: float = setting("EVENTS_PER_SECOND", RATE, 5.0, "Events posted per second.")
-    duration: float | None = setting(
-        "SIMULATOR_DURATION", OPTIONAL_SECONDS, None, "Seconds after which it stops; default: never.", flag="duration"
-    )
-    count: int | None = setting(
-        "SIMULATOR_COUNT", OPTIONAL_COUNT, None, "Number of events after which it stops; default: never.", flag="count"
-    )
-    seed: int | None = setting(
-        "SIMULATOR_SEED", SEED, None, "Seed of the arrival times; default: a new one each time.", flag="seed"
     )
 
 

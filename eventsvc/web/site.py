@@ -77,7 +77,7 @@ class BoundedRequest(Request):
     def _reserve(self, size: int) -> None:
         head = self.post_head
         if head is None:
-            self.channel.inflow.reserve(size, False, self.site.arrivals)
+            self.channel.inflow.reserve(size, False, self.channel.site.arrivals)
         else:
             self.channel.inflow.reserve(size, head.has_key, head.route.destination.arrivals)
 

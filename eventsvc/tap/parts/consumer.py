@@ -98,7 +98,6 @@ def add_consumer(
     name = settings.name or take_name(redis.stream, settings.group)
     if tracing is not None:
         handler = tracing.trace_handler(handler, redis.stream, settings.group, name)
-        vitals.metrics.add(tracing.figures())
     group = RedisEventGroup(connection, redis.stream, settings.group, name)
     hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
     retention = Retention(group, reactor, settings.max_len, limits.hard_max)
@@ -139,7 +138,7 @@ def make_process(options: RoleOptions) -> IService:
     process = Process(reactor, log)
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
-    tracing = start_tracing(reactor, options.read(TracingSettings), "consumer", process)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "consumer", process, vitals.metrics)
     health = add_consumer(
         process,
         reactor,
