@@ -106,8 +106,7 @@ class ServerCertificates:
                 extraCertChain=chain[1:],
                 trustRoot=trust_root(parse_certificates(*authorities[0])) if authorities else None,
                 raiseMinimumTo=TLSVersion.TLSv1_2,
-                enableSessions=True,
-                enableSessionTickets=True,
+                enableSessionTickets=True,  # unlike sessions, they take no memory here
             ).getContext()
         except InvalidSettings:
             raise

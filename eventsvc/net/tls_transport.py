@@ -32,7 +32,7 @@ class TLSTransport(TLSMemoryBIOProtocol):
     A client may close its sending side and still get its answers; Twisted
     would drop the connection.  So may we.  An end of the TCP stream without
     TLS's C{close_notify} counts as the same: HTTP itself tells whether a
-    request is complete.  L{loseConnection} sends C{close_notify} and does not
+    request is complete.  C{loseConnection} sends C{close_notify} and does not
     wait for the client's (RFC 8446, 6.1), because an idle client does not read::
 
         Twisted:  close_notify ->     waits ...                 until it is cut off
@@ -111,13 +111,6 @@ class TLSTransport(TLSMemoryBIOProtocol):
         if self._handshakeDone:
             super()._shutdownTLS()
             self.transport.loseWriteConnection()
-        else:
-            self.abortConnection()
-
-    def loseConnection(self) -> None:
-        """Close once everything is written; at once if the client has not completed the handshake."""
-        if self._handshakeDone:
-            super().loseConnection()
         else:
             self.abortConnection()
 

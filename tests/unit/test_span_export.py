@@ -137,9 +137,16 @@ def test_an_exporter_that_fails_is_told_at_once_to_stop() -> None:
     world = World(Exporter(lambda: False))
     world.make()
     world.flush()
-    world.exporter.react = lambda: world.exporter.stopped.wait(60.0)
+    told: list[bool] = []
+
+    def note() -> bool:
+        told.append(world.exporter.stopped.is_set())
+        return True
+
+    world.exporter.react = note
     world.make()
     world.stop()
+    assert told == [True]
     assert (world.exporter.exported, world.account.lost) == (["0"], 1)
 
 
@@ -175,13 +182,15 @@ def test_an_exporter_that_raises_has_failed() -> None:
 
 def test_what_the_library_says_of_a_failure_is_its_reason() -> None:
     logger = logging.getLogger("opentelemetry.exporter.test")
+    outcomes = iter(["refused", "", "no such host"])
 
-    def fail() -> bool:
-        for attempt in range(5):
-            logger.warning("refused, attempt %s", attempt)
-        return False
+    def react() -> bool:
+        problem = next(outcomes)
+        for attempt in range(5 if problem else 0):
+            logger.warning("%s, attempt %s", problem, attempt)
+        return not problem
 
-    world = World(Exporter(fail))
+    world = World(Exporter(react))
     logger.addHandler(world.log)
     try:
         with capturedLogs() as logs:
@@ -190,8 +199,10 @@ def test_what_the_library_says_of_a_failure_is_its_reason() -> None:
                 world.flush()
     finally:
         logger.removeHandler(world.log)
-    reason = "refused, attempt 0; refused, attempt 4"
-    assert texts(logs) == [f"spans cannot be exported, and are lost: {reason}"]
+    assert texts(logs) == [
+        "spans cannot be exported, and are lost: refused, attempt 0; refused, attempt 4",
+        "spans cannot be exported, and are lost: no such host, attempt 0; no such host, attempt 4",
+    ]
     world.stop()
 
 

@@ -6,8 +6,10 @@ the fast path.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from twisted.internet.protocol import Protocol
 from twisted.web import http
 
 from eventsvc.event import MAX_BYTES
@@ -73,6 +75,30 @@ def test_a_client_under_tls_that_goes_away_is_forgotten(served: TLSServed) -> No
     assert served.served.stored() == []
     transport = client.raw.protocol
     assert (transport.wrappedProtocol, transport._producer) == (None, None)  # they would be a reference cycle
+    transport.abortConnection()
+
+
+class Aborting(Protocol):
+    """Cuts the connection off with the first bytes."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received.append(data)
+        self.transport.abortConnection()
+
+
+def test_nothing_is_received_after_an_abort(served: TLSServed) -> None:
+    """Not even what came in the same read."""
+    served.factory.wrappedFactory.buildProtocol = lambda address: Aborting()
+    client = served.connect()
+    client.tls.write(b"one")
+    client.tls.write(b"two")
+    client.raw.send(client._to_server.read())
+    assert client.raw.protocol.wrappedProtocol.received == [b"one"]
 
 
 @pytest.mark.parametrize("how", ["close_notify", "FIN", "both"])

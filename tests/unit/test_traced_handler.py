@@ -348,6 +348,7 @@ def test_a_handler_keeps_its_shape(consuming: ConsumerWorld, spans: Spans) -> No
     """All that a consumer asks of a handler is there in the one that is traced."""
     bound = BoundHandler(print, consuming.clock, batch_size=3, timeout=2.0, most_threads=4, start=list, stop=dict)
     made = trace(bound, StreamHandling(spans.tracer, "orders", {}))
+    assert made.timeout == 0.0  # its timers would be set in the context of the call
     assert (made.batch_size, made.limit, made.most_threads, made.start, made.stop) == (3, 2.0, 4, list, dict)
 
 
