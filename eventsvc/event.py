@@ -168,7 +168,8 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     cloudevent: Raw | None = None
 
 
-_BLANK: Final = b" \t\r\n"  # JSON's white space
+#: JSON's white space.
+BLANK: Final = b" \t\r\n"
 
 _event_decoder: Final = msgspec.json.Decoder(_Message)
 _events_decoder: Final = msgspec.json.Decoder(list[_Message])
@@ -200,7 +201,7 @@ def _read(message: _Message) -> Event:
         return Event(message.description, message.type)
     check_key(message.key)
     data = None if message.data is NOTHING or bytes(message.data) == b"null" else message.data
-    if data is not None and is_too_deep(data):
+    if data is not None and is_too_deep(bytes(data)):
         raise ValueError("JSON is nested too deeply - at `$.data`")
     return Event(message.description, message.type, message.key, data)
 
@@ -224,7 +225,7 @@ def decode_events(body: bytes) -> Sequence[Event]:
     @raise InvalidEvent: as L{decode_event}, or the batch is empty.
     @raise TooManyEvents: there are more than L{MAX_EVENTS} events.
     """
-    if body.lstrip(_BLANK).startswith(b"["):
+    if body.lstrip(BLANK).startswith(b"["):
         try:
             body.decode()
             messages = _events_decoder.decode(body)
@@ -261,10 +262,10 @@ def _decode_lines(body: bytes) -> list[Event]:
     lines = body.split(b"\n")
     try:
         body.decode()
-        return [_read(_event_decoder.decode(line)) for line in lines if line.strip(_BLANK)]
+        return [_read(_event_decoder.decode(line)) for line in lines if line.strip(BLANK)]
     except (ValueError, RecursionError):
         # decode again line by line, to find the line with the error
-        return [decode_event(line, number) for number, line in enumerate(lines, 1) if line.strip(_BLANK)]
+        return [decode_event(line, number) for number, line in enumerate(lines, 1) if line.strip(BLANK)]
 
 
 def encode_event(event: Event) -> bytes:
