@@ -16,7 +16,8 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from eventsvc.client import Posted
-from eventsvc.event import Event, encode_event
+from eventsvc.event import Event
+from eventsvc.event_message import encode_event
 from eventsvc.outcome import Outcome
 
 #: Seconds to wait for an answer.

@@ -22,7 +22,8 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from eventsvc.cloudevent import BATCHED, STRUCTURED
-from eventsvc.event import Event, encode_event
+from eventsvc.event import Event
+from eventsvc.event_message import encode_event
 from eventsvc.outcome import Outcome
 
 

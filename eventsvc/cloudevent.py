@@ -16,7 +16,8 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Meta, Raw
 
-from eventsvc.event import BLANK, Event, InvalidEvent, check_key, check_number
+from eventsvc.event import Event, InvalidEvent
+from eventsvc.event_message import BLANK, check_key, check_number
 from eventsvc.json_text import NOTHING, explain, is_too_deep
 
 #: The content types of the structured and of the batched mode.

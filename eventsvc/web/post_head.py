@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
 from eventsvc.cloudevent import BATCHED, STRUCTURED, decode_batched, decode_binary, decode_structured, read_headers
-from eventsvc.event import MAX_BYTES, Event, InvalidEvent, decode_event, decode_events
+from eventsvc.event import MAX_BYTES, Event, InvalidEvent
+from eventsvc.event_message import decode_event, decode_events
 from eventsvc.interfaces import QueueFull, Result, Waiting
 from eventsvc.submission import IdempotencyKey
 from eventsvc.web.access import Access

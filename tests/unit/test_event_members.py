@@ -14,15 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.event import (
-    Event,
-    InvalidEvent,
-    decode_event,
-    decode_events,
-    decode_notification,
-    encode_event,
-    encode_notification,
-)
+from eventsvc.event import Event, InvalidEvent, decode_notification, encode_notification
+from eventsvc.event_message import decode_event, decode_events, encode_event
 from eventsvc.json_text import MAX_DEPTH, escape_breaks, in_one_line
 from eventsvc.new_event import make_cloudevent, make_event
 from eventsvc.testing import make_notification

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventsvc.cloudevent import decode_structured
-from eventsvc.event import Event, decode_event, encode_event
+from eventsvc.event import Event
+from eventsvc.event_message import decode_event, encode_event
 from eventsvc.simulator.traffic import Events, arrivals, describe
 
 
