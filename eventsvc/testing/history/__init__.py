@@ -13,9 +13,10 @@ import attrs
 
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history.checks import Expectations, Finding, find_broken
+from eventsvc.testing.history.content import Content
 from eventsvc.testing.history.records import Cause, Handling, History, Op
 
-__all__ = ["Cause", "Expectations", "Handling", "History", "Op", "Outcome", "State", "Verdict", "check"]
+__all__ = ["Cause", "Content", "Expectations", "Handling", "History", "Op", "Outcome", "State", "Verdict", "check"]
 
 State = Literal["held", "broke", "no evidence"]
 
@@ -23,6 +24,8 @@ State = Literal["held", "broke", "no evidence"]
 _ALWAYS: Final = Expectations()
 #: How many findings of one kind a verdict lists.
 _SPELL_OUT: Final = 3
+#: Characters of a finding.
+_LONGEST: Final = 160
 
 
 @attrs.frozen
@@ -114,7 +117,7 @@ def _spell_out(findings: Iterable[Finding]) -> Iterator[str]:
     """Yield one sentence for all findings of a kind."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for kind, what in findings:
-        kinds[kind].append(repr(what[:80]))
+        kinds[kind].append(repr(what[:_LONGEST]))
     for kind, whats in kinds.items():
         shown = ", ".join(whats[:_SPELL_OUT])
         more = f" and {len(whats) - _SPELL_OUT} more" if len(whats) > _SPELL_OUT else ""
