@@ -12,12 +12,15 @@ from typing import Any, Final
 
 import attrs
 import msgspec
+from msgspec import Raw
 
 from chaos import DEAD, FAILED, FOREIGN, GROUP, STREAM
 from chaos.deployment import Deployment
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
+from eventsvc.json_text import NOTHING, in_one_line
 from eventsvc.outcome import Outcome
-from eventsvc.testing.history import Handling, History, Op
+from eventsvc.testing.history import Content, Handling, History, Op
+from eventsvc.testing.history.content import content_of
 
 #: The alarms by which a service says that events may have been lost.
 _LOSSES: Final = {"lost", "group_recreated", "trimmed_pending"}
@@ -35,6 +38,7 @@ class Line:
     @ivar id: id of the handled event, if the line reports one.
     @ivar failed: whether the handler failed on it.
     @ivar alarm: the kind of alarm, if the line is one.
+    @ivar content: what the handled event carried.
     """
 
     at: float
@@ -44,6 +48,29 @@ class Line:
     id: int | None = None
     failed: bool = False
     alarm: str = ""
+    content: Content | None = None
+
+
+class _Logged(msgspec.Struct):
+    """
+    A line of a log as it is written.
+
+    Nothing else in it is decoded: it may have numbers that no float has.
+    """
+
+    time: str
+    level: str
+    message: str
+    id: Any = None
+    error: str | None = None
+    alarm: str = ""
+    type: str | None = None
+    key: str | None = None
+    data: Raw = NOTHING
+    cloudevent: Raw = NOTHING
+
+
+_decoder: Final = msgspec.json.Decoder(_Logged)
 
 
 @attrs.frozen(kw_only=True)
@@ -53,12 +80,14 @@ class Evidence:
 
     @ivar fault: begin and end of the fault.
     @ivar figures: metrics of the services, by name.
+    @ivar beside: what became of the events of the second stream, if there is one.
     """
 
     history: History
     lines: Sequence[Line]
     fault: tuple[float, float]
     figures: Mapping[str, float] = attrs.field(factory=dict)
+    beside: History | None = None
 
     def during(self) -> Iterator[Op]:
         """Return the attempts that were in progress during the fault."""
@@ -80,6 +109,13 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
     history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
     history = attrs.evolve(history, wiped=deployment.wiped, causes=deployment.causes)
     return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
+
+
+def gather_beside(deployment: Deployment, ops: Path, fault: tuple[float, float]) -> History:
+    """Return what became of the events of the second stream, which nobody reads."""
+    with deployment.redis() as client:
+        events = [_read(id, fields) for id, fields in client.xrange(deployment.plan.beside)]
+    return History(ops=read_ops(ops), stream=[event for event in events if event is not None], fault=fault)
 
 
 @attrs.frozen
@@ -129,6 +165,7 @@ def tell(
     order = sorted(kept.entries.items(), key=lambda entry: _place(entry[0]))
     events = {id: _read(id, fields) for id, fields in order}
     known = {id: event.id for id, event in events.items() if event is not None}
+    by_id = {event.id: event for event in events.values() if event is not None}
     foreign = [
         Op("foreign", number, event.description, *fault, Outcome.OK, event.id)
         for number, event in enumerate(each for each in events.values() if each is not None and _is_foreign(each))
@@ -138,7 +175,11 @@ def tell(
     return History(
         ops=[*attempts, *foreign],
         stream=[event for event in events.values() if event is not None],
-        handled=[Handling(line.id, line.process, line.at, line.failed) for line in lines if line.id is not None],
+        handled=[
+            Handling(line.id, line.process, line.at, line.failed, _restore(line.content, by_id.get(line.id)))
+            for line in lines
+            if line.id is not None
+        ],
         dead=[known[id] for id in kept.dead if id in known],
         pending={known[id]: min(rest, quiet) for id, rest in kept.pending.items() if id in known},
         waiting={known[id]: min([quiet, *kept.pending.values()]) for id in unread},
@@ -147,6 +188,23 @@ def tell(
         alarms=sum(line.alarm in _LOSSES and line.at >= fault[0] for line in lines),
         early_alarms=sum(line.alarm in _LOSSES and line.at < fault[0] for line in lines),
     )
+
+
+def _restore(logged: Content | None, stored: Notification | None) -> Content | None:
+    """
+    Return what a handler was given, of which the log has no line breaks.
+
+    @param stored: the event as the stream has it.
+    """
+    if logged is None or stored is None:
+        return logged
+    whole = content_of(stored)
+    lines = attrs.evolve(whole, data=_one_line(stored.data_json), cloudevent=_one_line(stored.cloudevent_json))
+    return whole if logged == lines else logged
+
+
+def _one_line(raw: Raw) -> str:
+    return bytes(in_one_line(raw)).decode()
 
 
 def _is_foreign(event: Notification) -> bool:
@@ -194,19 +252,25 @@ def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
     before = None
     for text in log.splitlines():
         try:
-            line: dict[str, Any] = msgspec.json.decode(text)
+            line = _decoder.decode(text)
         except msgspec.DecodeError:
             continue
-        message = line["message"]
+        message = line.message
         failed = message == FAILED
-        id = line.get("id") if failed or message == "event" else None
-        if "error" in line:
-            message = f"{message}: {line['error']}"
-        at = _seconds(line["time"]) - offset
+        id = line.id if failed or message == "event" else None
+        content = None if id is None or failed else _content(line)
+        if line.error is not None:
+            message = f"{message}: {line.error}"
+        at = _seconds(line.time) - offset
         stepped = _STEP * round((at - (at if before is None else before)) / _STEP)
         offset, at = offset + stepped, at - stepped
         before = at
-        yield Line(at, name, line["level"], message, id, failed, line.get("alarm", ""))
+        yield Line(at, name, line.level, message, id, failed, line.alarm, content)
+
+
+def _content(line: _Logged) -> Content:
+    data, cloudevent = [bytes(raw).decode() for raw in (line.data, line.cloudevent)]
+    return Content(line.type, line.key, data, cloudevent)
 
 
 def _seconds(timestamp: str) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from inspect import iscoroutine
 from typing import Any, Final
 
@@ -230,6 +231,52 @@ def _take_any_answer() -> None:
     webhook.judge = lambda *_: None  # type: ignore[attr-defined]
 
 
+def _encode_data_again() -> None:
+    """The data of an event is decoded and encoded again."""
+    import json
+
+    import msgspec
+
+    appender: Any = import_module("eventsvc.producer.appender")
+
+    def write(id: int, event: Any, timestamp: str) -> bytes:
+        if event.data is not None:
+            event = msgspec.structs.replace(event, data=msgspec.Raw(json.dumps(json.loads(bytes(event.data))).encode()))
+        encoded: bytes = original(id, event, timestamp)
+        return encoded
+
+    original = appender.write_notification
+    appender.write_notification = write
+
+
+def _forget_identities() -> None:
+    """Each post of a CloudEvent is a new event, whatever its source and id."""
+    post_head: Any = import_module("eventsvc.web.post_head")
+
+    original = post_head.event_key
+    post_head.event_key = lambda identity: original(identity + secrets.token_bytes(8))
+
+
+def _lose_beside_known() -> None:
+    """Once one of the CloudEvents of a batch is known, the others are passed over too."""
+    from eventsvc.redis import log
+    from eventsvc.redis.session import Script
+
+    text = log._APPEND.text
+    for rule, bug in (
+        (
+            "    if not digest or not known[digest] and",
+            "    local any = false\n"
+            "    for key = 1, keys do any = any or known[ARGV[at + 2 * key]] end\n"
+            "    if not digest or not any and",
+        ),
+        ("elseif not known[digest] then", "elseif written[digest] and not known[digest] then"),
+    ):
+        assert rule in text, "append.lua has changed"
+        text = text.replace(rule, bug)
+    log._APPEND = Script(text)  # type: ignore[misc]
+
+
 #: More bytes than any page has.
 _ANY_SIZE: Final = 2**40
 
@@ -273,6 +320,9 @@ BUGS: Final[Mapping[str, Bug]] = {
     "acknowledge-timed-out": Bug(_acknowledge_timed_out, "handler-hangs", "neither handled"),
     "follow-redirects": Bug(_follow_redirects, "webhook-receiver-flaps", "neither handled"),
     "take-any-answer": Bug(_take_any_answer, "webhook-receiver-flaps", "neither handled"),
+    "encode-data-again": Bug(_encode_data_again, "stream-full-beside", "another `data` than was posted"),
+    "forget-identities": Bug(_forget_identities, "stream-full-beside", "stored more than once"),
+    "lose-beside-known": Bug(_lose_beside_known, "stream-full-beside", "answered 200, but not stored"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }
 

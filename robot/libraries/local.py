@@ -34,7 +34,7 @@ class Local:
     @ivar plan: what is started.
     """
 
-    plan: Plan = attrs.field(factory=lambda: Plan(producers=2, proxied=False))
+    plan: Plan = attrs.field(factory=lambda: Plan(producers=2, proxied=False, tokens=False))
     url: str = ""
     deployment: Deployment = attrs.field(init=False)
     _held: ExitStack = attrs.field(factory=ExitStack, init=False)

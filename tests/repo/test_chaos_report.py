@@ -268,7 +268,7 @@ def test_the_ledger_says_which_sum_does_not_come_out() -> None:
     figures = dict(check(attrs.evolve(history(GOOD), pending={9: 0.0})).ledger)
     assert ledger(figures) == [
         "sent 3 = ok 3 + refused 0 + unknown 0",
-        "stored 3 = ok 3 + stored though unknown 0",
+        "stored 3 = confirmed 3 + stored though unknown 0",
         "stored 3 \u2260 handled 3 + set aside 0 + pending 1",
     ]
 

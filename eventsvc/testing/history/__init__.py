@@ -76,8 +76,8 @@ def _find_missing(history: History, ledger: Mapping[str, int], expect: Expectati
     yield from history.doubts
     if not history.drained:
         yield "the run was not drained"
-    if ledger["ok"] < expect.least_ok:
-        yield f"{ledger['ok']} events were answered 200, fewer than {expect.least_ok}"
+    if ledger["confirmed"] < expect.least_ok:
+        yield f"{ledger['confirmed']} events were answered 200, fewer than {expect.least_ok}"
     if any(op.ended is None and op.outcome is not Outcome.UNKNOWN for op in history.ops):
         yield "an attempt has an outcome but no end time"
     if history.fault is None or not expect.least_each:
@@ -104,6 +104,7 @@ def _count(history: History) -> dict[str, int]:
         "ok": outcomes[Outcome.OK],
         "refused": outcomes[Outcome.REFUSED],
         "unknown": outcomes[Outcome.UNKNOWN],
+        "confirmed": len(sure),
         "stored": len(history.stream),
         "stored though unknown": sum(each.description in unsure - sure for each in history.stream),
         "handled": len(set(handled)),
