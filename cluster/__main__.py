@@ -1,7 +1,7 @@
 """
 C{python -m cluster}: builds the images, installs the chart, runs helm test and
-the Robot suites that delete pods under load, upgrades, uninstalls, and checks
-that nothing is left.
+the Robot suites that delete pods under load, upgrades, installs it again with
+tokens and TLS, uninstalls, and checks that nothing is left.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from chaos.suites import NotInTime
 from cluster.commands import Failed, Namespace, run, wait_for
 from cluster.images import NEXT_TAG, ROOT, build, load
 from cluster.release import CHART, Release
+from cluster.secured import try_secured
 
 RELEASE: Final = "demo"
 #: The user that the suites act as; it has only the permissions of robot/role.yaml.
@@ -36,22 +37,32 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--repeat", type=int, default=2, metavar="N", help="run the robustness suite N times; default %(default)s"
     )
+    parser.add_argument(
+        "--secured-only", action="store_true", help="only install the release with tokens and TLS, and change them"
+    )
     options = parser.parse_args(arguments)
     try:
-        _try(Namespace(options.namespace), images=not options.no_images, repeat=options.repeat, keep=options.keep)
+        _try(
+            Namespace(options.namespace),
+            images=not options.no_images,
+            repeat=options.repeat,
+            keep=options.keep,
+            secured_only=options.secured_only,
+        )
     except (Failed, NotInTime) as problem:
         print(f"failed: {problem}", file=sys.stderr)
         return 1
     return 0
 
 
-def _try(namespace: Namespace, images: bool, repeat: int, keep: bool) -> None:
+def _try(namespace: Namespace, images: bool, repeat: int, keep: bool, secured_only: bool) -> None:
     """
     Install the chart, inject faults, and uninstall it.
 
     @param images: whether to build the images and load them onto the nodes first.
     @param repeat: how often the robustness suite runs.
     @param keep: whether to leave everything in place if something fails.
+    @param secured_only: whether only the release with tokens and TLS is tried.
     """
     if images:
         begin = time.monotonic()
@@ -60,7 +71,10 @@ def _try(namespace: Namespace, images: bool, repeat: int, keep: bool) -> None:
     run("kubectl", "create", "namespace", namespace.name)
     run("kubectl", "label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=restricted")
     try:
-        _try_release(namespace, repeat)
+        if not secured_only:
+            _try_release(namespace, repeat)
+        try_secured(namespace, RELEASE)
+        _expect_nothing_left(namespace)
     except BaseException:
         if not keep:
             run("kubectl", "delete", "namespace", namespace.name)
@@ -83,6 +97,10 @@ def _try_release(namespace: Namespace, repeat: int) -> None:
     _robot(namespace, "upgrade", "upgrade.robot")
     namespace.kubectl("delete", "--filename", _ROLE)
     namespace.helm("uninstall", RELEASE, "--wait")
+    _expect_nothing_left(namespace)
+
+
+def _expect_nothing_left(namespace: Namespace) -> None:
     wait_for(lambda: not left(namespace), "nothing is left", 120)
     print("uninstalled, and nothing is left", flush=True)
 

@@ -6,6 +6,7 @@ kubectl, or from a pod in it as an ordinary client.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
+from os import environ
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ class Outside:
 
     release: Release
     url: str = ""
+    token: str = ""
+    authority: str = ""
     _held: ExitStack = attrs.field(factory=ExitStack, init=False)
 
     def start(self) -> None:
@@ -54,14 +57,22 @@ class InPod:
     """
     Access as a client in the cluster, with the settings of producer and
     simulator in the environment; logs are read through the Kubernetes API.
+
+    @ivar token: what it posts with; empty for none.
+    @ivar authority: PEM file of the CA certificates to trust; empty for the system's.
     """
 
     prefix: str
     url: str = ""
+    token: str = ""
+    authority: str = ""
 
     def start(self) -> None:
         producer = read(SimulatorSettings)
-        self.url = f"http://{producer.host}:{producer.port}"
+        self.url = f"{'https' if producer.tls else 'http'}://{producer.host}:{producer.port}"
+        self.authority = producer.tls_ca
+        if path := environ.get("EVENT_PRODUCER_TOKEN_FILE"):
+            self.token = Path(path).read_text().strip()
 
     def end(self) -> None:
         pass

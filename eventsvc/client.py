@@ -4,7 +4,8 @@ Posts events over HTTP and classifies the outcome as ok, refused or unknown.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
 import attrs
 import msgspec
@@ -20,6 +21,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from eventsvc.cloudevent import BATCHED, STRUCTURED
 from eventsvc.event import Event, encode_event
 from eventsvc.outcome import Outcome
 
@@ -38,6 +40,21 @@ class Posted:
     why: str = ""
 
 
+@attrs.frozen
+class PostedBatch:
+    """
+    The result of an attempt to store a batch: all of its events are stored, or none.
+
+    @ivar ids: the ids of the events, in their order; none unless they are stored.
+    @ivar why: why the events are not known to be stored.
+    """
+
+    outcome: Outcome
+    ids: Sequence[int] = ()
+    why: str = ""
+
+
+_JSON: Final = b"application/json"
 #: Errors that mean no connection was made, so no request was sent.
 _NOT_SENT: Final = (ConnectError, ConnectionRefusedError, DNSLookupError)
 
@@ -48,59 +65,111 @@ class _Problem(msgspec.Struct):
     stored: str = ""
 
 
+class _Accepted(msgspec.Struct):
+    ids: tuple[Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")], ...]
+
+
 @attrs.frozen(eq=False)
 class Client:
     """
     Posts events to one producer.
 
     @ivar http: treq's client; its pool keeps the connections.
+    @ivar url: URL of the producer, or of a stream: C{.../streams/NAME}.
     @ivar timeout: seconds a request may take.
+    @ivar token: who posts; empty if the producer takes events from anybody.
     """
 
     http: HTTPClient
     url: str
     clock: IReactorTime
     timeout: float = 10.0
+    token: str = attrs.field(default="", repr=False)
 
     async def post(self, event: Event, key: str | None = None) -> Posted:
-        """Post an event; every error becomes one of the three outcomes."""
+        """
+        Post an event; every error becomes one of the three outcomes.
+
+        @param key: the idempotency key.  A CloudEvent needs none: its C{source}
+            and C{id} are one.
+        """
+        posted = await self._post("/event", [event], key)
+        return Posted(posted.outcome, posted.ids[0] if posted.ids else None, posted.why)
+
+    async def post_batch(self, events: Sequence[Event], key: str | None = None) -> PostedBatch:
+        """
+        Post events that are stored together or not at all; as L{post}.
+
+        @param events: CloudEvents, or others.  The trace context of the first is
+            that of all, because it belongs to the request.
+        @raise ValueError: some are CloudEvents and some are not.
+        """
+        if len({event.cloudevent is None for event in events}) > 1:
+            raise ValueError("a batch has either CloudEvents or other events, not both")
+        return await self._post("/events", events, key)
+
+    async def _post(self, path: str, events: Sequence[Event], key: str | None) -> PostedBatch:
         try:
-            return await ensureDeferred(self._ask(event, key)).addTimeout(self.timeout, self.clock)
+            body, headers = _compose(path, events)
+        except (TypeError, ValueError) as error:  # such as half a surrogate pair
+            return PostedBatch(Outcome.REFUSED, why=f"not sent: {error}")
+        if key is not None:
+            headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
+        if self.token:
+            headers.setRawHeaders(b"Authorization", [b"Bearer " + self.token.encode()])
+        try:
+            return await ensureDeferred(self._ask(path, body, headers)).addTimeout(self.timeout, self.clock)
         except CancelledError:
             raise
         except TimeoutError:
-            return Posted(Outcome.UNKNOWN, why=f"no answer within {self.timeout:g} s")
+            return PostedBatch(Outcome.UNKNOWN, why=f"no answer within {self.timeout:g} s")
         except _NOT_SENT as error:
-            return Posted(Outcome.REFUSED, why=f"no connection: {error}")
+            return PostedBatch(Outcome.REFUSED, why=f"no connection: {error}")
         except Exception as error:
-            return Posted(Outcome.UNKNOWN, why=f"{type(error).__name__}: {error}")
+            return PostedBatch(Outcome.UNKNOWN, why=f"{type(error).__name__}: {error}")
 
-    async def _ask(self, event: Event, key: str | None) -> Posted:
-        headers = Headers({b"Content-Type": [b"application/json"]})
-        if key is not None:
-            headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
+    async def _ask(self, path: str, body: bytes, headers: Headers) -> PostedBatch:
         try:
-            response = await self.http.post(f"{self.url}/event", data=encode_event(event), headers=headers)
+            response = await self.http.post(f"{self.url}{path}", data=body, headers=headers)
         except ResponseNeverReceived as error:
             if any(reason.check(CancelledError) for reason in error.reasons):
                 raise CancelledError from None
             raise
-        body = await response.content()
-        return _classify(response.code, response.headers.getRawHeaders(b"Event-Id"), body)
+        return _classify(response.code, response.headers.getRawHeaders(b"Event-Id"), await response.content())
 
 
-def _classify(status: int, ids: list[bytes] | None, body: bytes) -> Posted:
-    if status == 200 and ids and ids[0].isdigit():
-        return Posted(Outcome.OK, int(ids[0]))
+def _compose(path: str, events: Sequence[Event]) -> tuple[bytes, Headers]:
+    """Return the body that carries events, and its headers."""
+    texts = [encode_event(event) for event in events]
+    first = events[0] if events else Event("")
+    is_batch, is_cloudevent = path == "/events", first.cloudevent is not None
+    content_type = _JSON if not is_cloudevent else BATCHED if is_batch else STRUCTURED
+    headers = Headers({b"Content-Type": [content_type]})
+    if first.traceparent is not None:
+        headers.setRawHeaders(b"traceparent", [first.traceparent.encode()])
+    if first.tracestate is not None:
+        headers.setRawHeaders(b"tracestate", [first.tracestate.encode()])
+    return (b"[" + b",".join(texts) + b"]" if is_batch else texts[0]), headers
+
+
+def _classify(status: int, ids: list[bytes] | None, body: bytes) -> PostedBatch:
+    if status == 200:
+        if ids and ids[0].isdigit():
+            return PostedBatch(Outcome.OK, (int(ids[0]),))
+        try:
+            accepted = msgspec.json.decode(body, type=_Accepted)
+            return PostedBatch(Outcome.OK, tuple(map(int, accepted.ids)))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
     try:
         problem = msgspec.json.decode(body, type=_Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         problem = _Problem(title=body[:100].decode("utf-8", "replace"))
     why = f"{status} {problem.title}: {problem.description}"
     # 409: another request with this key is still running, and may store the event
-    if (400 <= status < 500 and status != 409) or problem.stored == "no":
-        return Posted(Outcome.REFUSED, why=why)
-    return Posted(Outcome.UNKNOWN, why=why)
+    if (400 <= status < 500 and status not in (409, 429)) or problem.stored == "no":
+        return PostedBatch(Outcome.REFUSED, why=why)
+    return PostedBatch(Outcome.UNKNOWN, why=why)
 
 
 class _QuietFactory(_HTTP11ClientFactory):
@@ -132,17 +201,20 @@ class _Endpoints:
         return wrapClientTLS(optionsForClientTLS(uri.host.decode(), trustRoot=self.trust_root), endpoint)
 
 
-def make_client(reactor: Any, url: str, connections: int, timeout: float = 10.0, trust_root: Any = None) -> Client:
+def make_client(
+    reactor: Any, url: str, connections: int, timeout: float = 10.0, trust_root: Any = None, token: str = ""
+) -> Client:
     """
     Return a client with its own pool of C{connections} persistent connections.
 
-    @param url: URL of the producer, beginning with C{http:} or C{https:}.
+    @param url: URL of the producer, beginning with C{http:} or C{https:}; or of a stream, C{.../streams/NAME}.
     @param timeout: seconds a request may take.
     @param trust_root: whose certificates to trust, as C{optionsForClientTLS} takes it; by default the system's.
+    @param token: who posts, if the producer asks for it.
     """
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = connections
     pool._factory = _QuietFactory
     pool.retryAutomatically = False  # a second attempt could store a second event
     agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trust_root), pool)
-    return Client(HTTPClient(agent), url, reactor, timeout)
+    return Client(HTTPClient(agent), url, reactor, timeout, token)

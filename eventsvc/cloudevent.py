@@ -57,6 +57,8 @@ _encoder: Final = msgspec.json.Encoder()
 
 #: The name of an attribute (CloudEvents, "Naming Conventions").
 _NAME: Final = re.compile(r"[a-z0-9]+")
+_TEXTS: Final = ("id", "source", "type", "subject", "datacontenttype", "dataschema", "partitionkey")
+_CONTROL: Final = re.compile(r"[\0-\x1f\x7f-\x9f]")
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^";\s]+)', re.IGNORECASE)
 
@@ -106,16 +108,27 @@ def decode_binary(attributes: Mapping[str, str], content_type: bytes | None, bod
     """
     members: dict[str, object] = dict(attributes)
     try:
-        if content_type is not None:
-            members["datacontenttype"] = content_type.decode()
-        members.update(_read_payload(content_type, body))
+        declared = content_type.decode() if content_type is not None else None
+    except UnicodeDecodeError:
+        raise InvalidEvent("Expected header `Content-Type` to be UTF-8") from None
+    try:
+        if declared is not None:
+            members["datacontenttype"] = declared
+        members.update(_read_payload(declared, body))
         text = Raw(_encoder.encode(members))
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(explain(error)) from None
     try:
         return _read(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent(explain(error).replace("`$.", "`ce-")) from None
+        raise InvalidEvent(_explain_header(explain(error))) from None
+
+
+def _explain_header(problem: str) -> str:
+    """Return an error of a member as one of the header, or the body, that it came from."""
+    for member, source in (("`$.datacontenttype`", "`Content-Type`"), ("`$.data`", "the body"), ("`$.", "`ce-")):
+        problem = problem.replace(member, source)
+    return problem
 
 
 def read_headers(headers: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, str]:
@@ -154,6 +167,9 @@ def _read(text: Raw) -> Event:
     if found.data is not NOTHING and found.data_base64 is not None:
         raise ValueError("Expected `data` or `data_base64`, got both - at `$.data_base64`")
     check_key(found.partitionkey, "partitionkey")
+    written = bytes(text)
+    if b"\\" in written or b"\x7f" in written or not written.isascii():  # as a control character is written
+        _check_characters(found)
     if is_too_deep(text):
         raise ValueError("JSON is nested too deeply - at `$.data`")
     return Event(
@@ -165,6 +181,19 @@ def _read(text: Raw) -> Event:
     )
 
 
+def _check_characters(found: _Attributes) -> None:
+    """Check that no attribute has a control character, which no header could carry (CloudEvents, "Type System")."""
+    for name in _TEXTS:
+        value = getattr(found, name)
+        if value is not None and not value.isprintable():
+            _check_text(name, value)
+
+
+def _check_text(name: str, text: str) -> None:
+    if _CONTROL.search(text):
+        raise ValueError(f"Expected no control character - at `$.{name}`")
+
+
 def _check_extensions(text: Raw) -> None:
     """Check the members that are no attributes of the specification, and no payload."""
     for name, value in _members.decode(text).items():
@@ -172,12 +201,14 @@ def _check_extensions(text: Raw) -> None:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"Expected an extension named in lower-case letters and digits - at `$.{name}`")
             try:
-                _extension.decode(value)
+                found = _extension.decode(value)
             except msgspec.ValidationError as error:
                 raise ValueError(f"{error} - at `$.{name}`") from None
+            if isinstance(found, str):
+                _check_text(name, found)
 
 
-def _read_payload(content_type: bytes | None, body: bytes) -> Mapping[str, object]:
+def _read_payload(content_type: str | None, body: bytes) -> Mapping[str, object]:
     """
     Return the member that carries the body of a CloudEvent in binary mode.
 
@@ -186,7 +217,7 @@ def _read_payload(content_type: bytes | None, body: bytes) -> Mapping[str, objec
     """
     if not body:
         return {}
-    declared = (content_type or b"").decode()
+    declared = content_type or ""
     media = declared.partition(";")[0].strip().lower()
     if media.endswith(("/json", "+json")):
         body.decode()

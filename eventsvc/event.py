@@ -186,7 +186,10 @@ def decode_event(body: bytes, line: int | None = None) -> Event:
     """
     try:
         body.decode()  # ignored members must be UTF-8 too
-        return _read(_event_decoder.decode(body))
+        message = _event_decoder.decode(body)
+        if message.key is None and message.data is NOTHING:  # nearly always
+            return Event(message.description, message.type)
+        return _read(message)
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(explain(error, line)) from None
 
@@ -279,6 +282,8 @@ def decode_notification(data: bytes, stream_id: str = "", deliveries: int = 1) -
     """
     try:
         notification = _notification_decoder.decode(data)
+        if notification.data_json is not NOTHING or notification.cloudevent_json is not NOTHING:
+            data.decode()  # they are not decoded
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(explain(error)) from None
     force_setattr(notification, "stream_id", stream_id)

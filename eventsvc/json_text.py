@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -16,8 +17,10 @@ NOTHING: Final = Raw()
 #: Most levels of a payload.  Its readers have no more of Python's stack than its writers.
 MAX_DEPTH: Final = 128
 
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+#: Steps of the depth, as signed bytes.
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_BREAKS: Final = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
 _MISSING: Final = re.compile(r"missing required field `(\w+)`(?: - at `(\$.*)`)?")
 
 
@@ -26,12 +29,10 @@ def is_too_deep(raw: Raw) -> bool:
     text = bytes(raw)
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return False
-    brackets = _STRING.sub(b"", text).translate(None, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if not brackets:
-            return False
-    return True
+    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside = b"".join(unescaped.split(b'"')[::2])  # of strings
+    steps = outside.translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH
 
 
 def read_any(raw: Raw) -> Any:
@@ -46,13 +47,31 @@ def read_any(raw: Raw) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
-        return json.loads(text, parse_int=float)
+        return json.loads(text, parse_int=_read_integer)
+
+
+def _read_integer(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python reads
+        return float(digits)
 
 
 def in_one_line(raw: Raw) -> Raw:
     """Return a JSON text without line breaks, which are white space in JSON."""
     text = bytes(raw)
     return Raw(msgspec.json.format(text, indent=-1)) if b"\n" in text or b"\r" in text else raw
+
+
+def escape_breaks(text: bytes) -> bytes:
+    """
+    Escape in a JSON text what some readers take for a line break, and terminals for a command.
+
+    These are U+007F to U+009F, U+2028 and U+2029.  JSON has them in strings alone.
+    """
+    if text.isascii() and b"\x7f" not in text:
+        return text
+    return _BREAKS.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), text)
 
 
 def explain(error: Exception, line: int | None = None, place: int | None = None) -> str:

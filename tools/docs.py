@@ -25,6 +25,7 @@ from eventsvc import settings
 from eventsvc.event import MAX_BYTES, MAX_EVENTS, InvalidEvent, TooManyEvents
 from eventsvc.interfaces import KeyConflict, KeyRunning, Refused, TooLarge, Unknown
 from eventsvc.web.answers import Answer, InvalidKey, answer_for, unexpected
+from eventsvc.web.encoding import UnsupportedCoding
 from eventsvc.web.limits import (
     BODY_TOO_LARGE,
     HEAD_TOO_LARGE,
@@ -35,6 +36,7 @@ from eventsvc.web.limits import (
     TOO_SLOW,
     bad_request,
 )
+from eventsvc.web.tokens import Forbidden, TooManyRequests, Unauthorized
 from tools.chaos_tables import faults_table, signs_table
 
 
@@ -44,11 +46,17 @@ def _answer(error: Exception) -> Answer:
     return answer
 
 
+def _keyed(error: TooManyRequests) -> TooManyRequests:
+    error.stored = "unknown"
+    return error
+
+
 #: The causes of errors, and the answer to each.
 ERRORS: Final[Sequence[tuple[str, Answer]]] = (
     (
-        "the body is not UTF-8 or not JSON, has bytes after the JSON value, is not an object, "
-        "its `description` is missing or not a string, or a batch is empty; the description says what and where",
+        "the body is not UTF-8 or not JSON, has bytes after the JSON value, or is not an object; "
+        "a member or attribute is missing or has a wrong value; a batch is empty; a compressed body is corrupt; "
+        "or a CloudEvent is posted to the wrong route; the description says what and where",
         _answer(InvalidEvent()),
     ),
     (
@@ -61,17 +69,32 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
         "`Transfer-Encoding`; the transfer coding is not `chunked`; a header is folded",
         bad_request(""),
     ),
-    ("another path", _answer(NotFound())),
+    (
+        "with `REST_SERVER_TOKENS`: the request has no valid token, or has several",
+        _answer(Unauthorized()),
+    ),
+    (
+        "the token may not write to this stream; or a web page of another host made the request, and "
+        "`REST_SERVER_ALLOWED_ORIGINS` does not have its origin",
+        _answer(Forbidden()),
+    ),
+    ("another path, or a stream of another name", _answer(NotFound())),
     ("another method on a known path; the title is that method, here `GET`", _answer(MethodNotAllowed(["POST"]))),
     ("the request did not arrive within `REST_SERVER_WRITE_TIMEOUT`", TOO_SLOW),
     ("another request with the same `Idempotency-Key` is still running", _answer(KeyRunning())),
-    (f"the body is larger than {MAX_BYTES:,} bytes", BODY_TOO_LARGE),
+    (f"the body is larger than {MAX_BYTES:,} bytes, as it came or when it is decoded", BODY_TOO_LARGE),
     (f"there are more than {MAX_EVENTS:,} events in a batch", _answer(TooManyEvents())),
     (
         "the request alone exceeds `QUEUE_MAX_EVENTS` or `QUEUE_MAX_BYTES`",
         _answer(TooLarge()),
     ),
+    (
+        "the body has a `Content-Encoding` that is not decoded, or several; the header says which are",
+        _answer(UnsupportedCoding("", b"gzip")),
+    ),
     ("the `Idempotency-Key` was used with another body, or on another path", _answer(KeyConflict())),
+    ("the token is past its rate", _answer(TooManyRequests("", 1))),
+    ("the same, for a request with an `Idempotency-Key`", _answer(_keyed(TooManyRequests("", 1)))),
     (f"more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES:,} bytes of them", HEAD_TOO_LARGE),
     ("an error in the service itself; the cause is only in the log", unexpected()),
     (

@@ -78,7 +78,8 @@ def find_guides(root: Path) -> Sequence[Guide]:
     found = []
     for path in pages(root / "docs"):
         heading = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.M)
-        name = "index.html" if path.stem == "README" else f"{path.stem.lower()}.html"
+        place = "" if path.parent == root / "docs" else "project-"  # there is a SECURITY.md in both
+        name = "index.html" if path.stem == "README" else f"{place}{path.stem.lower()}.html"
         found.append(Guide(path, name, heading[1] if heading else path.stem))
     return found
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from eventsvc.event import format_timestamp
+from eventsvc.event import EVENT_FIELD, InvalidEvent, Notification, decode_notification, format_timestamp
+from eventsvc.json_text import is_too_deep
 from eventsvc.redis.dead import DeadLetter
 
 #: Characters of a text that a table shows.
@@ -54,7 +55,12 @@ class Members:
 
 
 def describe(letter: DeadLetter) -> dict[str, Any]:
-    """Return a letter as JSON; bytes that are not UTF-8 are escaped."""
+    """
+    Return a letter as JSON; bytes that are not UTF-8 are escaped.
+
+    C{event} is its NM, as it is in the stream; C{None} if it has none.
+    """
+    found = _find_event(letter)
     return {
         "id": letter.id,
         "entry": letter.original,
@@ -64,6 +70,7 @@ def describe(letter: DeadLetter) -> dict[str, Any]:
         "deliveries": letter.deliveries,
         "group": letter.group,
         "consumer": letter.consumer,
+        "event": None if found is None else found[1],
         "fields": {_text(name): _text(value) for name, value in letter.fields},
     }
 
@@ -90,12 +97,47 @@ def make_table(
 
 
 def make_sheet(letter: DeadLetter) -> str:
-    """Return everything about one letter."""
+    """Return everything about one letter, and what its event carries."""
     about = describe(letter)
+    del about["event"]
     fields = about.pop("fields") or {"fields": "none: the entry was trimmed before it was set aside"}
-    parts = [(_printable(name.replace("_", " ")), _printable(str(value))) for name, value in (about | fields).items()]
-    width = max(len(name) for name, _ in parts)
-    return "\n".join(f"{name:{width}}  {value}" for name, value in parts)
+    parts = [(name.replace("_", " "), [str(value)]) for name, value in about.items()]
+    if found := _find_event(letter):
+        parts += _describe_event(found[0])
+    parts += [(name, [value]) for name, value in fields.items()]
+    width = max(len(_printable(name)) for name, _ in parts)
+    margin = f"\n{'':{width}}  "
+    return "\n".join(f"{_printable(name):{width}}  {margin.join(map(_printable, lines))}" for name, lines in parts)
+
+
+def _find_event(letter: DeadLetter) -> tuple[Notification, msgspec.Raw] | None:
+    """Return the event of a letter, and its text; C{None} if that cannot be read, or not written here."""
+    for name, value in letter.fields:
+        if name == EVENT_FIELD:
+            text = msgspec.Raw(value)
+            try:
+                value.decode()
+                return None if is_too_deep(text) else (decode_notification(value), text)
+            except (InvalidEvent, UnicodeDecodeError):
+                return None
+    return None
+
+
+def _describe_event(event: Notification) -> list[tuple[str, list[str]]]:
+    """Return the members of an event: the name and the lines of each."""
+    texts = {
+        "event id": str(event.id),
+        "accepted": event.timestamp,
+        "description": event.description,
+        "type": event.type,
+        "key": event.key,
+        "traceparent": event.traceparent,
+    }
+    parts = [(name, [text]) for name, text in texts.items() if text is not None]
+    for name, raw in (("data", event.data_json), ("cloudevent", event.cloudevent_json)):
+        if bytes(raw):
+            parts.append((name, msgspec.json.format(bytes(raw)).decode().split("\n")))
+    return parts
 
 
 def _when(letter: DeadLetter) -> str:

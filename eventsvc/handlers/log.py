@@ -13,7 +13,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from eventsvc.event import Notification, format_timestamp
-from eventsvc.json_text import NOTHING, in_one_line
+from eventsvc.json_text import NOTHING, escape_breaks, in_one_line
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -29,6 +29,7 @@ class _EventLine(msgspec.Struct, gc=False):
     message: str = "event"
     type: str | msgspec.UnsetType = msgspec.UNSET
     key: str | msgspec.UnsetType = msgspec.UNSET
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     cloudevent: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -40,6 +41,8 @@ def _line_of(event: Notification, time: str) -> _EventLine:
         line.type = event.type
     if event.key is not None:
         line.key = event.key
+    if event.traceparent is not None:
+        line.traceparent = event.traceparent
     if event.data_json is not NOTHING:
         line.data = in_one_line(event.data_json)
     if event.cloudevent_json is not NOTHING:
@@ -69,5 +72,5 @@ class LogHandler:
         time = format_timestamp(self.wall_clock())
         lines = _encoder.encode_lines([_line_of(notification, time) for notification in notifications])
         written: Deferred[None] = Deferred()
-        self.write(lines, partial(self.call_from_thread, written.callback, None))
+        self.write(escape_breaks(lines), partial(self.call_from_thread, written.callback, None))
         return written

@@ -22,7 +22,7 @@ from eventsvc.handlers.webhook_answer import GONE, Answer, WebhookFailed, judge
 from eventsvc.handlers.webhook_connections import KEPT_BYTES, Body, Connections, KeptConnectionLost, make_http
 from eventsvc.handlers.webhook_message import Message, compose, make_headers
 from eventsvc.net.public_endpoint import PrivateAddress
-from eventsvc.settings import WebhookSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.text import shorten
 
 #: Characters of an answer, or of an error, in an error text.

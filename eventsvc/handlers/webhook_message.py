@@ -16,6 +16,7 @@ import msgspec
 from eventsvc.event import Notification
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE: Final = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -31,6 +32,7 @@ class Message:
     body: bytes
     content_type: str
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 class _Plain(msgspec.Struct, omit_defaults=True):
@@ -50,16 +52,19 @@ class _Plain(msgspec.Struct, omit_defaults=True):
     key: str | None = None
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def compose(notification: Notification) -> Message:
     """Return the message for an event: the CloudEvent as it came if it is one, else its NM."""
     id, cloudevent = str(notification.id), bytes(notification.cloudevent_json)
-    traceparent = notification.traceparent
+    traceparent, tracestate = notification.traceparent, notification.tracestate
     if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
         traceparent = None
+    if traceparent is None or (tracestate is not None and not _TRACESTATE.fullmatch(tracestate)):
+        tracestate = None
     if cloudevent:
-        return Message(id, cloudevent, "application/cloudevents+json", traceparent)
+        return Message(id, cloudevent, "application/cloudevents+json", traceparent, tracestate)
     body = _Plain(
         id=notification.id,
         event_id=id,
@@ -69,8 +74,9 @@ def compose(notification: Notification) -> Message:
         key=notification.key,
         data=notification.data_json if bytes(notification.data_json) else msgspec.UNSET,
         traceparent=traceparent,
+        tracestate=tracestate,
     )
-    return Message(id, _encoder.encode(body), "application/json", traceparent)
+    return Message(id, _encoder.encode(body), "application/json", traceparent, tracestate)
 
 
 def make_headers(message: Message, seconds: int, keys: Sequence[bytes]) -> Mapping[str, str]:
@@ -90,6 +96,8 @@ def make_headers(message: Message, seconds: int, keys: Sequence[bytes]) -> Mappi
         headers["webhook-signature"] = " ".join([_sign(signed, key) for key in keys])
     if message.traceparent is not None:
         headers["traceparent"] = message.traceparent
+    if message.tracestate is not None:
+        headers["tracestate"] = message.tracestate
     return headers
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.x509 import Certificate, load_pem_x509_certificates
 from OpenSSL.crypto import X509
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.internet import ssl
+from twisted.internet.ssl import trustRootFromCertificates
 
 from eventsvc.settings.reading import InvalidSettings
 
@@ -32,7 +33,7 @@ def read_pem(name: str, path: str) -> bytes:
         raise InvalidSettings(f"{name}={path!r}: expected a readable PEM file ({why})") from None
 
 
-def parse_certificates(name: str, path: str, content: bytes) -> list[X509]:
+def parse_certificates(name: str, path: str, content: bytes) -> list[Certificate]:
     """
     Return the certificates in a file, at least one.
 
@@ -40,14 +41,14 @@ def parse_certificates(name: str, path: str, content: bytes) -> list[X509]:
     """
     begun = content.count(b"-----BEGIN CERTIFICATE-----")
     try:
-        found = [X509.from_cryptography(each) for each in load_pem_x509_certificates(content)]
+        found = load_pem_x509_certificates(content)
     except Exception:  # cryptography has many, with unhelpful texts
         why = "one is malformed" if begun else "it contains none"
     else:
         if len(found) >= begun:
             return found
         why = "the last one is cut off"
-    raise InvalidSettings(f"{name}={path!r}: expected a file of PEM certificates ({why})")
+    raise InvalidSettings(f"{name}={path!r}: expected a file of PEM certificates, but {why}")
 
 
 def read_trust_root(name: str, path: str) -> Any:
@@ -59,6 +60,6 @@ def read_trust_root(name: str, path: str) -> Any:
     return trust_root(parse_certificates(name, path, read_pem(name, path))) if path else None
 
 
-def trust_root(authorities: list[X509]) -> Any:
+def trust_root(authorities: list[Certificate]) -> Any:
     """Return Twisted's form of certificates to trust."""
-    return trustRootFromCertificates([Certificate(each) for each in authorities])
+    return trustRootFromCertificates([ssl.Certificate(X509.from_cryptography(each)) for each in authorities])

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import attrs
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from OpenSSL.crypto import X509, PKey, X509StoreFlags
+from cryptography.x509 import Certificate
+from OpenSSL.crypto import X509StoreFlags
 from OpenSSL.SSL import OP_NO_RENEGOTIATION, Connection, Context
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
@@ -16,8 +17,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from eventsvc.net.pem import parse_certificates, read_pem, trust_root
-from eventsvc.settings import TLSSettings
 from eventsvc.settings.reading import InvalidSettings
+from eventsvc.settings.tls import TLSSettings
 
 #: The variable that a problem with the whole is reported under.
 CERT: Final = "REST_SERVER_TLS_CERT"
@@ -90,34 +91,31 @@ class ServerCertificates:
 
     def _use(self, contents: _Contents) -> None:
         """Make the context of new connections from the contents of the files."""
-        names = self.settings.files()
-        for content in contents:
+        files = []
+        for (name, path), content in zip(self.settings.files(), contents, strict=True):
             if isinstance(content, str):
                 raise InvalidSettings(content)
-        (cert, key, *authorities) = [
-            (name, path, content) for (name, path), content in zip(names, contents, strict=True)
-        ]
+            files.append((name, path, content))
+        cert, key, *authorities = files
         chain = parse_certificates(*cert)
+        make: Any = CertificateOptions  # its types are older than pyOpenSSL's
         try:
-            options = CertificateOptions(
+            context = make(
                 privateKey=_parse_key(*key, chain[0], cert[1]),
                 certificate=chain[0],
                 extraCertChain=chain[1:],
                 trustRoot=trust_root(parse_certificates(*authorities[0])) if authorities else None,
                 raiseMinimumTo=TLSVersion.TLSv1_2,
-                enableSessions=True,
-                enableSessionTickets=True,
-            )
-            context = options.getContext()
+                enableSessionTickets=True,  # unlike sessions, they take no memory here
+            ).getContext()
         except InvalidSettings:
             raise
         except Exception as problem:  # such as a key that is too short for OpenSSL
             raise InvalidSettings(f"{CERT}={cert[1]!r}: expected a usable certificate ({problem})") from None
         context.set_options(OP_NO_RENEGOTIATION)
-        #: an authority need not be a root
-        context.get_cert_store().set_flags(X509StoreFlags.PARTIAL_CHAIN)
+        context.get_cert_store().set_flags(X509StoreFlags.PARTIAL_CHAIN)  # an authority need not be a root
         self._context = context
-        self.expires = chain[0].to_cryptography().not_valid_after_utc.timestamp()
+        self.expires = chain[0].not_valid_after_utc.timestamp()
 
 
 def _content(name: str, path: str) -> bytes | str:
@@ -127,7 +125,7 @@ def _content(name: str, path: str) -> bytes | str:
         return str(problem)
 
 
-def _parse_key(name: str, path: str, content: bytes, certificate: X509, cert_path: str) -> PKey:
+def _parse_key(name: str, path: str, content: bytes, certificate: Certificate, cert_path: str) -> Any:
     """
     Return the private key of a certificate.
 
@@ -138,6 +136,6 @@ def _parse_key(name: str, path: str, content: bytes, certificate: X509, cert_pat
     except Exception as problem:  # TypeError if it is encrypted; ValueError and others
         why = "it is encrypted" if isinstance(problem, TypeError) else "it contains none"
         raise InvalidSettings(f"{name}={path!r}: expected a PEM private key without a password ({why})") from None
-    if key.public_key() != certificate.to_cryptography().public_key():
+    if key.public_key() != certificate.public_key():
         raise InvalidSettings(f"{name}={path!r}: expected the key of the first certificate in {CERT}={cert_path!r}")
-    return PKey.from_cryptography_key(key)  # type: ignore[arg-type]
+    return key

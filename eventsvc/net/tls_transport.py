@@ -10,8 +10,9 @@ from typing import Any
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -22,7 +23,7 @@ _AT_ONCE = 32_768
 
 
 @implementer(IHalfCloseableProtocol)
-class TLSTransport(BufferingTLSTransport):
+class TLSTransport(TLSMemoryBIOProtocol):
     """
     A TLS connection that closes as a TCP connection does.
 
@@ -31,7 +32,7 @@ class TLSTransport(BufferingTLSTransport):
     A client may close its sending side and still get its answers; Twisted
     would drop the connection.  So may we.  An end of the TCP stream without
     TLS's C{close_notify} counts as the same: HTTP itself tells whether a
-    request is complete.  L{loseConnection} sends C{close_notify} and does not
+    request is complete.  C{loseConnection} sends C{close_notify} and does not
     wait for the client's (RFC 8446, 6.1), because an idle client does not read::
 
         Twisted:  close_notify ->     waits ...                 until it is cut off
@@ -40,29 +41,32 @@ class TLSTransport(BufferingTLSTransport):
     The wrapped protocol must provide C{IHalfCloseableProtocol}.
     """
 
+    transport: Any
+    wrappedProtocol: Any
     _read_lost = False
     _send: Callable[[bytes], None]
+    _send_now: Callable[[bytes], None]
 
     def makeConnection(self, transport: Any) -> None:
-        self._send = immediate_write(transport)
+        self._send, self._send_now = transport.write, immediate_write(transport)
         super().makeConnection(transport)
 
     @property
     def read_size(self) -> int:
         """Bytes per read from the socket."""
-        size: int = self.transport.read_size
-        return size
+        return self.transport.read_size  # type: ignore[no-any-return]
 
     @read_size.setter
     def read_size(self, size: int) -> None:
         self.transport.read_size = size
 
     def write_now(self, data: bytes) -> None:
-        """Write without waiting for the reactor, unless other data waits."""
-        if self._aggregator._buffer:
+        """Write without waiting for the reactor, unless other data waits; see L{immediate_write}."""
+        self._send = self._send_now
+        try:
             self.write(data)
-        else:
-            TLSMemoryBIOProtocol.write(self, data)
+        finally:
+            self._send = self.transport.write
 
     def _flushSendBIO(self) -> None:
         try:
@@ -105,22 +109,18 @@ class TLSTransport(BufferingTLSTransport):
     def loseWriteConnection(self) -> None:
         """Close the sending side once everything is written."""
         if self._handshakeDone:
-            self._aggregator.flush()
             super()._shutdownTLS()
             self.transport.loseWriteConnection()
-        else:
-            self.abortConnection()
-
-    def loseConnection(self) -> None:
-        """Close once everything is written; at once if the client has not completed the handshake."""
-        if self._handshakeDone:
-            super().loseConnection()
         else:
             self.abortConnection()
 
     def _shutdownTLS(self) -> None:
         super()._shutdownTLS()
         self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._producer = None  # breaks a reference cycle: it refers to the wrapped protocol
 
     def abortConnection(self) -> None:
         if self.connected:

@@ -170,14 +170,9 @@ class Appender:
             id = self.new_id()
             ids.append(id)
             entries.append(write_notification(id, event, stamp))
-        request = PendingRequest(
-            tuple(ids),
-            tuple(entries),
-            tuple(keys),
-            answer=answer,
-            traceparent=events[0].traceparent,
-            tracestate=events[0].tracestate,
-        )
+        request = PendingRequest(tuple(ids), tuple(entries), tuple(keys), answer=answer)
+        if events[0].traceparent is not None:
+            request.traceparent, request.tracestate = events[0].traceparent, events[0].tracestate
         self.backlog.put(request, since)
         if keys and keys[0].fingerprint != ANY_BODY:
             self._keys[keys[0].digest] = keys[0]

@@ -39,7 +39,7 @@ class PendingRequest(Submission):
     @ivar settled: whether its result is known, or no longer wanted.
     @ivar problem: why the last attempt did not store it.
     @ivar late: whether its deadline passed before its result was known.
-    @ivar traceparent: the trace context of its client; see L{eventsvc.spans.Carrier}.
+    @ivar traceparent: the trace context of its client, if spans are made; see L{eventsvc.spans.Carrier}.
     """
 
     answer: Callable[[PendingRequest, Result], None] = attrs.field(kw_only=True)

@@ -4,14 +4,15 @@ An appender each of whose batches is a span.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
+from eventsvc.event import Event
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.spans import AppendSpans
-from eventsvc.submission import BatchOutcome
+from eventsvc.submission import BatchOutcome, IdempotencyKey, Result
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -19,6 +20,18 @@ class TracedAppender(Appender):
     """Stores events as L{Appender} does, and makes a span of each batch."""
 
     spans: AppendSpans
+
+    def submit(
+        self,
+        events: Sequence[Event],
+        keys: Sequence[IdempotencyKey],
+        answer: Callable[[PendingRequest, Result], None],
+        since: float | None = None,
+    ) -> PendingRequest:
+        """Store events and call C{answer} later; as L{Appender.submit}."""
+        request = super().submit(events, keys, answer, since)
+        request.traceparent, request.tracestate = events[0].traceparent, events[0].tracestate  # all have the same
+        return request
 
     async def _commit(self, batch: Sequence[PendingRequest]) -> BatchOutcome | None:
         """Attempt a batch in a span; as L{Appender._commit}."""

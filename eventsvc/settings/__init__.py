@@ -19,24 +19,22 @@ from eventsvc.settings.kinds import (
     LEVEL,
     LONG_SECONDS,
     NAME,
-    OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
     ORIGINS,
     PORT,
-    RATE,
     REACTOR,
     SECONDS,
-    SEED,
-    SIGNING_SECRETS,
     STREAM,
     STREAMS,
     SWITCH,
     TEXT,
-    URL,
 )
-from eventsvc.settings.reading import InvalidSettings, Setting, rows, setting
+from eventsvc.settings.reading import Setting, rows, setting
+from eventsvc.settings.simulator import SimulatorSettings
+from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 
 
 @attrs.frozen(kw_only=True)
@@ -127,43 +125,6 @@ class ProducerSettings:
 
 
 @attrs.frozen(kw_only=True)
-class TLSSettings:
-    """The files that make the producer's port speak TLS."""
-
-    certificate: str = setting(
-        "REST_SERVER_TLS_CERT",
-        TEXT,
-        "",
-        "PEM file of the certificate, followed by those of its issuers. The port then speaks TLS only.",
-    )
-    key: str = setting("REST_SERVER_TLS_KEY", TEXT, "", "PEM file of the private key of that certificate.")
-    client_authorities: str = setting(
-        "REST_SERVER_TLS_CLIENT_CA",
-        TEXT,
-        "",
-        "PEM file of CA certificates: clients must present a certificate that one of them issued.",
-    )
-
-    def check(self) -> None:
-        """
-        Check that neither the certificate nor the key is missing.
-
-        @raise InvalidSettings: the text names what is.
-        """
-        given = [name for name, path in self._all() if path]
-        missing = [name for name, path in self._all()[:2] if not path]
-        if given and missing:
-            raise InvalidSettings(f"{' and '.join(missing)}: expected a file, because {given[0]} is set")
-
-    def files(self) -> list[tuple[str, str]]:
-        """Return the name and path of each file: certificate, key, and client authorities if given; empty without TLS."""
-        return [(name, path) for name, path in self._all() if path]
-
-    def _all(self) -> list[tuple[str, str]]:
-        return [(row.name, getattr(self, field)) for field, row in rows(type(self))]
-
-
-@attrs.frozen(kw_only=True)
 class ConsumerSettings:
     """The settings of the consumer alone."""
 
@@ -245,51 +206,6 @@ class ConsumerSettings:
 
 
 @attrs.frozen(kw_only=True)
-class WebhookSettings:
-    """
-    The settings of the handler C{webhook}.
-
-    @ivar secret: the keys to sign with, the newest first: none to sign nothing,
-        C{None} if it is not set.
-    """
-
-    url: str = setting("WEBHOOK_URL", URL, "", "Where the handler webhook posts events.")
-    secret: tuple[bytes, ...] | None = setting(
-        "WEBHOOK_SECRET",
-        SIGNING_SECRETS,
-        None,
-        "Secret that signs webhooks, as in Standard Webhooks; with several, each signs, for a change of secrets.",
-        secret=True,
-    )
-    timeout: float = setting(
-        "WEBHOOK_TIMEOUT", SECONDS, 10.0, "Longest duration of one webhook, connection and answer included."
-    )
-    allow_private: bool = setting(
-        "WEBHOOK_ALLOW_PRIVATE",
-        SWITCH,
-        False,
-        "Let webhooks connect to addresses that are not public, such as those of loopback and private networks.",
-    )
-
-    def check(self) -> None:
-        """
-        Check that nothing is missing.
-
-        @raise InvalidSettings: the text names what is.
-        """
-        problems = []
-        if not self.url:
-            problems.append("WEBHOOK_URL is not set: the handler webhook needs it")
-        if self.secret is None:
-            problems.append(
-                "WEBHOOK_SECRET is not set: the handler webhook signs what it sends; make one with "
-                "`echo whsec_$(openssl rand -base64 32)`, or set none to sign nothing"
-            )
-        if problems:
-            raise InvalidSettings("\n".join(problems))
-
-
-@attrs.frozen(kw_only=True)
 class AdminSettings:
     """The port for operators."""
 
@@ -298,28 +214,6 @@ class AdminSettings:
         OPTIONAL_PORT,
         0,
         "Port for health and metrics, without TLS; 0 means off: the producer then serves them on its own port.",
-    )
-
-
-@attrs.frozen(kw_only=True)
-class SimulatorSettings:
-    """The settings of the simulator alone."""
-
-    host: str = setting("EVENT_PRODUCER_HOST", NAME, "127.0.0.1", "Host name or address of the producer.")
-    port: int = setting("EVENT_PRODUCER_PORT", PORT, 8080, "Port of the producer.")
-    tls: bool = setting("EVENT_PRODUCER_TLS", SWITCH, False, "Use TLS and verify the certificate of the producer.")
-    tls_ca: str = setting(
-        "EVENT_PRODUCER_TLS_CA", TEXT, "", "PEM file of the CA certificates to trust instead of the system's."
-    )
-    rate: float = setting("EVENTS_PER_SECOND", RATE, 5.0, "Events posted per second.")
-    duration: float | None = setting(
-        "SIMULATOR_DURATION", OPTIONAL_SECONDS, None, "Seconds after which it stops; default: never.", flag="duration"
-    )
-    count: int | None = setting(
-        "SIMULATOR_COUNT", OPTIONAL_COUNT, None, "Number of events after which it stops; default: never.", flag="count"
-    )
-    seed: int | None = setting(
-        "SIMULATOR_SEED", SEED, None, "Seed of the arrival times; default: a new one each time.", flag="seed"
     )
 
 

@@ -45,6 +45,12 @@ def _integer(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _bearer(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*", text):
+        raise ValueError
+    return text
+
+
 def _bounded(least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         number = _number(text)
@@ -180,3 +186,5 @@ LEVEL = Kind(
 )
 REACTOR = Kind("one of auto, asyncio, default, in any case", _choice("AUTO", "ASYNCIO", "DEFAULT"))
 TRACING = Kind("off or otlp, in any case", _choice("OFF", "OTLP"))
+FORM = Kind("plain, cloudevents or mixed, in any case", _choice("PLAIN", "CLOUDEVENTS", "MIXED"))
+BEARER = Kind("a token of letters, digits and -._~+/", _bearer)

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from eventsvc.event import Event
 from eventsvc.net.background import run_in_background
 from eventsvc.outcome import Outcome
-from eventsvc.simulator.traffic import arrivals, describe
+from eventsvc.simulator.traffic import Events, arrivals
 
 #: Seconds between two progress messages.
 PROGRESS: Final = 5.0
@@ -51,6 +51,7 @@ class Simulator(Service):
     Posts events at random times and counts the outcomes.
 
     @ivar post: posts an event and returns the outcome.
+    @ivar events: makes the events.
     @ivar rate: mean events per second.
     @ivar duration: seconds after which no event is posted; C{None} for no limit.
     @ivar count: number of events to post; C{None} for no limit.
@@ -62,6 +63,7 @@ class Simulator(Service):
     clock: IReactorTime
     random: Random
     rate: float
+    events: Events = attrs.field(factory=Events)
     duration: float | None = None
     count: int | None = None
     done: Callable[[], None] = lambda: None
@@ -98,7 +100,7 @@ class Simulator(Service):
                 await deferLater(self.clock, max(0.0, due - now))
             if max(due, now) >= end:
                 break
-            self._send(Event(describe(number, self.random)))
+            self._send(self.events.make(number, self.random))
             if number == self.count:
                 break
         await self._all_landed()

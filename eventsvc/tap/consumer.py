@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eventsvc.settings import ROLES, ConsumerSettings, WebhookSettings
+from eventsvc.settings import ROLES, ConsumerSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.options import RoleOptions, make_later
 from eventsvc.tap.reactor import choose_reactor
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from eventsvc.embedded import NoServer, find_server
-from eventsvc.settings import (
-    ConsumerSettings,
-    LogSettings,
-    ProducerSettings,
-    SimulatorSettings,
-    StreamSettings,
-    WebhookSettings,
-)
+from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, StreamSettings
 from eventsvc.settings.reading import InvalidSettings
+from eventsvc.settings.simulator import SimulatorSettings
+from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.options import RoleOptions, make_later
 from eventsvc.tap.reactor import choose_reactor
 
@@ -19,8 +15,22 @@ from eventsvc.tap.reactor import choose_reactor
 class Options(RoleOptions):
     """C{twistd eventsvc dev}."""
 
-    settings = (StreamSettings, ProducerSettings, ConsumerSettings, WebhookSettings, SimulatorSettings, LogSettings)
-    fixed = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT", "EVENT_PRODUCER_TLS", "EVENT_PRODUCER_TLS_CA")
+    settings = (
+        StreamSettings,
+        ProducerSettings,
+        ConsumerSettings,
+        WebhookSettings,
+        SimulatorSettings,
+        TracingSettings,
+        LogSettings,
+    )
+    fixed = (
+        "EVENT_PRODUCER_HOST",
+        "EVENT_PRODUCER_PORT",
+        "EVENT_PRODUCER_TLS",
+        "EVENT_PRODUCER_TLS_CA",
+        "EVENT_PRODUCER_STREAM",
+    )
 
     def check(self) -> None:
         """Check the settings, the handler, the host to post to, and that a server is installed."""

@@ -5,6 +5,7 @@ Turns tracing on, if the settings say so.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,7 +18,7 @@ from eventsvc.producer.appender import Appender
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.settings.tracing import TracingSettings
-from eventsvc.telemetry.metrics import Figure
+from eventsvc.telemetry.metrics import Figure, Metrics
 
 if TYPE_CHECKING:
     from eventsvc.telemetry.span_export import SpanExport
@@ -48,13 +49,10 @@ class Tracing:
         names = {"messaging.consumer.group.name": group, "messaging.client.id": consumer}
         return traced_handler.trace(handler, StreamHandling(self.export.tracer, stream, names))
 
-    def figures(self) -> list[Figure]:
-        """Return the metrics of tracing."""
-        account = self.export.account
-        return [Figure("counter", "eventsvc_spans_lost", "Spans that were not exported.", lambda: account.lost)]
 
-
-def start_tracing(reactor: Any, settings: TracingSettings, role: str, process: MultiService) -> Tracing | None:
+def start_tracing(
+    reactor: Any, settings: TracingSettings, role: str, process: MultiService, metrics: Metrics
+) -> Tracing | None:
     """
     Put the export of spans into a process, if tracing is on; call it before other parts are added.
 
@@ -70,4 +68,10 @@ def start_tracing(reactor: Any, settings: TracingSettings, role: str, process: M
         raise InvalidSettings(_NO_LIBRARY.format(error=error)) from None
     export = make_export(role, os.environ, reactor, reactor.callFromThread)
     export.setServiceParent(process)
+    metrics.add(tracing_figures(lambda: export.account.lost))
     return Tracing(export)
+
+
+def tracing_figures(lost: Callable[[], int]) -> list[Figure]:
+    """Return the metrics of tracing."""
+    return [Figure("counter", "eventsvc_spans_lost", "Spans that were not exported.", lost)]

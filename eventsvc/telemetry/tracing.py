@@ -68,7 +68,7 @@ class StreamAppends:
         }
         return Append(
             self.tracer.start_span(
-                f"send {self.stream}", Context(), SpanKind.CLIENT, attributes, links=list(_links_to(requests))
+                f"send {self.stream}", Context(), SpanKind.CLIENT, attributes, links=_links_to(_read_contexts(requests))
             )
         )
 
@@ -106,7 +106,7 @@ class StreamHandling:
 
     def begin(self, notifications: Sequence[Notification], is_batch: bool) -> Handling:
         """Begin a span; as L{eventsvc.spans.HandleSpans.begin}."""
-        links = list(_links_to(notifications))
+        contexts = _read_contexts(notifications)
         parent = Context()
         attributes = {**_describe("process", self.stream), **self.more}
         if is_batch:
@@ -116,7 +116,8 @@ class StreamHandling:
             attributes["messaging.message.id"] = str(notification.id)
             attributes["eventsvc.entry.id"] = notification.stream_id
             attributes["eventsvc.deliveries"] = notification.deliveries
-            parent = _read_context(notification.traceparent, _tracestate_of(notification))
+            parent = contexts[0] if contexts else parent
+        links = _links_to(contexts)
         name = f"process {self.stream}"
         return Handling(self.tracer.start_span(name, parent, SpanKind.CONSUMER, attributes, links=links), parent)
 
@@ -153,17 +154,15 @@ def _describe(operation: str, stream: str) -> dict[str, AttributeValue]:
     }
 
 
-def _links_to(carriers: Iterable[Carrier | Notification]) -> Iterable[Link]:
-    """Yield a link to each of the trace contexts, at most L{MOST_LINKS}."""
-    texts = {(each.traceparent, _tracestate_of(each)): None for each in carriers if each.traceparent}
-    for traceparent, tracestate in islice(texts, MOST_LINKS):
-        context = _span_context(_read_context(traceparent, tracestate))
-        if context.is_valid:
-            yield Link(context)
+def _read_contexts(carriers: Iterable[Carrier]) -> list[Context]:
+    """Return the trace contexts of carriers, each once, at most L{MOST_LINKS}, and without those that are malformed."""
+    texts = {(each.traceparent, each.tracestate): None for each in carriers if each.traceparent}
+    contexts = [_read_context(traceparent, tracestate) for traceparent, tracestate in islice(texts, MOST_LINKS)]
+    return [context for context in contexts if _span_context(context).is_valid]
 
 
 def _read_context(traceparent: str | None, tracestate: str | None) -> Context:
-    """Return the trace context of two headers; an empty one if they are missing or malformed."""
+    """Return the trace context of two headers; an empty one if they are malformed."""
     if not traceparent or len(traceparent) > _LONGEST:
         return Context()
     carrier = {"traceparent": traceparent}
@@ -172,10 +171,9 @@ def _read_context(traceparent: str | None, tracestate: str | None) -> Context:
     return _read(carrier, Context())
 
 
+def _links_to(contexts: Iterable[Context]) -> list[Link]:
+    return [Link(_span_context(context)) for context in contexts]
+
+
 def _span_context(context: Context) -> SpanContext:
     return get_current_span(context).get_span_context()
-
-
-def _tracestate_of(carrier: Carrier | Notification) -> str | None:
-    tracestate: str | None = getattr(carrier, "tracestate", None)
-    return tracestate

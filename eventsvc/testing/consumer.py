@@ -16,13 +16,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import globalLogPublisher
 
 from eventsvc.consumer.handler_shape import bind, check, count_threads, make
-from eventsvc.event import EVENT_FIELD, Notification, encode_notification, format_timestamp
+from eventsvc.event import EVENT_FIELD, Event, Notification, encode_notification, format_timestamp
 from eventsvc.testing.clock import ProcessClock, run_clock
 from eventsvc.testing.clock_loop import ClockLoop
 from eventsvc.testing.group import MemoryEventGroup
 from eventsvc.testing.link import Link
 from eventsvc.testing.log import MemoryStream
-from eventsvc.testing.notification import make_notification
+from eventsvc.testing.notification import accept, make_notification
 from eventsvc.testing.process import Process, make_consumer
 from eventsvc.testing.records import Call, CallRecord, LogRecord, RecordedHandler
 
@@ -132,18 +132,20 @@ class MemoryConsumer:
         return self._log.messages
 
     def post(
-        self, *events: str | Notification, type: str | None = None, key: str | None = None, data: object = None
+        self, *events: str | Event | Notification, type: str | None = None, key: str | None = None, data: object = None
     ) -> None:
         """
-        Add events to the stream, by their descriptions or as a whole.
+        Add events to the stream: by their descriptions, as a client posts them, or as handlers get them.
 
         @param type: the type of those given by their description, as are C{key}
             and C{data}.
         """
         for event in events:
+            now, number = format_timestamp(round(self.clock.seconds() * 1e9)), len(self._posted) + 1
             if isinstance(event, str):
-                now = format_timestamp(round(self.clock.seconds() * 1e9))
-                event = make_notification(event, type=type, key=key, data=data, id=len(self._posted) + 1, timestamp=now)
+                event = make_notification(event, type=type, key=key, data=data, id=number, timestamp=now)
+            elif isinstance(event, Event):
+                event = accept(event, id=number, timestamp=now)
             id = self._stream.add({EVENT_FIELD: encode_notification(event)})
             self._posted[id] = event.description
 

@@ -55,6 +55,8 @@ class Api:
         head: PostHead | None = request.post_head
         if head is None:
             raise NotFound
+        if head.error is not None:
+            head.admit()  # raises it, and takes no place in the line
         turns = head.route.destination.turns
         full: QueueFull | None = None
         is_over = False

@@ -114,7 +114,7 @@ class FastPath:
             if post.keys and responses and self._has_to_wait():
                 break
             turns = post.route.destination.turns
-            if turns.is_open and self._called is None:
+            if (turns.is_open and self._called is None) or post.error is not None:
                 try:
                     responses.append(post.submit(data[body:end], self.tell))
                 except QueueFull as full:

@@ -10,7 +10,7 @@ post to a producer in that person's network.
 
 Its own host is what the client says in C{Host}.  A page can defeat this
 comparison: it comes from C{evil.example}, whose name then gets the address of
-the producer, so that C{Origin} and C{Host} agree.
+the producer, so that C{Origin} and C{Host} agree::
 
     browser                        DNS of evil.example       producer
       | GET / of evil.example  --->  203.0.113.1 (the page)

@@ -97,7 +97,8 @@ class PostHead:
         if self.is_guarded:
             self.admit()
         try:
-            waiting: Waiting = self.route.destination.appender.submit(*self.parse(body), answer, since)
+            events, keys = ([decode_event(body)], ()) if self.is_plain else self.parse(body)
+            waiting: Waiting = self.route.destination.appender.submit(events, keys, answer, since)
             return waiting
         except QueueFull:
             self.charge(-1)

@@ -77,7 +77,7 @@ class BoundedRequest(Request):
     def _reserve(self, size: int) -> None:
         head = self.post_head
         if head is None:
-            self.channel.inflow.reserve(size, False, self.site.arrivals)
+            self.channel.inflow.reserve(size, False, self.channel.site.arrivals)
         else:
             self.channel.inflow.reserve(size, head.has_key, head.route.destination.arrivals)
 
@@ -168,8 +168,7 @@ class BoundedSite(Site):
     @ivar closing: whether idle connections are closed.
     """
 
-    displayTracebacks = False
-    noisy = False
+    displayTracebacks = noisy = False
     protocol: Any = Channel
     fast_path: Callable[[Channel], FastPath] | None = None
     posts: PostReader | None = None

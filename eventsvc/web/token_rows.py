@@ -30,6 +30,8 @@ _EXPECTED: Final = {
 }
 #: The longest text that an error quotes: a longer one may be a token in the wrong place.
 _LONGEST_QUOTED: Final = 40
+#: A pattern in an annotation itself would be read as a forward reference by pydoctor.
+_DIGEST: Final = r"^[0-9A-Fa-f]{64}\Z"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,7 +41,7 @@ class InvalidTokens(ValueError):
 
 class _Row(msgspec.Struct):
     name: Annotated[str, Meta(min_length=1, max_length=100)]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{64}\Z")]
+    sha256: Annotated[str, Meta(pattern=_DIGEST)]
     streams: Annotated[list[str], Meta(min_length=1)] | None = None
     rate: Annotated[float, Meta(ge=0.001, le=1e6)] | None = None
     burst: Annotated[int, Meta(ge=1, le=10**9)] | None = None
@@ -90,7 +92,7 @@ def read_row(members: Any) -> Token:
     """
     Return the token of a row.
 
-    @param members: the members as L{tomllib} returns them.
+    @param members: the members as C{tomllib} returns them.
     @raise InvalidTokens: the text says what is wrong with which member.
     """
     if not isinstance(members, dict):

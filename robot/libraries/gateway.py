@@ -7,10 +7,11 @@ from __future__ import annotations
 import json
 import re
 import signal
+import ssl
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from os import environ
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -43,9 +44,16 @@ class Answer:
 
 
 class Access(Protocol):
-    """A way to a system."""
+    """
+    A way to a system.
+
+    @ivar token: what a client posts with; empty for none.
+    @ivar authority: PEM file of the CA certificates to trust; empty for the system's.
+    """
 
     url: str
+    token: str
+    authority: str
 
     def start(self) -> None: ...
     def end(self) -> None: ...
@@ -131,14 +139,23 @@ class gateway:
         self.answer = found[0]
 
     def _ask(self, body: str, path: str, key: str, method: str) -> Answer:
-        at = urlsplit(self.access.url)
-        connection = HTTPConnection(at.hostname or "", at.port, timeout=_PATIENCE)
-        with closing(connection):
+        headers = {"Idempotency-Key": f'"{key}"'} if key else {}
+        if self.access.token:
+            headers["Authorization"] = f"Bearer {self.access.token}"
+        with closing(self._connect()) as connection:
             # A body that is too large is answered before it is read.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(method, path, body.encode(), {"Idempotency-Key": f'"{key}"'} if key else {})
+            with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+                connection.request(method, path, body.encode(), headers)
             response = connection.getresponse()
             return Answer(response.status, dict(response.headers), response.read().decode())
+
+    def _connect(self) -> HTTPConnection:
+        at = urlsplit(self.access.url)
+        host = at.hostname or ""
+        if at.scheme == "http":
+            return HTTPConnection(host, at.port, timeout=_PATIENCE)
+        context = ssl.create_default_context(cafile=self.access.authority or None)
+        return HTTPSConnection(host, at.port, timeout=_PATIENCE, context=context)
 
     @keyword
     def answer_is_ok(self) -> str:

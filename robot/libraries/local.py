@@ -36,6 +36,8 @@ class Local:
 
     plan: Plan = attrs.field(factory=lambda: Plan(producers=2, proxied=False, tokens=False))
     url: str = ""
+    token: str = ""
+    authority: str = ""
     deployment: Deployment = attrs.field(init=False)
     _held: ExitStack = attrs.field(factory=ExitStack, init=False)
 

@@ -21,11 +21,12 @@ from tests.support.helm import ROOT
 from tests.support.processes import Server, Services
 
 PAGE = (ROOT / "docs" / "clients.md").read_text()
-#: By language: how its program is run, and the name of its file.
+#: How each program is run, by the name of its file.
 RUN = {
-    "python": ([sys.executable], "post.py"),
-    "javascript": (["node"], "post.mjs"),
-    "go": (["go", "run"], "post.go"),
+    "post.py": [sys.executable],
+    "post.mjs": ["node"],
+    "post.go": ["go", "run"],
+    "post_cloudevent.py": [sys.executable],
 }
 
 
@@ -64,11 +65,11 @@ def impatient() -> Iterator[Any]:
 
 @pytest.fixture(params=RUN)
 def command(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
-    """Return the command that runs the program of a language, without its arguments."""
-    program, name = RUN[request.param]
+    """Return the command that runs a program of the page, without its arguments."""
+    name, program = request.param, RUN[request.param]
     if shutil.which(program[0]) is None:
         pytest.skip(f"there is no {program[0]}")
-    (text,) = re.findall(rf"^```{request.param}\n(.*?)^```$", PAGE, re.M | re.S)
+    (text,) = re.findall(rf"Save it as `{re.escape(name)}`.*?^```\w+\n(.*?)^```$", PAGE, re.M | re.S)
     (tmp_path / name).write_text(text)
     return [*program, str(tmp_path / name)]
 

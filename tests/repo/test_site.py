@@ -36,3 +36,10 @@ def test_pages_link_to_pages_and_take_files_along(tmp_path: Path) -> None:
         "second.html: api/index.html leads nowhere",
     ]
     assert 'src="files/picture.svg"' in (tmp_path / "index.html").read_text()
+
+
+def test_each_page_has_a_file_of_its_own() -> None:
+    """Names of files may differ in more than case."""
+    names = [guide.name.lower() for guide in find_guides(ROOT)]
+    assert {"security.html", "project-security.html"} <= set(names)
+    assert len(names) == len(set(names))

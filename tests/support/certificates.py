@@ -56,7 +56,12 @@ class Authority:
         key = generate_private_key(SECP256R1())
         return Identity(self._sign(host, key), key)
 
-    def _sign(self, name: str, key: EllipticCurvePrivateKey) -> x509.Certificate:
+    def delegate(self) -> tuple[Authority, bytes]:
+        """Return an intermediate authority, and its certificate from this one."""
+        authority = Authority()
+        return authority, self._sign(authority.name, authority.key, is_authority=True).public_bytes(Encoding.PEM)
+
+    def _sign(self, name: str, key: EllipticCurvePrivateKey, is_authority: bool = False) -> x509.Certificate:
         def called(name: str) -> x509.Name:
             return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
@@ -69,7 +74,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=key is self.key, path_length=None), critical=True)
+            .add_extension(x509.BasicConstraints(ca=is_authority or key is self.key, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
             .sign(self.key, hashes.SHA256())
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
@@ -47,19 +47,15 @@ class TLSClient:
 
     def hello(self) -> bytes:
         """Return the first bytes of the handshake."""
-        try:
+        with suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
-        except ssl.SSLWantReadError:
-            pass
         return self._to_server.read()
 
     def connect(self) -> TLSClient:
         """Do the TLS handshake."""
         for _ in range(5):
-            try:
+            with suppress(ssl.SSLWantReadError):
                 self.tls.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
             self._pump()
         return self
 
@@ -92,10 +88,8 @@ class TLSClient:
 
     def end(self) -> None:
         """Close the sending side, and wait for answers."""
-        try:
+        with suppress(ssl.SSLError):
             self.tls.unwrap()
-        except ssl.SSLError:
-            pass
         self.raw.send(self._to_server.read())
 
     def vanish(self) -> None:

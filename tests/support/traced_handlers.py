@@ -15,6 +15,10 @@ from eventsvc.handlers import Notification, asyncio_handler
 tracer = trace.get_tracer("shop")
 
 
+def ignore(_: Notification) -> None:
+    """Make none."""
+
+
 def plain(_: Notification) -> None:
     tracer.start_span("query").end()
 

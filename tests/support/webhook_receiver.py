@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from eventsvc.event import Notification
 from eventsvc.handlers.webhook import Webhook, make_webhook
 from eventsvc.handlers.webhook_answer import WebhookFailed
-from eventsvc.settings import WebhookSettings
+from eventsvc.settings.webhook import WebhookSettings
 
 reactor: Any = _reactor
 EVENT = Notification(7, "hello", "2025-02-25T22:06:25Z")

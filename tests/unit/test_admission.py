@@ -9,13 +9,15 @@ from socket import SHUT_WR, socketpair
 from typing import Any
 
 import pytest
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactor
 
+from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.web.admin import AdminApi
 from eventsvc.web.admission import SPARE, _has_unread
 from eventsvc.web.limits import LINGER, PROBES
+from tests.support.certificates import Authority
 from tests.support.http import Connection, Served, post
 
 MANY = 10_000
@@ -35,18 +37,23 @@ def fill(served: Served, number: int) -> list[Connection]:
     return busy
 
 
-def test_what_came_and_was_not_read_is_a_request() -> None:
-    """Its connection is not idle, although nothing has been read from it."""
+@pytest.mark.parametrize("tls", [False, True])
+def test_what_came_and_was_not_read_is_a_request(tls: bool) -> None:
+    """Its connection is not idle, although nothing has been read from it; with TLS it may be a part of a handshake."""
     ours, peer = socketpair()
     with ours, peer:
         ours.setblocking(False)
         transport = Server(ours, Protocol(), ("127.0.0.1", 1), None, 0, MemoryReactor())  # type: ignore[arg-type]
-        assert not _has_unread(transport)
+        seen: Any = transport
+        if tls:
+            seen = TLSFactory(Authority().issue("localhost"), False, Factory.forProtocol(Protocol)).buildProtocol(None)
+            seen.makeConnection(transport)
+        assert not _has_unread(seen)
         peer.send(b"P")
-        assert _has_unread(transport)
+        assert _has_unread(seen)
         ours.recv(1)
         peer.shutdown(SHUT_WR)
-        assert not _has_unread(transport)
+        assert not _has_unread(seen)
 
 
 def lost(connections: list[Connection]) -> list[bool]:

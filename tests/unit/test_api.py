@@ -178,6 +178,12 @@ PATHS = ["/", "/Event", "/event/", "/events/", "//event", "/event//", "/a/event"
 PATHS += ["/%ff", "/%", "event", "/health", "/health/live/", "/..", "/%2e%2e/event", "/\xb0"]
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/streams/nowhere/event", "/streams/nowhere/events"])
+def test_a_large_body_for_another_path_is_404_too(served: Served, path: str) -> None:
+    """It is for no stream, so it takes room from the bound of the first one."""
+    assert served.exchange(post(b"a" * 100_000, path=path)).status == 404
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["POST", "GET", "OPTIONS"])
 def test_another_path_is_404(served: Served, path: str, method: str) -> None:

@@ -6,6 +6,7 @@ test chooses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -27,7 +28,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 from eventsvc.client import Client, Posted, make_client
 from eventsvc.embedded import free_port
 from eventsvc.event import Event
+from eventsvc.net.pem import read_trust_root
 from eventsvc.outcome import Outcome
+from tests.support.certificates import Authority
 
 reactor: Any = _reactor
 EVENT = Event("hello")
@@ -108,6 +111,52 @@ def server() -> Iterator[Server]:
         connection.transport.abortConnection()
         pytest_twisted.blockon(connection.lost)
     pytest_twisted.blockon(port.stopListening())
+
+
+@pytest.fixture
+def tls_server() -> Iterator[tuple[Server, Authority]]:
+    """Run a server that speaks TLS, and close it at the end."""
+    stored = answer("200 OK", "Event-Id: 4613732495722164")
+    server, authority = Server(), Authority()
+    server.react = lambda connection: (
+        server.requests[-1].endswith(b"}") and stored(connection)
+    )  # head and body come apart
+    port = reactor.listenSSL(0, Connections(server), authority.issue("localhost"), interface="127.0.0.1")
+    server.port = port.getHost().port
+    yield server, authority
+    for connection in server.connections:
+        connection.transport.abortConnection()
+        pytest_twisted.blockon(connection.lost)
+    pytest_twisted.blockon(port.stopListening())
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "outcome"),
+    [
+        ("localhost", True, Outcome.OK),
+        ("localhost", False, Outcome.UNKNOWN),
+        ("127.0.0.1", True, Outcome.UNKNOWN),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_client_posts_over_tls_and_verifies_the_certificate(
+    tls_server: tuple[Server, Authority], host: str, trusted: bool, outcome: Outcome, tmp_path: Path
+) -> None:
+    """It must be of an authority that is trusted, and for the host of the URL; else nothing is sent."""
+    server, authority = tls_server
+    file = tmp_path / "ca.pem"
+    file.write_bytes((authority if trusted else Authority()).pem())
+    trust_root = read_trust_root("CA", str(file))
+    client = make_client(reactor, f"https://{host}:{server.port}", 10, trust_root=trust_root)
+    posted = await client.post(EVENT)
+    assert posted.outcome is outcome
+    assert bool(server.requests) is (outcome is Outcome.OK)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_knows_http_alone(server: Server) -> None:
+    posted = await make_client(reactor, f"ftp://127.0.0.1:{server.port}", 10).post(EVENT)
+    assert "Unsupported scheme" in posted.why
 
 
 def client_for(port: int, clock: Clock | None = None) -> Client:

@@ -122,6 +122,13 @@ def test_headers_of_gzip_are_passed_over() -> None:
     assert decode("gzip", head + gzip.compress(EVENT)[10:]) == EVENT
 
 
+@pytest.mark.parametrize("window", [15, -15], ids=["zlib", "raw"])
+def test_other_formats_of_deflate_are_refused(window: int) -> None:
+    """They are the coding C{deflate}, or none."""
+    with pytest.raises(InvalidEvent, match="incorrect header"):
+        decode("gzip", zlib.compress(EVENT, wbits=window))
+
+
 def test_frames_of_zstd_may_be_skippable() -> None:
     skipped = struct.pack("<II", 0x184D2A5F, 3) + b"abc"
     assert decode("zstd", skipped + ZSTD.compress(EVENT) + SKIPPABLE + ZSTD.compress(EVENT) + skipped) == EVENT * 2
@@ -269,6 +276,15 @@ def test_a_bomb_is_decoded_no_further_than_the_limit(bomb: str, most: int) -> No
     with pytest.raises(BodyTooLarge, match=f"^Expected a body of at most {most} bytes when decoded$"):
         decode_body(body, [coding], most, known)
     assert sum(produced) <= most + 1
+
+
+@pytest.mark.parametrize("level", [3, 22])
+def test_a_frame_that_says_it_is_too_large_is_not_decoded(level: int) -> None:
+    """Also if its window is too large: the size is what the client can do something about."""
+    known, produced = counting()
+    with pytest.raises(BodyTooLarge):
+        decode_body(ZSTD.compress(bytes(10 * MOST), level), [b"zstd"], MOST, known)
+    assert produced == []
 
 
 @given(st.sampled_from(NAMES), st.lists(st.binary(max_size=40), max_size=4), st.integers(0, 200))

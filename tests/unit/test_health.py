@@ -211,7 +211,7 @@ def test_real_services_tell_of_their_health(services: Services) -> None:
             wait_until(is_ready(port, 200))
             assert get(port, "/health/live") == (200, '{"status":"live"}')
         assert post_one(producer) == 200
-        assert figure(producer, "eventsvc_events_accepted_total") == 1
+        assert figure(producer, 'eventsvc_events_accepted_total{stream="NotificationStream"}') == 1
         wait_until(lambda: figure(consumer, 'eventsvc_consumed_total{outcome="handled"}') == 1)
         wait_until(lambda: figure(consumer, "eventsvc_stream_entries") >= 1)
 

@@ -6,18 +6,25 @@ reactor.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.python.failure import Failure
 
 from eventsvc.net.immediate_write import immediate_write
+from eventsvc.net.tls_transport import TLSFactory
+from tests.support.certificates import Authority
+from tests.support.tls import trusting
 
 
 @attrs.define
@@ -103,6 +110,32 @@ def test_writing_after_the_end_does_nothing(pair: Pair) -> None:
     pair.transport.connectionLost(Failure(ConnectionDone()))
     write(b"late")
     assert pair.received() == b""
+
+
+def test_an_answer_under_tls_is_sent_at_once(pair: Pair) -> None:
+    """Unless the kernel does not take it, or something waits already; the order is kept."""
+    factory = TLSFactory(Authority().issue("localhost"), False, Factory.forProtocol(Protocol), Clock())
+    transport: Any = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+    pair.transport.protocol = transport
+    transport.makeConnection(pair.transport)
+    client = trusting().wrap_socket(pair.peer, do_handshake_on_connect=False)
+    for _ in range(4):
+        with suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        pair.transport.doRead()
+        pair.transport.doWrite()
+    write = immediate_write(transport)
+    write(b"one")
+    assert client.recv(100) == b"one"
+    transport.write(b"two ")
+    write(b"three")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.recv(100)
+    pair.transport.doWrite()
+    assert client.recv(100) + client.recv(100) == b"two three"
+    transport.loseConnection()
+    write(b"late")
+    client.detach()
 
 
 def test_other_transports_write_in_their_usual_way(pair: Pair) -> None:

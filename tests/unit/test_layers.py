@@ -27,7 +27,8 @@ FOREIGN = {
     "txredisapi": {"redis"},
     "psycopg": {"handlers"},
     "hiredis": {"redis"},
-    "OpenSSL": {"redis"},
+    "OpenSSL": {"redis", "net"},
+    "cryptography": {"net"},
     "service_identity": {"redis"},
     "klein": {"web"},
     "httptools": {"web"},
@@ -46,7 +47,8 @@ REACTOR = {"tap", "cli"}
 
 #: Time of day and chance, and what of them is a pure function after all.
 IMPURE = {"time", "datetime", "random", "secrets", "uuid"}
-PURE = {"time.gmtime", "time.strftime", "random.Random"}
+#: L{datetime.datetime} is the type of a member that msgspec checks.
+PURE = {"time.gmtime", "time.strftime", "random.Random", "datetime.datetime"}
 
 #: The layers whose rooms may import each other: pure values, and composition.
 OPEN_LAYERS = {0, 4}

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,18 +28,23 @@ from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
 from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
-from eventsvc.settings import WebhookSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.simulator.service import Simulator
 from eventsvc.tap.figures import (
     connection_figures,
     consumer_figures,
     producer_figures,
     simulator_figures,
+    tls_figures,
     webhook_figures,
 )
 from eventsvc.tap.health import Vitals
+from eventsvc.tap.token_file import TokenFile, token_figures
+from eventsvc.tap.tracing import tracing_figures
 from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
+from eventsvc.web.access import Access
+from eventsvc.web.tokens import Tokens
 from tests.support.consumer_world import ConsumerWorld
 from tests.support.producer_world import ProducerWorld, key, make_world
 
@@ -343,6 +349,11 @@ def every_figure() -> set[str]:
     vitals.metrics.add(simulator_figures(simulator))
     webhook = make_webhook(clock, WebhookSettings(url="http://h/", secret=()), lambda: 0)
     vitals.metrics.add(webhook_figures(webhook))
+    access = Access(Tokens(), lambda: 0, lambda: 0)
+    vitals.metrics.add(token_figures(TokenFile("", frozenset(), access)))
+    vitals.metrics.add(tracing_figures(lambda: 0))
+    certificates: Any = SimpleNamespace(expires=0.0, failures=0)
+    vitals.metrics.add(tls_figures(certificates))
     return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))
 
 

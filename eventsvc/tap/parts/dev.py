@@ -14,16 +14,18 @@ from eventsvc.settings import (
     LogSettings,
     ProducerSettings,
     RedisSettings,
-    SimulatorSettings,
     StreamSettings,
-    WebhookSettings,
 )
+from eventsvc.settings.simulator import SimulatorSettings
+from eventsvc.settings.tracing import TracingSettings
+from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.consumer import add_consumer
 from eventsvc.tap.parts.producer import add_producer
 from eventsvc.tap.parts.simulator import add_simulator
 from eventsvc.tap.process import Listener, Process
+from eventsvc.tap.tracing import start_tracing
 from eventsvc.telemetry.logs import json_log
 
 
@@ -34,16 +36,17 @@ def make_process(options: RoleOptions) -> IService:
     log = json_log(options.read(LogSettings).level)
     process = Process(reactor, log)
     redis = RedisSettings(port=free_port())
+    vitals = Vitals(reactor)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "dev", process, vitals.metrics)
 
     def add_roles() -> None:
-        vitals = Vitals(reactor)
         vitals.setServiceParent(process)
         limits = options.read(StreamSettings)
         producer = options.read(ProducerSettings)
         producer = attrs.evolve(producer, host=producer.host or "127.0.0.1")
-        listener = add_producer(process, reactor, redis, limits, producer, vitals, lasting=False)
+        listener = add_producer(process, reactor, redis, limits, producer, vitals, lasting=False, tracing=tracing)
         consumer, webhook = options.read(ConsumerSettings), options.read(WebhookSettings)
-        add_consumer(process, reactor, redis, limits, consumer, webhook, log, vitals, lasting=False)
+        add_consumer(process, reactor, redis, limits, consumer, webhook, log, vitals, lasting=False, tracing=tracing)
         _begin_traffic(process, reactor, options, listener, redis)
 
     server = EmbeddedServer(reactor, redis.port, process.fail, ready=lambda: process.attempt(add_roles))
@@ -57,15 +60,20 @@ def _begin_traffic(
     """Post to the producer's port, which is known once it listens."""
     host = "127.0.0.1" if listener.interface in ("0.0.0.0", "::") else listener.interface
     port = listener.port
+    url = f"http://{host}:{port}/event"
     sys.__stderr__.write(  # type: ignore[union-attr]
         f"""
     eventsvc is up; Ctrl-C stops it.
-      producer  http://{host}:{port}/event
+      producer  {url}
       server    redis://127.0.0.1:{redis.port}, stream {redis.stream}
     Post an event yourself:
-      curl -i --data '{{"description": "hello world"}}' http://{host}:{port}/event
+      curl -i --data '{{"description": "hello world"}}' {url}
+    Post a CloudEvent, as the simulator does now and then. Twice: it is stored once, by its source and id.
+      curl -i --data '{{"hello": "world"}}' -H 'Content-Type: application/json' \\
+        -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /me' -H 'ce-type: greeting' {url}
 
 """
     )
-    settings = attrs.evolve(options.read(SimulatorSettings), host=host, port=port, tls=False)
+    settings = options.read(SimulatorSettings)
+    settings = attrs.evolve(settings, host=host, port=port, tls=False, stream="", form=settings.form or "MIXED")
     add_simulator(process, reactor, settings, process.finish)

@@ -14,14 +14,8 @@ from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.redis.log import RedisEventLog, stream_opener
-from eventsvc.settings import (
-    AdminSettings,
-    LogSettings,
-    ProducerSettings,
-    RedisSettings,
-    StreamSettings,
-    TLSSettings,
-)
+from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, producer_figures, tls_figures
@@ -87,7 +81,6 @@ def add_producer(
     }
     if tracing is not None:
         appenders = {stream: tracing.trace_appender(each, stream, redis) for stream, each in appenders.items()}
-        vitals.metrics.add(tracing.figures())
     vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
     health = producer_health(vitals, list(appenders.values()), connection)
     access = add_tokens(settings.tokens, streams, vitals)
@@ -137,7 +130,7 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)
-    tracing = start_tracing(reactor, options.read(TracingSettings), "producer", process)
+    tracing = start_tracing(reactor, options.read(TracingSettings), "producer", process, vitals.metrics)
     add_producer(
         process,
         reactor,

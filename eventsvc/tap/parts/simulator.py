@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random, SystemRandom
 from typing import Any
+from urllib.parse import quote
 
 from twisted.application.service import IService, MultiService
 
@@ -12,8 +13,10 @@ from eventsvc.client import make_client
 from eventsvc.event import Event
 from eventsvc.net.pem import read_trust_root
 from eventsvc.outcome import Outcome
-from eventsvc.settings import AdminSettings, LogSettings, SimulatorSettings
+from eventsvc.settings import AdminSettings, LogSettings
+from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.simulator.service import MOST_IN_FLIGHT, Simulator
+from eventsvc.simulator.traffic import Events
 from eventsvc.tap.figures import simulator_figures
 from eventsvc.tap.health import Vitals, add_admin, simulator_health
 from eventsvc.tap.options import RoleOptions
@@ -32,17 +35,21 @@ def add_simulator(
     scheme = "https" if settings.tls else "http"
     trust_root = read_trust_root("EVENT_PRODUCER_TLS_CA", settings.tls_ca) if settings.tls else None
     url = f"{scheme}://{settings.host}:{settings.port}"
-    client = make_client(reactor, url, MOST_IN_FLIGHT, trust_root=trust_root)
+    if settings.stream:
+        url += f"/streams/{quote(settings.stream, safe='')}"
+    client = make_client(reactor, url, MOST_IN_FLIGHT, trust_root=trust_root, token=settings.token)
 
     async def post(event: Event) -> Outcome:
         return (await client.post(event)).outcome
 
-    seed = SystemRandom().getrandbits(32) if settings.seed is None else settings.seed
+    chance = SystemRandom()
+    seed = chance.getrandbits(32) if settings.seed is None else settings.seed
     simulator = Simulator(
         post=post,
         clock=reactor,
         random=Random(seed),
         rate=settings.rate,
+        events=Events(settings.form or "PLAIN", f"{chance.getrandbits(64):016x}"),
         duration=settings.duration,
         count=settings.count,
         done=done,

@@ -1,0 +1,177 @@
+"""
+A release that takes events over TLS from clients with a token, and gets other
+tokens and another certificate while it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import attrs
+import requests
+
+from chaos import STREAM
+from cluster.commands import Failed, Namespace, run, wait_for
+from cluster.release import CHART, Release
+
+#: The name that the certificate is for.
+_HOST: Final = "event-producer-svc"
+_VALUES: Final = (
+    "producer.tokens.existingSecret=event-tokens",
+    "producer.tls.existingSecret=event-certificate",
+    "producer.tls.caSecret=event-certificate",
+    "producer.streams={Audit}",
+    "tests.tokenSecret=robot-token",
+)
+#: Seconds that Kubernetes may take to update the files of a pod.
+_UPDATE: Final = 180.0
+_PATIENCE: Final = 10.0
+
+
+@attrs.frozen
+class Client:
+    """
+    Somebody who posts from outside the cluster.
+
+    @ivar token: empty for none.
+    @ivar authority: PEM file of the certificate to trust.
+    """
+
+    namespace: Namespace
+    token: str
+    authority: Path
+
+    def ask(self, path: str = "/event", method: str = "POST", scheme: str = "https", port: int = 8080) -> set[int]:
+        """
+        Send a request to each producer, and return the statuses of the answers.
+
+        @raise Failed: there is no producer, or one was not reached.
+        """
+        pods = self.namespace.get("pods", "--selector", Release(self.namespace).selector("producer"))["items"]
+        if not pods:
+            raise Failed("there is no producer")
+        return {self._ask(pod["metadata"]["name"], path, method, scheme, port) for pod in pods}
+
+    def _ask(self, pod: str, path: str, method: str, scheme: str, port: int) -> int:
+        with self.namespace.forwarded(f"pod/{pod}", port) as local:
+            try:
+                return requests.request(
+                    method,
+                    f"{scheme}://127.0.0.1:{local}{path}",
+                    json={"description": "from outside"} if method == "POST" else None,
+                    headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
+                    verify=str(self.authority),
+                    timeout=_PATIENCE,
+                ).status_code
+            except requests.RequestException as problem:
+                raise Failed(f"{pod}: {problem}") from None
+
+
+def try_secured(namespace: Namespace, release: str) -> None:
+    """
+    Install the release, try who may post, change tokens and certificate, and uninstall it.
+
+    @raise Failed: a client was let in or kept out wrongly.
+    """
+    with tempfile.TemporaryDirectory(prefix="eventsvc-secured-") as directory:
+        _try(namespace, release, Path(directory))
+
+
+def _try(namespace: Namespace, release: str, directory: Path) -> None:
+    certificate = _put_certificate(namespace, directory / "first")
+    _put_tokens(namespace, {"audit": ["Audit"], "robot": [STREAM]})
+    _put(namespace, "robot-token", f"--from-literal=token={_token('robot')}")
+    namespace.helm("install", release, str(CHART), *(f"--set={value}" for value in _VALUES), "--wait", "--timeout=180s")
+    stranger = Client(namespace, "", certificate)
+    audit, robot, second = (Client(namespace, _token(name), certificate) for name in ("audit", "robot", "second"))
+    _expect("no token", stranger.ask(), 401)
+    _expect("a token that is not there yet", second.ask(), 401)
+    _expect("a token", robot.ask(), 200)
+    _expect("a token, for another stream", robot.ask("/streams/Audit/event"), 403)
+    _expect("the token of another stream", audit.ask("/streams/Audit/event"), 200)
+    _expect("metrics on the port of events", stranger.ask("/metrics", "GET"), 404)
+    _expect("metrics on their own port", stranger.ask("/metrics", "GET", "http", 8081), 200)
+    print("who may post is right", flush=True)
+    _try_from_inside(namespace, release)
+
+    begin = time.monotonic()
+    _put_tokens(namespace, {"second": [STREAM, "Audit"]})
+    wait_for(lambda: second.ask("/streams/Audit/event") == {200}, "the new token is accepted", _UPDATE)
+    _expect("a token that was removed", robot.ask(), 401)
+    print(f"new tokens were in use {time.monotonic() - begin:.0f} s after the change", flush=True)
+
+    begin = time.monotonic()
+    renewed = attrs.evolve(second, authority=_put_certificate(namespace, directory / "second"))
+    wait_for(lambda: renewed.ask() == {200}, "the new certificate is in use", _UPDATE)
+    print(f"a new certificate was in use {time.monotonic() - begin:.0f} s after the change", flush=True)
+    _expect_no_restart(namespace)
+    namespace.helm("uninstall", release, "--wait")
+    namespace.kubectl("delete", "secret", "event-tokens", "event-certificate", "robot-token")
+
+
+def _try_from_inside(namespace: Namespace, release: str) -> None:
+    """Run helm test, which posts with a token and trusts the authority."""
+    try:
+        namespace.helm("test", release)
+    except Failed as problem:
+        raise Failed(f"{problem}\n{namespace.kubectl('logs', 'event-test')}") from None
+    print("helm test passed over TLS, with a token", flush=True)
+
+
+def _expect(what: str, statuses: set[int], status: int) -> None:
+    if statuses != {status}:
+        raise Failed(f"{what}: expected {status} of each producer, got {sorted(statuses)}")
+
+
+def _expect_no_restart(namespace: Namespace) -> None:
+    pods = namespace.get("pods", "--selector", Release(namespace).selector("producer"))["items"]
+    restarts = [each["restartCount"] for pod in pods for each in pod["status"]["containerStatuses"]]
+    if any(restarts):
+        raise Failed(f"producers were restarted: {restarts}")
+
+
+# Secrets
+
+
+def _token(name: str) -> str:
+    """Return the token of a client; it is worth nothing, because the release is removed."""
+    return f"token-of-{name}"
+
+
+def _digest(name: str) -> str:
+    return sha256(_token(name).encode()).hexdigest()
+
+
+def _put_tokens(namespace: Namespace, streams: Mapping[str, Sequence[str]]) -> None:
+    """Create or change the Secret of tokens: the streams of each client."""
+    rows = [
+        f'[[token]]\nname = "{name}"\nsha256 = "{_digest(name)}"\nstreams = {json.dumps(allowed)}\n'
+        for name, allowed in streams.items()
+    ]
+    _put(namespace, "event-tokens", f"--from-literal=tokens.toml={''.join(rows)}")
+
+
+def _put_certificate(namespace: Namespace, directory: Path) -> Path:
+    """Make a certificate that is its own authority, put it into the Secret, and return its file."""
+    directory.mkdir()
+    key, certificate = directory / "tls.key", directory / "tls.crt"
+    run(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-subj", f"/CN={_HOST}", "-addext", f"subjectAltName=DNS:{_HOST},IP:127.0.0.1", "-days", "1"),
+        *("-keyout", str(key), "-out", str(certificate)),
+    )
+    files = {"tls.crt": certificate, "tls.key": key, "ca.crt": certificate}
+    _put(namespace, "event-certificate", *(f"--from-file={name}={path}" for name, path in files.items()))
+    return certificate
+
+
+def _put(namespace: Namespace, name: str, *content: str) -> None:
+    """Create or change a Secret."""
+    create = ("create", "secret", "generic", name, *content, "--dry-run=client", "--output=yaml")
+    namespace.kubectl("apply", "--filename=-", input=namespace.kubectl(*create))
