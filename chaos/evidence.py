@@ -17,7 +17,7 @@ from msgspec import Raw
 from chaos import DEAD, FAILED, FOREIGN, GROUP, STREAM
 from chaos.deployment import Deployment
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
-from eventsvc.json_text import NOTHING, in_one_line
+from eventsvc.json_text import NOTHING, escape_breaks, in_one_line
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Content, Handling, History, Op
 from eventsvc.testing.history.content import content_of
@@ -192,7 +192,7 @@ def tell(
 
 def _restore(logged: Content | None, stored: Notification | None) -> Content | None:
     """
-    Return what a handler was given, of which the log has no line breaks.
+    Return what a handler was given; the log has no line breaks, and escapes of some characters.
 
     @param stored: the event as the stream has it.
     """
@@ -204,7 +204,7 @@ def _restore(logged: Content | None, stored: Notification | None) -> Content | N
 
 
 def _one_line(raw: Raw) -> str:
-    return bytes(in_one_line(raw)).decode()
+    return escape_breaks(bytes(in_one_line(raw))).decode()
 
 
 def _is_foreign(event: Notification) -> bool:

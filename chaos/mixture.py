@@ -17,6 +17,7 @@ import attrs
 from chaos import STREAM
 from chaos.cloudevents import CloudEvent, Headers, draw_cloudevent
 from chaos.payloads import draw_json, write_array, write_object, write_string
+from eventsvc.event import Event
 from eventsvc.testing.history import Content
 
 #: Bytes of a payload that is large, at least.
@@ -44,6 +45,7 @@ class Post:
     @ivar parts: its events, in the order of the ids of its answer.
     @ivar repeatable: whether nothing is stored twice if it is posted again.
     @ivar repeated: whether some of its events may be stored already.
+    @ivar event: the event, if it is an ordinary one, which L{eventsvc.client} posts.
     """
 
     path: str
@@ -52,6 +54,7 @@ class Post:
     parts: Sequence[Part]
     repeatable: bool = False
     repeated: bool = False
+    event: Event | None = None
 
 
 @attrs.define(eq=False)
@@ -93,10 +96,10 @@ class Mixture:
             forms = (self._members, self._members, self._structured, self._binary, self._batched)
             request = random.choice(forms)(description, None)
         if self.stream or random.random() < self.mixed * _NAMED:
-            request = attrs.evolve(request, path=f"/streams/{self.stream or STREAM}{request.path}")
+            request = attrs.evolve(request, path=f"/streams/{self.stream or STREAM}{request.path}", event=None)
         if random.random() < self.mixed * _COMPRESSED:
             headers = [*request.headers, ("Content-Encoding", "gzip")]
-            request = attrs.evolve(request, headers=headers, body=gzip.compress(request.body, 1))
+            request = attrs.evolve(request, headers=headers, body=gzip.compress(request.body, 1), event=None)
         return request
 
     def _members(self, description: str, key: str | None) -> Post:
@@ -117,20 +120,23 @@ class Mixture:
         return Post("/event", _json_headers(key), body, [(description, content)], repeatable=key is not None)
 
     def _structured(self, description: str, _: str | None) -> Post:
-        event, repeated = self._cloudevent(description)
+        event, repeated = self._cloudevent(description, self._recent)
         text, content = event.structured(self.random)
         headers = [("Content-Type", "application/cloudevents+json; charset=UTF-8")]
         return Post("/event", headers, text.encode(), [(event.subject, content)], True, repeated)
 
     def _binary(self, description: str, _: str | None) -> Post:
-        event, repeated = self._cloudevent(description)
+        event, repeated = self._cloudevent(description, self._recent)
         headers, body, content = event.binary()
         return Post("/event", headers, body, [(event.subject, content)], True, repeated)
 
     def _batched(self, description: str, _: str | None) -> Post:
         """Several CloudEvents; one of them may be in the batch twice."""
         random = self.random
-        drawn = [self._cloudevent(f"{description} {place}") for place in range(random.randrange(1, _MOST_OF_A_BATCH))]
+        known = list(self._recent)
+        drawn = [
+            self._cloudevent(f"{description} {place}", known) for place in range(random.randrange(1, _MOST_OF_A_BATCH))
+        ]
         events = [event for event, _ in drawn]
         if random.random() < _REPEATED:
             events.append(random.choice(events))
@@ -144,10 +150,10 @@ class Mixture:
             repeated=any(repeated for _, repeated in drawn),
         )
 
-    def _cloudevent(self, description: str) -> tuple[CloudEvent, bool]:
-        """Return a CloudEvent, and whether it was posted before."""
-        if self._recent and self.random.random() < _REPEATED:
-            return self.random.choice(self._recent), True
+    def _cloudevent(self, description: str, known: Sequence[CloudEvent]) -> tuple[CloudEvent, bool]:
+        """Return a CloudEvent, and whether it is one that is known, because it was posted before."""
+        if known and self.random.random() < _REPEATED:
+            return self.random.choice(known), True
         self._numbers += 1
         event = draw_cloudevent(self.random, self.source, f"{self._numbers}", description, self._key(), self._size())
         self._recent.append(event)
@@ -167,7 +173,8 @@ def plain(description: str, key: str | None = None) -> Post:
     @param key: its C{Idempotency-Key}.
     """
     body = json.dumps({"description": description}, ensure_ascii=False).encode()
-    return Post("/event", _json_headers(key), body, [(description, Content())], repeatable=key is not None)
+    event = Event(description) if key is None else None
+    return Post("/event", _json_headers(key), body, [(description, Content())], key is not None, event=event)
 
 
 def _json_headers(key: str | None) -> Headers:

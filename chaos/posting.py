@@ -21,6 +21,8 @@ from eventsvc.outcome import Outcome
 
 #: The variable with the path of the file that has the clients' token.
 TOKEN_FILE: Final = "CHAOS_TOKEN_FILE"
+#: The beginning of a client's message that it did not reach a producer.
+_NO_CONNECTION: Final = "no connection"
 #: Errors that mean no connection was made, so no request was sent.
 _NOT_SENT: Final = (ConnectError, DNSLookupError)
 
@@ -56,7 +58,7 @@ class _Stored(msgspec.Struct):
 
 def not_sent(error: object) -> Answered:
     """Return the result of a request whose client did not reach a producer."""
-    return Answered(Outcome.REFUSED, why=f"no connection: {error}", is_sent=False)
+    return Answered(Outcome.REFUSED, why=f"{_NO_CONNECTION}: {error}", is_sent=False)
 
 
 def classify(status: int, event_id: bytes | None, body: bytes) -> Answered:
@@ -85,14 +87,24 @@ def classify(status: int, event_id: bytes | None, body: bytes) -> Answered:
     return Answered(Outcome.UNKNOWN, why=why)
 
 
-def authorization() -> Mapping[str, str]:
-    """Return the header with the clients' token of the moment, if they have one."""
+def read_token() -> str:
+    """Return the clients' token of the moment; empty if they have none."""
     path = os.environ.get(TOKEN_FILE)
-    return {"Authorization": f"Bearer {Path(path).read_text()}"} if path else {}
+    return Path(path).read_text() if path else ""
+
+
+def authorization() -> Mapping[str, str]:
+    """Return the header with the clients' token."""
+    token = read_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 async def post(client: Client, request: Post) -> Answered:
     """Post the events of a request; every error becomes one of the three outcomes."""
+    if request.event is not None:
+        posted = await attrs.evolve(client, token=read_token()).post(request.event)
+        ids = [] if posted.id is None else [posted.id]
+        return Answered(posted.outcome, ids, posted.why, is_sent=not posted.why.startswith(_NO_CONNECTION))
     try:
         return await ensureDeferred(_ask(client, request)).addTimeout(client.timeout, client.clock)
     except TimeoutError:

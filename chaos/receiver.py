@@ -23,7 +23,7 @@ import msgspec
 
 from chaos import FAILED
 from eventsvc.event import format_timestamp
-from eventsvc.json_text import NOTHING, in_one_line
+from eventsvc.json_text import NOTHING, escape_breaks, in_one_line
 
 KEY: Final = b"thirty-two bytes that are secret"
 #: The key as a setting.
@@ -142,7 +142,7 @@ def _carried(body: bytes, is_cloudevent: bool) -> Mapping[str, Any]:
 
 
 def _write(line: Mapping[str, Any]) -> None:
-    os.write(sys.stdout.fileno(), msgspec.json.encode(line) + b"\n")
+    os.write(sys.stdout.fileno(), escape_breaks(msgspec.json.encode(line)) + b"\n")
 
 
 class Server(ThreadingHTTPServer):
