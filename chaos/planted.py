@@ -233,15 +233,15 @@ def _take_any_answer() -> None:
 
 def _encode_data_again() -> None:
     """The data of an event is decoded and encoded again."""
-    import json
+    from msgspec import Raw, json, structs
 
-    import msgspec
+    from eventsvc.json_text import read_any
 
     appender: Any = import_module("eventsvc.producer.appender")
 
     def write(id: int, event: Any, timestamp: str) -> bytes:
         if event.data is not None:
-            event = msgspec.structs.replace(event, data=msgspec.Raw(json.dumps(json.loads(bytes(event.data))).encode()))
+            event = structs.replace(event, data=Raw(json.encode(read_any(event.data))))
         encoded: bytes = original(id, event, timestamp)
         return encoded
 
