@@ -249,6 +249,20 @@ def _encode_data_again() -> None:
     appender.write_notification = write
 
 
+def _decode_for_handlers() -> None:
+    """Handlers get data that was decoded and encoded again."""
+    from msgspec import Raw, json, structs
+
+    delivery: Any = import_module("eventsvc.consumer.delivery")
+
+    def decode(*arguments: Any) -> Any:
+        event = original(*arguments)
+        return structs.replace(event, data_json=Raw(json.encode(event.data))) if bytes(event.data_json) else event
+
+    original = delivery.decode_notification
+    delivery.decode_notification = decode
+
+
 def _forget_identities() -> None:
     """Each post of a CloudEvent is a new event, whatever its source and id."""
     post_head: Any = import_module("eventsvc.web.post_head")
@@ -321,6 +335,7 @@ BUGS: Final[Mapping[str, Bug]] = {
     "follow-redirects": Bug(_follow_redirects, "webhook-receiver-flaps", "neither handled"),
     "take-any-answer": Bug(_take_any_answer, "webhook-receiver-flaps", "neither handled"),
     "encode-data-again": Bug(_encode_data_again, "stream-full-beside", "another `data` than was posted"),
+    "decode-for-handlers": Bug(_decode_for_handlers, "consumer-restarted", "another `data` than is stored"),
     "forget-identities": Bug(_forget_identities, "stream-full-beside", "stored more than once"),
     "lose-beside-known": Bug(_lose_beside_known, "stream-full-beside", "answered 200, but not stored"),
     "give-up-after-failed-auth": Bug(_give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
