@@ -20,7 +20,8 @@ import pytest
 pytest.importorskip("toxiproxy", reason="the chaos suite needs toxiproxy-python")
 pytest.importorskip("chaos", reason="the chaos suite is beside the package, in the repository")
 
-from chaos.evidence import Kept, parse_log, tell
+from chaos.evidence import Kept, tell
+from chaos.lines import parse_log
 from chaos.mixture import Mixture, Post
 from chaos.passes import Passes
 from chaos.payloads import draw_json

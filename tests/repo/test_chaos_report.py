@@ -19,9 +19,10 @@ pytest.importorskip("chaos", reason="the chaos suite is beside the package, in t
 from chaos.__main__ import plan_runs
 from chaos.account import TAKEN_UP
 from chaos.deployment import Deployment
-from chaos.evidence import Evidence, Kept, Line, parse_log, read_log, tell
+from chaos.evidence import Evidence, Kept, read_log, tell
 from chaos.faults import holding_up
 from chaos.impolite import _sort
+from chaos.lines import Line, parse_log
 from chaos.plan import Plan
 from chaos.planted import BUGS
 from chaos.process import Process
