@@ -71,7 +71,11 @@ def test_an_event_that_is_stored_as_it_was_posted(content: Content | None, event
         (Content(cloudevent='{"a":"1"}', is_binary=True), stored(cloudevent='{"a":"2"}'), "another `cloudevent`"),
         (Content(cloudevent='{"a":"1"}', is_binary=True), stored(cloudevent='{"a":"1","b":"2"}'), "`cloudevent`"),
         # far inside a long text, the excerpt begins just before the difference
-        (Content(data=f"[{'1,' * 500}22]"), stored(data=f"[{'1,' * 500}23]"), "posted ',1,1,1,1,22]', stored ',1,1,1,1,23]'"),
+        (
+            Content(data="[" + "1," * 500 + "22]"),
+            stored(data="[" + "1," * 500 + "23]"),
+            "posted ',1,1,1,1,22]', stored",
+        ),
     ],
 )
 def test_an_event_that_is_stored_otherwise_is_named_with_both_texts(
