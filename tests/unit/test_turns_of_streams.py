@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 import pytest
 
-from eventsvc.web.site import make_site
 from tests.support.http import MAKERS, Connection, Served, post, serving
 from tests.support.producer_world import ProducerWorld, make_world
 
