@@ -15,8 +15,9 @@ import redis
 import requests
 
 from cluster.release import Release
-from eventsvc.settings import RedisSettings, SimulatorSettings
+from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import read
+from eventsvc.settings.simulator import SimulatorSettings
 
 #: The directory of a pod's credentials for the Kubernetes API.
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -22,7 +22,8 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from eventsvc.cloudevent import BATCHED, STRUCTURED
-from eventsvc.event import Event, encode_event
+from eventsvc.event import Event
+from eventsvc.event_message import encode_event
 from eventsvc.outcome import Outcome
 
 
@@ -111,14 +112,14 @@ class Client:
     async def _post(self, path: str, events: Sequence[Event], key: str | None) -> PostedBatch:
         try:
             body, headers = _compose(path, events)
-        except (TypeError, ValueError) as error:  # such as half a surrogate pair
+            if key is not None:
+                headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
+        except ValueError as error:  # such as half a surrogate pair
             return PostedBatch(Outcome.REFUSED, why=f"not sent: {error}")
-        if key is not None:
-            headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
         if self.token:
             headers.setRawHeaders(b"Authorization", [b"Bearer " + self.token.encode()])
         try:
-            return await ensureDeferred(self._ask(path, body, headers)).addTimeout(self.timeout, self.clock)
+            posted = await ensureDeferred(self._ask(path, body, headers)).addTimeout(self.timeout, self.clock)
         except CancelledError:
             raise
         except TimeoutError:
@@ -127,10 +128,13 @@ class Client:
             return PostedBatch(Outcome.REFUSED, why=f"no connection: {error}")
         except Exception as error:
             return PostedBatch(Outcome.UNKNOWN, why=f"{type(error).__name__}: {error}")
+        if posted.outcome is Outcome.OK and len(posted.ids) != len(events):
+            return PostedBatch(Outcome.UNKNOWN, why=f"200 with {len(posted.ids)} ids for {len(events)} events")
+        return posted
 
     async def _ask(self, path: str, body: bytes, headers: Headers) -> PostedBatch:
         try:
-            response = await self.http.post(f"{self.url}{path}", data=body, headers=headers)
+            response = await self.http.post(f"{self.url}{path}", data=body, headers=headers, allow_redirects=False)
         except ResponseNeverReceived as error:
             if any(reason.check(CancelledError) for reason in error.reasons):
                 raise CancelledError from None

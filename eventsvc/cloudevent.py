@@ -16,7 +16,8 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Meta, Raw
 
-from eventsvc.event import Event, InvalidEvent, check_key, check_number
+from eventsvc.event import Event, InvalidEvent
+from eventsvc.event_message import BLANK, check_key, check_number
 from eventsvc.json_text import NOTHING, explain, is_too_deep
 
 #: The content types of the structured and of the batched mode.
@@ -71,7 +72,7 @@ def decode_structured(body: bytes) -> Event:
     """
     try:
         body.decode()  # ignored members must be UTF-8 too
-        return _read(_raw.decode(body))
+        return _read(body.strip(BLANK))
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(explain(error)) from None
 
@@ -92,7 +93,7 @@ def decode_batched(body: bytes) -> Sequence[Event]:
     events = []
     for place, text in enumerate(texts):
         try:
-            events.append(_read(text))
+            events.append(_read(bytes(text)))
         except (ValueError, RecursionError) as error:
             raise InvalidEvent(explain(error, place=place)) from None
     return events
@@ -115,7 +116,7 @@ def decode_binary(attributes: Mapping[str, str], content_type: bytes | None, bod
         if declared is not None:
             members["datacontenttype"] = declared
         members.update(_read_payload(declared, body))
-        text = Raw(_encoder.encode(members))
+        text = _encoder.encode(members)
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(explain(error)) from None
     try:
@@ -157,7 +158,7 @@ def read_headers(headers: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, str]:
     return attributes
 
 
-def _read(text: Raw) -> Event:
+def _read(text: bytes) -> Event:
     """Return the event of a CloudEvent, whose text is kept as it came."""
     try:
         found: _Attributes = _only_attributes.decode(text)
@@ -167,8 +168,7 @@ def _read(text: Raw) -> Event:
     if found.data is not NOTHING and found.data_base64 is not None:
         raise ValueError("Expected `data` or `data_base64`, got both - at `$.data_base64`")
     check_key(found.partitionkey, "partitionkey")
-    written = bytes(text)
-    if b"\\" in written or b"\x7f" in written or not written.isascii():  # as a control character is written
+    if b"\\" in text or b"\x7f" in text or not text.isascii():  # as a control character is written
         _check_characters(found)
     if is_too_deep(text):
         raise ValueError("JSON is nested too deeply - at `$.data`")
@@ -176,7 +176,7 @@ def _read(text: Raw) -> Event:
         found.subject or found.type,
         found.type,
         found.partitionkey,
-        cloudevent=text,
+        cloudevent=Raw(text),
         identity=f"{len(found.source)} {found.source}{found.id}".encode(),
     )
 
@@ -194,7 +194,7 @@ def _check_text(name: str, text: str) -> None:
         raise ValueError(f"Expected no control character - at `$.{name}`")
 
 
-def _check_extensions(text: Raw) -> None:
+def _check_extensions(text: bytes) -> None:
     """Check the members that are no attributes of the specification, and no payload."""
     for name, value in _members.decode(text).items():
         if name not in _Attributes.__struct_fields__:

@@ -1,19 +1,20 @@
 """
 The two messages as values: the Event Message that a client posts and the
-Notification Message in the stream.  Only this module decodes and encodes them.
+Notification Message in the stream.  Only this module decodes and encodes the
+latter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import gmtime, strftime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 from msgspec.structs import force_setattr
 
-from eventsvc.json_text import NOTHING, explain, is_too_deep, read_any
+from eventsvc.json_text import NOTHING, explain, read_any
 
 #: The most events and bytes in one request.
 MAX_EVENTS: Final = 1_000
@@ -32,11 +33,6 @@ class InvalidEvent(ValueError):
 
 class TooManyEvents(ValueError):
     """A batch has more than L{MAX_EVENTS} events."""
-
-
-#: Most bytes of a key, and most characters of a type.
-MAX_KEY_BYTES: Final = 255
-MAX_TYPE: Final = 255
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -136,24 +132,6 @@ class _Payload(msgspec.Struct):
     data_base64: bytes | None = None
 
 
-class _Message(msgspec.Struct):
-    """The members of an EM."""
-
-    description: str
-    type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)] | None = None
-    key: Annotated[str, msgspec.Meta(min_length=1)] | None = None
-    data: Raw = NOTHING
-
-
-class _Posted(msgspec.Struct, omit_defaults=True):
-    """An EM as it is written."""
-
-    description: str
-    type: str | None = None
-    key: str | None = None
-    data: Raw | None = None
-
-
 class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     """An NM as it is written."""
 
@@ -168,110 +146,9 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     cloudevent: Raw | None = None
 
 
-_BLANK: Final = b" \t\r\n"  # JSON's white space
-
-_event_decoder: Final = msgspec.json.Decoder(_Message)
-_events_decoder: Final = msgspec.json.Decoder(list[_Message])
 _notification_decoder: Final = msgspec.json.Decoder(Notification)
 _payload_decoder: Final = msgspec.json.Decoder(_Payload)
 _encoder: Final = msgspec.json.Encoder()
-
-
-def decode_event(body: bytes, line: int | None = None) -> Event:
-    """
-    Decode one EM.
-
-    @param line: line number of the bytes, for the error text.
-    @raise InvalidEvent: the bytes are not UTF-8, not JSON, or not an EM.
-    """
-    try:
-        body.decode()  # ignored members must be UTF-8 too
-        message = _event_decoder.decode(body)
-        if message.key is None and message.data is NOTHING:  # nearly always
-            return Event(message.description, message.type)
-        return _read(message)
-    except (ValueError, RecursionError) as error:
-        raise InvalidEvent(explain(error, line)) from None
-
-
-def _read(message: _Message) -> Event:
-    """Return an EM with the members that it has; C{null} is none."""
-    if message.key is None and message.data is NOTHING:
-        return Event(message.description, message.type)
-    check_key(message.key)
-    data = None if message.data is NOTHING or bytes(message.data) == b"null" else message.data
-    if data is not None and is_too_deep(data):
-        raise ValueError("JSON is nested too deeply - at `$.data`")
-    return Event(message.description, message.type, message.key, data)
-
-
-def check_key(key: str | None, name: str = "key") -> None:
-    """
-    Check the length of a key.
-
-    @param name: of the member, for the error text.
-    @raise ValueError: it is too long.
-    """
-    if key is not None and len(key.encode()) > MAX_KEY_BYTES:
-        raise ValueError(f"Expected `str` of at most {MAX_KEY_BYTES} bytes in UTF-8 - at `$.{name}`")
-
-
-def decode_events(body: bytes) -> Sequence[Event]:
-    """
-    Decode a batch: a JSON array of EMs, or NDJSON with one EM on each line that
-    is not blank.
-
-    @raise InvalidEvent: as L{decode_event}, or the batch is empty.
-    @raise TooManyEvents: there are more than L{MAX_EVENTS} events.
-    """
-    if body.lstrip(_BLANK).startswith(b"["):
-        try:
-            body.decode()
-            messages = _events_decoder.decode(body)
-        except (ValueError, RecursionError) as error:
-            raise InvalidEvent(explain(error)) from None
-        events = [_read_element(message, place) for place, message in enumerate(messages)]
-    else:
-        events = _decode_lines(body)
-    check_number(len(events))
-    return events
-
-
-def check_number(events: int) -> None:
-    """
-    Check the number of events in a batch.
-
-    @raise InvalidEvent: there are none.
-    @raise TooManyEvents: there are more than L{MAX_EVENTS}.
-    """
-    if not events:
-        raise InvalidEvent("Expected at least one event, got none")
-    if events > MAX_EVENTS:
-        raise TooManyEvents(f"Expected at most {MAX_EVENTS} events, got {events}")
-
-
-def _read_element(message: _Message, place: int) -> Event:
-    try:
-        return _read(message)
-    except ValueError as error:
-        raise InvalidEvent(explain(error, place=place)) from None
-
-
-def _decode_lines(body: bytes) -> list[Event]:
-    lines = body.split(b"\n")
-    try:
-        body.decode()
-        return [_read(_event_decoder.decode(line)) for line in lines if line.strip(_BLANK)]
-    except (ValueError, RecursionError):
-        # decode again line by line, to find the line with the error
-        return [decode_event(line, number) for number, line in enumerate(lines, 1) if line.strip(_BLANK)]
-
-
-def encode_event(event: Event) -> bytes:
-    """Encode an EM as JSON: the whole CloudEvent, if it is one."""
-    if event.cloudevent is not None:
-        return bytes(event.cloudevent)
-    return _encoder.encode(_Posted(event.description, event.type, event.key, event.data))
 
 
 def decode_notification(data: bytes, stream_id: str = "", deliveries: int = 1) -> Notification:

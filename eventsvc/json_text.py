@@ -24,9 +24,8 @@ _BREAKS: Final = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
 _MISSING: Final = re.compile(r"missing required field `(\w+)`(?: - at `(\$.*)`)?")
 
 
-def is_too_deep(raw: Raw) -> bool:
+def is_too_deep(text: bytes) -> bool:
     """Return whether a valid JSON text is nested deeper than L{MAX_DEPTH}."""
-    text = bytes(raw)
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return False
     unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")

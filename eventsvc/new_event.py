@@ -14,7 +14,8 @@ from datetime import datetime
 import msgspec
 
 from eventsvc.cloudevent import decode_structured
-from eventsvc.event import Event, InvalidEvent, decode_event
+from eventsvc.event import Event, InvalidEvent
+from eventsvc.event_message import decode_event
 
 
 def make_event(description: str, *, type: str | None = None, key: str | None = None, data: object = None) -> Event:

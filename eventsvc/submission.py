@@ -9,6 +9,7 @@ from collections.abc import Mapping, Set
 from typing import Final
 
 import attrs
+import msgspec
 
 #: The result of a request: the ids of the stored events, or the error.
 Result = tuple[int, ...] | Exception
@@ -18,8 +19,7 @@ Result = tuple[int, ...] | Exception
 ANY_BODY: Final = bytes(16)
 
 
-@attrs.frozen
-class IdempotencyKey:
+class IdempotencyKey(msgspec.Struct, frozen=True, gc=False):
     """
     A key of a request or of one event, and the identity of the request.
 

@@ -46,11 +46,6 @@ def _answer(error: Exception) -> Answer:
     return answer
 
 
-def _keyed(error: TooManyRequests) -> TooManyRequests:
-    error.stored = "unknown"
-    return error
-
-
 #: The causes of errors, and the answer to each.
 ERRORS: Final[Sequence[tuple[str, Answer]]] = (
     (
@@ -93,8 +88,8 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
         _answer(UnsupportedCoding("", b"gzip")),
     ),
     ("the `Idempotency-Key` was used with another body, or on another path", _answer(KeyConflict())),
-    ("the token is past its rate", _answer(TooManyRequests("", 1))),
-    ("the same, for a request with an `Idempotency-Key`", _answer(_keyed(TooManyRequests("", 1)))),
+    ("the token is past its rate", _answer(TooManyRequests("", 1, "no"))),
+    ("the same, for a request with an `Idempotency-Key`", _answer(TooManyRequests("", 1, "unknown"))),
     (f"more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES:,} bytes of them", HEAD_TOO_LARGE),
     ("an error in the service itself; the cause is only in the log", unexpected()),
     (

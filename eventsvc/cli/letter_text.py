@@ -114,10 +114,9 @@ def _find_event(letter: DeadLetter) -> tuple[Notification, msgspec.Raw] | None:
     """Return the event of a letter, and its text; C{None} if that cannot be read, or not written here."""
     for name, value in letter.fields:
         if name == EVENT_FIELD:
-            text = msgspec.Raw(value)
             try:
                 value.decode()
-                return None if is_too_deep(text) else (decode_notification(value), text)
+                return None if is_too_deep(value) else (decode_notification(value), msgspec.Raw(value))
             except (InvalidEvent, UnicodeDecodeError):
                 return None
     return None

@@ -59,10 +59,8 @@ class Appender:
     @ivar wall_clock: returns nanoseconds since the epoch.
     # Note [An event posted twice at once]
 
-    A request with an C{Idempotency-Key} that is still running is refused (409),
-    because its body may differ.  The key of a CloudEvent needs no such check:
-    the second request waits like any other, and the log passes it over, even in
-    the same batch.
+    A request whose C{Idempotency-Key} is in use is refused: its body may differ.
+    A CloudEvent is not: the log passes the second one over, even in one batch.
 
     @ivar known_keys: number of idempotency keys in the log at the last check.
     """
@@ -164,15 +162,9 @@ class Appender:
                 raise KeyConflict("the key is in use with another body")
             raise KeyRunning("a request with this key is still running")
         stamp = format_timestamp(self.wall_clock())
-        ids: list[int] = []
-        entries: list[bytes] = []
-        for event in events:
-            id = self.new_id()
-            ids.append(id)
-            entries.append(write_notification(id, event, stamp))
-        request = PendingRequest(tuple(ids), tuple(entries), tuple(keys), answer=answer)
-        if events[0].traceparent is not None:
-            request.traceparent, request.tracestate = events[0].traceparent, events[0].tracestate
+        ids = tuple([self.new_id() for _ in events])
+        entries = tuple([write_notification(id, event, stamp) for id, event in zip(ids, events)])
+        request = PendingRequest(ids, entries, tuple(keys), answer=answer)
         self.backlog.put(request, since)
         if keys and keys[0].fingerprint != ANY_BODY:
             self._keys[keys[0].digest] = keys[0]

@@ -29,6 +29,9 @@ _STRETCHES: Final = 4
 #: Bytes in the digest of an idempotency key.
 _DIGEST: Final = 16
 
+#: How an id is kept: 8 bytes.
+_ID: Final = struct.Struct(">Q")
+
 #: The outcomes that append.lua returns.
 _OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in BatchOutcome}
 
@@ -89,12 +92,18 @@ class RedisEventLog:
         arguments: list[Argument] = [sequence, PRODUCER_ID_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys]
         keyed = False
         for submission in submissions:
-            arguments += len(submission.entries), len(submission.keys)
-            if submission.keys:
-                keyed = True
-                for key, ids in zip(submission.keys, _split_ids(submission)):
-                    arguments += key.digest, _write_record(key, ids)
-            arguments += submission.entries
+            entries, own = submission.entries, submission.keys
+            if not own:
+                arguments += (len(entries), 0, *entries)
+                continue
+            keyed = True
+            arguments += (len(entries), len(own))
+            if len(own) == 1:
+                arguments += (own[0].digest, _write_record(own[0], submission.ids))
+            else:
+                for key, id in zip(own, submission.ids):
+                    arguments += (key.digest, key.fingerprint + _ID.pack(id))
+            arguments += entries
         if keyed:
             keys += self._hashes
         return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
@@ -117,14 +126,9 @@ def _read_reply(reply: Any) -> AppendReply:
     )
 
 
-def _split_ids(submission: Submission) -> Sequence[Sequence[int]]:
-    """Return the ids that are remembered under each key of a submission."""
-    return [submission.ids] if len(submission.keys) == 1 else [(id,) for id in submission.ids]
-
-
 def _write_record(key: IdempotencyKey, ids: Sequence[int]) -> bytes:
     """Return what is kept under the digest of a key: fingerprint, ids."""
-    return key.fingerprint + struct.pack(f">{len(ids)}Q", *ids)
+    return key.fingerprint + b"".join(map(_ID.pack, ids))
 
 
 def _read_record(record: bytes) -> Earlier:

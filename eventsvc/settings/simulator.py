@@ -42,8 +42,8 @@ class SimulatorSettings:
         "SIMULATOR_FORM",
         FORM,
         "",
-        "Form of the events: plain ones have a description alone. Of ten mixed ones, one is a CloudEvent, and "
-        "three have a type, a key and data. Default: plain, or mixed in dev.",
+        "Form of the events. Plain ones have a description alone; of mixed ones, one in ten is a CloudEvent, and one "
+        "in three has a type, a key and data. Default: plain, but mixed in dev.",
         flag="form",
     )
     rate: float = setting("EVENTS_PER_SECOND", RATE, 5.0, "Events posted per second.")

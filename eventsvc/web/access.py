@@ -11,6 +11,9 @@ import attrs
 
 from eventsvc.web.tokens import Forbidden, Rejected, Token, Tokens, TooManyRequests, Unauthorized
 
+_SECOND: Final = 1_000_000_000
+#: The most errors that are kept.
+_MOST: Final = 1_024
 _REASONS: Final = (Unauthorized.reason, Forbidden.reason, TooManyRequests.reason)
 
 
@@ -23,7 +26,7 @@ class Access:
 
     L{identify} depends on the head of a request and on the tokens.  Its result,
     a token or an error, may be kept for a head that comes again, until
-    C{on_change} is called.  L{admit} must be called for each request.
+    C{on_change} is called.  L{refuse} must be called for each request.
 
     @ivar monotonic: returns nanoseconds of the monotonic clock.
     @ivar wall_clock: returns nanoseconds since 1970.
@@ -36,6 +39,7 @@ class Access:
     wall_clock: Callable[[], int]
     on_change: list[Callable[[], object]] = attrs.field(factory=list)
     rejected: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(_REASONS, 0), init=False)
+    _refusals: dict[tuple[str, int, str], TooManyRequests] = attrs.field(factory=dict, init=False, repr=False)
 
     def identify(self, authorization: Sequence[bytes], stream: str) -> Token:
         """
@@ -48,17 +52,26 @@ class Access:
         token.check_stream(stream)
         return token
 
-    def admit(self, token: Token, events: int = 1) -> None:
+    def refuse(self, token: Token, stored: str = "no") -> Rejected | None:
         """
-        Let a request in and charge its events; call it once for each request.
+        Let a request in and charge one event, or return why it is refused; call it once for each request.
 
-        @raise Unauthorized, TooManyRequests: the token has expired, or is past
-            its rate; nothing is counted.
+        @param stored: what the answer to a refused request says about its events.
         """
-        if token.expires is not None:
-            token.check_time(self.wall_clock())
-        if token.meter is not None:
-            token.take(self.monotonic(), events)
+        if token.expires is not None and token.expires <= self.wall_clock():
+            return token.expired()
+        if token.meter is not None and (wait := token.meter.take(self.monotonic())):
+            return self._find_refusal(token.name, -(-wait // _SECOND), stored)
+        return None
+
+    def _find_refusal(self, name: str, seconds: int, stored: str) -> Rejected:
+        """Return the error of a token past its rate; making a new one for each request would double its cost."""
+        refusal = self._refusals.get((name, seconds, stored))
+        if refusal is None:
+            if len(self._refusals) >= _MOST:
+                self._refusals.clear()
+            refusal = self._refusals[name, seconds, stored] = TooManyRequests(name, seconds, stored)
+        return refusal
 
     def count(self, error: Rejected) -> None:
         """Count a request that is answered with this error."""

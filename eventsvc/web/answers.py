@@ -155,7 +155,8 @@ def render(request: Request, answer: Answer) -> bytes:
     request.setResponseCode(answer.status, _phrase(answer))
     for name, value in answer.headers:
         request.setHeader(name, value)
-    request.setHeader(b"Content-Length", b"%d" % len(answer.body))
+    if answer.status != HTTPStatus.NO_CONTENT:  # which may have no length (RFC 9110, 8.6)
+        request.setHeader(b"Content-Length", b"%d" % len(answer.body))
     return answer.body
 
 

@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
 from eventsvc.cloudevent import BATCHED, STRUCTURED, decode_batched, decode_binary, decode_structured, read_headers
-from eventsvc.event import MAX_BYTES, Event, InvalidEvent, decode_event, decode_events
+from eventsvc.event import MAX_BYTES, Event, InvalidEvent
+from eventsvc.event_message import decode_event, decode_events
 from eventsvc.interfaces import QueueFull, Result, Waiting
 from eventsvc.submission import IdempotencyKey
 from eventsvc.web.access import Access
@@ -23,7 +24,8 @@ from eventsvc.web.destinations import Destinations, Route
 from eventsvc.web.encoding import decode_body
 from eventsvc.web.idempotency import event_key, read_key
 from eventsvc.web.origin import answer_preflight, check_origin, is_preflight
-from eventsvc.web.tokens import Forbidden, Rejected, Token, TooManyRequests
+from eventsvc.web.responses import Completed
+from eventsvc.web.tokens import Forbidden, Rejected, Token
 from eventsvc.web.trace_context import read_trace_context
 
 #: The events of a request, and their keys.
@@ -88,14 +90,17 @@ class PostHead:
     def _find_key(self) -> bool:
         return bool(self.keys) or self.form is not Form.PLAIN
 
-    def submit(self, body: bytes, answer: Callable[[Waiting, Result], None], since: float | None = None) -> Waiting:
+    def submit(
+        self, body: bytes, answer: Callable[[Waiting, Result], None], since: float | None = None
+    ) -> Waiting | Completed:
         """
         Let a request in and store its events; as L{IAppender.submit}.
 
-        @raise Exception: as L{admit} and L{parse} too.
+        @return: the answer, if L{refuse} refuses the request.
+        @raise Exception: as L{parse} too.
         """
-        if self.is_guarded:
-            self.admit()
+        if self.is_guarded and (refused := self.refuse()) is not None:
+            return Completed(refused)
         try:
             events, keys = ([decode_event(body)], ()) if self.is_plain else self.parse(body)
             waiting: Waiting = self.route.destination.appender.submit(events, keys, answer, since)
@@ -123,21 +128,27 @@ class PostHead:
 
     def admit(self) -> None:
         """
-        Let one request in; to be called before its body is parsed.
+        Let one request in, as L{refuse}.
 
-        @raise Exception: C{error}; or the token has expired, or is past its rate.
+        @raise Exception: it is refused.
         """
-        try:
-            if self.error is not None:
-                raise self.error.with_traceback(None)
-            if self.access is not None and self.token is not None:
-                self.access.admit(self.token)
-        except Rejected as error:
-            if isinstance(error, TooManyRequests) and self.has_key:
-                error.stored = "unknown"
-            if self.access is not None:
-                self.access.count(error)
-            raise
+        refused = self.refuse()
+        if refused is not None:
+            raise refused.with_traceback(None)
+
+    def refuse(self) -> Exception | None:
+        """
+        Let one request in and charge it, before its body is parsed; or return why it is refused.
+
+        It is refused for C{error}, or because the token has expired or is past its rate.
+        """
+        refused, access = self.error, self.access
+        if access is not None:
+            if refused is None and self.token is not None:
+                refused = access.refuse(self.token, "unknown" if self.has_key else "no")
+            if isinstance(refused, Rejected):
+                access.count(refused)
+        return refused
 
     def charge(self, events: int) -> None:
         """Charge more events of a request that was let in, or less."""
@@ -157,6 +168,9 @@ class PostHead:
             return [decode_event(body)], ()
         if self.codings:
             body = decode_body(body, self.codings, MAX_BYTES)
+        if self.form is Form.STRUCTURED and not (self.keys or self.trace[0]):  # nearly as often
+            event = decode_structured(body)
+            return [event], (event_key(event.identity or b""),)
         events = self._decode(body)
         if self.trace[0] is not None:
             for event in events:

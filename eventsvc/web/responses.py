@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from eventsvc.interfaces import Result
 from eventsvc.web.answers import Answer, answer_for, stored, to_bytes, unexpected
+from eventsvc.web.tokens import Rejected
 
 _log: Final = Logger()
 
@@ -35,6 +36,10 @@ def response(result: Result | Answer, date: bytes, last: bool) -> bytes:
             return b"HTTP/1.1 200 OK\r\nDate: %b\r\nEvent-Id: %d\r\nContent-Length: 0\r\n\r\n" % (date, result[0])
         result = stored(result[0])
     elif isinstance(result, Exception):
+        if isinstance(result, Rejected) and not last:
+            if result.written[0] != date:
+                result.written = date, to_bytes(_answer_for(result), date)
+            return result.written[1]
         result = _answer_for(result)
     return to_bytes(result, date, last)
 

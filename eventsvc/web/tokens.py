@@ -15,7 +15,6 @@ import attrs
 from eventsvc.web.meter import Meter
 
 _BEARER: Final = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
-_SECOND: Final = 1_000_000_000
 
 
 class Rejected(Exception):
@@ -23,9 +22,11 @@ class Rejected(Exception):
     A request is rejected for its token; the text never contains the token.
 
     @cvar reason: the label of the metric.
+    @ivar written: the bytes of the last answer to such a request, after their C{Date}.
     """
 
     reason: ClassVar[str]
+    written: tuple[bytes, bytes] = (b"", b"")
 
 
 class Unauthorized(Rejected):
@@ -50,10 +51,10 @@ class TooManyRequests(Rejected):
 
     reason = "rate"
 
-    def __init__(self, description: str, retry_after: int) -> None:
-        super().__init__(description)
+    def __init__(self, name: str, retry_after: int, stored: str) -> None:
+        super().__init__(f"The token {name!r} is past its rate")
         self.retry_after = retry_after
-        self.stored = "no"
+        self.stored = stored
 
 
 @attrs.frozen
@@ -82,25 +83,9 @@ class Token:
         if self.streams is not None and name not in self.streams:
             raise Forbidden(f"The token {self.name!r} may not write to the stream {name!r}")
 
-    def check_time(self, now: int) -> None:
-        """
-        Check that the token has not expired.
-
-        @param now: nanoseconds since 1970.
-        @raise Unauthorized: it has.
-        """
-        if self.expires is not None and self.expires <= now:
-            raise Unauthorized(f"The token {self.name!r} has expired")
-
-    def take(self, now: int, events: int = 1) -> None:
-        """
-        Let a request in and charge its events.
-
-        @param now: nanoseconds of a monotonic clock.
-        @raise TooManyRequests: the token is past its rate; nothing is charged.
-        """
-        if self.meter is not None and (wait := self.meter.take(now, events)):
-            raise TooManyRequests(f"The token {self.name!r} is past its rate", -(-wait // _SECOND))
+    def expired(self) -> Unauthorized:
+        """Return the error of a request that comes too late."""
+        return Unauthorized(f"The token {self.name!r} has expired")
 
     def charge(self, events: int) -> None:
         """Charge more events of a request that was let in, such as the rest of a batch."""
@@ -146,7 +131,8 @@ class Tokens:
         token = self.by_digest.get(digest)
         if token is None or not compare_digest(token.digest, digest):
             raise Unauthorized("The token is not known")
-        token.check_time(now)
+        if token.expires is not None and token.expires <= now:
+            raise token.expired()
         return token
 
     def inherit(self, before: Tokens, now: int) -> Tokens:

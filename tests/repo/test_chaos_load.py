@@ -31,11 +31,11 @@ from eventsvc.event import (
     EVENT_FIELD,
     Event,
     Notification,
-    decode_event,
     decode_notification,
     encode_notification,
     write_notification,
 )
+from eventsvc.event_message import decode_event
 from eventsvc.handlers.log import LogHandler
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Content, check

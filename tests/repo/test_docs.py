@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -108,6 +109,18 @@ def test_a_cloudevent_becomes_the_notification_that_is_shown(services: Services,
         (stored,) = [fields[EVENT_FIELD] for _, fields in client.xrange("NotificationStream") if EVENT_FIELD in fields]
     ours = re.compile(r'^\{"id":\d+|"timestamp":"[^"]+"')
     assert ours.sub("", stored.decode()) == ours.sub("", shown)
+
+
+def test_the_program_on_the_page_of_the_interface_posts(services: Services, server: Server) -> None:
+    page = (ROOT / "docs" / "interface.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    (shown,) = re.findall(r"^```\n(Posted\(.*?)^```$", page, re.M | re.S)
+    producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
+    wait_until(lambda: producer.says("connected to Redis"))
+    program = program.replace("127.0.0.1:8080", f"127.0.0.1:{producer.port()}")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    ids = re.compile(r"id=\d+")
+    assert ids.sub("id", done.stdout) == ids.sub("id", shown)
 
 
 def test_every_fault_and_sign_of_the_chaos_suite_is_on_its_page() -> None:

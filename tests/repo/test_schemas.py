@@ -23,12 +23,11 @@ from eventsvc.event import (
     Event,
     InvalidEvent,
     Notification,
-    decode_event,
     decode_notification,
-    encode_event,
     encode_notification,
     format_timestamp,
 )
+from eventsvc.event_message import decode_event, encode_event
 from eventsvc.redis.scripts import dead_letters
 from eventsvc.settings import ConsumerSettings, RedisSettings
 

@@ -307,11 +307,15 @@ WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figu
 
 @contextmanager
 def serving(
-    make: Any = routes_alone, world: ProducerWorld | None = None, health: Health = WELL, timeout: float = 10.0
+    make: Any = routes_alone,
+    world: ProducerWorld | None = None,
+    health: Health = WELL,
+    timeout: float = 10.0,
+    origins: frozenset[bytes] = frozenset(),
 ) -> Iterator[Served]:
     """Serve, and check at the end that nothing is left."""
     world = world or make_world()
-    api = Api(PostReader(make_destinations({"stream": world.appender})), health)
+    api = Api(PostReader(make_destinations({"stream": world.appender}), origins=origins), health)
     served = Served(world, api, make(api, timeout, world.clock))
     yield served
     for connection in served.connections:

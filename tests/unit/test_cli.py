@@ -55,6 +55,10 @@ def test_a_wrong_command_line_ends_with_2_and_words(line: str, words: str, capsy
     assert words in capsys.readouterr().err
 
 
+#: An event that is nested deeper than anything that is read twice.
+DEEP = b'{"id":1,"description":"d","timestamp":"t","more":%s%s}' % (b"[" * 500, b"]" * 500)
+
+
 def test_settings_come_from_flags_and_environment_as_those_of_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flag beats the environment."""
     monkeypatch.setenv("REDIS_PORT", "1")
@@ -149,6 +153,53 @@ async def test_a_letter_is_shown_with_all_it_holds(server: Server, capsys: pytes
     assert letter["fields"] == {"EventStream": '{"id":1}', r"\xff": r"\xfe"}
     assert await do(server, "show", "1-1") == 1
     assert capsys.readouterr().err == "eventsvc: 1-1: there is no such dead letter\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_event_of_a_letter_carries_is_shown(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its data over several lines, and for programs as JSON; nothing in them reaches the terminal as a command."""
+    text = (
+        '{"id":7,"description":"d\\u001b","timestamp":"then","type":"order.paid","key":"17","traceparent":"00-1",'
+        '"data":{"b":1.0,"a":["\x9b\u2028"]},"cloudevent":{"specversion":"1.0"},"later":1}'
+    )
+    id = set_aside(server, {"EventStream": text})
+    assert await do(server, "show", id) == 0
+    lines = capsys.readouterr().out.split("\n")
+    shown = [line.split(maxsplit=1) for line in lines if line[:1].strip()]
+    names = {" ".join(words[:1]): words[-1] for words in shown}
+    assert (names["type"], names["key"], names["traceparent"], names["accepted"]) == (
+        "order.paid",
+        "17",
+        "00-1",
+        "then",
+    )
+    assert names["description"] == r"d\x1b"
+    [start] = [number for number, line in enumerate(lines) if line.startswith("data ")]
+    assert [line.strip() for line in lines[start : start + 6]] == [
+        *("data         {", '"b": 1.0,', '"a": [', r'"\x9b\u2028"', "]", "}"),
+    ]
+    assert {line.index(each) for line, each in zip(lines[start : start + 6 : 5], "{}")} == {13}
+    assert '"specversion": "1.0"' in "\n".join(lines)
+    assert await do(server, "show", id, "--json") == 0
+    letter = json.loads(capsys.readouterr().out)
+    assert letter["event"] == json.loads(text)
+    assert letter["fields"] == {"EventStream": text}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"x", b'{"id":1}', b"\xff", b'{"id":1,"description":"d","timestamp":"t","more":"\xff"}', DEEP, b""],
+    ids=["text", "parts", "bytes", "member", "deep", "empty"],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_letter_that_is_no_event_is_shown_all_the_same(
+    server: Server, capsys: pytest.CaptureFixture[str], text: bytes
+) -> None:
+    id = set_aside(server, {"EventStream": text}, reason="malformed")
+    for command in (("show", id), ("show", id, "--json"), ("list", "--json")):
+        assert await do(server, *command) == 0
+        assert "malformed" in (out := capsys.readouterr().out)
+        assert '"event": null' in out or "--json" not in command
 
 
 @pytest_twisted.ensureDeferred

@@ -99,6 +99,19 @@ async def test_a_replayed_letter_is_at_the_end_of_the_stream_as_it_was(server: S
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_replayed_event_has_every_byte_of_what_it_carries(server: Server) -> None:
+    """Members that we do not know too."""
+    text = (
+        b'{"id":1,"description":"d","timestamp":"t","type":"t","key":"k\\u0000","traceparent":"00-1","tracestate":"a=b",'
+        b'"data": {"b":1.0,\n"a":[1e999]} ,"cloudevent":{"specversion":"1.0", "x":"\xe2\x80\xa8"},"later":[ ]}'
+    )
+    id = set_aside(server, {"EventStream": text})
+    async with opened(server) as letters:
+        await letters.replay(id)
+    assert stream_fields(server)[-1] == {b"EventStream": text}
+
+
+@pytest_twisted.ensureDeferred
 async def test_replays_at_the_same_time_move_a_letter_once(server: Server) -> None:
     """Two operators may run the command together."""
     [id] = set_events_aside(server, 1)

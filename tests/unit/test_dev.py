@@ -39,7 +39,7 @@ def _find_id(command: str) -> int:
     """Run a command, and return the id of the event that it has posted."""
     answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True).stdout
     found = re.search(r"^Event-Id: ([0-9]+)", answer, re.MULTILINE)
-    assert answer.startswith("HTTP/1.1 200 ") and found, answer
+    assert found, answer
     return int(found[1])
 
 

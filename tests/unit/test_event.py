@@ -19,13 +19,11 @@ from eventsvc.event import (
     InvalidEvent,
     Notification,
     TooManyEvents,
-    decode_event,
-    decode_events,
     decode_notification,
-    encode_event,
     encode_notification,
     format_timestamp,
 )
+from eventsvc.event_message import decode_event, decode_events, encode_event
 
 TEXT = st.text()
 JSON = st.recursive(

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -214,6 +215,38 @@ def test_each_event_is_one_line() -> None:
     [(callback, result)] = calls
     callback(result)
     assert written.called
+
+
+def test_what_an_event_carries_is_on_its_line_whatever_breaks_there_are() -> None:
+    """No reader of lines and no terminal is taken in; the values are what they were."""
+    breaks = "\n\r\x0b\x0c\x1b[31m\x7f\x85\x9b\u2028\u2029"
+    data = b'{\r\n "a" :\t1.50,"b":' + json.dumps(breaks, ensure_ascii=False).encode() + b"}\n"
+    lines = Lines()
+    event = Notification(
+        1,
+        breaks,
+        "now",
+        type=breaks,
+        key=breaks,
+        traceparent=breaks,
+        data_json=msgspec.Raw(data),
+        cloudevent_json=msgspec.Raw(data),
+    )
+    LogHandler(lines.output.write, lambda: 0, lambda *call: None).handle_batch([event, event])
+    first, second = lines.read()
+    assert first == second
+    assert [first[name] for name in ("description", "type", "key", "traceparent")] == [breaks] * 4
+    assert first["data"] == first["cloudevent"] == {"a": 1.5, "b": breaks}
+    text = lines.stream.getvalue().decode()
+    assert len(text.splitlines()) == 2
+    assert all(each.isprintable() for each in text.replace("\n", ""))
+    assert '"data":{"a":1.50,' in text
+
+
+def test_members_that_an_event_does_not_have_are_not_on_its_line() -> None:
+    lines = Lines()
+    LogHandler(lines.output.write, lambda: 0, lambda *call: None).handle_batch([Notification(1, "a", "now")])
+    assert set(lines.one()) == {"time", "level", "from", "message", "id", "stream_id", "description", "timestamp"}
 
 
 def test_a_handler_that_is_given_up_is_no_error_when_its_lines_are_written() -> None:

@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 
 from eventsvc.consumer.handler_shape import WrongHandler
 from eventsvc.handlers import BatchFailed, Notification, Reject, RetryAfter, asyncio_handler, handler_factory
+from eventsvc.new_event import make_cloudevent, make_event
 from eventsvc.settings.kinds import TEXT
 from eventsvc.settings.reading import InvalidSettings, setting
 from eventsvc.testing import MemoryConsumer, make_notification
@@ -309,3 +310,20 @@ def test_timers_of_asyncio_are_cancelled_in_time() -> None:
         assert 4.0 not in [call.getTime() for call in consumer.clock.getDelayedCalls()]
         consumer.advance(4.0)
     assert fired == ["twice", "twice", "third"]
+
+
+def test_events_are_posted_as_a_client_posts_them() -> None:
+    """A CloudEvent has all that follows from it; the order of a key is kept."""
+    seen: list[Notification] = []
+    with MemoryConsumer(seen.append) as consumer:
+        consumer.post(make_cloudevent(source="/s", id="1", type="t", subject="a", partitionkey="k", data=b"\0"))
+        consumer.post(make_event("b", key="k", data={"n": 1}), "c")
+        consumer.advance(1.0)
+        assert consumer.handled == ["a", "b", "c"]
+    assert [(event.id, event.key, event.data) for event in seen] == [
+        (1, "k", b"\0"),
+        (2, "k", {"n": 1}),
+        (3, None, None),
+    ]
+    assert seen[0].cloudevent["subject"] == "a"
+    assert seen[0].type == "t"

@@ -15,8 +15,9 @@ from twisted.copyright import version
 from twisted.scripts._twistd_unix import ServerOptions
 
 import eventsvc
-from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings, SimulatorSettings
+from eventsvc.settings import ROLES, LogSettings, ProducerSettings, RedisSettings
 from eventsvc.settings.reading import rows
+from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.tap import Options
 from eventsvc.tap.options import RoleOptions
 

@@ -162,6 +162,14 @@ def test_the_rest_of_a_batch_is_charged_later() -> None:
     assert one.take(60) == other.take(60) > 0
 
 
+def admit(access: Access, token: Token, events: int = 1) -> None:
+    """Let a request in and charge its events, or raise why it is refused."""
+    refused = access.refuse(token)
+    if refused is not None:
+        raise refused
+    token.charge(events - 1)
+
+
 @given(
     st.integers(1, 50),
     st.integers(1, 20),
@@ -185,21 +193,38 @@ def test_a_meter_is_a_token_bucket(interval: int, burst: int, requests: Sequence
 
 def test_retry_after_is_in_whole_seconds() -> None:
     """It is at least 1, and a client that follows it is let in."""
-    token = make_token(meter=Meter(interval=1_500_000_000, burst=1))
-    token.take(0)
-    for now, seconds in ((0, 2), (500_000_000, 1), (1_499_999_999, 1)):
+    token, clocks = make_token(meter=Meter(interval=1_500_000_000, burst=1)), Clocks()
+    access = clocks.access(make_tokens(token))
+    admit(access, token)
+    for clocks.now, seconds in ((0, 2), (500_000_000, 1), (1_499_999_999, 1)):
         with pytest.raises(TooManyRequests, match=r"^The token 'shop' is past its rate$") as caught:
-            token.take(now)
+            admit(access, token)
         assert caught.value.retry_after == seconds
-    token.take(2 * SECOND)
+    clocks.now = 2 * SECOND
+    admit(access, token)
+
+
+def test_many_tokens_past_their_rates_fill_no_memory() -> None:
+    """The errors are kept, because making one costs as much as the rest of a refusal, but not without bound."""
+    clocks = Clocks()
+    access = clocks.access(make_tokens())
+    for number in range(3000):
+        token = make_token(name=f"{number}", meter=Meter(SECOND, 1))
+        admit(access, token)
+        for stored in ("no", "unknown"):
+            refusal = access.refuse(token, stored)
+            assert isinstance(refusal, TooManyRequests)
+            assert (str(refusal), refusal.stored) == (f"The token '{number}' is past its rate", stored)
+            assert access.refuse(token, stored) is refusal
+    assert len(access._refusals) <= 1024
 
 
 def test_a_token_without_a_rate_has_none() -> None:
-    token = make_token()
+    token, access = make_token(), Clocks().access(make_tokens())
     for _ in range(10_000):
-        token.take(0, 1000)
+        admit(access, token, 1000)
     token.charge(10**9)
-    token.take(0)
+    admit(access, token)
 
 
 # Changes
@@ -210,13 +235,13 @@ def test_a_debt_survives_a_change_of_the_tokens() -> None:
     clocks = Clocks()
     access = clocks.access(make_tokens(make_token(meter=Meter(SECOND, 1))))
     before = access.identify([b"Bearer " + SECRET], "s")
-    access.admit(before)
+    admit(access, before)
     access.replace(make_tokens(make_token(name="renamed", meter=Meter(SECOND, 1))))
     after = access.identify([b"Bearer " + SECRET], "s")
     assert after.name == "renamed"
     before.charge(4)
     with pytest.raises(TooManyRequests) as caught:
-        access.admit(after)
+        admit(access, after)
     assert caught.value.retry_after == 5
 
 
@@ -225,10 +250,10 @@ def test_a_debt_stays_the_same_number_of_events_when_the_rate_changes() -> None:
     clocks = Clocks()
     clocks.now = 7 * SECOND
     access = clocks.access(make_tokens(make_token(meter=Meter(60 * SECOND, 1))))
-    access.admit(access.identify([b"Bearer " + SECRET], "s"), 100)
+    admit(access, access.identify([b"Bearer " + SECRET], "s"), 100)
     access.replace(make_tokens(make_token(meter=Meter(SECOND // 10, 1))))
     with pytest.raises(TooManyRequests) as caught:
-        access.admit(access.identify([b"Bearer " + SECRET], "s"))
+        admit(access, access.identify([b"Bearer " + SECRET], "s"))
     assert caught.value.retry_after == 10
 
 
@@ -239,9 +264,9 @@ def test_a_new_rate_of_a_token_that_was_never_used_has_its_burst() -> None:
     access.replace(make_tokens(make_token(meter=Meter(SECOND, 3))))
     token = access.identify([b"Bearer " + SECRET], "s")
     for _ in range(3):
-        access.admit(token)
+        admit(access, token)
     with pytest.raises(TooManyRequests):
-        access.admit(token)
+        admit(access, token)
 
 
 def test_the_rotation_of_a_token_is_two_rows() -> None:
@@ -268,10 +293,10 @@ def test_a_token_that_is_known_expires_all_the_same() -> None:
     clocks = Clocks()
     access = clocks.access(make_tokens(make_token(expires=1000)))
     token = access.identify([b"Bearer " + SECRET], "s")
-    access.admit(token)
+    admit(access, token)
     clocks.wall = 1000
     with pytest.raises(Unauthorized, match="has expired"):
-        access.admit(token)
+        admit(access, token)
 
 
 def test_a_token_is_identified_for_a_stream() -> None:
@@ -285,7 +310,7 @@ def test_rejections_are_counted_by_reason() -> None:
     """All reasons are there from the beginning."""
     access = Clocks().access(Tokens())
     assert access.rejected == {"unauthorized": 0, "forbidden": 0, "rate": 0}
-    errors: list[Rejected] = [Unauthorized(), Unauthorized(), Forbidden(), TooManyRequests("", 1)]
+    errors: list[Rejected] = [Unauthorized(), Unauthorized(), Forbidden(), TooManyRequests("", 1, "no")]
     for error in errors:
         access.count(error)
     assert access.rejected == {"unauthorized": 2, "forbidden": 1, "rate": 1}

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsvc.event import Event, decode_event, encode_event
-from eventsvc.simulator.traffic import arrivals, describe
+from eventsvc.cloudevent import decode_structured
+from eventsvc.event import Event
+from eventsvc.event_message import decode_event, encode_event
+from eventsvc.simulator.traffic import Events, arrivals, describe
 
 
 @given(st.floats(0.001, 1e6), st.integers(0, 10**15))
@@ -44,3 +46,26 @@ def test_an_event_says_its_number(number: int, seed: int) -> None:
     assert text.endswith(f" ({number})")
     assert text == describe(number, Random(seed))
     assert decode_event(encode_event(Event(text))).description == text
+
+
+@given(st.sampled_from(["PLAIN", "CLOUDEVENTS", "MIXED"]), st.integers(0, 10**15))
+def test_events_of_each_form_are_valid_and_can_be_made_again(form: str, seed: int) -> None:
+    made = [[Events(form, "run").make(number, Random(seed)) for number in range(1, 21)] for _ in range(2)]
+    assert made[0] == made[1]
+    kinds = [(event.cloudevent is not None, event.data is not None) for event in made[0]]
+    assert kinds.count((True, False)) == {"PLAIN": 0, "CLOUDEVENTS": 20, "MIXED": 2}[form]
+    assert kinds.count((False, True)) == {"PLAIN": 0, "CLOUDEVENTS": 0, "MIXED": 7}[form]
+    for event in made[0]:
+        decode = decode_structured if event.cloudevent is not None else decode_event
+        assert decode(encode_event(event)) == event
+        assert (event.type is None) == (event.key is None)
+
+
+def test_plain_events_are_those_of_their_descriptions() -> None:
+    assert Events().make(7, Random(1)) == Event(describe(7, Random(1)))
+
+
+def test_no_two_cloudevents_are_taken_for_one() -> None:
+    """Neither within a run nor in another, whose numbers are the same."""
+    made = [Events("CLOUDEVENTS", run).make(number, Random(1)) for run in ("1", "2") for number in range(100)]
+    assert len({event.identity for event in made}) == 200

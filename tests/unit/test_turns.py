@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs
 
-from eventsvc.event import decode_event, decode_events
+from eventsvc.event_message import decode_event, decode_events
 from eventsvc.interfaces import QueueFull
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.web import post_head

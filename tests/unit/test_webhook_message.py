@@ -72,6 +72,31 @@ def test_a_cloudevent_is_sent_as_it_came() -> None:
     assert (message.id, message.traceparent) == ("4613732495722164", TRACE)
 
 
+def test_a_tracestate_goes_with_its_traceparent() -> None:
+    """As a header, and in the body of what is no CloudEvent."""
+    state = "vendor=a b,other=1"
+    message = compose(with_members(traceparent=TRACE, tracestate=state))
+    assert make_headers(message, 1, [KEY])["tracestate"] == state
+    assert json.loads(message.body)["tracestate"] == state
+    event = msgspec.Raw(b'{"specversion":"1.0"}')
+    message = compose(with_members(traceparent=TRACE, tracestate=state, cloudevent_json=event))
+    assert (make_headers(message, 1, [])["tracestate"], message.body) == (state, bytes(event))
+    assert "tracestate" not in make_headers(compose(with_members(tracestate=state)), 1, [])
+
+
+@pytest.mark.parametrize("state", ["", " ", "a=b\r\nX-Evil: 1", "a=b\n", "a=é", "a=\0", "a=b ", "a" * 513])
+def test_a_tracestate_that_is_none_is_left_out(state: str) -> None:
+    message = compose(with_members(traceparent=TRACE, tracestate=state))
+    assert "tracestate" not in make_headers(message, 1, [KEY])
+    assert b"tracestate" not in message.body
+    assert message.traceparent == TRACE
+
+
+@pytest.mark.parametrize("data", [b"1e999", b"9" * 5_000, b'{"a":1,"a":\n2.0}', b'"\xe2\x80\xa8\\u0000"', b"null"])
+def test_data_are_sent_byte_for_byte(data: bytes) -> None:
+    assert b'"data":' + data in compose(with_members(data_json=msgspec.Raw(data))).body
+
+
 @pytest.mark.parametrize("trace", ["", "x", TRACE + "\r\nX-Evil: 1", TRACE.upper(), TRACE + "\n"])
 def test_a_traceparent_that_is_none_is_left_out(trace: str) -> None:
     """A foreign producer may write anything into the stream."""

@@ -68,7 +68,7 @@ def _begin_traffic(
       server    redis://127.0.0.1:{redis.port}, stream {redis.stream}
     Post an event yourself:
       curl -i --data '{{"description": "hello world"}}' {url}
-    Post a CloudEvent, as the simulator does now and then. Twice: it is stored once, by its source and id.
+    Post a CloudEvent; posted again, it gets the same Event-Id, because it is stored once:
       curl -i --data '{{"hello": "world"}}' -H 'Content-Type: application/json' \\
         -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /me' -H 'ce-type: greeting' {url}
 
