@@ -118,19 +118,24 @@ class Workload:
             self.landed.callback(None)
 
     async def _see_through(self) -> None:
-        """Post the events of one request, and retry if nothing is stored twice."""
+        """
+        Post the events of one request, and retry if nothing is stored twice.
+
+        After the end of the arrivals there is one more attempt: the producers may
+        be broken for good.
+        """
         number = next(self.numbers)
         client = self.random.randrange(self.load.clients)
         request = self._draw(f"{self.load.seed}-{client}-{number}")
         impolite = self.random.random() < self.load.impolite
         for attempt in range(_ATTEMPTS if request.repeatable else 1):
-            begin = self._now()
+            begin, is_last = self._now(), self.ended
             answered = await self._post(client, request, impolite)
             outcome = answered.outcome
             if outcome is Outcome.REFUSED and (attempt or request.repeated) and not answered.is_promise:
                 outcome = Outcome.UNKNOWN  # the outcome of the earlier attempts is not known
             self._write(client, request, begin, outcome, answered.ids)
-            if outcome is Outcome.OK:
+            if outcome is Outcome.OK or is_last:
                 return
             sys.stderr.write(f"{request.parts[0][0][:40]}: {answered}\n")
             impolite = False
