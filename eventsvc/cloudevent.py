@@ -18,7 +18,7 @@ from msgspec import Meta, Raw
 
 from eventsvc.event import Event, InvalidEvent
 from eventsvc.event_message import BLANK, check_key, check_number
-from eventsvc.json_text import NOTHING, explain, is_too_deep
+from eventsvc.json_text import NOTHING, SHALLOW, explain, is_too_deep
 
 #: The content types of the structured and of the batched mode.
 STRUCTURED: Final = b"application/cloudevents+json"
@@ -28,7 +28,7 @@ _Text = Annotated[str, Meta(min_length=1)]
 _Integer = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 
 
-class _Attributes(msgspec.Struct):
+class _Attributes(msgspec.Struct, gc=False):
     """The attributes that have a meaning here, and the payload."""
 
     specversion: Literal["1.0"]
@@ -49,6 +49,7 @@ class _OnlyAttributes(_Attributes, forbid_unknown_fields=True):
 
 
 _only_attributes: Final = msgspec.json.Decoder(_OnlyAttributes)
+_only_attributes_of_each: Final = msgspec.json.Decoder(list[_OnlyAttributes])
 _attributes: Final = msgspec.json.Decoder(_Attributes)
 _members: Final = msgspec.json.Decoder(dict[str, Raw])
 _extension: Final = msgspec.json.Decoder(str | bool | _Integer | None)
@@ -59,6 +60,8 @@ _encoder: Final = msgspec.json.Encoder()
 #: The name of an attribute (CloudEvents, "Naming Conventions").
 _NAME: Final = re.compile(r"[a-z0-9]+")
 _TEXTS: Final = ("id", "source", "type", "subject", "datacontenttype", "dataschema", "partitionkey")
+#: Bytes with which a control character may be written, unless the text is not ASCII.
+_BACKSLASH, _DELETE = b"\\\x7f"
 _CONTROL: Final = re.compile(r"[\0-\x1f\x7f-\x9f]")
 #: What is no text, although it is UTF-8.
 _NO_TEXT: Final = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]")
@@ -92,13 +95,20 @@ def decode_batched(body: bytes) -> Sequence[Event]:
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(explain(error)) from None
     check_number(len(texts))
-    events = []
-    for place, text in enumerate(texts):
-        try:
-            events.append(_read(bytes(text)))
-        except (ValueError, RecursionError) as error:
-            raise InvalidEvent(explain(error, place=place)) from None
-    return events
+    try:
+        may_have_control = _may_have_control(body)
+        found = _only_attributes_of_each.decode(body)
+        return [_check(each, text, may_have_control) for each, text in zip(found, texts)]
+    except (ValueError, RecursionError):
+        # decode again one by one: one has extensions, or an error
+        return [_read_element(bytes(text), place) for place, text in enumerate(texts)]
+
+
+def _read_element(text: bytes, place: int) -> Event:
+    try:
+        return _read(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(explain(error, place=place)) from None
 
 
 def decode_binary(attributes: Mapping[str, str], content_type: bytes | None, body: bytes) -> Event:
@@ -167,20 +177,29 @@ def _read(text: bytes) -> Event:
     except msgspec.ValidationError:
         found = _attributes.decode(text)
         _check_extensions(text)
+    return _check(found, Raw(text), _may_have_control(text))
+
+
+def _may_have_control(text: bytes) -> bool:
+    """Return whether a string in a JSON text may have a control character."""
+    return _BACKSLASH in text or _DELETE in text or not text.isascii()
+
+
+def _check(found: _Attributes, text: Raw, may_have_control: bool) -> Event:
+    """Return the event of a CloudEvent whose members have the right types."""
     if found.data is not NOTHING and found.data_base64 is not None:
         raise ValueError("Expected `data` or `data_base64`, got both - at `$.data_base64`")
-    check_key(found.partitionkey, "partitionkey")
-    if b"\\" in text or b"\x7f" in text or not text.isascii():  # as a control character is written
-        _check_characters(found)
-    if is_too_deep(text):
+    payload, whole = len(bytes(found.data)), bytes(text)
+    # if the payload is short, and so is the rest, where a member may come twice, neither is deep
+    if max(payload, len(whole) - payload) >= SHALLOW and is_too_deep(whole):
         raise ValueError("JSON is nested too deeply - at `$.data`")
-    return Event(
-        found.subject or found.type,
-        found.type,
-        found.partitionkey,
-        cloudevent=Raw(text),
-        identity=f"{len(found.source)} {found.source}{found.id}".encode(),
-    )
+    if found.partitionkey is not None:
+        check_key(found.partitionkey, "partitionkey")
+    if may_have_control:
+        _check_characters(found)
+    source = found.source
+    identity = f"{len(source)} {source}{found.id}".encode()
+    return Event(found.subject or found.type, found.type, found.partitionkey, None, text, identity)
 
 
 def _check_characters(found: _Attributes) -> None:

@@ -16,6 +16,8 @@ from msgspec import Raw
 NOTHING: Final = Raw()
 #: Most levels of a payload.  Its readers have no more of Python's stack than its writers.
 MAX_DEPTH: Final = 128
+#: Bytes of a text that cannot be too deep, because each level takes two brackets.
+SHALLOW: Final = 2 * MAX_DEPTH
 
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 #: Steps of the depth, as signed bytes.
@@ -26,7 +28,7 @@ _MISSING: Final = re.compile(r"missing required field `(\w+)`(?: - at `(\$.*)`)?
 
 def is_too_deep(text: bytes) -> bool:
     """Return whether a valid JSON text is nested deeper than L{MAX_DEPTH}."""
-    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+    if len(text) <= SHALLOW or text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return False
     unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside = b"".join(unescaped.split(b'"')[::2])  # of strings

@@ -38,7 +38,8 @@ class Submission:
     The encoded events of one request; either all are stored or none.
 
     @ivar keys: none; or one for all events, which are stored unless it is known;
-        or one for each, so that only those with a known key are passed over.
+        or one for each, so that only those with a known key are passed over: the
+        key of an event.
     """
 
     ids: tuple[int, ...]

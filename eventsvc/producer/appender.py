@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from eventsvc.event import Event, format_timestamp, write_notification
+from eventsvc.event import Event, format_timestamp, write_notifications
 from eventsvc.interfaces import IAppender, IEventLog, KeyConflict, KeyRunning, QueueFull, Refused, TooLarge, Unknown
 from eventsvc.net.background import run_in_background
 from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
@@ -59,8 +59,10 @@ class Appender:
     @ivar wall_clock: returns nanoseconds since the epoch.
     # Note [An event posted twice at once]
 
-    A request whose C{Idempotency-Key} is in use is refused: its body may differ.
-    A CloudEvent is not: the log passes the second one over, even in one batch.
+    A request with an C{Idempotency-Key} that is still running is refused (409),
+    because its body may differ.  The key of a CloudEvent needs no such check:
+    the second request waits like any other, and the log passes it over, even in
+    the same batch.
 
     @ivar known_keys: number of idempotency keys in the log at the last check.
     """
@@ -163,8 +165,7 @@ class Appender:
             raise KeyRunning("a request with this key is still running")
         stamp = format_timestamp(self.wall_clock())
         ids = tuple([self.new_id() for _ in events])
-        entries = tuple([write_notification(id, event, stamp) for id, event in zip(ids, events)])
-        request = PendingRequest(ids, entries, tuple(keys), answer=answer)
+        request = PendingRequest(ids, tuple(write_notifications(ids, events, stamp)), tuple(keys), answer=answer)
         self.backlog.put(request, since)
         if keys and keys[0].fingerprint != ANY_BODY:
             self._keys[keys[0].digest] = keys[0]

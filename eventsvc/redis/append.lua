@@ -3,16 +3,17 @@
 -- KEYS: stream, producer id; if the batch has idempotency keys, the hashes that
 --   keep them.
 -- ARGV: sequence, seconds a producer id is kept, hard limit of the stream, field name,
---   milliseconds a key is remembered, most keys remembered; then for each
---   submission: how many entries, how many keys (none, one for all of its
---   entries, or one for each), for each key its digest and what to remember
---   under it, the entries.
+--   milliseconds a key is remembered, most keys remembered, how many different
+--   keys there are; then for each submission: how many entries, how many keys
+--   (none, one for all of its entries, or one for each), if there are any, one
+--   string with the digest of each and what to remember under it; the entries.
 -- Returns the outcome.  For each key that was known it also returns the digest
 -- and its record, or only the digest if there was no room.
 --
 -- All checks come before the first write: see the Note [Refused half way].
+local call, stream, field, begin, digest_size = redis.call, KEYS[1], ARGV[4], 8, 16
 local sequence = tonumber(ARGV[1])
-local kept = redis.call('GET', KEYS[2])
+local kept = call('GET', KEYS[2])
 local last, outcome, passed = 0, nil, {}
 if kept then
   local mark, text = string.match(kept, '^(%d+) (%u+)')
@@ -20,7 +21,7 @@ if kept then
 end
 
 if last == sequence then
-  redis.call('EXPIRE', KEYS[2], ARGV[2])
+  call('EXPIRE', KEYS[2], ARGV[2])
   local packed = kept and string.sub(kept, #ARGV[1] + #outcome + 3) or ''
   if packed ~= '' then passed = cmsgpack.unpack(packed) end
   return {outcome == 'FULL' and 'FULL' or 'DUPLICATE', passed}
@@ -29,9 +30,9 @@ if last ~= sequence - 1 then
   return {'LOST', passed}
 end
 
-local full = redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3])
+local full = call('XLEN', stream) >= tonumber(ARGV[3])
 local refused = refusal('SET', KEYS[2], '', kept and 'NX' or 'XX')
-  or refusal('XADD', KEYS[1], 'NOMKSTREAM', '0-0', ARGV[4], '')
+  or refusal('XADD', stream, 'NOMKSTREAM', '0-0', field, '')
 if refused then return refused end
 
 -- Note [Idempotency keys]
@@ -42,48 +43,65 @@ if refused then return refused end
 -- remembered at least for the window.  A key is looked up in all hashes,
 -- whatever the time, because the clock may go back.
 local known, new = {}, 0
+local digests, pairs, last_of = {}, {}, {}
 local hash, window, lifetime
 if #KEYS > 2 then
-  local digests, submissions = {}, {}
-  local at = 7
+  local at = begin
   while at <= #ARGV do
-    local keys, own = tonumber(ARGV[at + 1]), {}
-    for key = 1, keys do
-      own[key] = ARGV[at + 2 * key]
-      digests[#digests + 1] = own[key]
+    local count, keys = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+    if keys > 0 then
+      at = at + 1
+      local size = #ARGV[at + 1] / keys
+      local form = 'c' .. digest_size .. 'c' .. size - digest_size
+      for first = 0, keys - 1, 1000 do -- the most that one call may carry
+        local some = math.min(1000, keys - first)
+        local own = {struct.unpack(string.rep(form, some), ARGV[at + 1], first * size + 1)}
+        for index = 1, 2 * some, 2 do
+          digests[#digests + 1] = own[index]
+          pairs[#pairs + 1] = own[index]
+          pairs[#pairs + 1] = own[index + 1]
+        end
+      end
+      last_of[#last_of + 1] = #digests
     end
-    if keys > 0 then submissions[#submissions + 1] = own end
-    at = at + 2 + 2 * keys + tonumber(ARGV[at])
+    at = at + 2 + count
   end
   local room = tonumber(ARGV[6])
   for place = 3, #KEYS do
-    local size = redis.call('HLEN', KEYS[place])
+    local size = call('HLEN', KEYS[place])
     room = room - size
-    for first = 1, size > 0 and #digests or 0, 1000 do -- the most that one call may carry
-      local found = redis.call('HMGET', KEYS[place], unpack(digests, first, math.min(first + 999, #digests)))
-      for index, record in ipairs(found) do
+    for first = 1, size > 0 and #digests or 0, 1000 do
+      local found = call('HMGET', KEYS[place], unpack(digests, first, math.min(first + 999, #digests)))
+      for index = 1, #found do
         local digest = digests[first + index - 1]
-        if record and not known[digest] then
+        if found[index] and not known[digest] then
           known[digest] = true
-          passed[#passed + 1] = digest .. record
+          passed[#passed + 1] = digest .. found[index]
         end
       end
     end
   end
-  for _, own in ipairs(full and {} or submissions) do
-    local wanted = 0
-    for _, digest in ipairs(own) do
-      if not known[digest] then wanted = wanted + 1 end
-    end
-    if new + wanted <= room then
-      new = new + wanted
-    else
-      for _, digest in ipairs(own) do
-        if not known[digest] then
-          known[digest] = true
-          passed[#passed + 1] = digest
+  if not full and #passed == 0 and #digests <= room then
+    new = #digests
+  elseif not full then
+    local first = 1
+    for _, last in ipairs(last_of) do
+      local wanted = 0
+      for index = first, last do
+        if not known[digests[index]] then wanted = wanted + 1 end
+      end
+      if new + wanted <= room then
+        new = new + wanted
+      else
+        for index = first, last do
+          local digest = digests[index]
+          if not known[digest] then
+            known[digest] = true
+            passed[#passed + 1] = digest
+          end
         end
       end
+      first = last + 1
     end
   end
 end
@@ -91,44 +109,49 @@ if new > 0 then
   window = tonumber(ARGV[5])
   local stretch = math.ceil(window / (#KEYS - 4))
   lifetime = window + stretch
-  local time = redis.call('TIME')
+  local time = call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   hash = KEYS[3 + math.floor(now / stretch) % (#KEYS - 2)]
-  if redis.call('PTTL', hash) >= window then lifetime = nil end
+  if call('PTTL', hash) >= window then lifetime = nil end
   refused = refusal('HSET', hash, '', '', '') or refusal('PEXPIRE', hash, '')
   if refused then return refused end
 end
 
 -- Two submissions may bring the same event: the second finds it in `written`.
-local written, records = {}, {}
-local at = 7
+local as_it_is = new == tonumber(ARGV[7]) and new == #digests
+local written, records = {}, as_it_is and pairs or {}
+local at, key = begin, 0
 while not full and at <= #ARGV do
   local count, keys = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  local first = at + 1 + 2 * keys
+  local first = at + 1 + math.min(keys, 1)
   for index = 1, count do
-    local own = keys == count and index or keys
-    local digest = keys > 0 and ARGV[at + 2 * own]
-    local record = digest and ARGV[at + 2 * own + 1]
-    if not digest or not known[digest] and (not written[digest] or keys < count) then
-      redis.call('XADD', KEYS[1], '*', ARGV[4], ARGV[first + index])
-      if digest and not written[digest] then
-        written[digest] = record
-        records[#records + 1] = digest
-        records[#records + 1] = record
+    local entry = ARGV[first + index]
+    if as_it_is or keys == 0 then
+      call('XADD', stream, '*', field, entry)
+    else
+      local own = key + (keys == count and index or 1)
+      local digest, record = pairs[2 * own - 1], pairs[2 * own]
+      if not known[digest] and (not written[digest] or keys < count) then
+        call('XADD', stream, '*', field, entry)
+        if not written[digest] then
+          written[digest] = record
+          records[#records + 1] = digest
+          records[#records + 1] = record
+        end
+      elseif not known[digest] then
+        known[digest] = true
+        passed[#passed + 1] = digest .. written[digest]
       end
-    elseif not known[digest] then
-      known[digest] = true
-      passed[#passed + 1] = digest .. written[digest]
     end
   end
-  at = first + 1 + count
+  at, key = first + 1 + count, key + keys
 end
 for first = 1, #records, 1000 do
-  redis.call('HSET', hash, unpack(records, first, math.min(first + 999, #records)))
+  call('HSET', hash, unpack(records, first, math.min(first + 999, #records)))
 end
-if lifetime then redis.call('PEXPIRE', hash, lifetime) end
+if lifetime then call('PEXPIRE', hash, lifetime) end
 
 outcome = full and 'FULL' or 'APPENDED'
 local packed = #passed > 0 and cmsgpack.pack(passed) or ''
-redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. outcome .. ' ' .. packed, 'EX', ARGV[2])
+call('SET', KEYS[2], ARGV[1] .. ' ' .. outcome .. ' ' .. packed, 'EX', ARGV[2])
 return {outcome, passed}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final
 
 import attrs
@@ -18,7 +19,7 @@ from eventsvc.interfaces import IEventLog, Refused
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
-from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
+from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
 
 #: Seconds for which a producer id is remembered after its last use.
 PRODUCER_ID_TTL: Final = 7 * 86_400
@@ -28,6 +29,9 @@ _STRETCHES: Final = 4
 
 #: Bytes in the digest of an idempotency key.
 _DIGEST: Final = 16
+
+#: The place of the number of different keys in the arguments of append.lua.
+_DIFFERENT: Final = 6
 
 #: How an id is kept: 8 bytes.
 _ID: Final = struct.Struct(">Q")
@@ -89,23 +93,18 @@ class RedisEventLog:
     def append(self, producer_id: bytes, sequence: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
         keys: list[Argument] = [self.stream, companion(self.stream, "lane", producer_id)]
         window = max(1, round(self.window * 1000))
-        arguments: list[Argument] = [sequence, PRODUCER_ID_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys]
-        keyed = False
+        arguments: list[Argument] = [sequence, PRODUCER_ID_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys, 0]
+        digests: set[bytes] = set()
         for submission in submissions:
             entries, own = submission.entries, submission.keys
             if not own:
                 arguments += (len(entries), 0, *entries)
                 continue
-            keyed = True
-            arguments += (len(entries), len(own))
-            if len(own) == 1:
-                arguments += (own[0].digest, _write_record(own[0], submission.ids))
-            else:
-                for key, id in zip(own, submission.ids):
-                    arguments += (key.digest, key.fingerprint + _ID.pack(id))
-            arguments += entries
-        if keyed:
+            digests.update([key.digest for key in own])
+            arguments += (len(entries), len(own), _write_keys(own, submission.ids), *entries)
+        if digests:
             keys += self._hashes
+            arguments[_DIFFERENT] = len(digests)
         return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
 
     def renew(self, producer_id: bytes, sequence: int) -> Deferred[Renewal]:
@@ -126,11 +125,19 @@ def _read_reply(reply: Any) -> AppendReply:
     )
 
 
-def _write_record(key: IdempotencyKey, ids: Sequence[int]) -> bytes:
-    """Return what is kept under the digest of a key: fingerprint, ids."""
-    return key.fingerprint + b"".join(map(_ID.pack, ids))
+def _write_keys(keys: Sequence[IdempotencyKey], ids: Sequence[int]) -> bytes:
+    """
+    Return, for each key, its digest and what is kept under it: the fingerprint and all ids of a request, or the id
+    of an event.
+    """
+    if keys[0].fingerprint != ANY_BODY:
+        return struct.pack(f">16s16s{len(ids)}Q", keys[0].digest, keys[0].fingerprint, *ids)
+    digests = [key.digest for key in keys]
+    return struct.pack(">" + "16sQ" * len(keys), *chain.from_iterable(zip(digests, ids)))
 
 
 def _read_record(record: bytes) -> Earlier:
+    if len(record) == _ID.size:
+        return Earlier(ANY_BODY, _ID.unpack(record))
     ids = struct.unpack(f">{(len(record) - 16) // 8}Q", record[16:])
     return Earlier(record[:16], ids)

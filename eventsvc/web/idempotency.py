@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from eventsvc.event import Event
 from eventsvc.submission import IdempotencyKey
 from eventsvc.web.answers import InvalidKey
 
@@ -31,9 +32,13 @@ def read_key(values: Sequence[bytes], path: bytes, body: bytes) -> IdempotencyKe
     return IdempotencyKey(_digest(parse_key(values[0])), _digest(path + b"\n" + body))
 
 
-def event_key(identity: bytes) -> IdempotencyKey:
-    """Return the key of an event; no C{Idempotency-Key} has its digest, because none begins with NUL."""
-    return IdempotencyKey(_digest(b"\0" + identity))
+def event_keys(events: Iterable[Event]) -> list[IdempotencyKey]:
+    """Return the keys of CloudEvents; no C{Idempotency-Key} has their digests, because none begins with NUL."""
+    return [
+        IdempotencyKey(hashlib.blake2b(b"\0" + event.identity, digest_size=16).digest())
+        for event in events
+        if event.identity is not None
+    ]
 
 
 def parse_key(value: bytes) -> bytes:

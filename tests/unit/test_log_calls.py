@@ -11,7 +11,7 @@ import pytest
 
 from eventsvc.event import EVENT_FIELD
 from eventsvc.redis.log import RedisEventLog
-from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
+from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
 from tests.support.recording import Recorder, result_of
 
 WEEK = 604_800
@@ -31,7 +31,7 @@ def test_a_batch_without_keys_names_no_hashes() -> None:
     assert result_of(reply) == AppendReply(BatchOutcome.APPENDED)
     assert recorder.keys == [["stream", b"{stream}:lane:producer"]]
     entries = (2, 0, b"a", b"b", 1, 0, b"c")
-    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 100_000, 8, *entries)]
+    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 100_000, 8, 0, *entries)]
 
 
 def test_a_batch_with_a_key_names_all_hashes() -> None:
@@ -41,8 +41,18 @@ def test_a_batch_with_a_key_names_all_hashes() -> None:
         b"producer", 7, [Submission((258,), (b"a",), (KEY,)), Submission((3,), (b"b",))]
     )
     assert recorder.keys == [["stream", b"{stream}:lane:producer", *HASHES]]
-    keyed = (1, 1, b"d" * 16, b"f" * 16 + b"\0\0\0\0\0\0\1\2", b"a")
-    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 1, 8, *keyed, 1, 0, b"b")]
+    keyed = (1, 1, b"d" * 16 + b"f" * 16 + b"\0\0\0\0\0\0\1\2", b"a")
+    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 1, 8, 1, *keyed, 1, 0, b"b")]
+
+
+def test_a_batch_with_a_key_for_each_event_packs_them() -> None:
+    """Each is its digest and the id of its event; a key that comes twice is counted once."""
+    recorder = Recorder(answer=[b"APPENDED", []])
+    keys = tuple(IdempotencyKey(text * 16) for text in (b"d", b"e", b"d"))
+    make_log(recorder).append(b"producer", 7, [Submission((1, 258, 3), (b"a", b"b", b"c"), keys)])
+    ids = (b"\0\0\0\0\0\0\0\1", b"\0\0\0\0\0\0\1\2", b"\0\0\0\0\0\0\0\3")
+    packed = b"d" * 16 + ids[0] + b"e" * 16 + ids[1] + b"d" * 16 + ids[2]
+    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 100_000, 8, 2, 3, 3, packed, b"a", b"b", b"c")]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 100])
@@ -53,6 +63,16 @@ def test_the_ids_of_an_earlier_request_are_read_however_many(count: int) -> None
     recorder = Recorder(answer=[b"DUPLICATE", [b"d" * 16 + record, b"n" * 16]])
     assert result_of(make_log(recorder).append(b"producer", 7, [])) == AppendReply(
         BatchOutcome.DUPLICATE, {b"d" * 16: Earlier(b"f" * 16, ids)}, frozenset([b"n" * 16])
+    )
+
+
+def test_the_id_of_an_earlier_event_is_read() -> None:
+    """Its record is the id alone; with the fingerprint of any body before it, it is read too."""
+    record = struct.pack(">Q", 2**63 - 1)
+    answer = [b"d" * 16 + record, b"e" * 16 + ANY_BODY + record, b"n" * 16]
+    known = {digest * 16: Earlier(ANY_BODY, (2**63 - 1,)) for digest in (b"d", b"e")}
+    assert result_of(make_log(Recorder(answer=[b"APPENDED", answer])).append(b"producer", 7, [])) == AppendReply(
+        BatchOutcome.APPENDED, known, frozenset([b"n" * 16])
     )
 
 

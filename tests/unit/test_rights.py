@@ -93,7 +93,7 @@ CASES: Final = {
 
 def commands(script: str) -> Sequence[str]:
     """Return the commands that a script may run."""
-    return sorted(set(re.findall(r"(?:redis\.p?call|refusal)\('(\w+)'", script)))
+    return sorted(set(re.findall(r"\b(?:p?call|refusal)\('(\w+)'", script)))
 
 
 def dataset(client: Any) -> dict[bytes, Any]:
