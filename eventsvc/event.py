@@ -194,22 +194,21 @@ def write_notification(id: int, event: Event, timestamp: str) -> bytes:
 
 def write_notifications(ids: Sequence[int], events: Sequence[Event], timestamp: str) -> list[bytes]:
     """Encode the NMs of events; one call for all costs a third less than a call for each."""
-    return [
-        _encoder.encode(
-            _Stored(
-                id,
-                event.description,
-                timestamp,
-                event.type,
-                event.key,
-                event.traceparent,
-                event.tracestate,
-                event.data,
-                event.cloudevent,
-            )
+    written = []
+    for id, event in zip(ids, events):
+        stored = _Stored(
+            id,
+            event.description,
+            timestamp,
+            event.type,
+            event.key,
+            event.traceparent,
+            event.tracestate,
+            event.data,
+            event.cloudevent,
         )
-        for id, event in zip(ids, events)
-    ]
+        written.append(_encoder.encode(stored))
+    return written
 
 
 _BILLION: Final = 1_000_000_000
