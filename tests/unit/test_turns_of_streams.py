@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
+from eventsvc.web.turns import Turns
 from tests.support.http import MAKERS, Connection, Served, post, serving
 from tests.support.producer_world import ProducerWorld, make_world
 
@@ -82,3 +83,15 @@ def test_a_request_behind_one_that_is_refused_is_not_refused(pieces: int, make: 
         made.served.run(5.5)
         assert statuses(client) == [503, 200]
         assert made.names() == (["b"], [])
+
+
+def test_the_timer_of_a_line_ends_whatever_the_clock_says() -> None:
+    """0.1 + 5 - 5 is less than 0.1: such a deadline is over, too."""
+    world = make_world(wait=5.0)
+    world.run(0.1)
+    turns = Turns(world.appender)
+    called: list[bool] = []
+    turns.join(1, called.append)
+    world.run(5.0)
+    assert called == [True]
+    world.appender.stop()
