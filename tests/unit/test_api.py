@@ -275,7 +275,7 @@ UNKNOWN = "Redis did not confirm the event in time"
 )
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_is_not_confirmed_is_503_and_says_whether_it_may_be_stored(
-    make: Any, fates: list[Fate], limits: dict[str, int], stored: str, description: str
+    make: Any, fates: list[Fate], limits: dict[str, Any], stored: str, description: str
 ) -> None:
     """C{no} is a promise that the event is not in the stream and never will be."""
     with serving(make, make_world(fates, **limits)) as served:
