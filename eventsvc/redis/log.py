@@ -58,8 +58,8 @@ def stream_opener(*streams: str) -> Any:
                 problems[stream] = error
         if len(problems) == len(streams):
             raise problems[streams[0]]
-        for stream, error in problems.items():
-            _log_of_streams.error("stream {stream} cannot be used: {error}", stream=stream, error=str(error))
+        for stream, problem in problems.items():
+            _log_of_streams.error("stream {stream} cannot be used: {problem}", stream=stream, problem=str(problem))
 
     return prepare
 
