@@ -49,18 +49,21 @@ def stream_opener(*streams: str) -> Any:
     """
     Return the L{Connection.prepare} of a producer, which creates the streams that are missing.
 
-    The first one must be usable.  If another is not, such as a key of another
+    One of them must be usable.  If another is not, such as a key of another
     type, only its own events are refused.
     """
 
     async def prepare(session: Session) -> None:
+        problems: dict[str, Refused] = {}
         for stream in streams:
             try:
                 await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
             except Refused as error:
-                if stream == streams[0]:
-                    raise
-                _log_of_streams.error("stream {stream} cannot be used: {error}", stream=stream, error=str(error))
+                problems[stream] = error
+        if len(problems) == len(streams):
+            raise problems[streams[0]]
+        for stream, problem in problems.items():
+            _log_of_streams.error("stream {stream} cannot be used: {problem}", stream=stream, problem=str(problem))
 
     return prepare
 
