@@ -18,7 +18,7 @@ from eventsvc.interfaces import QueueFull
 from eventsvc.web.answers import Answer, all_stored, render, stored
 from eventsvc.web.arrivals import Arrivals
 from eventsvc.web.health import Health, serve_health
-from eventsvc.web.post_head import PostHead, PostReader
+from eventsvc.web.post_head import PostHead, PostReader, by_name
 from eventsvc.web.routing import make_app
 
 _OPENAPI: Final = files("eventsvc.web").joinpath("openapi.json").read_bytes()
@@ -73,7 +73,9 @@ class Api:
         while True:
             if full is not None or not turns.is_open:
                 is_over = await request.wait_for_turn(turns, len(body), full)
-            if is_over:
+                if self.posts.access is not None:  # its token may be gone
+                    head = self.posts.read(request.path, by_name(request.requestHeaders)) or head
+            if is_over and head.error is None:
                 raise head.give_up(body)
             try:
                 stored = head.begin(body, request.waiting_since)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from fractions import Fraction
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from eventsvc.web.access import Access
 from eventsvc.web.meter import Meter
 from eventsvc.web.tokens import Forbidden, Rejected, Token, Tokens, TooManyRequests, Unauthorized
+from tests.support.http import EVENT, MAKERS, post, serving
+from tests.support.producer_world import make_world
 
 SECRET = b"evt_c2VjcmV0c2VjcmV0"
 SECOND = 1_000_000_000
@@ -314,3 +317,23 @@ def test_rejections_are_counted_by_reason() -> None:
     for error in errors:
         access.count(error)
     assert access.rejected == {"unauthorized": 2, "forbidden": 1, "rate": 1}
+
+
+@pytest.mark.parametrize("comes", [True, False])
+@pytest.mark.parametrize("path", ["/event", "/events"])
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_request_that_waits_for_room_needs_a_token_when_its_turn_comes(make: Any, path: str, comes: bool) -> None:
+    """Its token may be taken from the file meanwhile, and its turn may end with its deadline."""
+    access = Clocks().access(make_tokens(make_token()))
+    world = make_world(queue_events=1)
+    world.link.disconnect()
+    with serving(make, world, access=access) as served:
+        clients = [served.connect() for _ in range(2)]
+        for client in clients:
+            client.send(post(EVENT, f"Authorization: Bearer {SECRET.decode()}", path=path))
+        access.replace(Tokens())
+        if comes:
+            world.link.connect()
+        served.run(6.0)
+        assert [client.response().status for client in clients] == [200 if comes else 503, 401]
+        assert len(served.stored()) == comes
