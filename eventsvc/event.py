@@ -132,12 +132,17 @@ class _Payload(msgspec.Struct):
     data_base64: bytes | None = None
 
 
-class _Stored(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """An NM as it is written."""
+class _Bare(msgspec.Struct, frozen=True, gc=False):
+    """An NM as it is written, with the members that each has: its encoder need not look for the others."""
 
     id: int
     description: str
     timestamp: str
+
+
+class _Stored(_Bare, frozen=True, gc=False, omit_defaults=True):
+    """An NM with others too."""
+
     type: str | None = None
     key: str | None = None
     traceparent: str | None = None
@@ -196,7 +201,9 @@ def write_notifications(ids: Sequence[int], events: Sequence[Event], timestamp: 
     """Encode the NMs of events; one call for all costs a third less than a call for each."""
     return [
         _encoder.encode(
-            _Stored(
+            _Bare(id, event.description, timestamp)
+            if event.cloudevent is event.type is event.key is event.data is event.traceparent is None
+            else _Stored(
                 id,
                 event.description,
                 timestamp,
