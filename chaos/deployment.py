@@ -25,7 +25,9 @@ import chaos
 from chaos.account import Account
 from chaos.clock import WallClock
 from chaos.figures import is_drained, read_figures
+from chaos.passes import Passes
 from chaos.plan import PASSWORD, SETTINGS, Plan
+from chaos.posting import TOKEN_FILE
 from chaos.process import EndedByItself, Process, stable_port
 from chaos.recorder import Recorder
 from chaos.suites import TWISTD, NotInTime, wait_until
@@ -62,6 +64,7 @@ class Deployment(Account):
     toxics: Toxics = attrs.field(init=False)
     #: of the services
     clock: WallClock = attrs.field(init=False)
+    passes: Passes = attrs.field(init=False)
 
     @toxics.default
     def _make_toxics(self) -> Toxics:
@@ -70,6 +73,10 @@ class Deployment(Account):
     @clock.default
     def _make_clock(self) -> WallClock:
         return WallClock(self.directory / "clock")
+
+    @passes.default
+    def _make_passes(self) -> Passes:
+        return Passes(self.directory)
 
     @property
     def producers(self) -> list[str]:
@@ -81,6 +88,9 @@ class Deployment(Account):
 
     def start(self) -> None:
         """Start all processes, and wait until they are ready."""
+        if self.plan.tokens:
+            self.passes.accept(token := self.passes.make())
+            self.passes.use(token)
         if self.plan.proxied:
             self._start_toxiproxy()
         self._add_redis("redis")
@@ -133,6 +143,10 @@ class Deployment(Account):
                 status = self.processes[name].end(signal.SIGTERM)
                 if status:
                     raise EndedByItself(f"{name} ended with {status} on SIGTERM")
+        for name in (*self.producers, *self.consumers):
+            written = self.processes[name].out.read_bytes() + self.processes[name].err.read_bytes()
+            if any(token.encode() in written for token in self.passes.made):
+                self.complaints.append(f"{name} has written a token to its log")
 
     def _start_toxiproxy(self) -> None:
         command = [TOXIPROXY.find(), "-host", "127.0.0.1", "-port", str(self.toxics.port)]
@@ -199,6 +213,8 @@ class Deployment(Account):
             "REDIS_PORT": str(self.links[f"{name}-redis"]),
             **_SUITE,
             **self._addresses(),
+            **({"REST_SERVER_TOKENS": str(self.passes.accepted)} if self.plan.tokens else {}),
+            "REDIS_STREAMS": self.plan.beside,
             **self.plan.settings,
             **settings,
         }
@@ -249,15 +265,19 @@ class Deployment(Account):
         """
         ports = [self.ports[name] if direct else self.links[f"client-{name}"] for name in self.producers]
         urls = [f"http://127.0.0.1:{port}" for port in ports]
-        workload = self.processes["workload"] = Process(
-            "workload",
-            [sys.executable, "-m", "chaos.workload", msgspec.json.encode(load).decode(), *urls],
-            self.directory,
-            self.processes["producer-1"].environment,
-        )
+        environment = self.processes["producer-1"].environment
+        if self.plan.tokens:
+            environment = {**environment, TOKEN_FILE: str(self.passes.used)}
+        name = f"workload-{load.stream}" if load.stream else "workload"
+        command = [sys.executable, "-m", "chaos.workload", msgspec.json.encode(load).decode(), *urls]
+        workload = self.processes[name] = Process(name, command, self.directory, environment)
         workload.start()
         wait_until(lambda: workload.says(OK, 20), "the first events are stored")
         return workload
+
+    def authorization(self) -> Mapping[str, str]:
+        """Return the header with the clients' token of the moment, if they have one."""
+        return {"Authorization": f"Bearer {self.passes.used.read_text()}"} if self.plan.tokens else {}
 
     def links_of(self, beginning: str) -> list[str]:
         """Return the names of the links with a prefix: C{producer-}, C{consumer-1} or C{client-}."""

@@ -73,7 +73,8 @@ class RolledBack:
         with deployment.redis() as client, deployment.causing("anew"):
             kept = {key: client.dump(key) for key in client.scan_iter()}
             body = {"description": "confirmed, and lost"}
-            requests.post(f"http://127.0.0.1:{deployment.ports[self.producer]}/event", json=body, timeout=5)
+            url = f"http://127.0.0.1:{deployment.ports[self.producer]}/event"
+            requests.post(url, json=body, headers=deployment.authorization(), timeout=5).raise_for_status()
             with ExitStack() as late:
                 with Frozen(self.producer).breaking(deployment):
                     with client.pipeline() as moment:

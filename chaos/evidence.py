@@ -5,45 +5,25 @@ Gathers the evidence of a run, and builds the history for the checker.
 from __future__ import annotations
 
 import time
-from calendar import timegm
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import msgspec
+from msgspec import Raw
 
-from chaos import DEAD, FAILED, FOREIGN, GROUP, STREAM
+from chaos import DEAD, FOREIGN, GROUP, STREAM
 from chaos.deployment import Deployment
+from chaos.lines import Line, parse_log
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
+from eventsvc.json_text import escape_breaks, in_one_line
 from eventsvc.outcome import Outcome
-from eventsvc.testing.history import Handling, History, Op
+from eventsvc.testing.history import Content, Handling, History, Op
+from eventsvc.testing.history.content import content_of
 
 #: The alarms by which a service says that events may have been lost.
 _LOSSES: Final = {"lost", "group_recreated", "trimmed_pending"}
-
-#: Clocks are stepped by whole hours; no run is as long as half of one.
-_STEP: Final = 3600.0
-
-
-@attrs.frozen
-class Line:
-    """
-    A line of a service's log.
-
-    @ivar at: its time, in seconds on the clock of the attempts.
-    @ivar id: id of the handled event, if the line reports one.
-    @ivar failed: whether the handler failed on it.
-    @ivar alarm: the kind of alarm, if the line is one.
-    """
-
-    at: float
-    process: str
-    level: str
-    message: str
-    id: int | None = None
-    failed: bool = False
-    alarm: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,12 +33,14 @@ class Evidence:
 
     @ivar fault: begin and end of the fault.
     @ivar figures: metrics of the services, by name.
+    @ivar beside: what became of the events of the second stream, if there is one.
     """
 
     history: History
     lines: Sequence[Line]
     fault: tuple[float, float]
     figures: Mapping[str, float] = attrs.field(factory=dict)
+    beside: History | None = None
 
     def during(self) -> Iterator[Op]:
         """Return the attempts that were in progress during the fault."""
@@ -80,6 +62,13 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
     history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
     history = attrs.evolve(history, wiped=deployment.wiped, causes=deployment.causes)
     return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
+
+
+def gather_beside(deployment: Deployment, ops: Path, fault: tuple[float, float]) -> History:
+    """Return what became of the events of the second stream, which nobody reads."""
+    with deployment.redis() as client:
+        events = [_read(id, fields) for id, fields in client.xrange(deployment.plan.beside)]
+    return History(ops=read_ops(ops), stream=[event for event in events if event is not None], fault=fault)
 
 
 @attrs.frozen
@@ -129,6 +118,7 @@ def tell(
     order = sorted(kept.entries.items(), key=lambda entry: _place(entry[0]))
     events = {id: _read(id, fields) for id, fields in order}
     known = {id: event.id for id, event in events.items() if event is not None}
+    by_id = {event.id: event for event in events.values() if event is not None}
     foreign = [
         Op("foreign", number, event.description, *fault, Outcome.OK, event.id)
         for number, event in enumerate(each for each in events.values() if each is not None and _is_foreign(each))
@@ -138,7 +128,11 @@ def tell(
     return History(
         ops=[*attempts, *foreign],
         stream=[event for event in events.values() if event is not None],
-        handled=[Handling(line.id, line.process, line.at, line.failed) for line in lines if line.id is not None],
+        handled=[
+            Handling(line.id, line.process, line.at, line.failed, _restore(line.content, by_id.get(line.id)))
+            for line in lines
+            if line.id is not None
+        ],
         dead=[known[id] for id in kept.dead if id in known],
         pending={known[id]: min(rest, quiet) for id, rest in kept.pending.items() if id in known},
         waiting={known[id]: min([quiet, *kept.pending.values()]) for id in unread},
@@ -147,6 +141,23 @@ def tell(
         alarms=sum(line.alarm in _LOSSES and line.at >= fault[0] for line in lines),
         early_alarms=sum(line.alarm in _LOSSES and line.at < fault[0] for line in lines),
     )
+
+
+def _restore(logged: Content | None, stored: Notification | None) -> Content | None:
+    """
+    Return what a handler was given; the log has no line breaks, and escapes of some characters.
+
+    @param stored: the event as the stream has it.
+    """
+    if logged is None or stored is None:
+        return logged
+    whole = content_of(stored)
+    lines = attrs.evolve(whole, data=_one_line(stored.data_json), cloudevent=_one_line(stored.cloudevent_json))
+    return whole if logged == lines else logged
+
+
+def _one_line(raw: Raw) -> str:
+    return escape_breaks(bytes(in_one_line(raw))).decode()
 
 
 def _is_foreign(event: Notification) -> bool:
@@ -182,34 +193,3 @@ def read_ops(path: Path) -> list[Op]:
 def read_log(deployment: Deployment, name: str) -> Iterator[Line]:
     """Read the log of a service."""
     return parse_log(deployment.processes[name].out.read_bytes(), name, time.time() - time.monotonic())
-
-
-def parse_log(log: bytes, name: str, offset: float) -> Iterator[Line]:
-    """
-    Yield the JSON lines of a log in order; lines that are cut off are skipped.
-
-    @param offset: time of day minus the clock of the attempts, in seconds.  It
-        changes where the wall clock was stepped.
-    """
-    before = None
-    for text in log.splitlines():
-        try:
-            line: dict[str, Any] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            continue
-        message = line["message"]
-        failed = message == FAILED
-        id = line.get("id") if failed or message == "event" else None
-        if "error" in line:
-            message = f"{message}: {line['error']}"
-        at = _seconds(line["time"]) - offset
-        stepped = _STEP * round((at - (at if before is None else before)) / _STEP)
-        offset, at = offset + stepped, at - stepped
-        before = at
-        yield Line(at, name, line["level"], message, id, failed, line.get("alarm", ""))
-
-
-def _seconds(timestamp: str) -> float:
-    """Return a time in RFC 3339 and UTC as seconds since the epoch."""
-    whole, _, fraction = timestamp.rstrip("Z").partition(".")
-    return timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")

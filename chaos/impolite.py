@@ -15,9 +15,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from eventsvc.client import Posted
-from eventsvc.event import Event
-from eventsvc.event_message import encode_event
+from chaos.mixture import Post
+from chaos.posting import Answered, authorization, classify, not_sent
 from eventsvc.outcome import Outcome
 
 #: Seconds to wait for an answer.
@@ -40,24 +39,24 @@ class _Answer(Protocol):
         self.over.callback(None)
 
 
-async def reset(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Posted:
+async def reset(reactor: Any, url: str, post: Post, after: float) -> Answered:
     """Send a request, and reset the connection after C{after} seconds."""
     try:
-        answer = await _send(reactor, url, event, key, "keep-alive")
+        answer = await _send(reactor, url, post, "keep-alive")
     except Exception as error:
-        return Posted(Outcome.REFUSED, why=f"no connection: {error}")
+        return not_sent(error)
     await deferLater(reactor, after)
     answer.transport.abortConnection()
     await answer.over
     return _sort(answer.data)
 
 
-async def half_close(reactor: Any, url: str, event: Event, key: str | None, after: float) -> Posted:
+async def half_close(reactor: Any, url: str, post: Post, after: float) -> Answered:
     """Send a request, close the sending half after C{after} seconds, and read the answer."""
     try:
-        answer = await _send(reactor, url, event, key, "close")
+        answer = await _send(reactor, url, post, "close")
     except Exception as error:
-        return Posted(Outcome.REFUSED, why=f"no connection: {error}")
+        return not_sent(error)
     await deferLater(reactor, after)
     if not answer.over.called:
         answer.transport.loseWriteConnection()
@@ -68,28 +67,28 @@ async def half_close(reactor: Any, url: str, event: Event, key: str | None, afte
     return _sort(answer.data)
 
 
-async def _send(reactor: Any, url: str, event: Event, key: str | None, connection: str) -> _Answer:
+async def _send(reactor: Any, url: str, post: Post, connection: str) -> _Answer:
     at = urlsplit(url)
     endpoint = TCP4ClientEndpoint(reactor, at.hostname or "", at.port or 80, timeout=2)
     answer: _Answer = await connectProtocol(endpoint, _Answer())
-    body = encode_event(event)
-    headers = [f"Host: {at.netloc}", f"Content-Length: {len(body)}", f"Connection: {connection}"]
-    if key is not None:
-        headers.append(f'Idempotency-Key: "{key}"')
-    head = "\r\n".join(["POST /event HTTP/1.1", *headers, "", ""])
-    answer.transport.write(head.encode() + body)
+    headers = {
+        "Host": at.netloc,
+        "Content-Length": len(post.body),
+        "Connection": connection,
+        **dict(post.headers),
+        **authorization(),
+    }
+    lines = [f"POST {at.path}{post.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    answer.transport.write("\r\n".join(lines).encode() + post.body)
     return answer
 
 
-def _sort(data: bytes) -> Posted:
+def _sort(data: bytes) -> Answered:
     """Classify an answer, which may be cut off."""
     head, found, body = data.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
+    length = re.search(rb"\r\nContent-Length: (\d+)", head, re.IGNORECASE)
+    if not found or status is None or (length and len(body) < int(length[1])):
+        return Answered(Outcome.UNKNOWN, why="no answer")
     id = re.search(rb"\r\nEvent-Id: (\d+)", head, re.IGNORECASE)
-    if not found or status is None:
-        return Posted(Outcome.UNKNOWN, why="no answer")
-    if status[1] == b"200" and id is not None:
-        return Posted(Outcome.OK, int(id[1]))
-    if b'"stored":"no"' in body or (status[1].startswith(b"4") and status[1] != b"409"):
-        return Posted(Outcome.REFUSED, why=status[1].decode())
-    return Posted(Outcome.UNKNOWN, why=status[1].decode())
+    return classify(int(status[1]), id[1] if id else None, body)

@@ -32,6 +32,8 @@ class Plan:
     @ivar piped: services whose output goes through a pipe.
     @ivar files: limit of open files of a producer; default: that of the suite.
     @ivar clock: whether the services' wall clock can be stepped.
+    @ivar tokens: whether only clients with a token may post.
+    @ivar beside: a second stream of the producers, which nobody reads.
     """
 
     producers: int = 1
@@ -46,6 +48,8 @@ class Plan:
     piped: Sequence[str] = ()
     files: int | None = None
     clock: bool = False
+    tokens: bool = True
+    beside: str = ""
 
 
 #: Settings of the services, with short timeouts for short runs.

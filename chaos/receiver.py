@@ -23,6 +23,7 @@ import msgspec
 
 from chaos import FAILED
 from eventsvc.event import format_timestamp
+from eventsvc.json_text import NOTHING, escape_breaks, in_one_line
 
 KEY: Final = b"thirty-two bytes that are secret"
 #: The key as a setting.
@@ -62,7 +63,7 @@ class Receiver(BaseHTTPRequestHandler):
             self._record(id, "not signed")
             self._answer(HTTPStatus.UNAUTHORIZED)
         elif way == TAKE:
-            self._record(id)
+            self._record(id, body=body)
             self._answer(HTTPStatus.OK)
         else:
             self._record(id, way)
@@ -103,10 +104,11 @@ class Receiver(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def _record(self, id: int, problem: str = "") -> None:
+    def _record(self, id: int, problem: str = "", body: bytes = b"{}") -> None:
         """Write the line of an event, before anybody can see the answer."""
-        line = {"time": format_timestamp(time.time_ns()), "level": "info", "id": id, "message": "event"}
-        _write(line | {"message": FAILED, "error": problem} if problem else line)
+        line: dict[str, Any] = {"time": format_timestamp(time.time_ns()), "level": "info", "id": id, "message": "event"}
+        is_cloudevent = self.headers["content-type"] == "application/cloudevents+json"
+        _write({**line, **({"message": FAILED, "error": problem} if problem else _carried(body, is_cloudevent))})
 
     def log_message(self, *_: object) -> None:
         pass
@@ -122,8 +124,25 @@ _WAYS: Final[Mapping[str, Callable[[Receiver, Event], None]]] = {
 }
 
 
+class _Body(msgspec.Struct):
+    """What a webhook says of its event besides the description; a CloudEvent has its key in C{partitionkey}."""
+
+    type: str | None = None
+    key: str | None = None
+    partitionkey: str | None = None
+    data: msgspec.Raw = NOTHING
+
+
+def _carried(body: bytes, is_cloudevent: bool) -> Mapping[str, Any]:
+    """Return the members of the line that a consumer would write."""
+    read = msgspec.json.decode(body, type=_Body)
+    members: dict[str, Any] = {"type": read.type, "key": read.partitionkey if is_cloudevent else read.key}
+    name, text = ("cloudevent", msgspec.Raw(body)) if is_cloudevent else ("data", read.data)
+    return members | ({name: in_one_line(text)} if bytes(text) else {})
+
+
 def _write(line: Mapping[str, Any]) -> None:
-    os.write(sys.stdout.fileno(), msgspec.json.encode(line) + b"\n")
+    os.write(sys.stdout.fileno(), escape_breaks(msgspec.json.encode(line)) + b"\n")
 
 
 class Server(ThreadingHTTPServer):

@@ -165,7 +165,7 @@ def ledger(figures: Mapping[str, int]) -> list[str]:
     """Return the three equations that must hold, with their values."""
     return [
         _equation(figures, "sent", "ok", "refused", "unknown"),
-        _equation(figures, "stored", "ok", "stored though unknown"),
+        _equation(figures, "stored", "confirmed", "stored though unknown"),
         _equation(figures, "stored", "handled", "set aside", "pending"),
     ]
 

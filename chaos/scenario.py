@@ -19,7 +19,7 @@ from redis import RedisError
 from requests import RequestException
 
 from chaos.deployment import OK, Deployment
-from chaos.evidence import Evidence, gather
+from chaos.evidence import Evidence, gather, gather_beside
 from chaos.faults import Fault
 from chaos.plan import Plan
 from chaos.planted import BUGS
@@ -48,6 +48,10 @@ class Expectations(history.Expectations):
     rest_at_most: float = 15.0
 
 
+#: What must hold for the second stream.
+_BESIDE: Final = Expectations(least_each=20, in_order=False)
+
+
 @attrs.frozen(kw_only=True)
 class Scenario:
     """
@@ -64,6 +68,7 @@ class Scenario:
     @ivar after: time under load after the last fault.
     @ivar signs: evidence that the faults had an effect.
     @ivar direct: whether clients connect to the producers without a proxy.
+    @ivar beside: the load of the second stream, if there is one.
     """
 
     name: str
@@ -80,6 +85,7 @@ class Scenario:
     signs: Sequence[Sign] = ()
     expect: Expectations = attrs.field(factory=Expectations)
     direct: bool = False
+    beside: Load | None = None
 
     @property
     def seconds(self) -> float:
@@ -154,6 +160,10 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
     finally:
         deployment.end()
     ended += deployment.complaints
+    if evidence is not None and evidence.beside is not None:
+        beside = check(evidence.beside, _BESIDE)
+        ended += [f"{scenario.plan.beside}: {words}" for words in beside.broken]
+        failed += [f"{scenario.plan.beside}: {words}" for words in beside.missing]
     seen = evidence.history if evidence else _NOTHING
     unfelt = doubts(evidence, scenario.signs) if evidence else ()
     return Run(
@@ -162,9 +172,7 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
         directory=directory,
         began=began,
         seconds=time.monotonic() - began[1],
-        verdict=check(
-            attrs.evolve(seen, ended=[*ended, *deployment.complaints], doubts=[*failed, *unfelt]), scenario.expect
-        ),
+        verdict=check(attrs.evolve(seen, ended=ended, doubts=[*failed, *unfelt]), scenario.expect),
         evidence=evidence,
         journal=deployment.journal,
         memory={name: process.peak for name, process in deployment.processes.items()},
@@ -174,6 +182,10 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
 
 def _break(scenario: Scenario, seed: int, deployment: Deployment) -> Evidence:
     workload = deployment.start_load(msgspec.structs.replace(scenario.load, seed=seed), scenario.direct)
+    beside = None
+    if scenario.beside is not None:
+        second = msgspec.structs.replace(scenario.beside, seed=seed, stream=scenario.plan.beside)
+        beside = deployment.start_load(second, scenario.direct)
     deployment.wait(scenario.before)
     begin = time.monotonic()
     _pulse(scenario, Random(seed), deployment)
@@ -182,10 +194,13 @@ def _break(scenario: Scenario, seed: int, deployment: Deployment) -> Evidence:
     deployment.note("all is mended")
     unfit = _recover(scenario.expect.recover_within, workload, deployment)
     deployment.wait(end + scenario.after - time.monotonic())
-    workload.end(signal.SIGTERM)
+    for load in [workload, *([] if beside is None else [beside])]:
+        load.end(signal.SIGTERM)
     deployment.note("the load has ended")
     drained = not unfit and deployment.drain()
     evidence = gather(deployment, workload.out, (begin, end), drained)
+    if beside is not None:
+        evidence = attrs.evolve(evidence, beside=gather_beside(deployment, beside.out, (begin, end)))
     return attrs.evolve(evidence, history=attrs.evolve(evidence.history, unfit=unfit))
 
 

@@ -21,17 +21,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from chaos.impolite import half_close, reset
-from eventsvc.client import Client, Posted, make_client
-from eventsvc.event import Event
+from chaos.mixture import Mixture, Post
+from chaos.posting import Answered, post
+from eventsvc.client import Client, make_client
 from eventsvc.outcome import Outcome
 from eventsvc.simulator.traffic import arrivals
 from eventsvc.testing.history import Op
 
-#: The most attempts for an event with an Idempotency-Key, and the seconds between two.
+#: The most attempts for events that may be posted again, and the seconds between two.
 _ATTEMPTS: Final = 40
 _PAUSE: Final = 0.25
-#: The beginning of a client's message that it did not reach a producer.
-NO_CONNECTION: Final = "no connection"
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +38,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     The load of a scenario.
 
     @ivar rate: events per second of all clients together.
+    @ivar mixed: share of events that are not plain: Event Messages with data, and
+        CloudEvents in all modes.  CloudEvents are posted again until they are
+        stored, and some of them even after that.
     @ivar keyed: share of events with an Idempotency-Key; these are posted again
         until they are stored.
     @ivar large: share of events of some kilobytes.
@@ -49,11 +51,13 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     @ivar huge: every C{huge}-th event has C{huge_bytes}; 0 for none.
     @ivar failover: whether an event that certainly did not reach a producer is
         posted to another.
+    @ivar stream: where events are posted to; by default to the first stream.
     """
 
     rate: float = 100.0
     clients: int = 2
     seed: int = 1
+    mixed: float = 0.3
     keyed: float = 0.0
     large: float = 0.05
     poison: float = 0.0
@@ -61,6 +65,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     huge: int = 0
     huge_bytes: int = 900_000
     failover: bool = False
+    stream: str = ""
 
 
 @attrs.define(eq=False)
@@ -76,7 +81,10 @@ class Workload:
     urls: Sequence[str]
     random: Random
     posters: Sequence[Client]
+    mixture: Mixture
     arrived: int = 0
+    #: events that have arrived with others, before their time
+    early: int = 0
     in_flight: int = 0
     ended: bool = False
     numbers: Any = attrs.field(factory=count)
@@ -90,6 +98,9 @@ class Workload:
             await deferLater(self.reactor, max(0.0, start + arrival - self.reactor.seconds()))
             if self.ended:
                 break
+            if self.early:
+                self.early -= 1
+                continue
             self.in_flight += 1
             Deferred.fromCoroutine(self._see_through()).addBoth(self._land)
         if self.in_flight:
@@ -107,38 +118,49 @@ class Workload:
             self.landed.callback(None)
 
     async def _see_through(self) -> None:
-        """Post one event, and retry if it has a key."""
+        """
+        Post the events of one request, and retry if nothing is stored twice.
+
+        After the end of the arrivals there is one more attempt: the producers may
+        be broken for good.
+        """
         number = next(self.numbers)
         client = self.random.randrange(self.load.clients)
-        name = f"{self.load.seed}-{client}-{number}"
-        description = self._describe(name)
-        self.arrived += 1
-        if self.load.huge and self.arrived % self.load.huge == 0:
-            description = f"{description} ".ljust(self.load.huge_bytes, "x")
-        key = name if self.random.random() < self.load.keyed else None
+        request = self._draw(f"{self.load.seed}-{client}-{number}")
         impolite = self.random.random() < self.load.impolite
-        for attempt in range(_ATTEMPTS if key else 1):
-            begin = self._now()
-            posted = await self._post(client, Event(description), key, impolite)
-            if attempt and _found_no_producer(posted):  # the outcome of the earlier attempts is not known
-                posted = attrs.evolve(posted, outcome=Outcome.UNKNOWN)
-            number = next(self.numbers)
-            self._write(Op(f"{client}", number, description, begin, self._now(), posted.outcome, posted.id))
-            if posted.outcome is Outcome.OK:
+        for attempt in range(_ATTEMPTS if request.repeatable else 1):
+            begin, is_last = self._now(), self.ended
+            answered = await self._post(client, request, impolite)
+            outcome = answered.outcome
+            if outcome is Outcome.REFUSED and (attempt or request.repeated) and not answered.is_promise:
+                outcome = Outcome.UNKNOWN  # the outcome of the earlier attempts is not known
+            self._write(client, request, begin, outcome, answered.ids)
+            if outcome is Outcome.OK or is_last:
                 return
-            sys.stderr.write(f"{description[:40]}: {posted}\n")
+            sys.stderr.write(f"{request.parts[0][0][:40]}: {answered}\n")
             impolite = False
             await deferLater(self.reactor, _PAUSE)
 
-    async def _post(self, client: int, event: Event, key: str | None, impolite: bool) -> Posted:
+    def _draw(self, name: str) -> Post:
+        description = self._describe(name)
+        self.arrived += 1
+        is_huge = bool(self.load.huge) and self.arrived % self.load.huge == 0
+        if is_huge:
+            description = f"{description} ".ljust(self.load.huge_bytes, "x")
+        key = name if self.random.random() < self.load.keyed else None
+        request = self.mixture.draw(description, key, is_plain=is_huge or self._is_poison)
+        self.early += len(request.parts) - 1
+        return request
+
+    async def _post(self, client: int, request: Post, impolite: bool) -> Answered:
         at = client % len(self.posters)
         if impolite:
             way = self.random.choice((reset, half_close))
-            return await way(self.reactor, self.urls[at], event, key, self.random.uniform(0.0, 0.01))
-        posted = await self.posters[at].post(event, key)
-        if self.load.failover and _found_no_producer(posted):
-            posted = await self.posters[(at + 1) % len(self.posters)].post(event, key)
-        return posted
+            return await way(self.reactor, self.urls[at], request, self.random.uniform(0.0, 0.01))
+        answered = await post(self.posters[at], request)
+        if self.load.failover and not answered.is_sent:
+            answered = await post(self.posters[(at + 1) % len(self.posters)], request)
+        return answered
 
     def _describe(self, name: str) -> str:
         """Return a unique description."""
@@ -154,13 +176,14 @@ class Workload:
         now: float = self.reactor.seconds()
         return now
 
-    def _write(self, op: Op) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(op) + b"\n")
+    def _write(self, client: int, request: Post, begin: float, outcome: Outcome, ids: Sequence[int]) -> None:
+        """Write a line for each event of a request."""
+        end = self._now()
+        for place, (description, content) in enumerate(request.parts):
+            id = ids[place] if place < len(ids) else None
+            op = Op(f"{client}", next(self.numbers), description, begin, end, outcome, id, content)
+            sys.stdout.buffer.write(msgspec.json.encode(op) + b"\n")
         sys.stdout.buffer.flush()
-
-
-def _found_no_producer(posted: Posted) -> bool:
-    return posted.outcome is Outcome.REFUSED and posted.why.startswith(NO_CONNECTION)
 
 
 async def main(reactor: Any, load: str, *urls: str) -> None:
@@ -169,9 +192,10 @@ async def main(reactor: Any, load: str, *urls: str) -> None:
 
     reactor.seconds = time.monotonic  # the same time for all processes
     parsed = msgspec.json.decode(load, type=Load)
-    workload = Workload(
-        reactor, parsed, urls, Random(parsed.seed), [make_client(reactor, url, connections=64) for url in urls]
-    )
+    random = Random(parsed.seed)
+    posters = [make_client(reactor, url, connections=64) for url in urls]
+    mixture = Mixture(random, parsed.mixed, parsed.large, f"/chaos/{parsed.seed}", parsed.stream)
+    workload = Workload(reactor, parsed, urls, random, posters, mixture)
     reactor.callWhenRunning(signal.signal, signal.SIGTERM, lambda *_: reactor.callFromThread(workload.end))
     await workload.run()
 

@@ -6,7 +6,6 @@ kubectl, or from a pod in it as an ordinary client.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
-from os import environ
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,8 +71,7 @@ class InPod:
         producer = read(SimulatorSettings)
         self.url = f"{'https' if producer.tls else 'http'}://{producer.host}:{producer.port}"
         self.authority = producer.tls_ca
-        if path := environ.get("EVENT_PRODUCER_TOKEN_FILE"):
-            self.token = Path(path).read_text().strip()
+        self.token = producer.token
 
     def end(self) -> None:
         pass

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from chaos.evidence import Line, parse_log
+from chaos.lines import Line, parse_log
 from cluster.commands import Failed, Namespace, wait_for
 
 

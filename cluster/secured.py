@@ -27,6 +27,8 @@ _VALUES: Final = (
     "producer.tls.existingSecret=event-certificate",
     "producer.tls.caSecret=event-certificate",
     "producer.streams={Audit}",
+    "simulator.enabled=true",
+    "simulator.tokenSecret=robot-token",
     "tests.tokenSecret=robot-token",
 )
 #: Seconds that Kubernetes may take to update the files of a pod.
@@ -116,12 +118,21 @@ def _try(namespace: Namespace, release: str, directory: Path) -> None:
 
 
 def _try_from_inside(namespace: Namespace, release: str) -> None:
-    """Run helm test, which posts with a token and trusts the authority."""
+    """Run helm test, and wait until the simulator's events are in the stream."""
     try:
         namespace.helm("test", release)
     except Failed as problem:
         raise Failed(f"{problem}\n{namespace.kubectl('logs', 'event-test')}") from None
     print("helm test passed over TLS, with a token", flush=True)
+    wait_for(lambda: _simulated(namespace) > 0, "the simulator is answered 200", 60)
+
+
+def _simulated(namespace: Namespace) -> float:
+    (pod,) = namespace.get("pods", "--selector", Release(namespace).selector("simulator"))["items"]
+    with namespace.forwarded(f"pod/{pod['metadata']['name']}", 8080) as port:
+        figures = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=_PATIENCE).text
+    (line,) = [line for line in figures.split("\n") if line.startswith('eventsvc_simulated_total{outcome="ok"}')]
+    return float(line.split()[1])
 
 
 def _expect(what: str, statuses: set[int], status: int) -> None:

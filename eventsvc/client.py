@@ -66,8 +66,11 @@ class _Problem(msgspec.Struct):
     stored: str = ""
 
 
+_Id = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")]
+
+
 class _Accepted(msgspec.Struct):
-    ids: tuple[Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")], ...]
+    ids: tuple[_Id, ...]
 
 
 @attrs.frozen(eq=False)

@@ -63,6 +63,8 @@ _TEXTS: Final = ("id", "source", "type", "subject", "datacontenttype", "datasche
 #: Bytes with which a control character may be written, unless the text is not ASCII.
 _BACKSLASH, _DELETE = b"\\\x7f"
 _CONTROL: Final = re.compile(r"[\0-\x1f\x7f-\x9f]")
+#: What is no text, although it is UTF-8.
+_NO_TEXT: Final = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]")
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^";\s]+)', re.IGNORECASE)
 
@@ -232,7 +234,8 @@ def _read_payload(content_type: str | None, body: bytes) -> Mapping[str, object]
     Return the member that carries the body of a CloudEvent in binary mode.
 
     JSON stays as it is, other text in UTF-8 becomes a string, and anything else
-    is encoded in base64.
+    is encoded in base64.  So is text with control characters: as JSON it would
+    be six times as long.
     """
     if not body:
         return {}
@@ -247,7 +250,8 @@ def _read_payload(content_type: str | None, body: bytes) -> Mapping[str, object]
         text = body.decode()
         if content_type is None:
             return {"data": _raw.decode(body)}
-        if is_utf8 and (media.startswith("text/") or media.endswith(("/xml", "+xml"))):
+        is_text = media.startswith("text/") or media.endswith(("/xml", "+xml"))
+        if is_utf8 and is_text and not _NO_TEXT.search(text):
             return {"data": text}
     except ValueError:
         pass

@@ -18,6 +18,7 @@ from chaos.faults import (
     Toxified,
     everywhere,
 )
+from chaos.plan import Plan
 from chaos.scenario import Expectations, Scenario
 from chaos.signs import Counted, Said, Suffered
 from chaos.toxics import Toxic
@@ -45,6 +46,7 @@ LINKS: Final = (
         name="down-often",
         what="Redis repeatedly cannot be reached for a moment.",
         faults=[REDIS_DOWN],
+        plan=Plan(tokens=False),
         pulses=10,
         on=0.2,
         signs=[Said("connected to Redis", "producer", 8), Said("connected to Redis", "consumer", 8)],
@@ -141,6 +143,7 @@ LINKS: Final = (
                 ]
             )
         ],
+        plan=Plan(tokens=False),
         on=5,
         signs=[Suffered(0.1, 50)],
         expect=Expectations(all_ok=True),

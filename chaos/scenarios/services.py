@@ -154,6 +154,7 @@ SERVICES: Final = (
         name="clients-impolite",
         what="Clients reset their connections or close their half of it while they wait; some events have a key.",
         faults=[Toxified("producer-", Toxic("latency", {"latency": 20}))],
+        plan=Plan(tokens=False),
         load=Load(keyed=0.5, impolite=0.5),
         signs=[Suffered(0.02, 50), Counted("eventsvc_events_repeated", 20)],
     ),

@@ -5,6 +5,7 @@ The command C{eventsvc token new}: makes a token, and the row that lets it in.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -85,6 +86,7 @@ class NewToken:
             self.out.write(format_row(members).encode())
             self.out.flush()
         except OSError as error:  # a token without its row would be of no use
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.out.fileno())  # Python writes the rest when it ends
             self._tell(f"the row cannot be written: {error.strerror}; no token was made")
             return 1
         self._tell("give this token to the client, and its row to the producer. The token is not shown again")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import BaseConverter
 
 from eventsvc.interfaces import QueueFull
 from eventsvc.web.answers import Answer, all_stored, render, stored
@@ -23,11 +24,19 @@ from eventsvc.web.routing import make_app
 _OPENAPI: Final = files("eventsvc.web").joinpath("openapi.json").read_bytes()
 
 
+class StreamName(BaseConverter):
+    """The name of a stream in a path; unlike werkzeug's paths it may begin with a slash."""
+
+    regex = "(?s:.+)"
+    part_isolating = False
+
+
 @attrs.define(eq=False, slots=False)
 class Api:
     """The HTTP interface of the producer."""
 
     app = make_app()
+    app.url_map.converters["stream"] = StreamName
     serve_health(app)
     posts: PostReader
     health: Health
@@ -38,23 +47,24 @@ class Api:
         return self.posts.destinations.first.arrivals
 
     @app.route("/event", methods=["POST"])
-    @app.route("/streams/<path:stream>/event", methods=["POST"])
+    @app.route("/streams/<stream:stream>/event")
     async def post_event(self, request: Request, stream: str = "") -> bytes:
         ids = await self._append(request)
         return render(request, stored(ids[0]))
 
     @app.route("/events", methods=["POST"])
-    @app.route("/streams/<path:stream>/events", methods=["POST"])
+    @app.route("/streams/<stream:stream>/events")
     async def post_events(self, request: Request, stream: str = "") -> bytes:
         ids = await self._append(request)
         return render(request, all_stored(ids))
 
     async def _append(self, request: Any) -> Sequence[int]:
         """Append the events of a request, once the queue has room for them."""
-        body = read_body(request)
         head: PostHead | None = request.post_head
-        if head is None:
-            raise NotFound
+        if head is None and self.posts.destinations.find(request.path) is None:
+            raise NotFound  # for every method
+        body = read_body(request)
+        assert head is not None  # it is a POST
         if head.error is not None:
             head.admit()  # raises it, and takes no place in the line
         turns = head.route.destination.turns

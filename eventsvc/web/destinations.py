@@ -4,17 +4,14 @@ The streams that events may be posted to, and the paths of each.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import attrs
 
 from eventsvc.web.arrivals import Arrivals, bounded_by_queue
 from eventsvc.web.turns import Turns
-
-_PATH: Final = re.compile(rb"(?:/streams/(.+))?/(events?)", re.DOTALL)
 
 
 @attrs.frozen(eq=False)
@@ -49,14 +46,16 @@ class Destinations:
 
     first: Destination
     by_name: Mapping[bytes, Destination]
+    _routes: Mapping[bytes, Route] = attrs.field(init=False)
+
+    @_routes.default
+    def _make_routes(self) -> Mapping[bytes, Route]:
+        bases = {b"": self.first, **{b"/streams/" + name: each for name, each in self.by_name.items()}}
+        return {base + path: Route(each, path) for base, each in bases.items() for path in (b"/event", b"/events")}
 
     def find(self, path: bytes) -> Route | None:
-        """Return the route of a path, or C{None} if it has none."""
-        found = _PATH.fullmatch(unquote_to_bytes(path))
-        if found is None:
-            return None
-        destination = self.first if found[1] is None else self.by_name.get(found[1])
-        return None if destination is None else Route(destination, b"/" + found[2])
+        """Return the route of a path, which may be percent-encoded, or C{None} if it has none."""
+        return self._routes.get(path) or self._routes.get(unquote_to_bytes(path))
 
 
 def make_destinations(appenders: Mapping[str, Any]) -> Destinations:

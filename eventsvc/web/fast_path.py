@@ -19,7 +19,7 @@ from eventsvc.web.limits import MAX_HEAD_BYTES
 from eventsvc.web.post_head import PostHead
 from eventsvc.web.request_heads import END, Head, RequestHeads, could_begin
 from eventsvc.web.responses import Completed, response
-from eventsvc.web.turns import SMALL, Turn
+from eventsvc.web.turns import SMALL, Turn, Turns
 
 
 class Channel(Protocol):
@@ -114,7 +114,7 @@ class FastPath:
             if post.keys and responses and self._has_to_wait():
                 break
             turns = post.route.destination.turns
-            if (turns.is_open and self._called is None) or post.error is not None:
+            if (turns.is_open and not self._is_called(turns)) or post.error is not None:
                 try:
                     responses.append(post.submit(data[body:end], self.tell))
                 except QueueFull as full:
@@ -158,7 +158,7 @@ class FastPath:
         @param end: end of the data.
         """
         turn, turns = self._called, post.route.destination.turns
-        if turn is None or begin >= turn.size:
+        if turn is None or turn.turns is not turns or begin >= turn.size:
             self.turn = turns.join(end - begin, self._on_turn)
             return False
         try:
@@ -167,16 +167,17 @@ class FastPath:
             else:
                 self.responses.append(post.submit(body, self.tell, turn.since))
         except QueueFull as full:
-            if turn.turns is turns:
-                turn.size -= begin
-                self.turn = turn
-                turns.again(turn, full)
-            else:
-                self.turn = turns.join(end - begin, self._on_turn, full)
+            turn.size -= begin
+            self.turn = turn
+            turns.again(turn, full)
             return False
         except Exception as error:
             self.responses.append(Completed(error))
         return True
+
+    def _is_called(self, turns: Turns) -> bool:
+        """Return whether the turn that is called now is one of these: it admits no request for another stream."""
+        return self._called is not None and self._called.turns is turns
 
     def _on_turn(self, is_over: bool) -> None:
         """Submit the requests that wait, or answer them if their deadline has passed."""

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import attrs
+import msgspec
 from msgspec.structs import force_setattr
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
@@ -42,12 +44,13 @@ class Form(enum.Enum):
     BATCHED = "batched"
 
 
+#: Of a head that is not in binary mode.
+_NO_ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType({})
 #: The form of each Content-Type that says one, and the path it may be posted to.
 _FORMS: Final = {STRUCTURED: (Form.STRUCTURED, b"/event"), BATCHED: (Form.BATCHED, b"/events")}
 
 
-@attrs.frozen(eq=False)
-class PostHead:
+class PostHead(msgspec.Struct, eq=False):
     """
     The head of a POST.
 
@@ -66,29 +69,22 @@ class PostHead:
     form: Form = Form.PLAIN
     keys: tuple[bytes, ...] = ()
     content_type: bytes | None = None
-    attributes: Mapping[str, str] = attrs.field(factory=dict)
+    attributes: Mapping[str, str] = _NO_ATTRIBUTES
     codings: tuple[bytes, ...] = ()
     trace: tuple[str | None, str | None] = (None, None)
     access: Access | None = None
     token: Token | None = None
     error: Exception | None = None
     origin: bytes | None = None
-    is_plain: bool = attrs.field(init=False)
-    is_guarded: bool = attrs.field(init=False)
-    has_key: bool = attrs.field(init=False)
+    is_plain: bool = False
+    is_guarded: bool = False
+    has_key: bool = False
 
-    @is_plain.default
-    def _find_plain(self) -> bool:
-        is_one = self.form is Form.PLAIN and self.route.path == b"/event"
-        return is_one and not (self.keys or self.codings or self.trace[0])
-
-    @is_guarded.default
-    def _find_guarded(self) -> bool:
-        return self.error is not None or self.token is not None
-
-    @has_key.default
-    def _find_key(self) -> bool:
-        return bool(self.keys) or self.form is not Form.PLAIN
+    def __post_init__(self) -> None:
+        is_plain = self.form is Form.PLAIN
+        self.has_key = not is_plain or bool(self.keys)
+        self.is_guarded = self.error is not None or self.token is not None
+        self.is_plain = is_plain and self.route.path == b"/event" and not (self.keys or self.codings or self.trace[0])
 
     def submit(
         self, body: bytes, answer: Callable[[Waiting, Result], None], since: float | None = None
@@ -183,15 +179,14 @@ class PostHead:
         return events, event_keys(events)
 
     def _decode(self, body: bytes) -> Sequence[Event]:
-        match self.form:
-            case Form.STRUCTURED:
-                return [decode_structured(body)]
-            case Form.BINARY:
-                return [decode_binary(self.attributes, self.content_type, body)]
-            case Form.BATCHED:
-                return decode_batched(body)
-            case _:
-                return [decode_event(body)] if self.route.path == b"/event" else decode_events(body)
+        form = self.form
+        if form is Form.PLAIN:
+            return [decode_event(body)] if self.route.path == b"/event" else decode_events(body)
+        if form is Form.STRUCTURED:
+            return [decode_structured(body)]
+        return (
+            decode_batched(body) if form is Form.BATCHED else [decode_binary(self.attributes, self.content_type, body)]
+        )
 
 
 @attrs.frozen(eq=False)
@@ -219,7 +214,8 @@ class PostReader:
             return None
         token = origin = None
         try:
-            origin = check_origin(headers.get(b"origin", ()), headers.get(b"host", ()), self.origins)
+            if b"origin" in headers:
+                origin = check_origin(headers[b"origin"], headers.get(b"host", ()), self.origins)
             if self.access is not None:
                 token = self.access.identify(headers.get(b"authorization", ()), route.destination.stream)
             form, attributes = _read_form(route.path, headers)
@@ -234,7 +230,9 @@ class PostReader:
             types[0] if types else None,
             attributes,
             tuple(headers.get(b"content-encoding", ())),
-            read_trace_context(headers.get(b"traceparent", ()), headers.get(b"tracestate", ())),
+            read_trace_context(headers[b"traceparent"], headers.get(b"tracestate", ()))
+            if b"traceparent" in headers
+            else (None, None),
             self.access,
             token,
             origin=origin,
@@ -265,6 +263,8 @@ def _read_form(path: bytes, headers: Mapping[bytes, Sequence[bytes]]) -> tuple[F
     @raise InvalidEvent: a CloudEvent is malformed, or posted to the wrong path.
     """
     types = headers.get(b"content-type", ())
+    if b"ce-specversion" not in headers and not (types and b"cloudevents" in types[0].lower()):  # nearly always
+        return Form.PLAIN, _NO_ATTRIBUTES
     media = types[0].partition(b";")[0].strip(b" \t").lower() if types else b""
     form, wanted = _FORMS.get(media, (Form.PLAIN, path))
     if form is Form.PLAIN and b"ce-specversion" in headers:
@@ -273,7 +273,7 @@ def _read_form(path: bytes, headers: Mapping[bytes, Sequence[bytes]]) -> tuple[F
         raise InvalidEvent(f"A CloudEvent in {form.value} mode is posted to {wanted.decode()}")
     if form is not Form.PLAIN and len(types) > 1:
         raise InvalidEvent(f"Expected one Content-Type header, got {len(types)}")
-    return form, read_headers(headers) if form is Form.BINARY else {}
+    return form, read_headers(headers) if form is Form.BINARY else _NO_ATTRIBUTES
 
 
 def by_name(headers: Headers) -> Mapping[bytes, Sequence[bytes]]:

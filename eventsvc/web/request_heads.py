@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
+import msgspec
 
 from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS, check_begun, check_head, check_length
 from eventsvc.web.post_head import PostHead, PostReader
@@ -35,8 +36,7 @@ _TELLING: Final = re.compile(
 _LEFT_ALONE: Final = frozenset((b"expect", b"content-encoding", b"origin"))
 
 
-@attrs.frozen(eq=False)
-class Head:
+class Head(msgspec.Struct, eq=False):
     """
     @ivar length: of the body, in bytes.
     """
@@ -107,10 +107,13 @@ class RequestHeads:
     def learn(self, data: bytes) -> Head | None:
         """Read a head that is not in the cache, as L{read_head}, and cache it the second time."""
         found = read_head(data)
-        post = self.posts.read(*found[1:]) if found is not None else None
-        if found is None or post is None:
+        if found is None:
             return None
-        head = Head(found[0], post)
+        length, path, headers = found
+        post = self.posts.read(path, headers)
+        if post is None:
+            return None
+        head = Head(length, post)
         if not post.keys and len(data) <= _LONGEST:
             self._remember(data, head)
         return head

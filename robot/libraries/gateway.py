@@ -73,7 +73,7 @@ class gateway:
         self.stream, self.group = stream, group
         self.access: Access
         if target != "cluster":
-            self.access = Local(Plan(proxied=False))
+            self.access = Local(Plan(proxied=False, tokens=False))
         elif "KUBERNETES_SERVICE_HOST" in environ:
             self.access = InPod(prefix)
         else:
@@ -91,7 +91,7 @@ class gateway:
     @keyword
     def start_a_system(self, **settings: str) -> None:
         """One of its own on this machine, with these settings."""
-        self.access = Local(Plan(proxied=False, settings=settings))
+        self.access = Local(Plan(proxied=False, tokens=False, settings=settings))
         self.access.start()
 
     @keyword

@@ -34,7 +34,7 @@ class Local:
     @ivar plan: what is started.
     """
 
-    plan: Plan = attrs.field(factory=lambda: Plan(producers=2, proxied=False))
+    plan: Plan = attrs.field(factory=lambda: Plan(producers=2, proxied=False, tokens=False))
     url: str = ""
     token: str = ""
     authority: str = ""

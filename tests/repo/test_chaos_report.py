@@ -19,9 +19,10 @@ pytest.importorskip("chaos", reason="the chaos suite is beside the package, in t
 from chaos.__main__ import plan_runs
 from chaos.account import TAKEN_UP
 from chaos.deployment import Deployment
-from chaos.evidence import Evidence, Kept, Line, parse_log, read_log, tell
+from chaos.evidence import Evidence, Kept, read_log, tell
 from chaos.faults import holding_up
 from chaos.impolite import _sort
+from chaos.lines import Line, parse_log
 from chaos.plan import Plan
 from chaos.planted import BUGS
 from chaos.process import Process
@@ -268,7 +269,7 @@ def test_the_ledger_says_which_sum_does_not_come_out() -> None:
     figures = dict(check(attrs.evolve(history(GOOD), pending={9: 0.0})).ledger)
     assert ledger(figures) == [
         "sent 3 = ok 3 + refused 0 + unknown 0",
-        "stored 3 = ok 3 + stored though unknown 0",
+        "stored 3 = confirmed 3 + stored though unknown 0",
         "stored 3 \u2260 handled 3 + set aside 0 + pending 1",
     ]
 

@@ -51,21 +51,23 @@ EM, NM = load("event-message"), load("notification-message")
 #: Text that UTF-8 can encode.
 TEXT = st.text()
 SHORT = st.text(min_size=1, max_size=60)
+#: A text of an attribute, which has no control characters.
+PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=60)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
     max_leaves=8,
 )
-EXTENSIONS = st.dictionaries(st.from_regex("[a-z0-9]{1,20}", fullmatch=True), SHORT | st.booleans(), max_size=3)
+EXTENSIONS = st.dictionaries(st.from_regex("[a-z0-9]{1,20}", fullmatch=True), PRINTABLE | st.booleans(), max_size=3)
 CLOUDEVENTS = st.builds(
     lambda extensions, data, **attributes: {**extensions, **attributes, "specversion": "1.0", **data},
     EXTENSIONS,
     st.fixed_dictionaries({}, optional={"data": JSON}),
-    id=SHORT,
-    source=SHORT,
-    type=SHORT,
-    partitionkey=SHORT,
-    subject=st.none() | SHORT,
+    id=PRINTABLE,
+    source=PRINTABLE,
+    type=PRINTABLE,
+    partitionkey=PRINTABLE,
+    subject=st.none() | PRINTABLE,
 )
 RAW = JSON.map(lambda value: msgspec.Raw(json.dumps(value).encode()))
 NOTIFICATIONS = st.builds(

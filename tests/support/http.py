@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eventsvc.web.access import Access
 from eventsvc.web.api import Api
 from eventsvc.web.destinations import make_destinations
 from eventsvc.web.health import Health
@@ -312,14 +313,22 @@ def serving(
     health: Health = WELL,
     timeout: float = 10.0,
     origins: frozenset[bytes] = frozenset(),
+    others: Mapping[str, ProducerWorld] = {},
+    access: Access | None = None,
 ) -> Iterator[Served]:
-    """Serve, and check at the end that nothing is left."""
+    """
+    Serve, and check at the end that nothing is left.
+
+    @param others: more streams, on the clock of the first.
+    """
     world = world or make_world()
-    api = Api(PostReader(make_destinations({"stream": world.appender}), origins=origins), health)
+    appenders = {"stream": world.appender, **{name: other.appender for name, other in others.items()}}
+    api = Api(PostReader(make_destinations(appenders), access, origins), health)
     served = Served(world, api, make(api, timeout, world.clock))
     yield served
     for connection in served.connections:
         connection.vanish()
-    served.world.appender.stop()
+    for appender in appenders.values():
+        appender.stop()
     served.run(10.0)
     assert served.world.clock.getDelayedCalls() == []

@@ -80,10 +80,11 @@ class ProducerWorld:
 def make_world(
     fates: Iterable[Fate] = (),
     hard_max: int = 1_000_000,
+    clock: Clock | None = None,
     **limits: Any,
 ) -> ProducerWorld:
-    """Return a started appender on a fake clock."""
-    clock = Clock()
+    """Return a started appender on a fake clock, perhaps one that others use too."""
+    clock = clock or Clock()
     stream = MemoryStream(clock, hard_max)
     link = Link(clock, iter(fates), backend=stream)
     ids, producer_ids = count(1), count(1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -147,7 +148,7 @@ def test_a_body_of_the_limit_is_taken_and_one_of_a_byte_more_is_413(served: Serv
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "post", "NONSENSE"])
-@pytest.mark.parametrize("path", ["/event", "/events"])
+@pytest.mark.parametrize("path", ["/event", "/events", "/streams/stream/event", "/streams/stream/events"])
 def test_another_method_is_405_and_told_which_is_allowed(served: Served, path: str, method: str) -> None:
     """The title is the method."""
     response = served.exchange(post(path=path).replace(b"POST", method.encode()), bodies=method != "HEAD")
@@ -176,6 +177,8 @@ def test_a_head_has_no_body(served: Served) -> None:
 
 PATHS = ["/", "/Event", "/event/", "/events/", "//event", "/event//", "/a/event", "/event%00", "/event;a", "*"]
 PATHS += ["/%ff", "/%", "event", "/health", "/health/live/", "/..", "/%2e%2e/event", "/\xb0"]
+PATHS += [f"/streams/{name}/event" for name in ("nowhere", "", "/", "stream/", "/stream", "../stream", "stream%00")]
+PATHS += ["/streams/nowhere/events", "/streams/stream/event/", "/streams/stream", "/streams/event", "/streams"]
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/streams/nowhere/event", "/streams/nowhere/events"])
@@ -196,6 +199,17 @@ def test_another_path_is_404(served: Served, path: str, method: str) -> None:
         "description": "Endpoint Not Found",
     }
     assert served.stored() == []
+
+
+@pytest.mark.parametrize("name", ["/odd", "a/b", "..", "a/event", "50%", "\xfc", "?", "a+b", "a//b/", ";", "event"])
+def test_a_stream_may_have_any_name(name: str) -> None:
+    """It is escaped in the path as in every URL."""
+    world = make_world()
+    other = make_world(clock=world.clock)
+    with serving(world=world, others={name: other}) as served:
+        assert served.post(path=f"/streams/{quote(name, safe='')}/event").status == 200
+        assert served.post(path=f"/streams/{quote(name)}/events").status == 200
+        assert (served.stored(), other.stored()) == ([], ["hello", "hello"])
 
 
 @pytest.mark.parametrize("path", ["/event?a=b", "/event?", "/%65vent"])
@@ -261,7 +275,7 @@ UNKNOWN = "Redis did not confirm the event in time"
 )
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_is_not_confirmed_is_503_and_says_whether_it_may_be_stored(
-    make: Any, fates: list[Fate], limits: dict[str, int], stored: str, description: str
+    make: Any, fates: list[Fate], limits: dict[str, Any], stored: str, description: str
 ) -> None:
     """C{no} is a promise that the event is not in the stream and never will be."""
     with serving(make, make_world(fates, **limits)) as served:

@@ -86,6 +86,16 @@ def test_source_and_id_are_not_mixed_up() -> None:
     assert len(found) == len(pairs)
 
 
+@pytest.mark.parametrize("content_type", [b"text/plain", b"application/xml", b"application/octet-stream", None])
+@pytest.mark.parametrize("character", ["\0", "\x7f", '"', "\n", "\u2028"])
+def test_a_body_grows_to_at_most_twice_its_size(character: str, content_type: bytes | None) -> None:
+    """JSON escapes most control characters with six bytes."""
+    body = character.encode() * 10_000
+    event = decode_binary(HEADERS, content_type, body)
+    assert handled(event).data in (body, body.decode())
+    assert len(bytes(event.cloudevent or b"")) < 2 * len(body) + 300
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -258,7 +268,11 @@ def test_a_header_that_is_missing_is_named(name: str) -> None:
         (None, b"{", b"{"),
         (None, b"", None),
         (b"text/plain", b'1,"id":"x"', '1,"id":"x"'),
-        (b"text/plain", '"\\\0é\u2028'.encode(), '"\\\0é\u2028'),
+        (b"text/plain", '"\\\t\r\n\x7fé\u2028'.encode(), '"\\\t\r\n\x7fé\u2028'),
+        *[
+            (b"text/plain", control, control)
+            for control in (b"a\0", b"\x08", b"\x0b", b"\x0c", b"\x0e", b"\x1f", b"\x1b[m")
+        ],
         (b"text/plain; charset=latin-1", b"a", b"a"),
         (b"text/plain", b"\xff", b"\xff"),
         (b"application/xml", b"<a/>", "<a/>"),

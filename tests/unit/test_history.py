@@ -285,8 +285,8 @@ def test_many_findings_of_a_kind_are_summed_up() -> None:
 
 
 def test_a_long_description_is_cut_short() -> None:
-    long = "l" + "o" * 98 + "ng"
-    assert check(History(ops=[op(long, id=1)], stream=[])).broken == (f"answered 200, but not stored: '{long[:80]}'",)
+    long = "l" + "o" * 198 + "ng"
+    assert check(History(ops=[op(long, id=1)], stream=[])).broken == (f"answered 200, but not stored: '{long[:160]}'",)
 
 
 @given(st.lists(st.sampled_from(Outcome), min_size=1), st.data())

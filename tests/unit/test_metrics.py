@@ -33,12 +33,11 @@ from eventsvc.simulator.service import Simulator
 from eventsvc.tap.figures import (
     connection_figures,
     consumer_figures,
-    producer_figures,
     simulator_figures,
-    tls_figures,
     webhook_figures,
 )
 from eventsvc.tap.health import Vitals
+from eventsvc.tap.producer_figures import producer_figures, tls_figures
 from eventsvc.tap.token_file import TokenFile, token_figures
 from eventsvc.tap.tracing import tracing_figures
 from eventsvc.telemetry.metrics import Figure, Metrics

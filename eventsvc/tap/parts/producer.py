@@ -18,11 +18,12 @@ from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, Redi
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
-from eventsvc.tap.figures import connection_figures, producer_figures, tls_figures
+from eventsvc.tap.figures import connection_figures
 from eventsvc.tap.health import Vitals, add_admin, producer_health
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
+from eventsvc.tap.producer_figures import producer_figures, tls_figures
 from eventsvc.tap.token_file import add_tokens
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import json_log

@@ -13,9 +13,10 @@ import attrs
 
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history.checks import Expectations, Finding, find_broken
+from eventsvc.testing.history.content import Content
 from eventsvc.testing.history.records import Cause, Handling, History, Op
 
-__all__ = ["Cause", "Expectations", "Handling", "History", "Op", "Outcome", "State", "Verdict", "check"]
+__all__ = ["Cause", "Content", "Expectations", "Handling", "History", "Op", "Outcome", "State", "Verdict", "check"]
 
 State = Literal["held", "broke", "no evidence"]
 
@@ -23,6 +24,8 @@ State = Literal["held", "broke", "no evidence"]
 _ALWAYS: Final = Expectations()
 #: How many findings of one kind a verdict lists.
 _SPELL_OUT: Final = 3
+#: Characters of a finding.
+_LONGEST: Final = 160
 
 
 @attrs.frozen
@@ -73,8 +76,8 @@ def _find_missing(history: History, ledger: Mapping[str, int], expect: Expectati
     yield from history.doubts
     if not history.drained:
         yield "the run was not drained"
-    if ledger["ok"] < expect.least_ok:
-        yield f"{ledger['ok']} events were answered 200, fewer than {expect.least_ok}"
+    if ledger["confirmed"] < expect.least_ok:
+        yield f"{ledger['confirmed']} events were answered 200, fewer than {expect.least_ok}"
     if any(op.ended is None and op.outcome is not Outcome.UNKNOWN for op in history.ops):
         yield "an attempt has an outcome but no end time"
     if history.fault is None or not expect.least_each:
@@ -101,6 +104,7 @@ def _count(history: History) -> dict[str, int]:
         "ok": outcomes[Outcome.OK],
         "refused": outcomes[Outcome.REFUSED],
         "unknown": outcomes[Outcome.UNKNOWN],
+        "confirmed": len(sure),
         "stored": len(history.stream),
         "stored though unknown": sum(each.description in unsure - sure for each in history.stream),
         "handled": len(set(handled)),
@@ -114,7 +118,7 @@ def _spell_out(findings: Iterable[Finding]) -> Iterator[str]:
     """Yield one sentence for all findings of a kind."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for kind, what in findings:
-        kinds[kind].append(repr(what[:80]))
+        kinds[kind].append(repr(what[:_LONGEST]))
     for kind, whats in kinds.items():
         shown = ", ".join(whats[:_SPELL_OUT])
         more = f" and {len(whats) - _SPELL_OUT} more" if len(whats) > _SPELL_OUT else ""

@@ -12,6 +12,7 @@ from math import inf
 import attrs
 
 from eventsvc.outcome import Outcome
+from eventsvc.testing.history.alterations import find_altered
 from eventsvc.testing.history.records import Handling, History, Op
 
 
@@ -71,6 +72,7 @@ def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
     """Yield a finding for each promise that was broken."""
     yield from _badly_stored(history)
     yield from _out_of_order(history)
+    yield from find_altered(history)
     if history.handled is not None:
         yield from _badly_handled(history)
         yield from _handled_out_of_order(history, expect)
@@ -106,12 +108,12 @@ def _badly_stored(history: History) -> Iterator[Finding]:
             yield "stored more than once", description
         if ids and _is_refused(ops):
             yield "refused, but stored", description
-        confirmed = {op.id for op in ops if op.outcome is Outcome.OK}
-        if len(confirmed) > 1:
+        early, lasting = _confirmed(history, ops)
+        if len(lasting) > 1:
             yield "answered with more than one id", description
-        if confirmed and not ids and _may_be_wiped(history, ops):
+        if early and not ids and not lasting:
             wiped = True
-        elif not confirmed <= set(ids):
+        elif not lasting <= set(ids) or (len(ops) == 1 and not early <= set(ids)):
             yield "stored under another id than it was answered" if ids else "answered 200, but not stored", description
     for description in stored:
         yield "stored, but never sent: the event was corrupted or invented", description
@@ -119,9 +121,17 @@ def _badly_stored(history: History) -> Iterator[Finding]:
         yield "Redis lost data, but no alarm was raised", ""
 
 
-def _may_be_wiped(history: History, ops: Sequence[Op]) -> bool:
-    """Return whether Redis lost its data after an event was first sent."""
-    return history.wiped is not None and min(op.invoked for op in ops) <= history.wiped
+def _confirmed(history: History, ops: Sequence[Op]) -> tuple[set[int | None], set[int | None]]:
+    """
+    Return the ids that an event was answered with: those that may have been lost,
+    and those that were not.
+
+    The first are of attempts that began before Redis lost its data.  An event that
+    is posted again after that may have a new id.
+    """
+    confirmed = [op for op in ops if op.outcome is Outcome.OK]
+    early = {op.id for op in confirmed if history.wiped is not None and op.invoked <= history.wiped}
+    return early, {op.id for op in confirmed} - early
 
 
 def _is_refused(ops: Sequence[Op]) -> bool:

@@ -13,14 +13,15 @@ import attrs
 
 from eventsvc.event import Notification
 from eventsvc.outcome import Outcome
+from eventsvc.testing.history.content import Content
 
 
 @attrs.frozen
 class Op:
     """
     One attempt to store one event.  Attempts with the same description are
-    attempts to store the same event under one C{Idempotency-Key}; otherwise
-    each description is used once.
+    attempts to store the same event under one C{Idempotency-Key}, or the same
+    CloudEvent; otherwise each description is used once.
 
     @ivar client: the client that posted it.
     @ivar number: its number among the attempts of the client.
@@ -29,6 +30,8 @@ class Op:
     @ivar outcome: C{ok} (answered 200), C{refused} (certainly not stored) or
         C{unknown}.
     @ivar id: the C{Event-Id} of an C{ok} answer.
+    @ivar content: what was posted besides the description, as readers must see
+        it; C{None} if it was not recorded.
     """
 
     client: str
@@ -38,6 +41,7 @@ class Op:
     ended: float | None
     outcome: Outcome
     id: int | None = None
+    content: Content | None = None
 
 
 @attrs.frozen
@@ -50,12 +54,14 @@ class Handling:
     @ivar at: when it ended, in seconds on the clock of the attempts.
     @ivar failed: whether it raised an error, so that the event must be
         delivered again.
+    @ivar content: what the handler was given; C{None} if it was not recorded.
     """
 
     id: int
     consumer: str = ""
     at: float = 0.0
     failed: bool = False
+    content: Content | None = None
 
 
 @attrs.frozen
