@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -54,12 +54,12 @@ def stream_opener(*streams: str) -> Any:
     """
 
     async def prepare(session: Session) -> None:
-        problems: dict[str, Refused] = {}
-        for stream in streams:
-            try:
-                await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
-            except Refused as error:
-                problems[stream] = error
+        opening = [session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE]) for stream in streams]
+        replies = await DeferredList(opening, consumeErrors=True)  # all at once: a handshake has little time
+        problems = {stream: reply.value for stream, (is_open, reply) in zip(streams, replies) if not is_open}
+        for problem in problems.values():
+            if not isinstance(problem, Refused):
+                raise problem
         if len(problems) == len(streams):
             raise problems[streams[0]]
         for stream, problem in problems.items():
