@@ -191,7 +191,7 @@ def _check(found: _Attributes, text: Raw, may_have_control: bool) -> Event:
         raise ValueError("Expected `data` or `data_base64`, got both - at `$.data_base64`")
     payload, whole = len(bytes(found.data)), bytes(text)
     # if the payload is short, and so is the rest, where a member may come twice, neither is deep
-    if max(payload, len(whole) - payload) >= SHALLOW and is_too_deep(whole):
+    if not SHALLOW > payload > len(whole) - SHALLOW and is_too_deep(whole):
         raise ValueError("JSON is nested too deeply - at `$.data`")
     if found.partitionkey is not None:
         check_key(found.partitionkey, "partitionkey")

@@ -96,7 +96,10 @@ def decode_events(body: bytes) -> Sequence[Event]:
             messages = _events_decoder.decode(body)
         except (ValueError, RecursionError) as error:
             raise InvalidEvent(explain(error)) from None
-        events = _read_all(messages)
+        try:
+            events = _read_all(messages)
+        except ValueError:
+            events = [_read_element(message, place) for place, message in enumerate(messages)]  # to find the error
     else:
         events = _decode_lines(body)
     check_number(len(events))
@@ -117,16 +120,17 @@ def check_number(events: int) -> None:
 
 
 def _read_all(messages: Sequence[_Message]) -> list[Event]:
-    events = []
-    for place, message in enumerate(messages):
-        if message.key is None and message.data is NOTHING:  # nearly always
-            events.append(Event(message.description, message.type))
-            continue
-        try:
-            events.append(_read(message))
-        except ValueError as error:
-            raise InvalidEvent(explain(error, place=place)) from None
-    return events
+    return [
+        Event(each.description, each.type) if each.key is None and each.data is NOTHING else _read(each)
+        for each in messages
+    ]
+
+
+def _read_element(message: _Message, place: int) -> Event:
+    try:
+        return _read(message)
+    except ValueError as error:
+        raise InvalidEvent(explain(error, place=place)) from None
 
 
 def _decode_lines(body: bytes) -> list[Event]:

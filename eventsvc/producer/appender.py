@@ -164,8 +164,8 @@ class Appender:
                 raise KeyConflict("the key is in use with another body")
             raise KeyRunning("a request with this key is still running")
         stamp = format_timestamp(self.wall_clock())
-        ids = (self.new_id(),) if len(events) == 1 else tuple([self.new_id() for _ in events])
-        request = PendingRequest(ids, tuple(write_notifications(ids, events, stamp)), tuple(keys), answer=answer)
+        ids = tuple([self.new_id() for _ in events]) if len(events) > 1 else (self.new_id(),)
+        request = PendingRequest(ids, write_notifications(ids, events, stamp), tuple(keys), answer=answer)
         self.backlog.put(request, since)
         if keys and keys[0].fingerprint != ANY_BODY:
             self._keys[keys[0].digest] = keys[0]

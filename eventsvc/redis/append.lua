@@ -46,7 +46,7 @@ local known, new = {}, 0
 local digests, pairs, last_of = {}, {}, {}
 local hash, window, lifetime
 if #KEYS > 2 then
-  local at = begin
+  local at, number = begin, 0
   while at <= #ARGV do
     local count, keys = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
     if keys > 0 then
@@ -57,12 +57,11 @@ if #KEYS > 2 then
         local some = math.min(1000, keys - first)
         local own = {struct.unpack(string.rep(form, some), ARGV[at + 1], first * size + 1)}
         for index = 1, 2 * some, 2 do
-          digests[#digests + 1] = own[index]
-          pairs[#pairs + 1] = own[index]
-          pairs[#pairs + 1] = own[index + 1]
+          number = number + 1
+          digests[number], pairs[2 * number - 1], pairs[2 * number] = own[index], own[index], own[index + 1]
         end
       end
-      last_of[#last_of + 1] = #digests
+      last_of[#last_of + 1] = number
     end
     at = at + 2 + count
   end

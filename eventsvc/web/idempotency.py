@@ -32,13 +32,14 @@ def read_key(values: Sequence[bytes], path: bytes, body: bytes) -> IdempotencyKe
     return IdempotencyKey(_digest(parse_key(values[0])), _digest(path + b"\n" + body))
 
 
+def event_key(identity: bytes) -> IdempotencyKey:
+    """Return the key of a CloudEvent; no C{Idempotency-Key} has its digest, because none begins with NUL."""
+    return IdempotencyKey(hashlib.blake2b(b"\0" + identity, digest_size=16).digest())
+
+
 def event_keys(events: Iterable[Event]) -> list[IdempotencyKey]:
-    """Return the keys of CloudEvents; no C{Idempotency-Key} has their digests, because none begins with NUL."""
-    return [
-        IdempotencyKey(hashlib.blake2b(b"\0" + event.identity, digest_size=16).digest())
-        for event in events
-        if event.identity is not None
-    ]
+    """Return the keys of those events that are CloudEvents."""
+    return [event_key(event.identity) for event in events if event.identity is not None]
 
 
 def parse_key(value: bytes) -> bytes:

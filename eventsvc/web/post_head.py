@@ -24,7 +24,7 @@ from eventsvc.web.access import Access
 from eventsvc.web.answers import Answer, answer_for
 from eventsvc.web.destinations import Destinations, Route
 from eventsvc.web.encoding import decode_body
-from eventsvc.web.idempotency import event_keys, read_key
+from eventsvc.web.idempotency import event_key, event_keys, read_key
 from eventsvc.web.origin import answer_preflight, check_origin, is_preflight
 from eventsvc.web.responses import Completed
 from eventsvc.web.tokens import Forbidden, Rejected, Token
@@ -166,7 +166,7 @@ class PostHead(msgspec.Struct, eq=False):
             body = decode_body(body, self.codings, MAX_BYTES)
         if self.form is Form.STRUCTURED and not (self.keys or self.trace[0]):  # nearly as often
             event = decode_structured(body)
-            return [event], event_keys([event])
+            return [event], (event_key(event.identity or b""),)
         events = self._decode(body)
         if self.trace[0] is not None:
             for event in events:

@@ -346,3 +346,13 @@ def test_any_bytes_are_an_event_or_an_error(body: bytes) -> None:
         if isinstance(result, Notification):
             assert result.cloudevent["id"] == "1"
             assert result.data == result.data
+
+
+@pytest.mark.parametrize("decode", [decode_structured, lambda text: decode_batched(b"[" + text + b"]")])
+@pytest.mark.parametrize("members", ['"data":%s', '"data":%s,"data":1', '"data":1,"data":%s'])
+def test_a_payload_is_nested_at_most_127_levels_wherever_it_stands(decode: Any, members: str) -> None:
+    """A reader decodes the whole text, and with it a member that comes twice."""
+    event = '{"specversion":"1.0","id":"1","source":"s","type":"t",%s}'
+    decode((event % members % ("[" * 127 + "]" * 127)).encode())
+    with pytest.raises(InvalidEvent, match="nested too deeply"):
+        decode((event % members % ("[" * 128 + "]" * 128)).encode())
