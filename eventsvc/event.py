@@ -196,7 +196,7 @@ def write_notifications(ids: Sequence[int], events: Sequence[Event], timestamp: 
     """Encode the NMs of several events; for plain ones that takes less time than a call for each."""
     return [
         _encoder.encode(_Bare(id, event.description, timestamp))
-        if event.cloudevent is event.type is event.key is event.data is event.traceparent is None
+        if event.cloudevent is event.data is None and event.type is event.key is event.traceparent is None
         else write_notification(id, event, timestamp)
         for id, event in zip(ids, events)
     ]
@@ -204,7 +204,7 @@ def write_notifications(ids: Sequence[int], events: Sequence[Event], timestamp: 
 
 def write_notification(id: int, event: Event, timestamp: str) -> bytes:
     """Encode the NM of an event."""
-    if event.cloudevent is event.type is event.key is event.data is event.traceparent is None:
+    if event.cloudevent is event.data is None and event.type is event.key is event.traceparent is None:
         return _encoder.encode(_Bare(id, event.description, timestamp))
     return _encoder.encode(
         _Stored(
