@@ -32,8 +32,7 @@ class IdempotencyKey(msgspec.Struct, frozen=True, gc=False):
     fingerprint: bytes = ANY_BODY
 
 
-@attrs.define(eq=False)
-class Submission:
+class Submission(msgspec.Struct, eq=False):
     """
     The encoded events of one request; either all are stored or none.
 

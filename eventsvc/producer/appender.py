@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from eventsvc.event import Event, format_timestamp, write_notification, write_notifications
+from eventsvc.event import Event, format_timestamp, write_notifications
 from eventsvc.interfaces import IAppender, IEventLog, KeyConflict, KeyRunning, QueueFull, Refused, TooLarge, Unknown
 from eventsvc.net.background import run_in_background
 from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
@@ -164,15 +164,8 @@ class Appender:
                 raise KeyConflict("the key is in use with another body")
             raise KeyRunning("a request with this key is still running")
         stamp = format_timestamp(self.wall_clock())
-        ids: tuple[int, ...]
-        entries: tuple[bytes, ...]
-        if len(events) == 1:  # most often, and faster without lists
-            ids = (self.new_id(),)
-            entries = (write_notification(ids[0], events[0], stamp),)
-        else:
-            ids = tuple([self.new_id() for _ in events])
-            entries = tuple(write_notifications(ids, events, stamp))
-        request = PendingRequest(ids, entries, tuple(keys), answer=answer)
+        ids = tuple([self.new_id() for _ in events]) if len(events) > 1 else (self.new_id(),)
+        request = PendingRequest(ids, write_notifications(ids, events, stamp), tuple(keys), answer=answer)
         self.backlog.put(request, since)
         if keys and keys[0].fingerprint != ANY_BODY:
             self._keys[keys[0].digest] = keys[0]

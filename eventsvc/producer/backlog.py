@@ -29,8 +29,7 @@ class Limits:
     wait: float = 5.0
 
 
-@attrs.define(eq=False)
-class PendingRequest(Submission):
+class PendingRequest(Submission, kw_only=True, eq=False):
     """
     A submission that waits for its result.
 
@@ -42,7 +41,7 @@ class PendingRequest(Submission):
     @ivar traceparent: the trace context of its client, if spans are made; see L{eventsvc.spans.Carrier}.
     """
 
-    answer: Callable[[PendingRequest, Result], None] = attrs.field(kw_only=True)
+    answer: Callable[[PendingRequest, Result], None]
     deadline: float = inf
     size: int = 0
     sent: bool = False

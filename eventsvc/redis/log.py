@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -49,18 +49,21 @@ def stream_opener(*streams: str) -> Any:
     """
     Return the L{Connection.prepare} of a producer, which creates the streams that are missing.
 
-    The first one must be usable.  If another is not, such as a key of another
+    One of them must be usable.  If another is not, such as a key of another
     type, only its own events are refused.
     """
 
     async def prepare(session: Session) -> None:
-        for stream in streams:
-            try:
-                await session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE])
-            except Refused as error:
-                if stream == streams[0]:
-                    raise
-                _log_of_streams.error("stream {stream} cannot be used: {error}", stream=stream, error=str(error))
+        opening = [session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE]) for stream in streams]
+        replies = await DeferredList(opening, consumeErrors=True)  # all at once: a handshake has little time
+        problems = {stream: reply.value for stream, (is_open, reply) in zip(streams, replies) if not is_open}
+        for problem in problems.values():
+            if not isinstance(problem, Refused):
+                raise problem
+        if len(problems) == len(streams):
+            raise problems[streams[0]]
+        for stream, problem in problems.items():
+            _log_of_streams.error("stream {stream} cannot be used: {problem}", stream=stream, problem=str(problem))
 
     return prepare
 

@@ -19,7 +19,7 @@ from eventsvc.web.limits import MAX_HEAD_BYTES
 from eventsvc.web.post_head import PostHead
 from eventsvc.web.request_heads import END, Head, RequestHeads, could_begin
 from eventsvc.web.responses import Completed, response
-from eventsvc.web.turns import SMALL, Turn, Turns
+from eventsvc.web.turns import SMALL, Turn
 
 
 class Channel(Protocol):
@@ -55,7 +55,8 @@ class FastPath:
 
     A request for which the queue has no room stays in the channel, and so do
     those after it.  When its turn comes, as many of them are submitted as the
-    queue has room for.
+    queue has room for.  Requests for another stream among them need no turn of
+    this one.
 
     @ivar responses: the answers, complete or not, of the requests in progress, in order.
     @ivar turn: the place in line of the first request that the queue had no room for.
@@ -92,7 +93,7 @@ class FastPath:
 
     def submit(self, data: bytes) -> int:
         """Submit the plain requests at the beginning of C{data}, and return their length in bytes."""
-        heads, responses = self.heads, self.responses
+        heads, responses, called = self.heads, self.responses, self._called
         reservation = self._inflow.reservation
         begin, size = 0, len(data)
         while begin < size:
@@ -114,7 +115,7 @@ class FastPath:
             if post.keys and responses and self._has_to_wait():
                 break
             turns = post.route.destination.turns
-            if (turns.is_open and not self._is_called(turns)) or post.error is not None:
+            if (turns.is_open and (called is None or called.turns is not turns)) or post.error is not None:
                 try:
                     responses.append(post.submit(data[body:end], self.tell))
                 except QueueFull as full:
@@ -174,10 +175,6 @@ class FastPath:
         except Exception as error:
             self.responses.append(Completed(error))
         return True
-
-    def _is_called(self, turns: Turns) -> bool:
-        """Return whether the turn that is called now is one of these: it admits no request for another stream."""
-        return self._called is not None and self._called.turns is turns
 
     def _on_turn(self, is_over: bool) -> None:
         """Submit the requests that wait, or answer them if their deadline has passed."""

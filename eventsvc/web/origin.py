@@ -27,6 +27,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import attrs
+
 from eventsvc.settings.origins import ANY, normalize_origin
 from eventsvc.web.answers import Answer
 from eventsvc.web.tokens import Forbidden
@@ -89,6 +91,11 @@ def cors_headers(origin: bytes) -> Sequence[tuple[bytes, bytes]]:
         (b"Access-Control-Expose-Headers", _EXPOSED),
         _VARY,
     )
+
+
+def let_read(answer: Answer, origin: bytes | None) -> Answer:
+    """Return an answer with L{cors_headers}, if it is for a page of another host."""
+    return answer if origin is None else attrs.evolve(answer, headers=(*answer.headers, *cors_headers(origin)))
 
 
 def is_preflight(method: bytes, origins: Sequence[bytes], requested_methods: Sequence[bytes]) -> bool:

@@ -23,6 +23,7 @@ from eventsvc.web.limits import (
     check_length,
     origin_form,
 )
+from eventsvc.web.origin import let_read
 from eventsvc.web.post_head import by_name, may_have_key
 from eventsvc.web.turns import SMALL
 
@@ -97,7 +98,8 @@ class StrictParser(HTTPChannel):
         try:
             head.admit()
         except Exception as error:
-            return answer_for(error, "POST")
+            answer = answer_for(error, "POST")
+            return None if answer is None else let_read(answer, head.origin)
         return None
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:

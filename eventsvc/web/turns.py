@@ -163,9 +163,9 @@ class Turns:
     def _expire(self) -> None:
         """Call the turns past their deadline; keep the timer until then, so that L{join} sets no second one."""
         backlog = self.appender.backlog
-        oldest = backlog.clock.seconds() - backlog.limits.wait
+        now = backlog.clock.seconds()
         for line in self._small, self._large:
-            while line and (not line[0].waits or line[0].since <= oldest):
+            while line and (not line[0].waits or line[0].since + backlog.limits.wait <= now):
                 turn = line.popleft()
                 if turn.waits:
                     self._call(turn, over=True)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from eventsvc.settings.origins import parse_origins
+from eventsvc.web.access import Access
+from eventsvc.web.tokens import Tokens
 from tests.support.http import MAKERS, serving
 
 ALLOWED = parse_origins("https://shop.example")
@@ -84,6 +86,17 @@ def test_an_allowed_page_can_read_every_answer(make: Any, posted: bytes, status:
         assert response.headers["Access-Control-Allow-Origin"] == "https://shop.example"
         assert response.headers["Access-Control-Expose-Headers"] == "Event-Id, Retry-After"
         assert response.headers["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("size", [1, 9_000])
+def test_an_allowed_page_can_read_that_it_needs_a_token(size: int, make: Any) -> None:
+    """Also if it is refused before its body arrives."""
+    access = Access(Tokens(), lambda: 0, lambda: 0)
+    with serving(make, origins=ALLOWED, access=access) as served:
+        response = served.exchange(event(PAGE, body=b" " * size))
+        assert response.status == 401
+        assert response.headers["Access-Control-Allow-Origin"] == "https://shop.example"
 
 
 @pytest.mark.parametrize("make", MAKERS)

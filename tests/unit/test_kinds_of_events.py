@@ -17,7 +17,7 @@ import pytest
 
 from chaos.suites import wait_until
 from eventsvc.event import EVENT_FIELD
-from tests.support.processes import Server, Services
+from tests.support.processes import Server, Services, get
 
 CLOUDEVENT = {"specversion": "1.0", "id": "17", "source": "/shop", "type": "example.paid"}
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
@@ -99,6 +99,25 @@ def test_a_stream_that_is_full_refuses_alone(services: Services, server: Server)
     assert gateway.post(PLAIN)[0] == 200
     assert gateway.post(PLAIN, "/streams/NotificationStream/event")[0] == 200
     assert len(gateway.stored("Orders")) == len(gateway.stored()) == 2
+
+
+@pytest.mark.parametrize("broken", ["NotificationStream", "Orders"])
+def test_a_stream_that_cannot_be_used_refuses_alone(broken: str, services: Services, server: Server) -> None:
+    """Whichever it is, from the start on and after a reconnection; once it can be used, it is."""
+    other = {"NotificationStream": "Orders", "Orders": "NotificationStream"}[broken]
+    with server.client() as client:
+        client.set(broken, "no stream")
+        gateway = start(services, server, REDIS_WRITE_TIMEOUT="0.2")
+        for _ in range(2):
+            assert gateway.post(PLAIN, f"/streams/{other}/event")[0] == 200
+            status, body = gateway.post(PLAIN, f"/streams/{broken}/event")
+            assert (status, json.loads(body)["stored"]) == (503, "no")
+            assert get(gateway.port, "/health/ready")[0] == 200
+            client.client_kill_filter(_type="normal", skipme=True)
+            wait_until(lambda: get(gateway.port, "/health/ready")[0] == 200)
+        client.delete(broken)
+        wait_until(lambda: gateway.post(PLAIN, f"/streams/{broken}/event")[0] == 200)
+        assert len(gateway.stored(other)) == 2
 
 
 @pytest.mark.parametrize("headers", [{}, STRUCTURED])

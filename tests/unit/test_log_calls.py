@@ -5,12 +5,17 @@ Tests for the commands of L{eventsvc.redis.log}, and how it reads replies.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 
 from eventsvc.event import EVENT_FIELD
-from eventsvc.redis.log import RedisEventLog
+from eventsvc.interfaces import Refused, Unknown
+from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
 from tests.support.recording import Recorder, result_of
 
@@ -82,3 +87,39 @@ def test_a_renewal_reads_whether_the_number_is_known_and_how_many_keys_there_are
     assert result_of(make_log(recorder).renew(b"producer", 7)) == Renewal(known, 5)
     assert recorder.keys == [[b"{stream}:lane:producer", *HASHES]]
     assert recorder.calls == [(7, WEEK)]
+
+
+class Opening:
+    """A session that answers nothing by itself."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Deferred[int]] = {}
+
+    def run(self, script: object, keys: Sequence[str], arguments: object) -> Deferred[int]:
+        return self.asked.setdefault(keys[0], Deferred())
+
+
+def open_streams(*replies: int | Exception) -> Deferred[None]:
+    """Open as many streams as there are replies, which come last first."""
+    session: Any = Opening()
+    opening: Deferred[None] = ensureDeferred(stream_opener(*[f"{place}" for place in range(len(replies))])(session))
+    for place in reversed(range(len(replies))):  # all are asked for at once
+        reply = replies[place]
+        session.asked[f"{place}"].callback(Failure(reply) if isinstance(reply, Exception) else reply)
+    return opening
+
+
+def test_streams_are_opened_at_once_and_one_is_enough() -> None:
+    """The round trips of many streams would take longer than a handshake may."""
+    with capturedLogs() as logs:
+        assert result_of(open_streams(1, Refused("no"), 0)) is None
+        assert result_of(open_streams(Refused("no"), 0)) is None
+    assert [event["stream"] for event in logs] == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    "replies", [[Refused("first"), Refused("other")], [0, Unknown("first")], [Unknown("first"), 0]]
+)
+def test_streams_that_cannot_be_opened_end_the_session(replies: list[int | Exception]) -> None:
+    """That is so if all are refused, or if it is not known whether one is open."""
+    assert str(result_of(open_streams(*replies).addErrback(lambda failure: failure.value))) == "first"
