@@ -95,7 +95,7 @@ def _draw_payload(random: Random, size: int) -> tuple[str | None, bytes | None, 
             text = draw_json(random, size)
             return random.choice(_JSON_TYPES), text.encode(), ("data", text)
         case 2:
-            words = "öffnen \u2028 \\ \" '/' \n\x01" * (1 + size // 20)
+            words = "öffnen \u2028 \\ \" '/' \n\t" * (1 + size // 20)
             return random.choice(_TEXT_TYPES), words.encode(), ("data", json.dumps(words, ensure_ascii=False))
         case 3:
             some = b"\xff\x00" + random.randbytes(random.randrange(1, 50) + size)
