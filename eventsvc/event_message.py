@@ -20,8 +20,13 @@ MAX_TYPE: Final = 255
 BLANK: Final = b" \t\r\n"
 
 
-class _Message(msgspec.Struct, gc=False):
-    """The members of an EM."""
+class _Message(msgspec.Struct):
+    """
+    The members of an EM.
+
+    The collector counts it, although it is never part of a cycle: without that
+    it would run too seldom for the requests, which are, and hold the bodies.
+    """
 
     description: str
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)] | None = None
