@@ -28,7 +28,7 @@ _Text = Annotated[str, Meta(min_length=1)]
 _Integer = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 
 
-class _Attributes(msgspec.Struct, gc=False):
+class _Attributes(msgspec.Struct):
     """The attributes that have a meaning here, and the payload."""
 
     specversion: Literal["1.0"]
