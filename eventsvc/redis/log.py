@@ -103,7 +103,10 @@ class RedisEventLog:
             if not own:
                 arguments += (len(entries), 0, *entries)
                 continue
-            digests.update([key.digest for key in own])
+            if len(own) == 1:
+                digests.add(own[0].digest)
+            else:
+                digests.update([key.digest for key in own])
             arguments += (len(entries), len(own), _write_keys(own, submission.ids), *entries)
         if digests:
             keys += self._hashes
@@ -133,6 +136,8 @@ def _write_keys(keys: Sequence[IdempotencyKey], ids: Sequence[int]) -> bytes:
     Return, for each key, its digest and what is kept under it: the fingerprint and all ids of a request, or the id
     of an event.
     """
+    if len(keys) == len(ids) == 1 and keys[0].fingerprint == ANY_BODY:
+        return keys[0].digest + _ID.pack(ids[0])
     if keys[0].fingerprint != ANY_BODY:
         return struct.pack(f">16s16s{len(ids)}Q", keys[0].digest, keys[0].fingerprint, *ids)
     digests = [key.digest for key in keys]
