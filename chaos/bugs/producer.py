@@ -62,14 +62,14 @@ def encode_data_again() -> None:
 
     appender: Any = import_module("eventsvc.producer.appender")
 
-    def write(id: int, event: Any, timestamp: str) -> bytes:
-        if event.data is not None:
-            event = structs.replace(event, data=Raw(json.encode(read_any(event.data))))
-        encoded: bytes = original(id, event, timestamp)
-        return encoded
+    def encode_again(event: Any) -> Any:
+        return event if event.data is None else structs.replace(event, data=Raw(json.encode(read_any(event.data))))
 
-    original = appender.write_notification
-    appender.write_notification = write
+    def write(ids: Any, events: Any, timestamp: str) -> Any:
+        return original(ids, [encode_again(event) for event in events], timestamp)
+
+    original = appender.write_notifications
+    appender.write_notifications = write
 
 
 def forget_identities() -> None:
@@ -88,10 +88,10 @@ def lose_beside_known() -> None:
     text = log._APPEND.text
     for rule, bug in (
         (
-            "    if not digest or not known[digest] and",
-            "    local any = false\n"
-            "    for key = 1, keys do any = any or known[ARGV[at + 2 * key]] end\n"
-            "    if not digest or not any and",
+            "      if not known[digest] and",
+            "      local any = false\n"
+            "      for place = key + 1, key + keys do any = any or known[pairs[2 * place - 1]] end\n"
+            "      if not any and",
         ),
         ("elseif not known[digest] then", "elseif written[digest] and not known[digest] then"),
     ):

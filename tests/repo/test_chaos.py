@@ -5,6 +5,7 @@ wrong verdict.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -59,6 +60,12 @@ def test_a_scenario_holds(toxiproxy: str, tmp_path: Path, name: str, pulses: int
     assert done.verdict.held, done.verdict.describe()
     assert done.verdict.ledger["ok"] >= 100
     assert done.memory["producer-1"] > 0
+
+
+def test_each_bug_can_still_be_planted() -> None:
+    """They change names and lines of the code, which may be gone."""
+    plant = "from chaos.planted import BUGS\nfor bug in BUGS.values():\n    bug.plant()"
+    subprocess.run([sys.executable, "-c", plant], check=True, timeout=60)
 
 
 @pytest.mark.xdist_group("chaos")
