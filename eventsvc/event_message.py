@@ -57,10 +57,7 @@ def decode_event(body: bytes, line: int | None = None) -> Event:
     """
     try:
         body.decode()  # ignored members must be UTF-8 too
-        message = _event_decoder.decode(body)
-        if message.key is None and message.data is NOTHING:  # nearly always
-            return Event(message.description, message.type)
-        return _read(message)
+        return _read(_event_decoder.decode(body))
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(explain(error, line)) from None
 

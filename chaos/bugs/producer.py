@@ -74,10 +74,10 @@ def encode_data_again() -> None:
 
 def forget_identities() -> None:
     """Each post of a CloudEvent is a new event, whatever its source and id."""
-    post_head: Any = import_module("eventsvc.web.post_head")
+    idempotency: Any = import_module("eventsvc.web.idempotency")
 
-    original = post_head.event_key
-    post_head.event_key = lambda identity: original(identity + secrets.token_bytes(8))
+    original = idempotency.event_key
+    idempotency.event_key = lambda identity: original(identity + secrets.token_bytes(8))
 
 
 def lose_beside_known() -> None:

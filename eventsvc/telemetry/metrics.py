@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from eventsvc.histogram import Histogram
 
 #: The value of a figure; C{None} if it is not known at present.
-Reading = float | Mapping[Any, float] | Mapping[Any, float | Histogram] | Histogram | None
+Reading = float | Histogram | Mapping[Any, float | Histogram] | None
 
 _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 

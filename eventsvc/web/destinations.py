@@ -59,9 +59,7 @@ class Destinations:
 
 
 def make_destinations(appenders: Mapping[str, Any]) -> Destinations:
-    """
-    Return the destinations for appenders by stream, the first one first.
-    """
+    """Return the destinations for appenders by stream, the first one first."""
     made: Sequence[Destination] = [
         Destination(stream, appender, Turns(appender), bounded_by_queue(appender))
         for stream, appender in appenders.items()

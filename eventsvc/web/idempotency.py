@@ -34,7 +34,7 @@ def read_key(values: Sequence[bytes], path: bytes, body: bytes) -> IdempotencyKe
 
 def event_key(identity: bytes) -> IdempotencyKey:
     """Return the key of a CloudEvent; no C{Idempotency-Key} has its digest, because none begins with NUL."""
-    return IdempotencyKey(hashlib.blake2b(b"\0" + identity, digest_size=16).digest())
+    return IdempotencyKey(_digest(b"\0" + identity))
 
 
 def event_keys(events: Iterable[Event]) -> list[IdempotencyKey]:

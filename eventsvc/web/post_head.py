@@ -24,7 +24,7 @@ from eventsvc.web.access import Access
 from eventsvc.web.answers import Answer, answer_for
 from eventsvc.web.destinations import Destinations, Route
 from eventsvc.web.encoding import decode_body
-from eventsvc.web.idempotency import event_key, event_keys, read_key
+from eventsvc.web.idempotency import event_keys, read_key
 from eventsvc.web.origin import answer_preflight, check_origin, is_preflight
 from eventsvc.web.responses import Completed
 from eventsvc.web.tokens import Forbidden, Rejected, Token
@@ -61,7 +61,7 @@ class PostHead(msgspec.Struct, eq=False):
     @ivar origin: of the web page that posts, if it is not a page of this host.
     @ivar error: why every request with this head is refused, whatever its body.
     @ivar is_plain: whether the head says nothing but that the body is one Event Message.
-    @ivar is_guarded: whether L{admit} may refuse it.
+    @ivar is_guarded: whether L{refuse} may refuse it.
     @ivar has_key: whether an earlier request may have stored the same events.
     """
 
@@ -98,7 +98,7 @@ class PostHead(msgspec.Struct, eq=False):
         if self.is_guarded and (refused := self.refuse()) is not None:
             return Completed(refused)
         try:
-            events, keys = ([decode_event(body)], ()) if self.is_plain else self.parse(body)
+            events, keys = self.parse(body)
             waiting: Waiting = self.route.destination.appender.submit(events, keys, answer, since)
             return waiting
         except QueueFull:
@@ -164,9 +164,6 @@ class PostHead(msgspec.Struct, eq=False):
             return [decode_event(body)], ()
         if self.codings:
             body = decode_body(body, self.codings, MAX_BYTES)
-        if self.form is Form.STRUCTURED and not (self.keys or self.trace[0]):  # nearly as often
-            event = decode_structured(body)
-            return [event], (event_key(event.identity or b""),)
         events = self._decode(body)
         if self.trace[0] is not None:
             for event in events:

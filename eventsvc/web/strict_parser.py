@@ -83,16 +83,19 @@ class StrictParser(HTTPChannel):
         """On a connection in a spare place, refuse everything but a probe."""
         if self.refusal is None:
             return None
-        if self._command in (b"GET", b"HEAD") and origin_form(self._path).partition(b"?")[0] in PROBES:
+        if self._command in (b"GET", b"HEAD") and self._path_alone() in PROBES:
             return None
         return PERHAPS_REPEATED[self.refusal] if may_have_key(headers) else self.refusal
+
+    def _path_alone(self) -> bytes:
+        """Return the path of the request, without host and query."""
+        return origin_form(self._path).partition(b"?")[0]
 
     def _read_post(self, headers: Headers) -> Answer | None:
         """Read the head of a POST, and refuse it before a large body arrives if no body could change that."""
         if self._command != b"POST" or self.site.posts is None:
             return None
-        path = origin_form(self._path).partition(b"?")[0]
-        head = self.requests[-1].post_head = self.site.posts.read(path, by_name(headers))
+        head = self.requests[-1].post_head = self.site.posts.read(self._path_alone(), by_name(headers))
         if head is None or head.error is None or (self.length is not None and self.length <= SMALL):
             return None
         try:

@@ -14,6 +14,8 @@ import attrs
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.support.threads import serving_in_thread
+
 
 @attrs.frozen
 class Came:
@@ -105,10 +107,5 @@ def collecting(collector: Collector | None = None) -> Iterator[Collector]:
     server = _Server(("127.0.0.1", collector.port), _Request)
     server.collector = collector
     collector.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    with serving_in_thread(server, collector.released):
         yield collector
-    finally:
-        collector.released.set()
-        server.shutdown()
-        server.server_close()

@@ -16,6 +16,8 @@ from typing import Any, Final
 import attrs
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from tests.support.threads import serving_in_thread
+
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -160,10 +162,5 @@ def receiving_hooks(hooks: Hooks | None = None) -> Iterator[Hooks]:
     server.hooks = hooks
     hooks.port = server.server_address[1]
     hooks.released.clear()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    with serving_in_thread(server, hooks.released):
         yield hooks
-    finally:
-        hooks.released.set()
-        server.shutdown()
-        server.server_close()

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from eventsvc.event import MAX_BYTES
 from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS
 from eventsvc.web.site import BoundedRequest, make_site
-from tests.support.http import post, routes_alone, serving, without_date
+from tests.support.http import Served, post, routes_alone, serving, without_date
 from tests.support.producer_world import make_world
 
 GOOD = [b'{"description": "%d"}' % number for number in range(3)]
@@ -109,26 +109,38 @@ RESTS = [0.0, 0.0, 0.0005, 0.5, 0.0, 0.002, 6.0]
 SHORT_RESTS = [0.0, 0.0, 0.0005, 0.5]
 
 
-def outcome(make: Any, sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> tuple[Any, ...]:
-    """Return everything visible of a connection from both sides, and how many requests twisted.web parsed."""
+def converse(
+    served: Served, connection: Any, sent: bytes, cuts: Sequence[int], ends: bool, rests: Sequence[float] = RESTS
+) -> None:
+    """Send bytes in pieces, with rests between them, and then end the sending side or not."""
+    for begin, end in zip([0, *cuts], [*cuts, len(sent)]):
+        connection.send(sent[begin:end])
+        served.run(rests[end % len(rests)])
+    if ends:
+        connection.end()
+
+
+def count_parsed(served: Served) -> list[BoundedRequest]:
+    """Return the requests that twisted.web has begun to parse, now and later."""
     parsed: list[BoundedRequest] = []
 
     def parse(*arguments: Any) -> BoundedRequest:
         parsed.append(BoundedRequest(*arguments))
         return parsed[-1]
 
+    site: Any = served.site
+    site.requestFactory = parse
+    return parsed
+
+
+def outcome(make: Any, sent: bytes, cuts: Sequence[int], ends: bool, connected: bool) -> tuple[Any, ...]:
+    """Return everything visible of a connection from both sides, and how many requests twisted.web parsed."""
     with serving(make, make_world()) as served:
-        site: Any = served.site
-        site.requestFactory = parse
-        rests = RESTS if connected else SHORT_RESTS
+        parsed = count_parsed(served)
         if not connected:
             served.world.link.disconnect()
         connection = served.connect()
-        for begin, end in zip([0, *cuts], [*cuts, len(sent)]):
-            connection.send(sent[begin:end])
-            served.run(rests[end % len(rests)])
-        if ends:
-            connection.end()
+        converse(served, connection, sent, cuts, ends, RESTS if connected else SHORT_RESTS)
         served.run(250.0)  # 5 seconds for each request, if Redis is away and they come one by one
         return (
             without_date(bytes(connection.received)),

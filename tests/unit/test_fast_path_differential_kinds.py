@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from eventsvc.web.access import Access
 from eventsvc.web.meter import Meter
-from eventsvc.web.site import BoundedRequest, make_site
+from eventsvc.web.site import make_site
 from eventsvc.web.tokens import Token, Tokens
 from tests.support.http import routes_alone, serving, without_date
 from tests.support.producer_world import make_world
@@ -28,8 +28,9 @@ from tests.unit.test_fast_path_differential import (
     HOSTS,
     KEYS,
     LENGTHS,
-    RESTS,
     assemble,
+    converse,
+    count_parsed,
     damage,
 )
 
@@ -135,27 +136,16 @@ SENT = st.lists(st.one_of(REQUESTS, REQUESTS, REQUESTS, DAMAGED), min_size=1, ma
 
 def outcome(make: Any, sent: bytes, cuts: Sequence[int], ends: bool, tokens: bool, again: bool) -> tuple[Any, ...]:
     """Return everything visible of a connection from both sides, and how many requests twisted.web parsed."""
-    parsed: list[BoundedRequest] = []
-
-    def parse(*arguments: Any) -> BoundedRequest:
-        parsed.append(BoundedRequest(*arguments))
-        return parsed[-1]
-
     world = make_world()
     orders = make_world(clock=world.clock)
     access = make_access(world.clock) if tokens else None
     origins = frozenset([b"http://web.example"])
     with serving(make, world, origins=origins, others={"Orders": orders}, access=access) as served:
-        site: Any = served.site
-        site.requestFactory = parse
+        parsed = count_parsed(served)
         received = []
         for _ in range(2 if again else 1):
             connection = served.connect()
-            for begin, end in zip([0, *cuts], [*cuts, len(sent)]):
-                connection.send(sent[begin:end])
-                served.run(RESTS[end % len(RESTS)])
-            if ends:
-                connection.end()
+            converse(served, connection, sent, cuts, ends)
             served.run(60.0)
             received.append((without_date(bytes(connection.received)), connection.lost))
         return (

@@ -19,7 +19,7 @@ from tests.support.certificates import Authority
 from tests.support.http import MAKERS, post, serving, without_date
 from tests.support.producer_world import make_world
 from tests.support.tls import TLSServed
-from tests.unit.test_fast_path_differential import CUTS, GOOD, RESTS, SENT
+from tests.unit.test_fast_path_differential import CUTS, GOOD, SENT, converse
 
 IDENTITY = Authority().issue("localhost")
 
@@ -28,11 +28,7 @@ def outcome(make: Any, sent: bytes, cuts: Sequence[int], ends: bool, tls: bool) 
     """Return the answers, the events stored, and whether the server has ended the connection."""
     with serving(make, make_world()) as served:
         connection: Any = TLSServed(served, IDENTITY).connect() if tls else served.connect()
-        for begin, end in zip([0, *cuts], [*cuts, len(sent)]):
-            connection.send(sent[begin:end])
-            served.run(RESTS[end % len(RESTS)])
-        if ends:
-            connection.end()
+        converse(served, connection, sent, cuts, ends)
         served.run(60.0)
         return without_date(bytes(connection.received)), served.world.stream.payloads(), connection.lost
 
