@@ -27,7 +27,6 @@ from eventsvc.submission import AppendReply, BatchOutcome
 #: C{appendfsync everysec} writes to the disk once.
 LONGEST_WAIT: Final = 1.5
 
-_MILLISECONDS: Final = round(LONGEST_WAIT * 1000)
 _SECONDS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STORED: Final = (BatchOutcome.APPENDED, BatchOutcome.DUPLICATE)
 
@@ -62,10 +61,12 @@ class Durability(ABC):
     at a time, and all who ask meanwhile share the next.
 
     @ivar clock: for L{seconds}.
+    @ivar longest: seconds that one wait may take.
     @ivar seconds: how long each confirmed batch was held back.
     """
 
     clock: IReactorTime
+    longest: float = attrs.field(default=LONGEST_WAIT, kw_only=True)
     seconds: Histogram = attrs.field(factory=partial(Histogram, _SECONDS), init=False)
     #: for each session with a wait in Redis, those who ask for the next one
     _asking: dict[Session, list[Deferred[None]]] = attrs.field(factory=dict, init=False)
@@ -159,11 +160,14 @@ class OnDisk(Durability):
     Source: C{WAITAOF}, Redis 7.2.
     """
 
-    wait = ("WAITAOF", 1, 0, _MILLISECONDS)
     miss = (
-        f"Redis has not written its append-only file to the disk within {LONGEST_WAIT:g} s. Its appendfsync should "
-        "be always; with no it never does"
+        "Redis has not written its append-only file to the disk in time. Its appendfsync should be always; with no it "
+        "never does"
     )
+
+    @property
+    def wait(self) -> Sequence[Argument]:
+        return ("WAITAOF", 1, 0, round(self.longest * 1000))
 
     def is_met(self, reply: Any) -> bool:
         match reply:
@@ -194,22 +198,23 @@ class OnReplicas(Durability):
 
     @property
     def wait(self) -> Sequence[Argument]:
-        return ("WAIT", self.least, _MILLISECONDS)
+        return ("WAIT", self.least, round(self.longest * 1000))
 
     @property
     def miss(self) -> str:
-        return f"fewer than {self.least} replicas of Redis have confirmed them within {LONGEST_WAIT:g} s"
+        return f"fewer than {self.least} replicas of Redis have confirmed them in time"
 
     def is_met(self, reply: Any) -> bool:
         return isinstance(reply, int) and reply >= self.least
 
     async def find_problem(self, session: Session, role: Any) -> str:
         match role:
-            case [b"master", _, list(replicas)]:
-                if len(replicas) < self.least:
+            case [b"master", offset, list(replicas)]:
+                following = sum(_follows(replica, offset) for replica in replicas)
+                if following < self.least:
                     return (
-                        f"REDIS_DURABILITY=replicas needs {self.least} connected replicas (REDIS_MIN_REPLICAS), "
-                        f"Redis has {len(replicas)}"
+                        f"REDIS_DURABILITY=replicas needs {self.least} replicas (REDIS_MIN_REPLICAS): "
+                        f"{following} follow Redis"
                     )
             case _:
                 return "REDIS_DURABILITY=replicas needs the right to run ROLE"
@@ -224,6 +229,20 @@ def make_durability(settings: DurabilitySettings, clock: IReactorTime) -> Durabi
         case "REPLICAS":
             return OnReplicas(clock, settings.min_replicas)
     return None
+
+
+def _follows(replica: Any, offset: Any) -> bool:
+    """
+    Return whether a replica in the reply to C{ROLE} confirms what is written.
+
+    One that still loads its data is listed with the offset 0, and confirms nothing for as long.
+
+    @param offset: that of the primary; 0 if nothing was written to it yet.
+    """
+    match replica:
+        case [_, _, confirmed]:
+            return bool(confirmed != b"0" or offset == 0)
+    return False
 
 
 async def _error_of(session: Session, *arguments: Argument) -> str:

@@ -28,12 +28,13 @@ FULL = b"*2\r\n" + bulk(b"FULL") + b"*0\r\n"
 LOST = b"*2\r\n" + bulk(b"LOST") + b"*0\r\n"
 KNOWN = b"*2\r\n" + bulk(b"FULL") + b"*1\r\n" + bulk(b"k" * 16 + bytes(8))
 
+LOADING = b"*3\r\n" + bulk(b"10.0.0.2") + bulk(b"6379") + bulk(b"0")
 REPLICA = b"*3\r\n" + bulk(b"10.0.0.2") + bulk(b"6379") + bulk(b"14")
 
 
-def primary(replicas: int) -> bytes:
+def primary(replicas: int, replica: bytes = REPLICA, offset: int = 14) -> bytes:
     """Return the reply of a primary to ROLE."""
-    return b"*3\r\n" + bulk(b"master") + b":14\r\n*%d\r\n" % replicas + REPLICA * replicas
+    return b"*3\r\n" + bulk(b"master") + b":%d\r\n*%d\r\n" % (offset, replicas) + replica * replicas
 
 
 @attrs.frozen
@@ -312,11 +313,13 @@ PROBLEMS = [
     (REPLICAS, {"WAIT": b"-ERR unknown command 'WAIT'\r\n"}, "REDIS_DURABILITY=replicas: ERR unknown command 'WAIT'"),
     (REPLICAS, {"ROLE": NO_ANSWERS["no right"]}, "REDIS_DURABILITY=replicas needs the right to run ROLE"),
     (REPLICAS, {"ROLE": b"-ERR unknown command 'ROLE'\r\n"}, "REDIS_DURABILITY=replicas needs the right to run ROLE"),
+    (REPLICAS, {"ROLE": primary(1, LOADING)}, "0 follow Redis"),
+    (REPLICAS, {"ROLE": primary(2, b":1\r\n")}, "0 follow Redis"),
     (REPLICAS, {"ROLE": b"*0\r\n"}, "REDIS_DURABILITY=replicas needs the right to run ROLE"),
     (
         REPLICAS,
         {"ROLE": primary(0)},
-        "REDIS_DURABILITY=replicas needs 1 connected replicas (REDIS_MIN_REPLICAS), Redis has 0",
+        "REDIS_DURABILITY=replicas needs 1 replicas (REDIS_MIN_REPLICAS): 0 follow Redis",
     ),
 ]
 
@@ -360,6 +363,14 @@ def test_as_many_replicas_as_asked_for(redis: FakeRedis) -> None:
     assert usable(connection)
     assert durability.wait == ("WAIT", 3, 1500)
     assert [durability.is_met(number) for number in (2, 3, 4)] == [False, True, True]
+    stop(redis, connection)
+
+
+def test_a_primary_that_nothing_was_written_to_has_replicas(redis: FakeRedis) -> None:
+    """Then the offset of a replica that follows is 0 too."""
+    redis.answers["ROLE"] = primary(1, LOADING, offset=0)
+    connection = make_connection(redis, find_problem=REPLICAS.durability(redis).find_problem)
+    assert usable(connection)
     stop(redis, connection)
 
 
