@@ -92,9 +92,10 @@ def read_named(address: Any, facts: Any) -> Named | None:
 
 
 def _read_epoch(facts: Any) -> int:
-    values = dict(zip(facts[::2], facts[1::2])) if isinstance(facts, list) else {}
-    epoch = values.get(b"config-epoch")
-    return int(epoch) if isinstance(epoch, bytes) and epoch.isdigit() else 0
+    for name, value in zip(facts[::2], facts[1::2]) if isinstance(facts, list) else ():
+        if name == b"config-epoch" and isinstance(value, bytes) and value.isdigit():
+            return int(value)
+    return 0
 
 
 def read_announcement(channel: bytes, text: bytes, service: str) -> Address | None:

@@ -116,9 +116,11 @@ class Sentinels:
             session.call("SENTINEL", "MASTER", self.service),
             session.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service),
         ]
-        (_, facts), (is_known, address) = cast(Any, await DeferredList(asking, consumeErrors=True))
-        if not is_known:
-            raise address.value
+        (has_facts, facts), (has_address, address) = cast(Any, await DeferredList(asking, consumeErrors=True))
+        if not has_address:
+            # The first error of both ends the connection, so that the second one says less.
+            is_missing_right = has_facts or getattr(facts.value, "code", "") == "NOPERM"
+            raise address.value if is_missing_right else facts.value
         try:
             return read_named(address, facts) or f"does not know {self.service}"
         except ValueError:
