@@ -126,7 +126,7 @@ class FakeRedis:
 
     def answer(self, command: list[bytes]) -> bytes:
         """Return the answer to a command: by its name, or by its name and the next word."""
-        name, *more = [word.decode() for word in command]
+        name, *more = [word.decode("utf-8", "replace") for word in command]
         return self.answers.get(" ".join([name, *more[:1]]), self.answers.get(name, SILENCE))
 
     def dial(self) -> Link:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +40,7 @@ class Sentinel(Server):
         """Start it, and wait until it answers; started again it goes on with the file that it has rewritten."""
         file = self.directory / "sentinel.conf"
         if not file.exists():
-            head = [f"port {self.port}", f"dir {self.directory}", "bind 127.0.0.1", "sentinel announce-ip 127.0.0.1"]
+            head = [f"port {self.port}", f"dir {self.directory}", "bind 127.0.0.1"]
             file.write_text("\n".join([*head, *self.lines]) + "\n")
         command = server_command(self.port, program=self.binary)
         program = command[: command.index("--bind")]
@@ -113,12 +113,33 @@ def _text(word: Any) -> str:
     return word.decode() if isinstance(word, bytes) else str(word)
 
 
+@attrs.frozen
+class TLS:
+    """
+    The PEM files of all servers of a deployment.
+
+    @ivar authority: whom the clients trust.
+    """
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+    def settings(self, port: int) -> Mapping[str, str]:
+        """Return the settings of a server that speaks nothing else."""
+        files = {"tls-cert-file": self.certificate, "tls-key-file": self.key, "tls-ca-cert-file": self.authority}
+        switches = {"port": "0", "tls-port": f"{port}", "tls-replication": "yes", "tls-auth-clients": "no"}
+        return switches | {name: str(path) for name, path in files.items()}
+
+
 @contextmanager
 def running_deployment(
     binary: str | None = None,
     server_options: Sequence[str] = (),
     sentinel_lines: Sequence[str] = (),
     down_after: float = 0.8,
+    host: str = "127.0.0.1",
+    tls: TLS | None = None,
 ) -> Iterator[Deployment]:
     """
     Run a deployment, and wait until all have found each other.
@@ -127,24 +148,36 @@ def running_deployment(
     @param server_options: further options of the primary and the replicas.
     @param sentinel_lines: further lines in the files of the Sentinels.
     @param down_after: seconds of silence after which a server is down.
+    @param host: what all are called, and call each other.
+    @param tls: for TLS alone.
     """
+    more = {"ssl": True, "ssl_ca_certs": str(tls.authority), "host": host} if tls else {}
     with tempfile.TemporaryDirectory() as directory:
-        first = free_port()
-        servers = [Server(first, (*_own(directory, 0), *server_options), binary)]
-        for number in (1, 2):
-            replica = (*_own(directory, number), "--replicaof", f"127.0.0.1 {first}", *server_options)
-            servers.append(Server(options=replica, binary=binary))
+        ports = [free_port() for _ in range(3)]
+        servers = []
+        for number, port in enumerate(ports):
+            own = Path(directory, f"server-{number}")
+            own.mkdir()
+            options = ["--dir", str(own), "--repl-diskless-sync-delay", "0", "--replica-announce-ip", host]
+            for name, value in (tls.settings(port) if tls else {}).items():
+                options += [f"--{name}", value]
+            options += ["--replicaof", host, f"{ports[0]}"] if number else []
+            servers.append(Server(port, [*options, *server_options], binary, more=more))
         lines = [
-            f"sentinel monitor {SERVICE} 127.0.0.1 {first} 2",
+            "sentinel resolve-hostnames yes",
+            "sentinel announce-hostnames yes",
+            f"sentinel announce-ip {host}",
+            f"sentinel monitor {SERVICE} {host} {ports[0]} 2",
             f"sentinel down-after-milliseconds {SERVICE} {round(down_after * 1000)}",
             f"sentinel failover-timeout {SERVICE} 6000",
             *sentinel_lines,
         ]
         sentinels = []
         for number in range(3):
-            own = Path(directory, f"sentinel-{number}")
+            own, port = Path(directory, f"sentinel-{number}"), free_port()
             own.mkdir()
-            sentinels.append(Sentinel(binary=binary, directory=own, lines=lines))
+            secure = [f"{name} {value}" for name, value in tls.settings(port).items()] if tls else []
+            sentinels.append(Sentinel(port, binary=binary, directory=own, lines=[*lines, *secure], more=more))
         deployment = Deployment(servers, sentinels)
         try:
             for each in (*servers, *sentinels):
@@ -154,10 +187,3 @@ def running_deployment(
         finally:
             for each in (*sentinels, *servers):
                 each.end()
-
-
-def _own(directory: str, number: int) -> tuple[str, ...]:
-    """Return options of a server: its own directory, and replication without delay."""
-    own = Path(directory, f"server-{number}")
-    own.mkdir()
-    return ("--dir", str(own), "--repl-diskless-sync-delay", "0")
