@@ -47,3 +47,10 @@ class RedisSettings:
     retry_period: float = setting(
         "REDIS_RETRY_PERIOD", SECONDS, 2.0, "Longest pause between reconnection attempts; the first is 0.05."
     )
+
+    @property
+    def place(self) -> str:
+        """Where Redis is, in words."""
+        if not self.sentinels:
+            return f"{self.host}:{self.port}"
+        return f"the address that the Sentinels {', '.join(map(str, self.sentinels))} name"

@@ -14,7 +14,7 @@ from eventsvc.redis.primary_choice import Candidate
 from eventsvc.redis.sentinels import ASK_TIMEOUT
 from eventsvc.testing.clock import StrictClock
 from tests.support.fake_connection import messages, usable
-from tests.support.fake_redis import HANG_UP
+from tests.support.fake_redis import GOOD, HANG_UP
 from tests.support.fake_sentinels import REPLICA, A, B, FakeDeployment, array, names
 
 ALL = "10.0.1.1:26379, 10.0.1.2:26379, 10.0.1.3:26379"
@@ -191,6 +191,20 @@ def test_an_older_answer_is_tried_after_a_while(world: FakeDeployment) -> None:
     world.run(0.5)
     assert usable(connection)
     assert connection.primary.target == A
+    world.stop(connection)
+
+
+def test_an_address_that_has_worked_is_the_first_to_be_tried_again(world: FakeDeployment) -> None:
+    """And not the old primary, which one Sentinel still names and which may accept events."""
+    world.b.answers = dict(GOOD)
+    world.sentinels[0].answers |= names(B, 0)
+    connection = world.start()
+    world.run(3600.0)
+    world.a.link.close()
+    world.run(0.1)
+    assert usable(connection)
+    assert connection.primary.target == A
+    assert world.b.attempts == []
     world.stop(connection)
 
 

@@ -467,3 +467,9 @@ def test_each_wrong_address_is_named() -> None:
 
 def test_an_address_is_shown_as_it_is_written() -> None:
     assert [str(address) for address in (Address("a", 1), Address("::1", 2))] == ["a:1", "[::1]:2"]
+
+
+def test_redis_is_where_its_address_or_its_sentinels_say() -> None:
+    assert RedisSettings(host="a", port=1).place == "a:1"
+    sentinels = (Address("a", 1), Address("b", 2))
+    assert RedisSettings(sentinels=sentinels).place == "the address that the Sentinels a:1, b:2 name"
