@@ -21,8 +21,9 @@ from tests.support.helm import ROOT
 from tests.support.processes import Server, Services, post
 from tests.support.replicas import running_replica
 
-#: The rules of each user, by its name.
+#: The rules of each user of Redis, by its name; the one of Sentinels is in L{tests.support.sentinels}.
 USERS: dict[str, str] = dict(re.findall(r"^ACL SETUSER (\S+) (.+)$", (ROOT / "docs" / "security.md").read_text(), re.M))
+del USERS["eventsvc-sentinel"]
 PRODUCER, CONSUMER, OPERATOR = USERS
 #: The scripts that each user runs.
 SCRIPTS = {
