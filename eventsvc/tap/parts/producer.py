@@ -13,6 +13,8 @@ from eventsvc.net.server_certificates import ServerCertificates
 from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
+from eventsvc.producer.retained import Retained
+from eventsvc.redis.connection import Session
 from eventsvc.redis.durability import make_durability
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
@@ -66,9 +68,17 @@ def add_producer(
     @raise InvalidSettings: the TLS files are not valid.
     """
     streams = list(dict.fromkeys([redis.stream, *settings.streams]))
+    open_streams = stream_opener(*streams)
+
+    async def prepare(session: Session) -> None:
+        await open_streams(session)
+        for appender in appenders.values():
+            appender.check()  # what Redis has lost is stored again at once, even if nobody posts
+
     durability = make_durability(durable, reactor)
     demands = {} if durability is None else {"find_problem": durability.find_problem}
-    connection = make_connection(reactor, redis, prepare=stream_opener(*streams), lasting=lasting, **demands)
+    connection = make_connection(reactor, redis, prepare=prepare, lasting=lasting, **demands)
+    retain_seconds = min(durable.retain_seconds or 0.0, settings.idempotency_window)  # no key is forgotten before
     appenders = {
         stream: Appender(
             event_log=RedisEventLog(
@@ -90,6 +100,7 @@ def add_producer(
                 queue_bytes=settings.queue_bytes,
                 wait=settings.write_timeout,
             ),
+            retained=Retained(reactor, retain_seconds, durable.retain_bytes // len(streams)),
         )
         for stream in streams
     }
