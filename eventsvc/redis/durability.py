@@ -23,8 +23,7 @@ from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.submission import AppendReply, BatchOutcome
 
 #: Seconds that one wait may take in Redis.  It is less than the time after which
-#: a silent session counts as dead, and more than the second in which
-#: C{appendfsync everysec} writes to the disk once.
+#: a silent session counts as dead.
 LONGEST_WAIT: Final = 1.5
 
 _SECONDS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -157,13 +156,22 @@ class OnDisk(Durability):
     """
     Waits for the disk of the primary.
 
-    Source: C{WAITAOF}, Redis 7.2.
+    # Note [What WAITAOF confirms]
+
+    With C{appendfsync everysec} some servers confirm what is not on the disk
+    yet: Redis 7.4 before 8.0, Valkey 9.  They take a file whose next sync is not
+    due for one that needs none::
+
+        us:     append.lua ->          WAITAOF 1 0 ->
+        Redis:                written,                1     ... (a second later) fdatasync
+
+    So C{appendfsync always} is asked for, under which the reply to the script
+    itself comes after the sync.  C{CONFIG GET} is the only command that tells.
+
+    Source: C{WAITAOF}, Redis 7.2; Redis pull request 13793.
     """
 
-    miss = (
-        "Redis has not written its append-only file to the disk in time. Its appendfsync should be always; with no it "
-        "never does"
-    )
+    miss = "Redis has not written its append-only file to the disk in time"
 
     @property
     def wait(self) -> Sequence[Argument]:
@@ -176,12 +184,19 @@ class OnDisk(Durability):
         return False
 
     async def find_problem(self, session: Session, role: Any) -> str:
-        error = await _error_of(session, "WAITAOF", 1, 0, 1)
+        _, error = await _ask(session, "WAITAOF", 1, 0, 1)
         if "appendonly" in error:
             return "REDIS_DURABILITY=disk needs an append-only file: set appendonly of Redis to yes"
         if error.startswith("ERR unknown command"):
             return "REDIS_DURABILITY=disk needs Redis 7.2 or newer: this one has no WAITAOF"
-        return _explain("disk", "WAITAOF", error)
+        if error:
+            return _explain("disk", "WAITAOF", error)
+        reply, error = await _ask(session, "CONFIG", "GET", "appendfsync")
+        if error:
+            return _explain("disk", "CONFIG GET", error)
+        if reply != [b"appendfsync", b"always"]:
+            return "REDIS_DURABILITY=disk needs appendfsync always: set it in Redis"
+        return ""
 
 
 @attrs.define(eq=False)
@@ -218,7 +233,8 @@ class OnReplicas(Durability):
                     )
             case _:
                 return "REDIS_DURABILITY=replicas needs the right to run ROLE"
-        return _explain("replicas", "WAIT", await _error_of(session, "WAIT", 0, 1))
+        _, error = await _ask(session, "WAIT", 0, 1)
+        return _explain("replicas", "WAIT", error)
 
 
 def make_durability(settings: DurabilitySettings, clock: IReactorTime) -> Durability | None:
@@ -245,13 +261,12 @@ def _follows(replica: Any, offset: Any) -> bool:
     return False
 
 
-async def _error_of(session: Session, *arguments: Argument) -> str:
-    """Send a command and return the error that Redis answers with; empty if it is none."""
+async def _ask(session: Session, *arguments: Argument) -> tuple[Any, str]:
+    """Send a command and return its reply, and the error that Redis answers with; empty if it is none."""
     try:
-        await session.call(*arguments)
+        return await session.call(*arguments), ""
     except (ErrorReply, UnclearReply) as error:
-        return error.reply
-    return ""
+        return None, error.reply
 
 
 def _explain(level: str, command: str, error: str) -> str:

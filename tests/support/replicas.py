@@ -27,5 +27,11 @@ def running_replica(server: Server, directory: Path) -> Iterator[Server]:
         client.config_set("repl-diskless-sync-delay", 0)
         with replica.client() as itself:
             itself.replicaof("127.0.0.1", server.port)
-        wait_until(lambda: client.publish("anything", "") == 0 and client.wait(before + 1, 50) > before)
+
+        def follows() -> bool:
+            client.publish("anything", "")  # which replicas are sent too
+            client.wait(before + 1, 50)
+            return [offset for *_, offset in client.execute_command("ROLE")[2] if offset != b"0"][before:] != []
+
+        wait_until(follows)
         yield replica

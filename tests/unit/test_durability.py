@@ -32,6 +32,11 @@ LOADING = b"*3\r\n" + bulk(b"10.0.0.2") + bulk(b"6379") + bulk(b"0")
 REPLICA = b"*3\r\n" + bulk(b"10.0.0.2") + bulk(b"6379") + bulk(b"14")
 
 
+def policy(name: str) -> bytes:
+    """Return the reply to CONFIG GET appendfsync."""
+    return b"*2\r\n" + bulk(b"appendfsync") + bulk(name.encode())
+
+
 def primary(replicas: int, replica: bytes = REPLICA, offset: int = 14) -> bytes:
     """Return the reply of a primary to ROLE."""
     return b"*3\r\n" + bulk(b"master") + b":%d\r\n*%d\r\n" % (offset, replicas) + replica * replicas
@@ -69,6 +74,7 @@ def redis() -> FakeRedis:
             "ROLE": primary(1),
             "WAIT": REPLICAS.met,
             "WAITAOF": DISK.met,
+            "CONFIG": policy("always"),
             "EVAL": APPENDED,
             "EVALSHA": APPENDED,
         }
@@ -308,6 +314,11 @@ PROBLEMS = [
         "REDIS_DURABILITY=disk needs an append-only file: set appendonly of Redis to yes",
     ),
     (DISK, {"WAITAOF": NO_ANSWERS["no right"]}, "REDIS_DURABILITY=disk needs the right to run WAITAOF"),
+    (DISK, {"CONFIG": NO_ANSWERS["no right"]}, "REDIS_DURABILITY=disk needs the right to run CONFIG GET"),
+    (DISK, {"CONFIG": b"-ERR unknown command 'CONFIG'\r\n"}, "REDIS_DURABILITY=disk: ERR unknown command 'CONFIG'"),
+    (DISK, {"CONFIG": policy("everysec")}, "REDIS_DURABILITY=disk needs appendfsync always"),
+    (DISK, {"CONFIG": policy("no")}, "REDIS_DURABILITY=disk needs appendfsync always"),
+    (DISK, {"CONFIG": b"*0\r\n"}, "REDIS_DURABILITY=disk needs appendfsync always"),
     (DISK, {"WAITAOF": b"-ERR odd\r\n"}, "REDIS_DURABILITY=disk: ERR odd"),
     (REPLICAS, {"WAIT": NO_ANSWERS["no right"]}, "REDIS_DURABILITY=replicas needs the right to run WAIT"),
     (REPLICAS, {"WAIT": b"-ERR unknown command 'WAIT'\r\n"}, "REDIS_DURABILITY=replicas: ERR unknown command 'WAIT'"),

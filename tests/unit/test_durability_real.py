@@ -165,25 +165,28 @@ async def test_a_server_that_asks_for_replicas_itself(each_server: Server, tmp_p
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_disk_confirms(own_server: Server) -> None:
-    """Whether each write goes to the disk at once, or all of a second together."""
+async def test_the_disk_confirms_what_is_written_at_once(own_server: Server) -> None:
+    """
+    With another appendfsync the producer is not ready, at the start and later.
+
+    Under everysec Valkey confirms what is not on the disk: see the Note [What WAITAOF confirms].
+    """
+    words = "REDIS_DURABILITY=disk needs appendfsync always"
+    durability = OnDisk(reactor)
     with own_server.client() as client:
-        for policy in ("always", "everysec"):
-            client.config_set("appendfsync", policy)
-            durability = OnDisk(reactor)
-            async with running_producer(own_server, durability=durability) as producer:
-                assert (await producer.post(policy)).outcome is Outcome.OK
-                assert sum(durability.seconds.counts) >= 1
-
-
-@pytest_twisted.ensureDeferred
-async def test_without_fsync_no_event_is_confirmed(own_server: Server) -> None:
-    """Under appendfsync no Redis never says that it is on the disk.  The log says what is missing."""
-    durability = OnDisk(reactor, longest=0.1)
-    with logged() as said:
-        async with running_producer(own_server, durability=durability, wait=0.5) as producer:
-            assert (await producer.post("event")).outcome is Outcome.UNKNOWN
-            assert said("Its appendfsync should be always; with no it never does")
+        client.config_set("appendfsync", "everysec")
+        with logged() as said:
+            async with connected(own_server, durability) as connection:
+                await until(lambda: said(words))
+                client.config_set("appendfsync", "always")
+                await ready(connection)
+                log = RedisEventLog(connection, STREAM, durability=durability)
+                reply = await log.append(b"id", 1, [Submission((1,), (b"event",))])
+                assert reply == AppendReply(BatchOutcome.APPENDED)
+                assert sum(durability.seconds.counts) == 1
+                client.config_set("appendfsync", "no")
+                await connection.check()
+                assert not usable(connection)
 
 
 @pytest_twisted.ensureDeferred
@@ -209,6 +212,7 @@ async def test_a_server_that_cannot_say_what_is_on_its_disk(each_server: Server)
     """Before Redis 7.2 there is no WAITAOF."""
     durability = OnDisk(reactor)
     with each_server.client() as client, logged() as said:
+        client.config_set("appendfsync", "always")
         has_it = client.info("server")["redis_version"] >= "7.2"
         async with connected(each_server, durability) as connection:
             if has_it:
