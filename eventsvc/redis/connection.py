@@ -46,6 +46,10 @@ async def _nothing_to_prepare(session: Session) -> None:
     return None
 
 
+async def _no_problem(session: Session, role: Any) -> str:
+    return ""
+
+
 @attrs.define(eq=False, slots=False)
 class Connection(Service):
     """
@@ -55,6 +59,9 @@ class Connection(Service):
 
     @ivar prepare: called with each new session after the handshake, before
         anything else may use it.
+    @ivar find_problem: returns why a primary is not enough, empty if it is.  It is
+        called with the session and its reply to C{ROLE} (C{None} if that is
+        forbidden), in the handshake and in each L{check}.
     @ivar lasting: whether confirmed events must survive a restart of Redis.
     """
 
@@ -66,6 +73,7 @@ class Connection(Service):
     database: int = 0
     retry_period: float = 2.0
     prepare: Callable[[Session], Awaitable[None]] = _nothing_to_prepare
+    find_problem: Callable[[Session, Any], Awaitable[str]] = _no_problem
     lasting: bool = True
     #: number of sessions so far
     connects: int = attrs.field(default=0, init=False)
@@ -87,6 +95,11 @@ class Connection(Service):
     def ready(self) -> bool:
         """Whether a command can be sent."""
         return self._session is not None and not self._session.reason
+
+    @property
+    def session(self) -> Session | None:
+        """The present session; it may be ending."""
+        return self._session
 
     @property
     def problem(self) -> str:
@@ -162,12 +175,14 @@ class Connection(Service):
             return fail(NotConnected("Redis is not connected"))
         if not self._tells_role:
             return session.call("PING")
+        return Deferred.fromCoroutine(self._check_role(session))
 
-        def judge(role: Any) -> None:
-            if problem := no_primary(session, role):
-                session.abort(problem)
+    async def _check_role(self, session: Session) -> None:
+        if problem := await self._judge(session, await session.call("ROLE")):
+            session.abort(problem)
 
-        return session.call("ROLE").addCallback(judge)
+    async def _judge(self, session: Session, role: Any) -> str:
+        return no_primary(session, role) or await self.find_problem(session, role)
 
     def _complain(self, reply: str) -> None:
         if self.ready:
@@ -255,7 +270,7 @@ class Connection(Service):
             raise NotConnected("Redis 6.2 or newer is needed: this one has no XAUTOCLAIM")
         role = await ask(session, "ROLE")
         self._tells_role = role is not None
-        if problem := no_primary(session, role):
+        if problem := await self._judge(session, role):
             raise NotConnected(problem)
         self._warn_of_loss(await ask(session, "INFO"))
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
@@ -209,6 +210,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
     "producer": (
         RedisSettings,
         StreamSettings,
+        DurabilitySettings,
         ProducerSettings,
         TLSSettings,
         AdminSettings,
