@@ -125,8 +125,13 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "eventsvc/redis/errors.py": ("redis_errors", "session", "connection"),
         "eventsvc/redis/group.py": ("group_calls", "group", "trim"),
         "eventsvc/redis/log.py": ("log_calls", "log", "rights"),
+        "eventsvc/redis/primary_choice.py": ("primary_choice", "sentinels"),
+        "eventsvc/redis/sentinels.py": ("sentinels", "switches"),
         "eventsvc/redis/session.py": ("session", "silence", "handshake", "connection", "connection_real"),
         "eventsvc/redis/silence.py": ("silence", "session"),
+        "eventsvc/redis/subscription.py": ("switches",),
+        "eventsvc/redis/switches.py": ("switches", "sentinels"),
+        "eventsvc/redis/trouble.py": ("connection", "handshake"),
     },
     "history": {
         "eventsvc/testing/history/__init__.py": ("history", "history_handling"),
