@@ -25,12 +25,14 @@ class Account:
 
     @ivar journal: the changes made to the deployment, with their times.
     @ivar wiped: when Redis lost its data, if it did.
+    @ivar rolled_back: whether Redis has returned to an earlier state, and the producers live.
     @ivar causes: reasons why events may have been handled again.
     @ivar complaints: sentences about failures during the fault.
     """
 
     journal: list[tuple[float, str]] = attrs.field(factory=list, init=False)
     wiped: float | None = attrs.field(default=None, init=False)
+    rolled_back: bool = attrs.field(default=False, init=False)
     causes: list[Cause] = attrs.field(factory=list, init=False)
     complaints: list[str] = attrs.field(factory=list, init=False)
 
@@ -41,6 +43,13 @@ class Account:
     def lose_data(self) -> None:
         """Record that Redis loses data now."""
         self.wiped = time.monotonic()
+
+    @contextmanager
+    def rolling_back(self) -> Iterator[None]:
+        """Record that Redis returns to an earlier state: events whose acknowledgements are lost are handled again."""
+        self.rolled_back = True
+        with self.causing("anew"):
+            yield
 
     @contextmanager
     def causing(self, kind: Literal["ended", "takeover", "anew"], consumer: str | None = None) -> Iterator[None]:

@@ -60,7 +60,13 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
     names = [*deployment.producers, *deployment.consumers, *(["receiver"] if deployment.plan.receiver else [])]
     lines = sorted((line for name in names for line in read_log(deployment, name)), key=lambda line: line.at)
     history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
-    history = attrs.evolve(history, wiped=deployment.wiped, causes=deployment.causes)
+    history = attrs.evolve(
+        history,
+        wiped=deployment.wiped,
+        rolled_back=deployment.rolled_back,
+        promotions=deployment.replicas.promotions,
+        causes=deployment.causes,
+    )
     return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
 
 

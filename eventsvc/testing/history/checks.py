@@ -5,7 +5,7 @@ The promises that every run must keep, and the checks for them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
@@ -44,6 +44,8 @@ class Expectations:
     @ivar work_on: number of events that must be handled during the fault.
     @ivar resume_within: the most seconds from the end of the fault to the next
         event that is handled.
+    @ivar take_over_within: the most seconds from a promotion to the first 200 after
+        it, as in L{History.takeovers}.
     @ivar repeat_within: the most seconds between the end of a handler and the
         acknowledgement: a consumer that ends repeats no older events.
     """
@@ -61,6 +63,7 @@ class Expectations:
     silence_at_most: float = inf
     work_on: int = 0
     resume_within: float = inf
+    take_over_within: float = inf
     repeat_within: float = 1.0
 
 
@@ -78,7 +81,7 @@ def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
         yield from _handled_out_of_order(history, expect)
         yield from _needlessly_repeated(history, history.handled, expect.repeat_within)
     yield from _left_lying(history, expect.rest_at_most)
-    yield from _not_recovered(history, expect.recover_within)
+    yield from _not_recovered(history, expect)
     yield from _not_at_work(history, expect)
     yield from _set_aside(history, expect)
     if expect.all_ok:
@@ -109,6 +112,8 @@ def _badly_stored(history: History) -> Iterator[Finding]:
         if ids and _is_refused(ops):
             yield "refused, but stored", description
         early, lasting = _confirmed(history, ops)
+        if _may_have_new_id(history, ops):
+            lasting = lasting & set(ids) or lasting
         if len(lasting) > 1:
             yield "answered with more than one id", description
         if early and not ids and not lasting:
@@ -134,6 +139,16 @@ def _confirmed(history: History, ops: Sequence[Op]) -> tuple[set[int | None], se
     return early, {op.id for op in confirmed} - early
 
 
+def _may_have_new_id(history: History, ops: Sequence[Op]) -> bool:
+    """
+    Return whether an event may be stored under one of several ids that it was answered with.
+
+    Redis had lost it when a client posted it again to another producer, before
+    the first producer could give it back.
+    """
+    return history.rolled_back and len({op.client for op in ops}) > 1
+
+
 def _is_refused(ops: Sequence[Op]) -> bool:
     """
     Return whether the last answer about an event says that it is not stored.
@@ -151,15 +166,25 @@ def _out_of_order(history: History) -> Iterator[Finding]:
     Find events stored before an event that was confirmed before they were sent.
 
     Events that were attempted more than once are not checked, because it is
-    unknown which attempt stored them.
+    unknown which attempt stored them.  If producers gave back events to Redis,
+    those of each client are checked on their own.
     """
     position = {notification.id: index for index, notification in enumerate(history.stream)}
     attempts = Counter(op.description for op in history.ops)
-    confirmed = [
-        (op.invoked, op.ended, position[op.id], op.description)
-        for op in history.ops
-        if op.ended is not None and op.id in position and attempts[op.description] == 1
-    ]
+    lines: dict[str, list[_Placed]] = defaultdict(list)
+    for op in history.ops:
+        if op.ended is not None and op.id in position and attempts[op.description] == 1:
+            line = op.client if history.rolled_back else ""
+            lines[line].append((op.invoked, op.ended, position[op.id], op.description))
+    for confirmed in lines.values():
+        yield from _before_earlier(confirmed)
+
+
+#: Begin and end of an attempt, the place of the event in the stream, and its description.
+_Placed = tuple[float, float, int, str]
+
+
+def _before_earlier(confirmed: Sequence[_Placed]) -> Iterator[Finding]:
     ended = sorted((end, place) for _, end, place, _ in confirmed)
     furthest, done = -1, 0
     for invoked, _, place, description in sorted(confirmed):
@@ -178,9 +203,23 @@ def _badly_handled(history: History) -> Iterator[Finding]:
     for id, description in known.items():
         if id not in accounted:
             yield "stored, but neither handled, set aside nor pending", description
-    if history.wiped is None:
-        for id in seen - known.keys():
+    unknown = seen - known.keys()
+    if history.wiped is None and len(unknown) > _may_be_gone(history, known.values()):
+        for id in unknown:
             yield "handled, but not in the stream", str(id)
+
+
+def _may_be_gone(history: History, stored: Collection[str]) -> int:
+    """
+    Return the number of events that may have been handled, and are not in the stream any more.
+
+    Their producers died, or gave up, before they knew whether Redis has them.
+    """
+    if not history.rolled_back:
+        return 0
+    confirmed = {op.description for op in history.ops if op.outcome is Outcome.OK}
+    unsure = {op.description for op in history.ops if op.outcome is Outcome.UNKNOWN}
+    return len(unsure - confirmed - set(stored))
 
 
 def _handled_out_of_order(history: History, expect: Expectations) -> Iterator[Finding]:
@@ -257,12 +296,15 @@ def _left_lying(history: History, at_most: float) -> Iterator[Finding]:
                 yield f"{kind} for more than {at_most:g} s after all faults ended", known.get(id, str(id))
 
 
-def _not_recovered(history: History, within: float) -> Iterator[Finding]:
-    took = history.recovery
+def _not_recovered(history: History, expect: Expectations) -> Iterator[Finding]:
+    took, within = history.recovery, expect.recover_within
     if took is not None and took > within:
         yield f"the first 200 came {took:.1f} s after the fault, later than {within:g}", ""
     if took is None and history.tried > within:
         yield f"no event was answered 200 in the {history.tried:.1f} s after the fault", ""
+    for seconds in history.takeovers:
+        if seconds > expect.take_over_within:
+            yield f"the first 200 came {seconds:.1f} s after a promotion, later than {expect.take_over_within:g}", ""
     for name, unfit in history.unfit.items():
         if unfit > within:
             yield f"not ready again {within:g} s after the fault, while Redis answered on its link", name
