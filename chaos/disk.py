@@ -16,7 +16,6 @@ from itertools import count
 from typing import Any, Final
 
 import attrs
-import mfusepy
 
 #: Touching this file makes the power fail.
 POWER: Final = "power"
@@ -65,8 +64,8 @@ def _apply(content: bytearray, offset: int, data: bytes | None) -> None:
         content[offset : offset + len(data)] = data
 
 
-class Disk(mfusepy.Operations):  # type: ignore[misc]
-    """The calls of the kernel, one at a time; see fuse(4)."""
+class Disk:
+    """The operations of a file system, called by the kernel one at a time; see C{mfusepy.Operations}."""
 
     use_ns = True
 
@@ -142,9 +141,11 @@ class Disk(mfusepy.Operations):  # type: ignore[misc]
     def _find(self, path: str, fh: int | None = None) -> File:
         file = self.open_files.get(fh) if fh else self.files.get(path)
         if file is None:
-            raise mfusepy.FuseOSError(errno.ENOENT)
+            raise FileNotFoundError(errno.ENOENT, path)
         return file
 
 
 if __name__ == "__main__":
+    import mfusepy  # may be missing, or lack its library
+
     mfusepy.FUSE(Disk(), sys.argv[1], foreground=True, nothreads=True, attr_timeout=0, entry_timeout=0)

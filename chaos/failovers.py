@@ -77,8 +77,9 @@ class PrimaryKilled:
                 replicas.start_node(old)
             yield
             if not self.returns:
+                new = replicas.settle()  # another may have been promoted since
                 replicas.start_node(old)
-                replicas.follow(old, replicas.primary())
+                replicas.follow(old, new)
 
 
 @attrs.frozen

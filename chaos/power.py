@@ -17,6 +17,7 @@ from typing import Final
 
 import attrs
 
+from chaos.disk import MOUNTED, POWER
 from chaos.process import EndedByItself, Process
 from chaos.suites import wait_until
 
@@ -66,7 +67,7 @@ class Power:
         self.directory.mkdir()
         self.process.start()
         try:
-            wait_until(lambda: self.process.says("mounted"), "the disk is mounted")
+            wait_until(lambda: self.process.says(MOUNTED), "the disk is mounted")
         except EndedByItself as problem:
             self.process.kill()
             raise NotRun(f"a directory cannot be mounted: {problem}") from None
@@ -78,7 +79,7 @@ class Power:
     def fail(self) -> str:
         """Lose what was not fsynced, and return what the disk says; all servers that use it must have been killed."""
         inside = Path(f"/proc/{self.process.pid}/root") / self.directory.relative_to("/")
-        (inside / "power").touch()  # see C{chaos/disk.py}, which can be imported only where its library is
+        (inside / POWER).touch()
         return self.process.out.read_text().splitlines()[-1]
 
 

@@ -16,6 +16,9 @@ from eventsvc.event import Notification
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history.content import Content
 
+#: The kind of a finding and the event or service it is about; empty if it is about the whole run.
+Finding = tuple[str, str]
+
 
 @attrs.frozen
 class Op:
