@@ -57,6 +57,28 @@ class Promoted:
 
 
 @attrs.frozen
+class LeadingToReplica:
+    """
+    The address of Redis leads to a replica for some time.
+
+    @ivar links: the beginning of the names of the links.
+    """
+
+    links: str
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with holding_up(deployment, self.links):
+            self._lead(deployment, "standby")
+            yield
+            self._lead(deployment, "redis")
+
+    def _lead(self, deployment: Deployment, server: str) -> None:
+        for link in deployment.links_of(self.links):
+            deployment.toxics.point(link, deployment.ports[server])
+
+
+@attrs.frozen
 class RolledBack:
     """
     Redis returns to the state before the last batch of an idle producer.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.environment import ClockStepped, Flooded, Full, Promoted, RolledBack, Unread
+from chaos.environment import ClockStepped, Flooded, Full, LeadingToReplica, Promoted, RolledBack, Unread
 from chaos.faults import (
     KILL_CLIENTS,
     REDIS_DOWN,
@@ -60,6 +60,18 @@ SURROUNDINGS: Final = (
         on=1,
         signs=[*_RECONNECTED],
         expect=Expectations(alarm=True, all_ok=True),
+    ),
+    Scenario(
+        name="replica-at-address",
+        what="The address of Redis leads to a replica that accepts writes, which will be lost.",
+        faults=[All([LeadingToReplica("producer-"), LeadingToReplica("consumer-")])],
+        plan=Plan(standby=True, redis=("--appendonly", "yes", "--replica-read-only", "no")),
+        on=2,
+        signs=[
+            Suffered(1.0, 50),
+            Said("is a read-only replica", "producer"),
+            Said("is a read-only replica", "consumer"),
+        ],
     ),
     Scenario(
         name="rolled-back-idle",
