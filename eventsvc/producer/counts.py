@@ -35,7 +35,11 @@ class ProducerCounts:
     #: batches
     batches: int = 0
     duplicates_resolved: int = 0
+    #: events that the log had forgotten, and that are stored again
+    restored: int = 0
+    #: times that the log had forgotten events which were not retained, and how many events
     lost: int = 0
+    lost_events: int = 0
     #: per batch: its events, seconds from its first attempt to its answer, and
     #: seconds its oldest request waited
     batch_events: Histogram = attrs.field(factory=partial(Histogram, _EVENTS))

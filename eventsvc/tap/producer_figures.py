@@ -101,9 +101,37 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
         ),
         Figure(
             "counter",
+            "eventsvc_restored",
+            "Events that Redis had confirmed and lost, and that are stored again.",
+            by_stream(lambda each: each.counts.restored),
+            "stream",
+        ),
+        Figure(
+            "counter",
             "eventsvc_lost",
-            "Times Redis no longer knew a batch that it had confirmed: acknowledged events may be lost.",
+            "Times Redis had lost confirmed events that were not retained.",
             by_stream(lambda each: each.counts.lost),
+            "stream",
+        ),
+        Figure(
+            "counter",
+            "eventsvc_lost_events",
+            "Events that Redis had confirmed and lost, and that were not retained.",
+            by_stream(lambda each: each.counts.lost_events),
+            "stream",
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_retained_seconds",
+            "Seconds: what Redis confirmed since then can be stored again if Redis loses it.",
+            by_stream(lambda each: each.retained.reach),
+            "stream",
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_retained_bytes",
+            "Memory of the confirmed events that are retained, in bytes.",
+            by_stream(lambda each: each.retained.size),
             "stream",
         ),
         Figure(

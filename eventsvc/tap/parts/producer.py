@@ -13,6 +13,7 @@ from eventsvc.net.server_certificates import ServerCertificates
 from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
+from eventsvc.redis.connection import Session
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
 from eventsvc.settings.tls import TLSSettings
@@ -60,7 +61,14 @@ def add_producer(
     @raise InvalidSettings: the TLS files are not valid.
     """
     streams = list(dict.fromkeys([redis.stream, *settings.streams]))
-    connection = make_connection(reactor, redis, prepare=stream_opener(*streams), lasting=lasting)
+    open_streams = stream_opener(*streams)
+
+    async def prepare(session: Session) -> None:
+        await open_streams(session)
+        for appender in appenders.values():
+            appender.check()  # what Redis has lost is stored again at once, even if nobody posts
+
+    connection = make_connection(reactor, redis, prepare=prepare, lasting=lasting)
     appenders = {
         stream: Appender(
             event_log=RedisEventLog(
