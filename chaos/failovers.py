@@ -72,7 +72,7 @@ class PrimaryKilled:
     def breaking(self, deployment: Deployment) -> Iterator[None]:
         replicas = deployment.replicas
         with _failing_over(deployment, self.behind) as old, killing(deployment, old, self.together):
-            replicas.await_promotion(old)
+            replicas.await_promotion(old, is_measured=not self.together)
             if self.returns:
                 replicas.start_node(old)
             yield

@@ -55,7 +55,7 @@ class Replicas:
     @ivar processes: all processes of the deployment; these are added.
     @ivar ports: the ports of all servers of the deployment.
     @ivar options: options of the nodes.
-    @ivar promotions: when each promotion was seen.
+    @ivar promotions: when a Sentinel told of each promotion.
     """
 
     directory: Path
@@ -64,6 +64,8 @@ class Replicas:
     note: Callable[[str], None]
     options: Sequence[str]
     promotions: list[float] = attrs.field(factory=list, init=False)
+    #: number of promotions that Sentinels had told of when all agreed
+    _said: int = attrs.field(default=0, init=False)
 
     def start(self) -> None:
         """Start all, and wait until the Sentinels know each other and the replicas."""
@@ -164,7 +166,9 @@ sentinel parallel-syncs {SERVICE} 2
 
     def settle(self) -> str:
         """Wait until all that run agree on the primary, and return it."""
-        return wait_until(self._agreed, "all nodes and Sentinels agree", every=0.05)
+        primary = wait_until(self._agreed, "all nodes and Sentinels agree", every=0.05)
+        self._said = self._count_promotions()
+        return primary
 
     def _agreed(self) -> str:
         primary = self._find_primary()
@@ -176,15 +180,26 @@ sentinel parallel-syncs {SERVICE} 2
         """Return whether a node is a replica that has caught up once."""
         return [*self.role(name)[2:4]] == [self.ports[primary], b"connected"]
 
-    def await_promotion(self, old: str) -> str:
-        """Wait until another node takes itself for the primary, record the moment, and return the node."""
+    def await_promotion(self, old: str, is_measured: bool = True) -> str:
+        """
+        Wait until another node takes itself for the primary and a Sentinel says so, and return the node.
+
+        @param is_measured: whether the moment when it is said is recorded, because
+            services can use the new primary at once.  Earlier they cannot know it.
+        """
         others = [name for name in NODES if name != old]
         new = wait_until(
             lambda: next(filter(self.is_primary, others), ""), f"another node than {old} is promoted", every=0.005
         )
-        self.promotions.append(time.monotonic())
-        self.note(f"{new} is promoted")
+        self.note(f"{new} takes itself for the primary")
+        wait_until(lambda: self._count_promotions() > self._said, "a Sentinel says so", every=0.005)
+        if is_measured:
+            self.promotions.append(time.monotonic())
+        self.note(f"a Sentinel says that {new} is promoted")
         return new
+
+    def _count_promotions(self) -> int:
+        return sum(self.processes[name].count("+promoted-slave ") for name in SENTINELS)
 
     def cut_off(self, name: str, *users: str) -> None:
         """Cut a node off from replicas, from Sentinels or from both, by their users."""

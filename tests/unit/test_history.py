@@ -339,6 +339,9 @@ class TestRolledBack:
             assert check(History(ops=ops, stream=stored, rolled_back=True)).held is held
         assert not check(History(ops=ops, stream=[note("a"), note("a", 1)], rolled_back=True)).held
         assert not check(History(ops=ops, stream=[note("a")])).held
+        handled = [Handling(A), Handling(1)]
+        assert check(History(ops=ops, stream=[note("a")], handled=handled, rolled_back=True)).held
+        assert not check(History(ops=ops, stream=[note("a")], handled=[*handled, Handling(2)], rolled_back=True)).held
         same = [op("a"), op("a", id=1, at=2.0)]
         assert not check(History(ops=same, stream=[note("a")], rolled_back=True)).held
 

@@ -14,7 +14,7 @@ import attrs
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history.alterations import find_altered
 from eventsvc.testing.history.records import Finding, Handling, History, Op
-from eventsvc.testing.history.stored import find_badly_stored, find_out_of_order
+from eventsvc.testing.history.stored import find_badly_stored, find_out_of_order, may_have_new_id
 
 
 @attrs.frozen(kw_only=True)
@@ -101,10 +101,18 @@ def _badly_handled(history: History) -> Iterator[Finding]:
     for id, description in known.items():
         if id not in accounted:
             yield "stored, but neither handled, set aside nor pending", description
-    unknown = seen - known.keys()
+    unknown = seen - known.keys() - _other_ids(history)
     if history.wiped is None and len(unknown) > _may_be_gone(history, known.values()):
         for id in unknown:
             yield "handled, but not in the stream", str(id)
+
+
+def _other_ids(history: History) -> set[int | None]:
+    """Return the ids of events that may be stored under another id that they were answered with."""
+    attempts: dict[str, list[Op]] = defaultdict(list)
+    for op in history.ops:
+        attempts[op.description].append(op)
+    return {op.id for ops in attempts.values() if may_have_new_id(history, ops) for op in ops}
 
 
 def _may_be_gone(history: History, stored: Collection[str]) -> int:

@@ -32,7 +32,7 @@ def find_badly_stored(history: History) -> Iterator[Finding]:
         if ids and _is_refused(ops):
             yield "refused, but stored", description
         early, lasting = _confirmed(history, ops)
-        if _may_have_new_id(history, ops):
+        if may_have_new_id(history, ops):
             lasting = lasting & set(ids) or lasting
         if len(lasting) > 1:
             yield "answered with more than one id", description
@@ -59,7 +59,7 @@ def _confirmed(history: History, ops: Sequence[Op]) -> tuple[set[int | None], se
     return early, {op.id for op in confirmed} - early
 
 
-def _may_have_new_id(history: History, ops: Sequence[Op]) -> bool:
+def may_have_new_id(history: History, ops: Sequence[Op]) -> bool:
     """
     Return whether an event may be stored under one of several ids that it was answered with.
 
