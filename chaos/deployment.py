@@ -195,7 +195,8 @@ class Deployment(Account):
         """Delete the data of Redis while it is not running."""
         shutil.rmtree(self.directory / "redis")
         (self.directory / "redis").mkdir()
-        self.lose_data()
+        retained = self.plan.settings.get("REDIS_RETAIN_SECONDS")
+        self.lose_data(None if retained is None else float(retained))
         self.note("the data of redis are gone")
 
     def _redis_is_up(self, name: str) -> bool:

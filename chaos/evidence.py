@@ -60,7 +60,7 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
     # Read the logs after Redis: entries that are acknowledged by then have been logged.
     names = [*deployment.producers, *deployment.consumers, *(["receiver"] if deployment.plan.receiver else [])]
     lines = sorted((line for name in names for line in read_log(deployment, name)), key=lambda line: line.at)
-    history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
+    history = tell(kept, [*read_ops(ops), *deployment.posted], lines, fault, drained, time.monotonic())
     history = attrs.evolve(
         history,
         wiped=deployment.wiped,

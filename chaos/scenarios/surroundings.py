@@ -23,7 +23,7 @@ from chaos.faults import (
 )
 from chaos.plan import Plan
 from chaos.scenario import Expectations, Scenario
-from chaos.signs import Counted, HandledAgain, Said, Suffered
+from chaos.signs import Alarmed, Counted, HandledAgain, Said, Suffered
 from chaos.toxics import Toxic
 from chaos.workload import Load
 
@@ -58,8 +58,8 @@ SURROUNDINGS: Final = (
         faults=[Promoted()],
         plan=Plan(standby=True),
         on=1,
-        signs=[*_RECONNECTED],
-        expect=Expectations(alarm=True, all_ok=True),
+        signs=[*_RECONNECTED, Alarmed("restored", "producer"), Counted("eventsvc_restored", 50)],
+        expect=Expectations(all_ok=True),
     ),
     Scenario(
         name="replica-at-address",
@@ -78,8 +78,8 @@ SURROUNDINGS: Final = (
         what="Redis returns to the state before the last batch while nothing is posted, and a reply is lost.",
         faults=[All([Frozen("workload"), After(0.5, RolledBack("producer-1"))])],
         on=0.5,
-        signs=[Said("connected to Redis", "producer")],
-        expect=Expectations(alarm=True, least_each=0),
+        signs=[Said("connected to Redis", "producer"), Alarmed("restored", "producer")],
+        expect=Expectations(least_each=0),
     ),
     # Clocks
     Scenario(
