@@ -79,8 +79,7 @@ class Kept:
     events: int = 0
 
 
-@attrs.frozen
-class AppendReply:
+class AppendReply(msgspec.Struct, frozen=True):
     """
     The reply to a batch.
 
@@ -94,7 +93,7 @@ class AppendReply:
     """
 
     outcome: BatchOutcome
-    earlier: Mapping[bytes, Earlier] = attrs.field(factory=dict)
+    earlier: Mapping[bytes, Earlier] = {}
     no_room: Set[bytes] = frozenset()
     kept: Kept = Kept()
     last: bytes = b""

@@ -225,7 +225,8 @@ class Appender:
                 for request in batch:
                     self._release(request)
                 return None
-            step = decide(await self._attempt(waiting), in_doubt)
+            events = sum([len(request.ids) for request in waiting])
+            step = decide(await self._attempt(waiting, events), in_doubt)
             if isinstance(step, Restore):
                 _explain(waiting, in_doubt, "Redis has gone back to an earlier state")
                 if await self._repair.run(self._producer_id, step.kept, in_doubt):
@@ -234,21 +235,24 @@ class Appender:
                     continue
             if isinstance(step, Settle):
                 now = self.clock.seconds()
-                self.counts.observe(waiting, step.reply, now - begun, now - batch[0].deadline + self.limits.wait)
-                self._settle(batch, waiting, step.reply)
+                arrived = batch[0].deadline - self.limits.wait
+                self.counts.observe(waiting, events, step.reply, now - begun, now - arrived)
+                if step.reply.outcome is not BatchOutcome.LOST:
+                    self.retained.keep(waiting, step.reply, events)
+                self._settle(batch, step.reply)
                 return step.reply.outcome
             in_doubt = step.in_doubt
             _explain(waiting, in_doubt, step.problem)
             await pauses.wait()
 
-    async def _attempt(self, waiting: Sequence[PendingRequest]) -> AppendReply | Exception:
+    async def _attempt(self, waiting: Sequence[PendingRequest], events: int) -> AppendReply | Exception:
         """Send a batch once, and return the reply of the log or the error."""
-        events = self.retained.total
         for request in waiting:
             request.sent = True
-            events += len(request.ids)
         try:
-            return await self.event_log.append(self._producer_id, self.retained.sequence + 1, waiting, events)
+            return await self.event_log.append(
+                self._producer_id, self.retained.sequence + 1, waiting, self.retained.total + events
+            )
         except CancelledError:
             raise
         except Exception as error:
@@ -256,10 +260,8 @@ class Appender:
                 self._log.failure("unexpected error while appending a batch; trying again")
             return error
 
-    def _settle(self, batch: Sequence[PendingRequest], sent: Sequence[PendingRequest], reply: AppendReply) -> None:
-        """Keep what was sent, and answer the requests of a batch that still wait."""
-        if reply.outcome is not BatchOutcome.LOST:
-            self.retained.keep(sent, reply)
+    def _settle(self, batch: Sequence[PendingRequest], reply: AppendReply) -> None:
+        """Answer the requests of a batch that still wait."""
         if self._keys:  # all keys first: an answered client may repeat its request at once
             for request in batch:
                 self._release(request)

@@ -15,13 +15,19 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from eventsvc.event import with_id
+from eventsvc.producer.backlog import PendingRequest
 from eventsvc.producer.sequence import find_result, stores_all
 from eventsvc.submission import AppendReply, BatchOutcome, Kept, Result, Submission
 
-#: Bytes of memory that a batch and each of its entries take beside the entries themselves.
+#: Bytes of memory, beside the bytes of entries: of a batch, of an entry, and of a request with keys.
 _PER_BATCH: Final = 400
 _PER_ENTRY: Final = 56
+_PER_KEYED: Final = 400
 _PER_KEY: Final = 200
+
+
+class _Stored(Submission, gc=False):
+    """A submission that was stored.  It has no cycles, and there may be very many."""
 
 
 class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -96,16 +102,16 @@ class Retained:
         """Seconds: what was confirmed since then can be given back."""
         return max(0.0, min(self.seconds, self.clock.seconds() - self._dropped))
 
-    def keep(self, sent: Sequence[Submission], reply: AppendReply) -> None:
-        """Keep the submissions of the next batch that the log has confirmed."""
-        events = sum([len(submission.ids) for submission in sent])
+    def keep(self, sent: Sequence[PendingRequest], reply: AppendReply, events: int) -> None:
+        """Keep the requests of the next batch, with so many events, which the log has confirmed."""
         self.sequence += 1
         self.total += events
-        stored = _as_stored(sent, reply)
-        size = _PER_BATCH
-        for submission in stored:
-            entries = submission.entries
-            size += sum(map(len, entries)) + _PER_ENTRY * len(entries) + _PER_KEY * len(submission.keys)
+        stored = _as_sent(sent) if stores_all(reply) else _as_answered(sent, reply)
+        size = _PER_BATCH + _PER_ENTRY * events
+        for request in sent:
+            size += request.size
+            if request.keys:
+                size += _PER_KEYED + _PER_KEY * len(request.keys)
         self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
         self.size += size
         self.mark_last(sent, reply)
@@ -119,7 +125,7 @@ class Retained:
     def skip(self, sequence: int) -> None:
         """Use up the sequences up to this one."""
         while self.sequence < sequence:
-            self.keep((), AppendReply(BatchOutcome.LOST))
+            self.keep((), AppendReply(BatchOutcome.LOST), 0)
 
     def confirm(self) -> None:
         """Drop what is too old or too much, because the log has all batches at this moment."""
@@ -158,20 +164,39 @@ class Retained:
         return Part(last.sequence, submissions, events, last.total, lost, first)
 
 
-def _as_stored(sent: Sequence[Submission], reply: AppendReply) -> tuple[Submission, ...]:
-    """Return what a log must append, if it has forgotten this batch, so that every answer is true again."""
-    if not stores_all(reply) or any(submission.keys for submission in sent):
-        stored = [_with_result(submission, find_result(submission, reply)) for submission in sent]
-        return tuple([submission for submission in stored if submission is not None])
+def _as_sent(sent: Sequence[PendingRequest]) -> tuple[Submission, ...]:
+    """Return what a log must append if it has forgotten this batch, all of which it had stored."""
     if len(sent) == 1:
-        return (Submission((), sent[0].entries),)
-    entries = tuple([entry for submission in sent for entry in submission.entries])
-    return (Submission((), entries),) if entries else ()
+        return (_copy(sent[0]),)
+    stored: list[Submission] = []
+    entries: list[bytes] = []
+    for request in sent:
+        if request.keys:
+            if entries:
+                stored.append(_Stored((), tuple(entries)))
+                entries = []
+            stored.append(_copy(request))
+        else:
+            entries += request.entries
+    if entries:
+        stored.append(_Stored((), tuple(entries)))
+    return tuple(stored)
 
 
-def _with_result(submission: Submission, result: Result) -> Submission | None:
+def _copy(request: PendingRequest) -> _Stored:
+    """Return what a request stores, and nothing of its client."""
+    return _Stored(request.ids, request.entries, request.keys)
+
+
+def _as_answered(sent: Sequence[PendingRequest], reply: AppendReply) -> tuple[Submission, ...]:
+    """Return what a log must append if it has forgotten this batch, so that every answer is true again."""
+    stored = [_with_result(request, find_result(request, reply)) for request in sent]
+    return tuple([submission for submission in stored if submission is not None])
+
+
+def _with_result(request: PendingRequest, result: Result) -> Submission | None:
     """
-    Return a submission that would store the events which its client was told of.
+    Return a submission that stores the events of which the client was told.
 
     # Note [Repeats are retained under their first ids]
 
@@ -181,7 +206,7 @@ def _with_result(submission: Submission, result: Result) -> Submission | None:
     """
     if isinstance(result, Exception):
         return None
-    if result is submission.ids:
-        return Submission(submission.ids, submission.entries, submission.keys)
-    entries = [with_id(entry, id) for entry, id in zip(submission.entries, result)]
-    return Submission(result, tuple(entries), submission.keys)
+    if result is request.ids:
+        return _copy(request)
+    entries = [with_id(entry, id) for entry, id in zip(request.entries, result)]
+    return _Stored(result, tuple(entries), request.keys)

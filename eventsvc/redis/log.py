@@ -17,6 +17,7 @@ from zope.interface import implementer
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused
 from eventsvc.redis.connection import Connection
+from eventsvc.redis.durability import Durability
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
 from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Kept, Renewal, Submission
@@ -81,6 +82,7 @@ class RedisEventLog:
     @ivar hard_max: stream length at which nothing more is appended.
     @ivar window: the least seconds for which an idempotency key is remembered.
     @ivar max_keys: number of idempotency keys at which new ones are refused.
+    @ivar durability: confirms batches; C{None}: the memory of the primary is enough.
     """
 
     connection: Connection
@@ -88,6 +90,7 @@ class RedisEventLog:
     hard_max: int = 1_000_000
     window: float = 86_400.0
     max_keys: int = 1_000_000
+    durability: Durability | None = None
     _hashes: Sequence[bytes] = attrs.field(init=False)
 
     @_hashes.default
@@ -128,7 +131,11 @@ class RedisEventLog:
         if digests:
             keys += self._hashes
             arguments[_DIFFERENT] = len(digests)
-        return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
+        session = self.connection.session
+        appending = self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
+        if self.durability is None or session is None:  # without a session nothing was sent
+            return appending
+        return appending.addCallback(self.durability.confirm, session)
 
     def renew(self, producer_id: bytes, sequence: int) -> Deferred[Renewal]:
         keys = [companion(self.stream, "lane", producer_id), *self._hashes]

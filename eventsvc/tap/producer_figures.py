@@ -10,6 +10,7 @@ from eventsvc.histogram import Histogram
 from eventsvc.interfaces import KeysFull, QueueFull, Refused, StreamFull
 from eventsvc.net.server_certificates import ServerCertificates
 from eventsvc.producer.appender import Appender
+from eventsvc.redis.durability import Durability
 from eventsvc.telemetry.metrics import Figure, Reading
 
 _REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason, KeysFull.reason), 0)
@@ -155,6 +156,18 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
             by_stream(lambda each: each.known_keys),
             "stream",
         ),
+    ]
+
+
+def durability_figures(durability: Durability) -> list[Figure]:
+    """Return the metrics of a producer whose events reach more than the memory of the primary."""
+    return [
+        Figure(
+            "histogram",
+            "eventsvc_durability_seconds",
+            "Seconds that each batch waited for the disk or the replicas of Redis, once it was stored.",
+            lambda: durability.seconds,
+        )
     ]
 
 

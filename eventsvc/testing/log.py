@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import attrs
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -151,8 +152,8 @@ class MemoryStream:
         """Append a batch as append.lua does."""
         last = self.producer_ids.get(producer_id, _Batch())
         if last.sequence == sequence:
-            full = last.reply.outcome is BatchOutcome.FULL
-            return attrs.evolve(last.reply, outcome=BatchOutcome.FULL if full else BatchOutcome.DUPLICATE, last=b"")
+            outcome = BatchOutcome.FULL if last.reply.outcome is BatchOutcome.FULL else BatchOutcome.DUPLICATE
+            return replace(last.reply, outcome=outcome, last=b"")
         if last.sequence != (sequence - 1 if after is None else after):
             return AppendReply(BatchOutcome.LOST, kept=Kept(last.sequence, last.events))
         full = after is None and len(self.entries) >= self.hard_max

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 from zope.interface.verify import verifyObject
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
@@ -54,7 +54,8 @@ async def append(
     backend: Backend, log: IEventLog, number: int, *submissions: Submission, producer_id: bytes = b"producer"
 ) -> Any:
     """Append a batch after which there are ten times as many events, and return the reply without the last id."""
-    return attrs.evolve(await backend.wait(log.append(producer_id, number, submissions, 10 * number)), last=b"")
+    reply = await backend.wait(log.append(producer_id, number, submissions, 10 * number))
+    return replace(reply, last=b"")
 
 
 def lost(kept: int) -> AppendReply:
@@ -210,10 +211,10 @@ async def test_keys_past_the_most_are_passed_over_alone(backend: Backend) -> Non
     first, second, third = (request(text, key=key(text)) for text in "abc")
     plain = request("plain")
     assert await append(backend, log, 1, first) == APPENDED
-    full = attrs.evolve(earlier(BatchOutcome.APPENDED, first), no_room=frozenset([key("c").digest]))
+    full = replace(earlier(BatchOutcome.APPENDED, first), no_room=frozenset([key("c").digest]))
     batch = (second, first, third, plain)
     assert await append(backend, log, 2, *batch) == full
-    assert await append(backend, log, 2, *batch) == attrs.evolve(full, outcome=BatchOutcome.DUPLICATE)
+    assert await append(backend, log, 2, *batch) == replace(full, outcome=BatchOutcome.DUPLICATE)
     assert stored(backend) == ["a", "b", "plain"]
     assert (await backend.wait(log.renew(b"producer", 2))).keys == 2
     backend.forget_keys()
@@ -444,4 +445,4 @@ async def test_a_log_tells_where_it_put_the_last_entry_and_whether_it_is_there(b
 async def give_back(backend: Backend, log: IEventLog, sequence: int, kept: int, *submissions: Submission) -> Any:
     """Append batches that were confirmed before, and return the reply without the last id."""
     reply = await backend.wait(log.append(b"producer", sequence, submissions, 10 * sequence, kept))
-    return attrs.evolve(reply, last=b"")
+    return replace(reply, last=b"")
