@@ -108,7 +108,8 @@ class Deployment(Account):
         if self.plan.standby:
             self._link("standby-redis", self.ports["redis"])
             primary = ["--replicaof", f"127.0.0.1 {self.links['standby-redis']}", "--masterauth", PASSWORD]
-            self._add_redis("standby", *primary)
+            self._add_redis("standby", *primary, "--repl-diskless-sync-delay", "0")
+            wait_until(self._is_replicated, "the standby has all data")
         if self.plan.database:
             self._add_redis("database")
             self._link("database", self.ports["database"])
@@ -206,6 +207,10 @@ class Deployment(Account):
                 return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):
             return False
+
+    def _is_replicated(self) -> bool:
+        with self.redis(self.ports["standby"]) as client:
+            return bool(client.info("replication")["master_link_status"] == "up")
 
     @contextmanager
     def redis(self, port: int | None = None) -> Iterator[Any]:

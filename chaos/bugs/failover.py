@@ -30,8 +30,8 @@ def give_back_with_new_ids() -> None:
 def _change_what_is_given_back(change: Any) -> None:
     from eventsvc.producer.retained import Part, Retained
 
-    def after(self: Retained, *arguments: Any) -> Part:
-        part = original(self, *arguments)
+    def after(self: Retained, kept: Any, most_events: int, most_bytes: int) -> Part:
+        part = original(self, kept, most_events, most_bytes)
         return attrs.evolve(part, submissions=change(part.submissions))
 
     original = Retained.after

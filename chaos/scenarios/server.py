@@ -55,7 +55,8 @@ SERVER: Final = (
         plan=Plan(settings={"REDIS_RETAIN_SECONDS": "1"}),
         on=1,
         signs=[Alarmed("lost", "producer"), Alarmed("restored", "producer"), Alarmed("group_recreated", "consumer")],
-        expect=Expectations(all_ok=True, alarm=True),
+        # an event that was posted again in that second is given back in the place of the second post
+        expect=Expectations(all_ok=True, alarm=True, in_order=False),
     ),
     Scenario(
         name="out-of-memory",
