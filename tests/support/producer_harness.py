@@ -116,7 +116,7 @@ async def running_producer(
 ) -> AsyncIterator[ProducerHarness]:
     """Run the parts of a producer."""
     settings = RedisSettings(port=server.port)
-    demands = {} if durability is None else {"find_problem": durability.find_problem}
+    demands: dict[str, Any] = {} if durability is None else {"find_problem": durability.find_problem}
     connection = make_connection(reactor, settings, prepare=stream_opener(STREAM), **demands)
     appender = Appender(
         event_log=RedisEventLog(connection, STREAM, hard_max, durability=durability),

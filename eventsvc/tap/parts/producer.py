@@ -76,7 +76,7 @@ def add_producer(
             appender.check()  # what Redis has lost is stored again at once, even if nobody posts
 
     durability = make_durability(durable, reactor)
-    demands = {} if durability is None else {"find_problem": durability.find_problem}
+    demands: dict[str, Any] = {} if durability is None else {"find_problem": durability.find_problem}
     connection = make_connection(reactor, redis, prepare=prepare, lasting=lasting, **demands)
     retain_seconds = min(durable.retain_seconds or 0.0, settings.idempotency_window)  # no key is forgotten before
     appenders = {
