@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -67,6 +67,7 @@ class Appender:
     _producer_id: bytes = attrs.field(default=b"", init=False)
     _repair: Repair = attrs.field(init=False)
     _work: Deferred[None] | None = attrs.field(default=None, init=False)
+    _asked: Deferred[None] | None = attrs.field(default=None, init=False)
     _renewal: IDelayedCall | None = attrs.field(default=None, init=False)
     _renewal_due: bool = attrs.field(default=False, init=False)
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
@@ -101,8 +102,23 @@ class Appender:
         return self._running is not None and not self._running.called
 
     def drain(self) -> Deferred[None]:
-        """Fire when every request is answered, at the latest after L{Limits.wait} seconds."""
-        return self.backlog.when_settled()
+        """
+        Fire when every request is answered, at the latest after L{Limits.wait} seconds.
+
+        What is retained ends with this process: so Redis is asked once more, and
+        given back what it has forgotten.
+        """
+        settled = self.backlog.when_settled()
+        if not self.retained.size:
+            return settled
+        asked = self._asked = Deferred()
+        self.check()
+        asked.addTimeout(self.limits.wait, self.clock).addErrback(self._tell_unsure)
+        return gatherResults([settled, asked]).addCallback(lambda _: None)
+
+    def _tell_unsure(self, _: object) -> None:
+        self._asked = None
+        self._log.warn("stopping without an answer whether Redis has all of the last events that it had confirmed")
 
     def stop(self) -> None:
         """Stop at once, and answer each waiting request with what is known about it."""
@@ -213,6 +229,9 @@ class Appender:
             self._renewal_due = True
         else:
             self.known_keys = renewal.keys
+            asked, self._asked = self._asked, None
+            if asked is not None:
+                asked.callback(None)
 
     async def _commit(self, batch: Sequence[PendingRequest]) -> BatchOutcome | None:
         """Attempt a batch until its outcome is known, and answer its requests; C{None}: it was dropped."""

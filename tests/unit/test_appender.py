@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from eventsvc.event import Event
@@ -396,6 +397,39 @@ def test_a_drain_ends_with_the_batch_that_answers_the_last_request(world: Produc
     drained = world.appender.drain()
     world.run(0.01)
     assert drained.called
+
+
+def test_a_drain_gives_back_what_redis_has_forgotten() -> None:
+    """It waits for a connection as long as a request may wait."""
+    world = make_world()
+    world.post("one")
+    world.run(0.01)
+    world.stream.wipe()
+    world.link.disconnect()
+    drained = world.appender.drain()
+    world.run(4.0)
+    world.link.connect()
+    world.run(0.1)
+    assert drained.called
+    assert world.stored() == ["one"]
+
+
+def test_a_drain_without_redis_ends_in_time_and_says_what_is_not_known(world: ProducerWorld) -> None:
+    world.post("one")
+    world.run(0.01)
+    world.link.disconnect()
+    with capturedLogs() as logs:
+        drained = world.appender.drain()
+        world.run(4.9)
+        assert not drained.called
+        world.run(0.2)
+    assert ["stopping without an answer" in event["log_format"] for event in logs] == [True]
+    assert drained.called
+
+
+def test_a_drain_that_has_nothing_to_give_back_asks_nobody(world: ProducerWorld) -> None:
+    assert world.appender.drain().called
+    assert world.link.operations == []
 
 
 def test_what_waits_at_the_end_is_told_what_is_known() -> None:

@@ -98,7 +98,7 @@ class Log:
         self.redis.link.commands.clear()
 
     def append(self) -> Deferred[AppendReply]:
-        return self.log.append(b"producer", 1, [Submission((1,), (b"event",))])
+        return self.log.append(b"producer", 1, [Submission((1,), (b"event",))], 1)
 
     @property
     def observed(self) -> int:
@@ -116,7 +116,7 @@ def test_memory_asks_for_nothing(redis: FakeRedis) -> None:
     assert make_durability(DurabilitySettings(), redis.clock) is None
     connection = make_connection(redis)
     log = RedisEventLog(connection, "S")
-    reply = log.append(b"producer", 1, [Submission((1,), (b"event",))])
+    reply = log.append(b"producer", 1, [Submission((1,), (b"event",))], 1)
     connection.check()
     redis.run()
     assert fired(reply)

@@ -70,7 +70,7 @@ async def test_no_wait_is_satisfied_by_what_was_written_before(each_server: Serv
                 await ready(connection)
                 log = RedisEventLog(connection, STREAM, durability=durability)
                 replica.send(signal.SIGSTOP)
-                for attempt in [log.append(b"id", 1, batch), log.append(b"id", 1, batch)]:
+                for attempt in [log.append(b"id", 1, batch, 1), log.append(b"id", 1, batch, 1)]:
                     with pytest.raises(Unknown):
                         await attempt
                 assert connection.connects == 1
@@ -78,7 +78,7 @@ async def test_no_wait_is_satisfied_by_what_was_written_before(each_server: Serv
             await ready(connection)
             log = RedisEventLog(connection, STREAM, durability=on_replicas(longest=1.5))
             replica.send(signal.SIGCONT)
-            assert await log.append(b"id", 1, batch) == AppendReply(BatchOutcome.DUPLICATE)
+            assert await log.append(b"id", 1, batch, 1) == AppendReply(BatchOutcome.DUPLICATE)
         with each_server.client() as client:
             assert client.xlen(STREAM) == 2  # with the marker
 
@@ -181,8 +181,8 @@ async def test_the_disk_confirms_what_is_written_at_once(own_server: Server) -> 
                 client.config_set("appendfsync", "always")
                 await ready(connection)
                 log = RedisEventLog(connection, STREAM, durability=durability)
-                reply = await log.append(b"id", 1, [Submission((1,), (b"event",))])
-                assert reply == AppendReply(BatchOutcome.APPENDED)
+                reply = await log.append(b"id", 1, [Submission((1,), (b"event",))], 1)
+                assert reply.outcome is BatchOutcome.APPENDED
                 assert sum(durability.seconds.counts) == 1
                 client.config_set("appendfsync", "no")
                 await connection.check()
@@ -244,7 +244,7 @@ async def test_a_right_that_is_taken_away(own_server: Server, tmp_path: Path, le
             log = RedisEventLog(connection, STREAM, durability=durability)
             with logged() as said:
                 with pytest.raises(Unknown):
-                    await log.append(b"id", 1, [Submission((1,), (b"event",))])
+                    await log.append(b"id", 1, [Submission((1,), (b"event",))], 1)
                 await until(lambda: said(words))
                 assert not usable(connection)
 
@@ -258,13 +258,13 @@ async def test_streams_that_wait_share_a_session(own_server: Server, tmp_path: P
             await ready(connection)
             logs = [RedisEventLog(connection, f"Stream{number}", durability=durability) for number in range(8)]
             replica.send(signal.SIGSTOP)
-            attempts = [log.append(b"id", 1, [Submission((1,), (b"event",))]) for log in logs]
+            attempts = [log.append(b"id", 1, [Submission((1,), (b"event",))], 1) for log in logs]
             for attempt in attempts:
                 with pytest.raises(Unknown):
                     await attempt
             await in_thread(lambda: replica.send(signal.SIGCONT))
             for log in logs:
-                assert await log.append(b"id", 1, [Submission((1,), (b"event",))]) == AppendReply(
+                assert await log.append(b"id", 1, [Submission((1,), (b"event",))], 1) == AppendReply(
                     BatchOutcome.DUPLICATE
                 )
             assert connection.connects == 1
