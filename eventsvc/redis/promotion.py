@@ -54,5 +54,7 @@ class Promotion:
         async with brief_session(self.make_endpoint(address), self.clock) as session:
             if words := credentials(self.username, self.password):
                 await session.call("AUTH", *words)
-            role = await session.call("ROLE")
-            return isinstance(role, list) and role[:1] == [b"master"]
+            match await session.call("ROLE"):
+                case [b"master", *_]:
+                    return True
+        return False

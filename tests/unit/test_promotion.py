@@ -228,6 +228,21 @@ def test_an_announcement_ends_the_questions(world: FakeDeployment, channel: str)
     world.stop(connection)
 
 
+def test_a_primary_that_is_found_meanwhile_is_not_left(world: FakeDeployment) -> None:
+    """The question hangs, while the Sentinels lead there."""
+    connection = world.start()
+    world.b.answers = {"ROLE": SILENCE}
+    world.announce(0, PROMOTING, PROMOTED)
+    world.run(0.1)
+    world.promote()
+    world.a.link.close()
+    world.run(0.3)
+    assert connection.primary.target == B
+    world.run(60.0)
+    assert connection.connects == 2
+    world.stop(connection)
+
+
 @pytest.mark.parametrize("role", [GOOD["ROLE"], REPLICA, SILENCE])
 @pytest.mark.parametrize("state", ["up", "gone", "down"])
 @pytest.mark.parametrize("seconds", [0.0, 0.03, PATIENCE - 0.1, PATIENCE])
