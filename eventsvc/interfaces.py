@@ -5,7 +5,7 @@ handler, and the errors of their operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -105,7 +105,8 @@ class IEventGroup(Interface):
     One consumer's view of a stream through its group.
 
     Every operation fails only with L{Refused} or L{Unknown}.  After either the
-    caller starts again with L{open}.
+    caller starts again with L{open}; on a connection that L{open} has not seen,
+    every other operation fails with L{Unknown} and does nothing.
     """
 
     def open() -> Deferred[bool]:
@@ -147,11 +148,12 @@ class IEventGroup(Interface):
     def count_delivery(ids: Sequence[str], deliveries: int) -> Deferred[None]:
         """Store the number of deliveries of entries, and renew them."""
 
-    def renew(ids: Sequence[str]) -> Deferred[Sequence[str]]:
+    def renew(digests: Mapping[str, str]) -> Deferred[Sequence[str]]:
         """
         Reset the idle time of these entries, so that no consumer claims them.
 
-        Fires with those that another consumer owns now.
+        Fires with the ids of those not pending with this consumer, or whose fields
+        have another digest: L{eventsvc.consumer.recent.digest_of}; empty fits all.
         """
 
     def acknowledge(ids: Sequence[str]) -> Deferred[None]:

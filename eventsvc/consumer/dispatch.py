@@ -23,6 +23,7 @@ from eventsvc.consumer.delivery_attempts import DeliveryAttempts, Ended
 from eventsvc.consumer.handler_call import Unfinished
 from eventsvc.consumer.line import Line
 from eventsvc.consumer.open_entries import OpenEntries
+from eventsvc.consumer.recent import Shell, digest_of
 from eventsvc.consumer.setting_aside import Letter, SettingAside
 from eventsvc.event import Entry, Notification
 from eventsvc.net.background import run_in_background
@@ -221,7 +222,7 @@ class Dispatch:
             self._work([(entry, None)], self._set_aside(Letter.of(entry.id, action, entry.deliveries)))
         else:
             self.counts.passed_over += 1
-            self.open.end([entry.id])
+            self.open.end([entry])
 
     def _work(self, batch: Sequence[tuple[Entry, Notification | None]], coroutine: Coroutine[Any, Any, Batch]) -> None:
         """Occupy a slot, and the keys of a batch, until a coroutine has ended; put back what it returns."""
@@ -283,7 +284,9 @@ class Dispatch:
 
     async def _set_aside(self, letter: Letter) -> Batch:
         """Set an entry aside; its event is not kept while that is retried."""
-        self.open.by_id[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
+        if (entry := self.open.by_id.get(letter.id)) is not None:
+            shell = Shell(letter.id, None, letter.deliveries, again=True, digest=digest_of(entry))
+            self.open.by_id[letter.id] = shell
         await self.aside.move(letter)
         return []
 

@@ -29,7 +29,7 @@ OPERATIONS = {
     "list_pending": ("", 1),
     "claim": (0.0, "0-0", 1),
     "count_delivery": (["1-0"], 1),
-    "renew": (["1-0"],),
+    "renew": ({"1-0": ""},),
     "release": (["1-0"],),
     "acknowledge": (["1-0"],),
     "set_aside": ("1-0", "failed", "", 1),
@@ -270,9 +270,9 @@ async def test_what_is_renewed_is_not_claimed(backend: Backend) -> None:
     await backend.wait(group.acknowledge([c]))
     for id in (a, b, d):
         backend.leave_idle(id, 40.0)
-    assert await backend.wait(group.renew([a, c, d])) == [c, d]
+    assert await backend.wait(group.renew({a: "", c: "", d: ""})) == [c, d]
     assert [entry.id for entry in (await backend.wait(other.claim(30.0, "0-0", 10))).entries] == [b, d]
-    assert await backend.wait(group.renew([a, b])) == [b]
+    assert await backend.wait(group.renew({a: "", b: ""})) == [b]
     assert backend.pending() == {a: ("consumer", 1), b: ("other", 1), d: ("other", 1)}
 
 
@@ -297,7 +297,11 @@ async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded
     (a,) = add(backend, "a")
     await read(backend, group)
     backend.remove(a)
-    arguments: dict[str, tuple[Any, ...]] = {"count_delivery": ([a], 2), "read_pending": ("", 9)}
+    arguments: dict[str, tuple[Any, ...]] = {
+        "count_delivery": ([a], 2),
+        "read_pending": ("", 9),
+        "renew": ({a: "-"},),
+    }
     await backend.wait(getattr(group, touch)(*arguments.get(touch, ([a],))))
     assert set(backend.pending()) == {a}
 
@@ -430,6 +434,7 @@ class Deadlines:
     """A fake connection for reads, which records the deadlines of replies."""
 
     given: list[float] = attrs.field(factory=list)
+    connects: int = 0
 
     def call(self, *arguments: object, timeout: float) -> Deferred[object]:
         self.given.append(timeout)
