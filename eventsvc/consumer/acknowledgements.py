@@ -5,7 +5,8 @@ confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from itertools import chain
 from typing import Final
 
 import attrs
@@ -33,7 +34,7 @@ class Acknowledgements:
         us:     handled 5,  XACK 5 ->           read own pending -> 5 again
         link:                        cut here
 
-    So entries stay in C{unconfirmed} until the reply has come.  They are
+    So entries stay L{unconfirmed} until the reply has come.  They are
     acknowledged again first thing on a new connection, before own pending
     entries are read, if Redis still has them pending with the same bytes: see
     the Note [Redis goes back].  An acknowledgement that is refused starts a new round as a lost connection
@@ -42,8 +43,14 @@ class Acknowledgements:
 
     group: IEventGroup
     in_flight: InFlight
-    unconfirmed: dict[str, Entry] = attrs.field(factory=dict, init=False)
+    #: the entries of each acknowledgement that Redis has not confirmed
+    _unconfirmed: list[Sequence[Entry]] = attrs.field(factory=list, init=False)
     _problem: BaseException | None = attrs.field(default=None, init=False)
+
+    @property
+    def unconfirmed(self) -> Sequence[Entry]:
+        """The entries whose acknowledgement Redis has not confirmed."""
+        return list(chain.from_iterable(self._unconfirmed))
 
     def send(self) -> None:
         """
@@ -55,27 +62,27 @@ class Acknowledgements:
             raise self._problem
         if not self.in_flight.done or self.in_flight.in_doubt:
             return
-        done = {entry.id: entry for entry in self.in_flight.take_done()}
-        self.unconfirmed.update(done)
+        done = self.in_flight.take_done()
+        unconfirmed = self._unconfirmed
+        unconfirmed.append(done)
 
         def confirmed(_: None) -> None:
-            for id in done:
-                self.unconfirmed.pop(id, None)
+            unconfirmed.pop(0)  # replies come in order
 
         def failed(failure: Failure) -> None:
             failure.trap(Refused, Unknown)
             self._problem = failure.value
 
-        self.group.acknowledge(list(done)).addCallbacks(confirmed, failed)
+        self.group.acknowledge([entry.id for entry in done]).addCallbacks(confirmed, failed)
 
     def begin(self) -> None:
         """Begin a round: what is done is unconfirmed, and an earlier failure is over."""
         self._problem = None
-        self.unconfirmed.update((entry.id, entry) for entry in self.in_flight.take_done())
+        self._unconfirmed = [[*self.unconfirmed, *self.in_flight.take_done()]]
 
     async def confirm(self, ours: Container[str]) -> None:
         """Acknowledge what is unconfirmed and among these ids, wait for the replies, and drop the rest."""
-        ids = sorted(id for id in self.unconfirmed if id in ours)
+        ids = [entry.id for entry in self.unconfirmed if entry.id in ours]
         for start in range(0, len(ids), _PAGE):
             await self.group.acknowledge(ids[start : start + _PAGE])
-        self.unconfirmed.clear()
+        self._unconfirmed = []

@@ -5,13 +5,13 @@ Recognises entries that come again after Redis went back in time: pure decisions
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Final
 
 import attrs
 
-from eventsvc.event import Entry
+from eventsvc.event import EVENT_FIELD, Entry
 
 #: Entries that are remembered, at 40 bytes each.
 MOST: Final = 100_000
@@ -71,24 +71,26 @@ class RecentEntries:
 
     _hashes: deque[int] = attrs.field(factory=lambda: deque(maxlen=MOST), init=False)
     _last: tuple[int, int] = attrs.field(default=(0, 0), init=False)
+    _until: tuple[int, int] = attrs.field(default=(0, 0), init=False)
     #: those that may come again; C{None} while none is expected
     _expected: set[int] | None = attrs.field(default=None, init=False)
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Remember entries that are done."""
         self._last = max(self._last, place_of(entries[-1]))
-        hashes = [hash((entry.id, *entry.fields.items())) for entry in entries if entry.fields is not None]
+        hashes = [hash((entry.id, entry.fields.get(EVENT_FIELD))) for entry in entries if entry.fields]
         self._hashes.extend(hashes)
         if self._expected is not None:
             self._expected.update(hashes)
 
-    def expect(self) -> None:
-        """Recognise entries from now on."""
+    def expect(self, in_flight: Iterable[Entry] = ()) -> None:
+        """Recognise entries from now on, also those that are still in flight once they are done."""
         self._expected = set(self._hashes)
+        self._until = max([self._last, *map(place_of, in_flight)])
 
     def note_new(self, page: Sequence[Entry]) -> None:
         """End the recognition if a page of new entries goes past those that are remembered, or is empty."""
-        if not page or place_of(page[-1]) > self._last:
+        if not page or place_of(page[-1]) > self._until:
             self._expected = None
 
     def clear(self) -> None:
@@ -99,10 +101,11 @@ class RecentEntries:
     @property
     def is_expecting(self) -> bool:
         """Whether entries may come again."""
-        return bool(self._expected)
+        return self._expected is not None
 
     def recognises(self, entry: Entry) -> bool:
         """Return whether an entry was done before: the same bytes under the same id."""
         if self._expected is None or entry.fields is None:
             return False
-        return hash((entry.id, *entry.fields.items())) in self._expected
+        event = entry.fields.get(EVENT_FIELD)
+        return event is not None and hash((entry.id, event)) in self._expected

@@ -62,10 +62,12 @@ class Recovery:
         have gone back in time.  Until this has ended, the entries are in doubt.
         """
         self.acknowledgements.begin()
-        self.in_flight.recent.expect()
-        held = {**self.acknowledgements.unconfirmed, **self.in_flight.entries}
-        others = await self._renew_all({id: digest_of(entry) for id, entry in held.items()})
-        ours = held.keys() - others
+        self.in_flight.recent.expect(self.in_flight.entries.values())
+        held = {
+            entry.id: digest_of(entry)
+            for entry in (*self.acknowledgements.unconfirmed, *self.in_flight.entries.values())
+        }
+        ours = held.keys() - await self._renew_all(held)
         await self.acknowledgements.confirm(ours)
         if gone := self.in_flight.entries.keys() - ours:
             words = "{count} entries in flight are not ours any more: others claimed them, or Redis went back in time"
@@ -127,7 +129,7 @@ class Recovery:
         An entry whose id an event has that is not ours any more, and that the
         handler still has, is taken up after that.
         """
-        done = self.acknowledgements.unconfirmed.keys() | {entry.id for entry in self.in_flight.done}
+        done = {entry.id for entry in (*self.acknowledgements.unconfirmed, *self.in_flight.done)}
         new: list[Entry] = []
         again: list[Entry] = []
         for entry in page:

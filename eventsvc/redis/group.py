@@ -173,7 +173,10 @@ def _read_new(reply: Any) -> Sequence[Entry]:
     """Return the entries in a reply to XREADGROUP on one stream; the reply is C{None} if there are none."""
     if not reply:
         return ()
-    return [Entry(id.decode(), _read_fields(fields)) for id, fields in reply[0][1]]
+    return [
+        Entry(id.decode(), {fields[0]: fields[1]} if len(fields) == 2 else _read_fields(fields))  # nearly all have one
+        for id, fields in reply[0][1]
+    ]
 
 
 def _read_again(rows: Any) -> Sequence[Entry]:
@@ -184,6 +187,4 @@ def _read_again(rows: Any) -> Sequence[Entry]:
 def _read_fields(fields: list[bytes] | None) -> dict[bytes, bytes] | None:
     if fields is None:
         return None
-    if len(fields) == 2:  # nearly all
-        return {fields[0]: fields[1]}
     return dict(zip(fields[::2], fields[1::2], strict=True))
