@@ -124,15 +124,21 @@ class Dispatch:
         handled: list[Entry] = []
         now, is_batch = self.clock.seconds, self.handler.batch_size
         began = now()
+        end = began + _SLICE
         try:
-            while self.line.entries and self._has_slot() and not self.breaker.is_open:
+            while (
+                self.line.entries
+                and len(self._working) < self.concurrency
+                and not self._stopping
+                and not self.breaker.is_open
+            ):
                 if is_batch:
                     self._begin_batch()
                 else:
                     entry = self.line.entries.popleft()
                     if self._begin_with(entry):
                         handled.append(entry)
-                if now() >= began + _SLICE:
+                if now() >= end:
                     self._next_slice = self.clock.callLater(0, self._begin_slice)
                     break
         finally:

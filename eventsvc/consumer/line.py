@@ -77,8 +77,8 @@ class Line:
         """
         for entry, notification in reversed(batch):
             if self.one_at_a_time:
-                place = place_of(entry)
-                later = (index for index, each in enumerate(self.entries) if place_of(each) > place)
+                place = place_of(entry.id)
+                later = (index for index, each in enumerate(self.entries) if place_of(each.id) > place)
                 self.entries.insert(next(later, len(self.entries)), entry)
             elif notification.key:
                 self._keys.put_back(notification.key, entry)

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.recent import RecentEntries
-from eventsvc.event import Entry
+from eventsvc.event import EVENT_FIELD, Entry
 
 
 @attrs.define(eq=False)
@@ -37,12 +37,10 @@ class OpenEntries:
 
     def add(self, entries: Iterable[Entry]) -> Iterable[Entry]:
         """Add entries, and return those that are new."""
-        new: dict[str, Entry] = {}
-        for entry in entries:
-            if entry.id in self.by_id:
-                self.lost.discard(entry.id)  # it is ours again
-            else:
-                new[entry.id] = entry
+        new = {entry.id: entry for entry in entries}
+        for id in self.by_id.keys() & new.keys():
+            self.lost.discard(id)  # it is ours again
+            del new[id]
         self.by_id.update(new)
         return new.values()
 
@@ -57,14 +55,16 @@ class OpenEntries:
 
     def end(self, entries: Sequence[Entry]) -> None:
         """End entries, and have those acknowledged that are still ours."""
-        self.recent.add(entries)
+        ids = [entry.id for entry in entries]
+        self.recent.add(ids, [entry.fields.get(EVENT_FIELD) if entry.fields else None for entry in entries])
         self.done += [entry for entry in entries if entry.id not in self.lost] if self.lost else entries
-        self.forget([entry.id for entry in entries])
+        self.forget(ids)
 
     def forget(self, ids: Sequence[str]) -> None:
         """Forget entries without acknowledging them."""
+        pop = self.by_id.pop
         for id in ids:
-            self.by_id.pop(id, None)
+            pop(id, None)
         if self.lost:
             self.lost.difference_update(ids)
         self.changed()

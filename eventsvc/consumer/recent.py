@@ -4,17 +4,20 @@ Recognises entries that come again after Redis went back in time: pure decisions
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from hashlib import sha1
+from itertools import chain
 from typing import Final
 
 import attrs
 
 from eventsvc.event import EVENT_FIELD, Entry
 
-#: Entries that are remembered, at 40 bytes each.
+#: Entries that are remembered, at 8 bytes each, and those of them that are forgotten together.
 MOST: Final = 100_000
+_PART: Final = 1_000
 
 
 class Shell(Entry, frozen=True, gc=False):
@@ -27,9 +30,9 @@ class Shell(Entry, frozen=True, gc=False):
     digest: str = ""
 
 
-def place_of(entry: Entry) -> tuple[int, int]:
+def place_of(id: str) -> tuple[int, int]:
     """Return the place of an entry in the stream."""
-    milliseconds, _, number = entry.id.partition("-")
+    milliseconds, _, number = id.partition("-")
     return int(milliseconds), int(number)
 
 
@@ -69,33 +72,36 @@ class RecentEntries:
     events again.
     """
 
-    _hashes: deque[int] = attrs.field(factory=lambda: deque(maxlen=MOST), init=False)
+    _parts: deque[array[int]] = attrs.field(factory=lambda: deque([array("q")], MOST // _PART), init=False)
     _last: tuple[int, int] = attrs.field(default=(0, 0), init=False)
     _until: tuple[int, int] = attrs.field(default=(0, 0), init=False)
     #: those that may come again; C{None} while none is expected
     _expected: set[int] | None = attrs.field(default=None, init=False)
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Remember entries that are done."""
-        self._last = max(self._last, place_of(entries[-1]))
-        hashes = [hash((entry.id, entry.fields.get(EVENT_FIELD))) for entry in entries if entry.fields]
-        self._hashes.extend(hashes)
+    def add(self, ids: Sequence[str], events: Iterable[bytes | None]) -> None:
+        """Remember entries that are done, by their ids and the bytes of their events."""
+        self._last = max(self._last, place_of(ids[-1]))
+        if len(self._parts[-1]) >= _PART:
+            self._parts.append(array("q"))
+        hashes: Iterable[int] = map(hash, zip(ids, events, strict=True))
         if self._expected is not None:
+            hashes = list(hashes)
             self._expected.update(hashes)
+        self._parts[-1].extend(hashes)
 
-    def expect(self, in_flight: Iterable[Entry] = ()) -> None:
+    def expect(self, in_flight: Iterable[str] = ()) -> None:
         """Recognise entries from now on, also those that are still in flight once they are done."""
-        self._expected = set(self._hashes)
+        self._expected = set(chain.from_iterable(self._parts))
         self._until = max([self._last, *map(place_of, in_flight)])
 
     def note_new(self, page: Sequence[Entry]) -> None:
         """End the recognition if a page of new entries goes past those that are remembered, or is empty."""
-        if not page or place_of(page[-1]) > self._until:
+        if not page or place_of(page[-1].id) > self._until:
             self._expected = None
 
     def clear(self) -> None:
         """Forget all entries."""
-        self._hashes.clear()
+        self._parts = deque([array("q")], MOST // _PART)
         self._last = (0, 0)
 
     @property

@@ -62,7 +62,7 @@ class Recovery:
         have gone back in time.  Until this has ended, the entries are in doubt.
         """
         self.acknowledgements.begin()
-        self.in_flight.recent.expect(self.in_flight.entries.values())
+        self.in_flight.recent.expect(self.in_flight.entries)
         held = {
             entry.id: digest_of(entry)
             for entry in (*self.acknowledgements.unconfirmed, *self.in_flight.entries.values())

@@ -11,17 +11,24 @@ import pytest
 
 from eventsvc.consumer import recent
 from eventsvc.consumer.recent import RecentEntries, Shell, digest_of, place_of
-from eventsvc.event import Entry
+from eventsvc.event import EVENT_FIELD, Entry
 
 
 def entry(number: int, value: bytes = b"x", name: bytes = b"EventStream") -> Entry:
     return Entry(f"{number}-0", {name: value})
 
 
+def add(memory: RecentEntries, *entries: Entry) -> None:
+    """Remember entries, as the account of open entries does."""
+    memory.add(
+        [each.id for each in entries], [each.fields.get(EVENT_FIELD) if each.fields else None for each in entries]
+    )
+
+
 def made(*entries: Entry) -> RecentEntries:
     """Return a memory of these entries, after a reconnection."""
     memory = RecentEntries()
-    memory.add(entries)
+    add(memory, *entries)
     memory.expect()
     return memory
 
@@ -44,7 +51,7 @@ def test_an_entry_is_known_by_its_id_and_its_fields(other: Entry) -> None:
 
 def test_none_is_known_before_a_reconnection_and_after_newer_ones() -> None:
     memory = RecentEntries()
-    memory.add([entry(1), entry(10)])
+    add(memory, entry(1), entry(10))
     assert not memory.recognises(entry(1))
     memory.expect()
     for page in ([entry(9)], [entry(10)]):
@@ -66,13 +73,13 @@ def test_none_is_known_after_the_end_of_the_stream() -> None:
 
 def test_what_is_done_after_a_reconnection_is_known_too() -> None:
     memory = made(entry(1))
-    memory.add([entry(2)])
+    add(memory, entry(2))
     assert memory.recognises(entry(2))
 
 
 def test_places_are_numbers() -> None:
     """Not texts: 9 comes before 10."""
-    assert place_of(Entry("9-10", {})) < place_of(Entry("10-9", {})) < place_of(Entry("10-10", {}))
+    assert place_of("9-10") < place_of("10-9") < place_of("10-10")
 
 
 def test_what_is_gone_from_the_stream_is_not_remembered() -> None:
@@ -88,10 +95,10 @@ def test_what_has_no_event_is_never_known() -> None:
 
 def test_what_is_in_flight_at_a_reconnection_is_known_once_it_is_done() -> None:
     memory = RecentEntries()
-    memory.add([entry(1)])
-    memory.expect([entry(5), entry(3)])
+    add(memory, entry(1))
+    memory.expect(["5-0", "3-0"])
     memory.note_new([entry(4)])
-    memory.add([entry(5)])
+    add(memory, entry(5))
     assert memory.recognises(entry(5))
     memory.note_new([entry(6)])
     assert not memory.is_expecting
@@ -105,10 +112,13 @@ def test_nothing_is_known_to_an_empty_memory() -> None:
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest are forgotten."""
-    monkeypatch.setattr(recent, "MOST", 3)
-    memory = made(*map(entry, range(1, 6)))
-    assert [memory.recognises(entry(number)) for number in range(1, 6)] == [False, False, True, True, True]
+    """The oldest are forgotten, some at a time."""
+    monkeypatch.setattr(recent, "MOST", 3_000)
+    memory = RecentEntries()
+    for number in range(1, 5_001):
+        add(memory, entry(number))
+    memory.expect()
+    assert [number for number in range(1, 5_001) if memory.recognises(entry(number))] == [*range(2_001, 5_001)]
 
 
 def netstrings(parts: Sequence[bytes]) -> bytes:
