@@ -14,6 +14,7 @@ from importlib.metadata import version
 from os import cpu_count
 from pathlib import Path
 
+from benchmarks.durability import durability
 from benchmarks.figures import Section, table
 from benchmarks.posting import batches, connections, long_streams, overload, single_posts
 from benchmarks.reading import consumers
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "streams": long_streams,
     "consumers": consumers,
     "recovery": recovery,
+    "durability": durability,
 }
 NEEDED = {"wrk": "wrk", "webdis": "webdis", "redis-benchmark": "redis-tools"}
 

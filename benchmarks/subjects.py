@@ -8,7 +8,9 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import attrs
 
@@ -85,6 +87,11 @@ def _webdis(http: int, redis: int) -> Sequence[str]:
     return [shutil.which("webdis") or "webdis", str(config)]
 
 
+def durable(level: str) -> Subject:
+    """Return eventsvc with a level of C{REDIS_DURABILITY}."""
+    return Subject(f"eventsvc, {level}", lambda http, redis: [*_eventsvc(http, redis), "--redis-durability", level])
+
+
 EVENTSVC = Subject("eventsvc", _eventsvc)
 FAST_PATH_OFF = Subject("eventsvc, fast path off", _fast_path_off)
 KLEIN = Subject("plain Klein + txredisapi", _klein)
@@ -104,6 +111,12 @@ class Deployed:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.subject.path}"
+
+    def is_ready(self) -> bool:
+        """Return whether it says so."""
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{self.port}/health/ready") as answer:
+            return bool(answer.status == 200)
+        return False
 
     def clear(self) -> None:
         """Remove all entries of the stream, but keep the stream."""

@@ -225,6 +225,11 @@ def write_notification(id: int, event: Event, timestamp: str) -> bytes:
     )
 
 
+def with_id(entry: bytes, id: int) -> bytes:
+    """Return an NM of ours with another id, which is its first member."""
+    return b'{"id":%d' % id + entry[entry.index(b",") :]
+
+
 _BILLION: Final = 1_000_000_000
 _begin: int = 0
 _second: str = "1970-01-01T00:00:00"

@@ -47,7 +47,9 @@ class IEventLog(Interface):
     def when_ready() -> Deferred[None]:
         """Fire once the log is connected; at once if it is."""
 
-    def append(producer_id: bytes, sequence: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
+    def append(
+        producer_id: bytes, sequence: int, submissions: Sequence[Submission], events: int, after: int | None = None
+    ) -> Deferred[AppendReply]:
         """
         Append a batch at most once.
 
@@ -55,7 +57,13 @@ class IEventLog(Interface):
         @param sequence: 1 for the first batch of a producer id, then one more for
             each batch.  Repeating a sequence repeats its attempt, and the reply
             says whether the first one was applied.
+        @param events: the events of all batches of the producer id, up to this one.
+        @param after: the sequence that the log has kept, if it has forgotten these
+            batches, the last of which is C{sequence}.  No limits apply to them.
         """
+
+    def holds(entry_id: bytes, entry: bytes) -> Deferred[bool]:
+        """Fire with whether the log holds this entry under this id, as far as that can be found out."""
 
     def renew(producer_id: bytes, sequence: int) -> Deferred[Renewal]:
         """
@@ -105,8 +113,7 @@ class IEventGroup(Interface):
     One consumer's view of a stream through its group.
 
     Every operation fails only with L{Refused} or L{Unknown}.  After either the
-    caller starts again with L{open}; on a connection that L{open} has not seen,
-    every other operation fails with L{Unknown} and does nothing.
+    caller starts again with L{open}.  On a new connection, all else does nothing and is L{Unknown}.
     """
 
     def open() -> Deferred[bool]:
@@ -121,8 +128,7 @@ class IEventGroup(Interface):
         """
         Read at most C{count} new entries.
 
-        @param block: the most seconds to wait for the first entry; then the
-            result is empty.  0 does not wait.
+        @param block: most seconds to wait for the first entry; 0 does not wait.
         """
 
     def read_pending(after: str, count: int, size: int = PAGE_BYTES) -> Deferred[Sequence[Entry]]:
@@ -150,10 +156,8 @@ class IEventGroup(Interface):
 
     def renew(digests: Mapping[str, str]) -> Deferred[Sequence[str]]:
         """
-        Reset the idle time of these entries, so that no consumer claims them.
-
-        Fires with the ids of those not pending with this consumer, or whose fields
-        have another digest: L{eventsvc.consumer.recent.digest_of}; empty fits all.
+        Reset the idle time of these entries, and fire with the ids of those that are not ours,
+        or whose fields have another L{eventsvc.consumer.recent.digest_of}; empty fits all.
         """
 
     def acknowledge(ids: Sequence[str]) -> Deferred[None]:
@@ -185,10 +189,7 @@ class IEventGroup(Interface):
         """
 
     def memory_used() -> Deferred[float]:
-        """
-        Fire with the share of its memory limit that the server uses: 1 when it
-        is full, 0 if it has no limit or does not report it.
-        """
+        """Fire with the share of its memory limit that the server uses: 0 if it has none or does not report it."""
 
     def hold_name(token: str, lifetime: float) -> Deferred[float]:
         """

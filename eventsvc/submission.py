@@ -52,7 +52,7 @@ class BatchOutcome(enum.Enum):
     APPENDED = "appended"
     #: an earlier attempt with the same sequence was applied
     DUPLICATE = "duplicate"
-    #: the log no longer knows the last sequence of this producer id
+    #: the log has kept another sequence than the one before: it has forgotten batches
     LOST = "lost"
     #: the stream is at its hard limit; the sequence is used up
     FULL = "full"
@@ -67,7 +67,19 @@ class Earlier:
 
 
 @attrs.frozen
-class AppendReply:
+class Kept:
+    """
+    What a log knows of a producer id.
+
+    @ivar sequence: its last batch; 0 if there is none.
+    @ivar events: the events of all its batches.
+    """
+
+    sequence: int = 0
+    events: int = 0
+
+
+class AppendReply(msgspec.Struct, frozen=True):
     """
     The reply to a batch.
 
@@ -75,11 +87,16 @@ class AppendReply:
         has these keys was passed over.
     @ivar no_room: digests of new keys that could not be remembered; the
         submissions with these keys were passed over, with all of their events.
+    @ivar kept: what the log has kept, if the batch is LOST.
+    @ivar last: the id of the last entry that was appended; empty if there is none,
+        or another attempt appended it.
     """
 
     outcome: BatchOutcome
-    earlier: Mapping[bytes, Earlier] = attrs.field(factory=dict)
+    earlier: Mapping[bytes, Earlier] = {}
     no_room: Set[bytes] = frozenset()
+    kept: Kept = Kept()
+    last: bytes = b""
 
 
 @attrs.frozen
@@ -89,7 +106,9 @@ class Renewal:
 
     @ivar known: whether the sequence is the last of its producer id.
     @ivar keys: number of remembered idempotency keys.
+    @ivar kept: what the log has kept of the producer id.
     """
 
     known: bool
     keys: int
+    kept: Kept

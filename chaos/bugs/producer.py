@@ -34,21 +34,21 @@ def resend_with_new_number() -> None:
     """A batch whose reply was lost is sent again as a new batch."""
     from eventsvc.redis.log import RedisEventLog
 
-    def append(self: RedisEventLog, producer_id: bytes, sequence: int, submissions: Any) -> Any:
-        return original(self, secrets.token_hex(8).encode(), 1, submissions)
+    def append(self: RedisEventLog, producer_id: bytes, sequence: int, submissions: Any, *more: Any) -> Any:
+        return original(self, secrets.token_hex(8).encode(), 1, submissions, *more[:1])
 
     original = RedisEventLog.append
-    RedisEventLog.append = append  # type: ignore[method-assign]
+    RedisEventLog.append = append  # type: ignore[method-assign, assignment]
 
 
 def renew_by_writing() -> None:
     """An idle producer renews with an empty batch of its last sequence, which may be applied."""
     from eventsvc.redis.log import RedisEventLog
-    from eventsvc.submission import BatchOutcome, Renewal
+    from eventsvc.submission import BatchOutcome, Kept, Renewal
 
     def renew(self: RedisEventLog, producer_id: bytes, sequence: int) -> Any:
-        return self.append(producer_id, sequence, []).addCallback(
-            lambda reply: Renewal(known=reply.outcome is BatchOutcome.DUPLICATE, keys=0)
+        return self.append(producer_id, sequence, [], 0).addCallback(
+            lambda reply: Renewal(reply.outcome is not BatchOutcome.LOST, 0, Kept())
         )
 
     RedisEventLog.renew = renew  # type: ignore[method-assign]

@@ -203,7 +203,7 @@ class Desk:
                 in_doubt = in_doubt or isinstance(error, Unknown)
                 problem = str(error)
             await deferLater(self.clock, 0.1)
-        raise NotDone(f"cannot use Redis at {self.redis.host}:{self.redis.port}: {problem}")
+        raise NotDone(f"cannot use Redis at {self.redis.place}: {problem}")
 
     async def _find(self, id: str) -> DeadLetter:
         letter, _ = await self._call(self.letters.find, id)

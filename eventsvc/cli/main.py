@@ -104,7 +104,7 @@ def check_dead(parser: argparse.ArgumentParser, given: dict[str, Any], anybody: 
 async def run(reactor: Any, asked: Asked, redis: RedisSettings) -> int:
     """Run the command, and return the exit code."""
     try:
-        connection = make_connection(reactor, redis, lasting=False)  # the services warn about that
+        connection = make_connection(reactor, redis, follow=False, lasting=False)  # the services warn about that
     except InvalidSettings as wrong:
         sys.stderr.write(f"eventsvc: {wrong}\n")
         return 2

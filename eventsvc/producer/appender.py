@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -20,12 +20,12 @@ from eventsvc.interfaces import IAppender, IEventLog, KeyConflict, KeyRunning, Q
 from eventsvc.net.background import run_in_background
 from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
 from eventsvc.producer.counts import ProducerCounts
-from eventsvc.producer.sequence import Renumber, Settle, decide, find_result, may_drop, not_looked_up, stores_all
+from eventsvc.producer.pauses import Pauses
+from eventsvc.producer.repair import Repair
+from eventsvc.producer.retained import Retained
+from eventsvc.producer.sequence import Restore, Settle, decide, find_result, may_drop, not_looked_up, stores_all
 from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, IdempotencyKey, Result, Submission
 
-#: Seconds between attempts of one batch, first and longest.
-_FIRST_PAUSE: Final = 0.01
-_LONGEST_PAUSE: Final = 0.5
 #: Seconds between two checks that the log still knows the last sequence.
 RENEWAL: Final = 2.0
 
@@ -39,24 +39,6 @@ class Appender:
     L{eventsvc.producer.sequence} decides what follows from an attempt; see its
     Notes.
 
-    # Note [Renewal]
-
-    A producer asks every L{RENEWAL} seconds whether the log still knows its last
-    sequence.  The check must not write.  An empty batch with the last sequence
-    would also be a check, but it would store that sequence if the log has
-    returned to the one before::
-
-        us:     batch 7 ->            empty batch 7 ->             batch 8 ->
-        Redis:       7, reply ->                      7, reply ->            8, APPENDED
-                     goes back to 6                   cut here
-
-    Batch 7 was confirmed and is gone, but no reply shows it.  A check that is
-    lost or refused is repeated after short pauses, unless a batch waits: the
-    batch goes first, because its sequence is the same check.
-
-    @ivar new_id: returns a random 63-bit integer.
-    @ivar new_producer_id: returns an id that no producer has used.
-    @ivar wall_clock: returns nanoseconds since the epoch.
     # Note [An event posted twice at once]
 
     A request with an C{Idempotency-Key} that is still running is refused (409),
@@ -64,6 +46,9 @@ class Appender:
     the second request waits like any other, and the log passes it over, even in
     the same batch.
 
+    @ivar new_id: returns a random 63-bit integer.
+    @ivar new_producer_id: returns an id that no producer has used.
+    @ivar wall_clock: returns nanoseconds since the epoch.
     @ivar known_keys: number of idempotency keys in the log at the last check.
     """
 
@@ -74,17 +59,27 @@ class Appender:
     wall_clock: Callable[[], int]
     limits: Limits = attrs.field(factory=Limits)
     counts: ProducerCounts = attrs.field(factory=ProducerCounts)
+    retained: Retained = attrs.field()
     backlog: Backlog = attrs.field(init=False)
     known_keys: int = attrs.field(default=0, init=False)
 
     _keys: dict[bytes, IdempotencyKey] = attrs.field(factory=dict, init=False)
     _producer_id: bytes = attrs.field(default=b"", init=False)
-    _sequence: int = attrs.field(default=0, init=False)
+    _repair: Repair = attrs.field(init=False)
     _work: Deferred[None] | None = attrs.field(default=None, init=False)
+    _asked: Deferred[None] | None = attrs.field(default=None, init=False)
     _renewal: IDelayedCall | None = attrs.field(default=None, init=False)
     _renewal_due: bool = attrs.field(default=False, init=False)
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
     _log = Logger()
+
+    @retained.default
+    def _make_retained(self) -> Retained:
+        return Retained(self.clock)
+
+    @_repair.default
+    def _make_repair(self) -> Repair:
+        return Repair(self.event_log, self.clock, self.limits, self.counts, self.retained)
 
     @backlog.default
     def _make_backlog(self) -> Backlog:
@@ -96,14 +91,34 @@ class Appender:
         self._running = run_in_background(self._run(), self._log)
         self._schedule_renewal()
 
+    def check(self) -> None:
+        """Ask soon whether the log knows the last sequence: see the Note [Renewal]."""
+        self._renewal_due = True
+        self._wake()
+
     @property
     def is_running(self) -> bool:
         """Whether submitted requests are being appended."""
         return self._running is not None and not self._running.called
 
     def drain(self) -> Deferred[None]:
-        """Fire when every request is answered, at the latest after L{Limits.wait} seconds."""
-        return self.backlog.when_settled()
+        """
+        Fire when every request is answered, at the latest after L{Limits.wait} seconds.
+
+        What is retained ends with this process: so Redis is asked once more, and
+        given back what it has forgotten.
+        """
+        settled = self.backlog.when_settled()
+        if not self.retained.size:
+            return settled
+        asked = self._asked = Deferred()
+        self.check()
+        asked.addTimeout(self.limits.wait, self.clock).addErrback(self._tell_unsure)
+        return gatherResults([settled, asked]).addCallback(lambda _: None)
+
+    def _tell_unsure(self, _: object) -> None:
+        self._asked = None
+        self._log.warn("stopping without an answer whether Redis has all of the last events that it had confirmed")
 
     def stop(self) -> None:
         """Stop at once, and answer each waiting request with what is known about it."""
@@ -188,8 +203,7 @@ class Appender:
 
     def _schedule_renewal(self) -> None:
         def renew() -> None:
-            self._renewal_due = True
-            self._wake()
+            self.check()
             self._schedule_renewal()
 
         self._renewal = self.clock.callLater(RENEWAL, renew)
@@ -209,32 +223,20 @@ class Appender:
                 await self._commit(batch)
 
     async def _renew(self) -> None:
-        """Ask whether the log knows the last sequence; see the Note [Renewal]."""
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                renewal = await self.event_log.renew(self._producer_id, self._sequence)
-            except CancelledError:
-                raise
-            except Exception as error:
-                if not isinstance(error, Refused | Unknown):
-                    self._log.failure("unexpected error while checking the last sequence; trying again")
-            else:
-                self._renewal_due = False
-                self.known_keys = renewal.keys
-                if not renewal.known:
-                    self._begin_new_producer_id()
-                return
-            if self.backlog:
-                return
-            await deferLater(self.clock, pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            await self.event_log.when_ready()
+        self._renewal_due = False
+        renewal = await self._repair.check(self._producer_id, gives_way=lambda: bool(self.backlog))
+        if renewal is None:
+            self._renewal_due = True
+        else:
+            self.known_keys = renewal.keys
+            asked, self._asked = self._asked, None
+            if asked is not None:
+                asked.callback(None)
 
     async def _commit(self, batch: Sequence[PendingRequest]) -> BatchOutcome | None:
         """Attempt a batch until its outcome is known, and answer its requests; C{None}: it was dropped."""
         in_doubt = False
-        pause = _FIRST_PAUSE
+        pauses = Pauses(self.event_log, self.clock)
         begun = self.clock.seconds()
         while True:
             waiting = [request for request in batch if not request.settled]
@@ -242,31 +244,34 @@ class Appender:
                 for request in batch:
                     self._release(request)
                 return None
-            step = decide(await self._attempt(waiting), in_doubt)
-            match step:
-                case Settle():
-                    now = self.clock.seconds()
-                    arrived = batch[0].deadline - self.limits.wait
-                    self.counts.observe(waiting, step.reply, now - begun, now - arrived)
-                    self._settle(batch, step)
-                    return step.reply.outcome
-                case Renumber():
-                    self._begin_new_producer_id()
+            events = sum([len(request.ids) for request in waiting])
+            step = decide(await self._attempt(waiting, events), in_doubt)
+            if isinstance(step, Restore):
+                _explain(waiting, in_doubt, "Redis has gone back to an earlier state")
+                if await self._repair.run(self._producer_id, step.kept, in_doubt):
+                    step = Settle(AppendReply(BatchOutcome.LOST))
+                else:
                     continue
+            if isinstance(step, Settle):
+                now = self.clock.seconds()
+                arrived = batch[0].deadline - self.limits.wait
+                self.counts.observe(waiting, events, step.reply, now - begun, now - arrived)
+                if step.reply.outcome is not BatchOutcome.LOST:
+                    self.retained.keep(waiting, step.reply, events)
+                self._settle(batch, step.reply)
+                return step.reply.outcome
             in_doubt = step.in_doubt
-            for request in waiting:
-                request.sent = step.in_doubt
-                request.problem = step.problem
-            await deferLater(self.clock, pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            await self.event_log.when_ready()
+            _explain(waiting, in_doubt, step.problem)
+            await pauses.wait()
 
-    async def _attempt(self, waiting: Sequence[PendingRequest]) -> AppendReply | Exception:
+    async def _attempt(self, waiting: Sequence[PendingRequest], events: int) -> AppendReply | Exception:
         """Send a batch once, and return the reply of the log or the error."""
         for request in waiting:
             request.sent = True
         try:
-            return await self.event_log.append(self._producer_id, self._sequence + 1, waiting)
+            return await self.event_log.append(
+                self._producer_id, self.retained.sequence + 1, waiting, self.retained.total + events
+            )
         except CancelledError:
             raise
         except Exception as error:
@@ -274,27 +279,20 @@ class Appender:
                 self._log.failure("unexpected error while appending a batch; trying again")
             return error
 
-    def _begin_new_producer_id(self) -> None:
-        self.counts.lost += 1
-        self._log.critical(
-            "LOST: Redis no longer knows batch {sequence} of this producer; acknowledged events may be gone",
-            sequence=self._sequence,
-            details={"alarm": "lost"},
-        )
-        self._producer_id = self.new_producer_id()
-        self._sequence = 0
-
-    def _settle(self, batch: Sequence[PendingRequest], settled: Settle) -> None:
+    def _settle(self, batch: Sequence[PendingRequest], reply: AppendReply) -> None:
         """Answer the requests of a batch that still wait."""
-        if settled.spent:
-            self._sequence += 1
-        else:
-            self._begin_new_producer_id()
         if self._keys:  # all keys first: an answered client may repeat its request at once
             for request in batch:
                 self._release(request)
-        stored = stores_all(settled.reply)
+        stored = stores_all(reply)
         for request in batch:
             if not request.settled:
-                self._tell(request, request.ids if stored else find_result(request, settled.reply))
+                self._tell(request, request.ids if stored else find_result(request, reply))
         self.backlog.forget_settled()
+
+
+def _explain(waiting: Sequence[PendingRequest], in_doubt: bool, problem: str) -> None:
+    """Note why requests are not stored yet."""
+    for request in waiting:
+        request.sent = in_doubt
+        request.problem = problem

@@ -35,7 +35,11 @@ class ProducerCounts:
     #: batches
     batches: int = 0
     duplicates_resolved: int = 0
+    #: events that the log had forgotten, and that are stored again
+    restored: int = 0
+    #: times that the log had forgotten events which were not retained, and how many events
     lost: int = 0
+    lost_events: int = 0
     #: per batch: its events, seconds from its first attempt to its answer, and
     #: seconds its oldest request waited
     batch_events: Histogram = attrs.field(factory=partial(Histogram, _EVENTS))
@@ -58,18 +62,18 @@ class ProducerCounts:
                 self.accepted += own
                 self.repeated += len(result) - own
 
-    def observe(self, sent: Sequence[Submission], reply: AppendReply, took: float, waited: float) -> None:
+    def observe(self, sent: Sequence[Submission], events: int, reply: AppendReply, took: float, waited: float) -> None:
         """
         Count an answered batch.
 
         @param sent: the submissions in the attempt that was answered.
+        @param events: how many they have.
         @param took: seconds from the first attempt to the answer.
         @param waited: seconds from the arrival of its oldest request to the answer.
         """
         self.batches += 1
         if reply.outcome is BatchOutcome.DUPLICATE:
             self.duplicates_resolved += 1
-        events = sum([len(submission.ids) for submission in sent])
         self.batch_events.observe(events)
         self.append_seconds.observe(took)
         self.wait_seconds.observe(waited)

@@ -22,13 +22,12 @@ A request whose deadline passes leaves its batch: it is answered "unknown",
 and the next attempt is made without it.  Whichever attempt was applied, it
 contained the requests that still wait.
 
-# Note [Lost producer id]
+# Note [Log that has gone back]
 
-LOST means that the log no longer knows the sequence that it confirmed to us.
-If the batch was sent only once, and this is its answer, it is certainly not
-stored, and is sent again with a new producer id.  If an earlier attempt is in
-doubt, the log may have applied that attempt and then dropped the producer id:
-then only "unknown" is true.
+LOST means that the log no longer knows the sequence that it confirmed to us: it
+has returned to an earlier state.  First it is given back what it has forgotten:
+see L{eventsvc.producer.repair}.  Then the batch is sent again, under the same
+sequence, and an attempt in doubt stays so: it may be found there after all.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ import attrs
 import msgspec
 
 from eventsvc.errors import KeyConflict, KeysFull, Refused, StreamFull, Unknown
-from eventsvc.submission import AppendReply, BatchOutcome, Result, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Kept, Result, Submission
 
 
 @attrs.frozen
@@ -54,23 +53,23 @@ class Resend:
 
 
 @attrs.frozen
-class Renumber:
-    """Send the batch again at once, as the first of a new producer id: it is certainly not stored."""
+class Restore:
+    """
+    Give back to the log what it has forgotten, then send the batch again, under the same sequence.
+
+    @ivar kept: what the log has kept.
+    """
+
+    kept: Kept
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
-    """
-    Answer each request of the batch with the result of L{find_result}.
-
-    @ivar spent: whether the sequence is used up.  If not, the log has lost the
-        producer id, and the next batch is the first of a new one.
-    """
+    """Answer each request of the batch with the result of L{find_result}; its sequence is used up."""
 
     reply: AppendReply
-    spent: bool
 
 
-Step = Resend | Renumber | Settle
+Step = Resend | Restore | Settle
 
 
 def may_drop(in_doubt: bool, nobody_waits: bool) -> bool:
@@ -93,9 +92,7 @@ def decide(outcome: AppendReply | Exception, in_doubt: bool) -> Step:
     """
     if isinstance(outcome, Exception):
         return Resend(in_doubt or not isinstance(outcome, Refused), str(outcome))
-    if outcome.outcome is not BatchOutcome.LOST:
-        return Settle(outcome, spent=True)
-    return Settle(outcome, spent=False) if in_doubt else Renumber()
+    return Restore(outcome.kept) if outcome.outcome is BatchOutcome.LOST else Settle(outcome)
 
 
 def stores_all(reply: AppendReply) -> bool:

@@ -2,35 +2,37 @@
 --
 -- KEYS: stream, producer id; if the batch has idempotency keys, the hashes that
 --   keep them.
--- ARGV: sequence, seconds a producer id is kept, hard limit of the stream, field name,
---   milliseconds a key is remembered, most keys remembered, how many different
---   keys there are; then for each submission: how many entries, how many keys
+-- ARGV: sequence, the sequence that must be kept, seconds a producer id is kept,
+--   hard limit of the stream, field name, milliseconds a key is remembered, most
+--   keys remembered, how many different keys there are, events of all batches up
+--   to this one; then for each submission: how many entries, how many keys
 --   (none, one for all of its entries, or one for each), if there are any, one
 --   string with the digest of each and what to remember under it; the entries.
--- Returns the outcome.  For each key that was known it also returns the digest
--- and its record, or only the digest if there was no room.
+-- Returns the outcome; for each key that was known, the digest and its record, or
+-- only the digest if there was no room; if LOST, the kept sequence and events,
+-- else the id of the last entry, if one was added.
 --
 -- All checks come before the first write: see the Note [Refused half way].
-local call, stream, field, begin, digest_size = redis.call, KEYS[1], ARGV[4], 8, 16
+local call, stream, field, begin, digest_size = redis.call, KEYS[1], ARGV[5], 10, 16
 local sequence = tonumber(ARGV[1])
 local kept = call('GET', KEYS[2])
-local last, outcome, passed = 0, nil, {}
+local last, outcome, events, passed = 0, nil, '0', {}
 if kept then
-  local mark, text = string.match(kept, '^(%d+) (%u+)')
-  last, outcome = tonumber(mark), text
+  local mark, text, total = string.match(kept, '^(%d+) (%u+) (%d+)')
+  last, outcome, events = tonumber(mark), text, total
 end
 
 if last == sequence then
-  call('EXPIRE', KEYS[2], ARGV[2])
-  local packed = kept and string.sub(kept, #ARGV[1] + #outcome + 3) or ''
+  call('EXPIRE', KEYS[2], ARGV[3])
+  local packed = string.sub(kept, #ARGV[1] + #outcome + #events + 4)
   if packed ~= '' then passed = cmsgpack.unpack(packed) end
   return {outcome == 'FULL' and 'FULL' or 'DUPLICATE', passed}
 end
-if last ~= sequence - 1 then
-  return {'LOST', passed}
+if last ~= tonumber(ARGV[2]) then
+  return {'LOST', passed, last, events}
 end
 
-local full = call('XLEN', stream) >= tonumber(ARGV[3])
+local full = call('XLEN', stream) >= tonumber(ARGV[4])
 local refused = refusal('SET', KEYS[2], '', kept and 'NX' or 'XX')
   or refusal('XADD', stream, 'NOMKSTREAM', '0-0', field, '')
 if refused then return refused end
@@ -65,7 +67,7 @@ if #KEYS > 2 then
     end
     at = at + 2 + count
   end
-  local room = tonumber(ARGV[6])
+  local room = tonumber(ARGV[7])
   for place = 3, #KEYS do
     local size = call('HLEN', KEYS[place])
     room = room - size
@@ -105,7 +107,7 @@ if #KEYS > 2 then
   end
 end
 if new > 0 then
-  window = tonumber(ARGV[5])
+  window = tonumber(ARGV[6])
   local stretch = math.ceil(window / (#KEYS - 4))
   lifetime = window + stretch
   local time = call('TIME')
@@ -117,21 +119,22 @@ if new > 0 then
 end
 
 -- Two submissions may bring the same event: the second finds it in `written`.
-local as_it_is = new == tonumber(ARGV[7]) and new == #digests
-local written, records = {}, as_it_is and pairs or {}
+local as_it_is = new == tonumber(ARGV[8]) and new == #digests
+local id, written, records = '', {}, as_it_is and pairs or {}
 local at, key = begin, 0
 while not full and at <= #ARGV do
   local count, keys = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local first = at + 1 + math.min(keys, 1)
+  local is_first = keys == 1 and count > 1 and not written[pairs[2 * key + 1]]
   for index = 1, count do
     local entry = ARGV[first + index]
     if as_it_is or keys == 0 then
-      call('XADD', stream, '*', field, entry)
+      id = call('XADD', stream, '*', field, entry)
     else
       local own = key + (keys == count and index or 1)
       local digest, record = pairs[2 * own - 1], pairs[2 * own]
-      if not known[digest] and (not written[digest] or keys < count) then
-        call('XADD', stream, '*', field, entry)
+      if not known[digest] and (not written[digest] or is_first) then
+        id = call('XADD', stream, '*', field, entry)
         if not written[digest] then
           written[digest] = record
           records[#records + 1] = digest
@@ -152,5 +155,5 @@ if lifetime then call('PEXPIRE', hash, lifetime) end
 
 outcome = full and 'FULL' or 'APPENDED'
 local packed = #passed > 0 and cmsgpack.pack(passed) or ''
-call('SET', KEYS[2], ARGV[1] .. ' ' .. outcome .. ' ' .. packed, 'EX', ARGV[2])
-return {outcome, passed}
+call('SET', KEYS[2], ARGV[1] .. ' ' .. outcome .. ' ' .. ARGV[9] .. ' ' .. packed, 'EX', ARGV[3])
+return {outcome, passed, id}

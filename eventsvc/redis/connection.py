@@ -5,7 +5,7 @@ Keeps a connection to Redis, and reconnects whenever it is lost.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 from twisted.application.service import Service
@@ -16,18 +16,19 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from eventsvc.net.background import run_in_background
-from eventsvc.redis.describe_error import describe_error
+from eventsvc.redis.backoff import backoff
+from eventsvc.redis.describe_error import describe_error, tell_error
 from eventsvc.redis.endpoint import CONNECT_TIMEOUT
 from eventsvc.redis.errors import ErrorReply as ErrorReply
-from eventsvc.redis.errors import NotConnected, UnclearReply, code_of
+from eventsvc.redis.errors import NotConnected
+from eventsvc.redis.questions import ask, no_primary, parse_info
 from eventsvc.redis.session import Argument, Script
 from eventsvc.redis.session import Session as Session
 from eventsvc.redis.silence import REPLY_TIMEOUT
+from eventsvc.redis.trouble import Trouble
 
 #: Seconds a handshake may take, from the TCP connection to the first use.
 HANDSHAKE_TIMEOUT: Final = 2.0
-#: Seconds for which an error reply of one kind is not logged again.
-_SILENT: Final = 60.0
 
 
 class _SessionFactory(Factory):
@@ -45,17 +46,8 @@ async def _nothing_to_prepare(session: Session) -> None:
     return None
 
 
-def backoff(attempt: int, longest: float, jitter: Callable[[], float]) -> float:
-    """
-    Return the seconds to wait before a connection attempt; the first is 1.
-
-    The pause grows by a twentieth with each attempt, so that the end of an
-    outage of t seconds is noticed within about t/20.
-
-    @param jitter: a number from 0 to 1; the pause grows by up to a tenth with it.
-    """
-    pause = 0.05 * 1.05 ** min(attempt - 1, 1_000)
-    return min(pause, longest / 1.1) * (1 + 0.1 * jitter())
+async def _no_problem(session: Session, role: Any) -> str:
+    return ""
 
 
 @attrs.define(eq=False, slots=False)
@@ -67,6 +59,9 @@ class Connection(Service):
 
     @ivar prepare: called with each new session after the handshake, before
         anything else may use it.
+    @ivar find_problem: returns why a primary is not enough, empty if it is.  It is
+        called with the session and its reply to C{ROLE} (C{None} if that is
+        forbidden), in the handshake and in each L{check}.
     @ivar lasting: whether confirmed events must survive a restart of Redis.
     """
 
@@ -78,22 +73,38 @@ class Connection(Service):
     database: int = 0
     retry_period: float = 2.0
     prepare: Callable[[Session], Awaitable[None]] = _nothing_to_prepare
+    find_problem: Callable[[Session, Any], Awaitable[str]] = _no_problem
     lasting: bool = True
     #: number of sessions so far
     connects: int = attrs.field(default=0, init=False)
     _session: Session | None = attrs.field(default=None, init=False)
     _waiting: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
-    _problem: str = attrs.field(default="", init=False)
-    _complaints: dict[str, float] = attrs.field(factory=dict, init=False)
+    _opened: Session | None = attrs.field(default=None, init=False)
+    _interruptible: Deferred[Any] | None = attrs.field(default=None, init=False)
+    _hurried: bool = attrs.field(default=False, init=False)
     _tells_role: bool = attrs.field(default=True, init=False)
-    _given_up: str | None = attrs.field(default=None, init=False)
+    _trouble: Trouble = attrs.field(init=False)
     _log = Logger()
+
+    @_trouble.default
+    def _make_trouble(self) -> Trouble:
+        return Trouble(self.clock, self._log)
 
     @property
     def ready(self) -> bool:
         """Whether a command can be sent."""
         return self._session is not None and not self._session.reason
+
+    @property
+    def session(self) -> Session | None:
+        """The present session; it may be ending."""
+        return self._session
+
+    @property
+    def problem(self) -> str:
+        """Why there is no connection, in words and without the text of Redis; empty if that is not known."""
+        return "" if self.ready else self._trouble.told
 
     def startService(self) -> None:
         super().startService()
@@ -136,8 +147,22 @@ class Connection(Service):
     def abort(self, why: str) -> None:
         """Abort the present session; neither its end nor the reconnection is logged."""
         if self._session is not None:
-            self._problem = self._given_up = why
+            self._trouble.given_up(why)
             self._session.abort(why)
+
+    def look_again(self, why: str) -> None:
+        """
+        Leave the session, the attempt or the pause in progress, and connect again at once.
+
+        None of that is logged, unless the next attempt fails.
+        """
+        self._hurried = True
+        if self.ready:
+            self.abort(why)
+        if self._opened is not None:
+            self._opened.abort(why)
+        if self._interruptible is not None:
+            self._interruptible.cancel()
 
     def check(self) -> Deferred[Any]:
         """
@@ -150,53 +175,78 @@ class Connection(Service):
             return fail(NotConnected("Redis is not connected"))
         if not self._tells_role:
             return session.call("PING")
+        return Deferred.fromCoroutine(self._check_role(session))
 
-        def judge(role: Any) -> None:
-            if problem := _no_primary(session, role):
-                session.abort(problem)
+    async def _check_role(self, session: Session) -> None:
+        if problem := await self._judge(session, await session.call("ROLE")):
+            session.abort(problem)
 
-        return session.call("ROLE").addCallback(judge)
+    async def _judge(self, session: Session, role: Any) -> str:
+        return no_primary(session, role) or await self.find_problem(session, role)
 
     def _complain(self, reply: str) -> None:
-        """Log an error reply, at most once a minute for each kind: every event may cause one."""
-        now, code = self.clock.seconds(), code_of(reply)
-        last = self._complaints.get(code)
-        if self.ready and (last is None or now - last >= _SILENT):
-            self._complaints[code] = now
-            self._log.warn("Redis answered with an error: {reply}", reply=reply)
+        if self.ready:
+            self._trouble.error_reply(reply)
 
     async def _run(self) -> None:
         attempt = 0
         while True:
-            before = self.connects
-            problem = await self._stay_connected()
+            before, self._hurried = self.connects, False
+            problem, told = await self._stay_connected()
             if not self.running:
                 return  # a waiter of the session stopped this service
-            if problem != self._problem:
-                self._problem = problem
-                self._log.warn("no connection to Redis: {problem}", problem=problem)
+            if self._hurried:
+                attempt = 0
+                continue
+            self._trouble.no_session(problem, told)
             attempt = attempt + 1 if self.connects == before else 1
-            await deferLater(self.clock, backoff(attempt, self.retry_period, self.jitter))
+            await self._unless_hurried(deferLater(self.clock, backoff(attempt, self.retry_period, self.jitter)))
 
-    async def _stay_connected(self) -> str:
-        """Open a session, wait until it ends, and return why it ended."""
+    async def _unless_hurried(self, waiting: Deferred[Any]) -> Any:
+        """Wait, and return the result; return C{None} if L{look_again} is called meanwhile."""
+        self._interruptible = waiting
+        try:
+            return await waiting
+        except CancelledError:
+            if self._hurried and self.running:
+                return None
+            raise
+        finally:
+            self._interruptible = None
+
+    async def _stay_connected(self) -> tuple[str, str]:
+        """Open a session, wait until it ends, and return why it ended: with the text of Redis, and without."""
         connecting = self.endpoint.connect(_SessionFactory(self.clock, self._complain))
         try:
-            session = cast(Session, await connecting.addTimeout(CONNECT_TIMEOUT, self.clock))
+            session = await self._unless_hurried(connecting.addTimeout(CONNECT_TIMEOUT, self.clock))
         except CancelledError:
             raise
         except Exception as error:
-            return describe_error(error)
+            return self.explain(describe_error(error)), self.explain(tell_error(error))
+        if session is None:
+            return "", ""
+        return await self._use(session)
+
+    async def _use(self, session: Session) -> tuple[str, str]:
+        self._opened, before = session, self.connects
         try:
             await self._get_ready(session)
             self._begin(session)
             await session.when_lost()
         except Exception as error:
-            session.abort(describe_error(error))
+            session.abort(describe_error(error), tell_error(error))
             await session.when_lost()
             if isinstance(error, CancelledError):
                 raise
-        return session.reason
+        finally:
+            self._opened = None
+        if self.connects == before:
+            return self.explain(session.reason), self.explain(session.told)
+        return session.reason, session.told
+
+    def explain(self, problem: str) -> str:
+        """Return why an attempt failed; a subclass may add what it knows."""
+        return problem
 
     async def _get_ready(self, session: Session) -> None:
         why = f"no handshake within {HANDSHAKE_TIMEOUT:g} s"
@@ -214,15 +264,15 @@ class Connection(Service):
             await session.call("AUTH", *user, self.password)
         if self.database:
             await session.call("SELECT", self.database)
-        await _ask(session, "PING")  # a server that loads its data says so
-        known = await _ask(session, "COMMAND", "INFO", "XAUTOCLAIM")
+        await ask(session, "PING")  # a server that loads its data says so
+        known = await ask(session, "COMMAND", "INFO", "XAUTOCLAIM")
         if known is not None and not any(known):
             raise NotConnected("Redis 6.2 or newer is needed: this one has no XAUTOCLAIM")
-        role = await _ask(session, "ROLE")
+        role = await ask(session, "ROLE")
         self._tells_role = role is not None
-        if problem := _no_primary(session, role):
+        if problem := await self._judge(session, role):
             raise NotConnected(problem)
-        self._warn_of_loss(await _ask(session, "INFO"))
+        self._warn_of_loss(await ask(session, "INFO"))
 
     def _warn_of_loss(self, info: bytes | None) -> None:
         """Warn if the settings of the server, as far as it reports them, may lose confirmed events."""
@@ -241,45 +291,8 @@ class Connection(Service):
             )
 
     def _begin(self, session: Session) -> None:
-        if self._problem != self._given_up:
-            self._log.info("connected to Redis")
-        self._problem, self._given_up = "", None
+        self._trouble.connected()
         self.connects += 1
         self._session = session
         while self._waiting and self.ready:
             self._waiting.pop(0).callback(None)
-
-
-def _no_primary(session: Session, role: Any) -> str:
-    """
-    Return why a server accepts no events; empty if it does.
-
-    @param role: the reply to C{ROLE}; C{None} if the user may not run it.
-    """
-    match role:
-        case [b"slave", *_]:
-            return f"Redis at {session.peer} is a read-only replica"
-        case [b"sentinel", *_]:
-            return f"{session.peer} is a Sentinel, not Redis"
-        case _:
-            return ""
-
-
-async def _ask(session: Session, *arguments: Argument) -> Any:
-    """
-    Send an optional command and return its reply.
-
-    Returns C{None} if the user may not run the command, or the server does not
-    have it.
-    """
-    try:
-        return await session.call(*arguments)
-    except (ErrorReply, UnclearReply) as error:
-        if session.reason or not error.reply.startswith(("NOPERM ", "ERR unknown ")):
-            raise
-        return None
-
-
-def parse_info(reply: bytes) -> dict[bytes, bytes]:
-    """Return the values in a reply to INFO, by name."""
-    return dict(line.partition(b":")[::2] for line in reply.splitlines())

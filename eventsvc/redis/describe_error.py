@@ -39,6 +39,11 @@ def describe_error(problem: BaseException | Failure) -> str:
             return type(error).__name__
 
 
+def tell_error(error: Exception) -> str:
+    """Return why there is no connection, without the text of Redis."""
+    return str(error) if isinstance(error, ErrorReply | UnclearReply) else describe_error(error)
+
+
 def _reason(error: SSL.Error) -> str:
     """Return the last reason in an OpenSSL error: a list of tuples, innermost first."""
     match error.args:

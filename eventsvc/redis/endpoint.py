@@ -1,9 +1,10 @@
 """
-Makes the endpoint of Redis, with or without TLS.
+Makes endpoints of Redis and of Sentinels, with or without TLS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -11,23 +12,29 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
 from eventsvc.net.pem import read_trust_root
+from eventsvc.settings.addresses import Address
 
 #: Seconds a TCP connection may take.
 CONNECT_TIMEOUT: Final = 2.0
 
+#: Returns the endpoint of an address; names are resolved anew at each connection.
+MakeEndpoint = Callable[[Address], IStreamClientEndpoint]
 
-def make_endpoint(reactor: Any, host: str, port: int, tls: bool, authorities: str) -> IStreamClientEndpoint:
+
+def endpoint_maker(reactor: Any, tls: bool, authorities: str) -> MakeEndpoint:
     """
-    Return the endpoint to connect to.
+    Return what makes the endpoint of an address.
 
-    @param tls: whether to use TLS and verify the certificate for C{host}.
+    @param tls: whether to use TLS and verify the certificate for the host of the address.
     @param authorities: path of a PEM file to trust instead of the system's.
     @raise InvalidSettings: that file contains no certificates.
     """
-    # A refused connection is only reported when the delay before the next
-    # address is over, so that delay is part of every reconnection.
-    endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, host, port, timeout=CONNECT_TIMEOUT, attemptDelay=0.02)
-    if not tls:
-        return endpoint
-    trust = read_trust_root("REDIS_TLS_CA", authorities)
-    return wrapClientTLS(optionsForClientTLS(host, trustRoot=trust), endpoint)
+    trust = read_trust_root("REDIS_TLS_CA", authorities) if tls else None
+
+    def make(address: Address) -> IStreamClientEndpoint:
+        # A refused connection is only reported when the delay before the next
+        # address is over, so that delay is part of every reconnection.
+        endpoint = HostnameEndpoint(reactor, address.host, address.port, timeout=CONNECT_TIMEOUT, attemptDelay=0.02)
+        return wrapClientTLS(optionsForClientTLS(address.host, trustRoot=trust), endpoint) if tls else endpoint
+
+    return make

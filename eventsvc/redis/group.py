@@ -15,8 +15,9 @@ from zope.interface import implementer
 from eventsvc.consumer.page import PAGE_BYTES
 from eventsvc.event import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures, Unknown
-from eventsvc.redis.connection import Connection, parse_info
+from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply
+from eventsvc.redis.questions import parse_info
 from eventsvc.redis.scripts import companion, dead_letters, load_script
 from eventsvc.redis.session import Argument, Script
 from eventsvc.redis.silence import REPLY_TIMEOUT

@@ -17,9 +17,10 @@ from zope.interface import implementer
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused
 from eventsvc.redis.connection import Connection
+from eventsvc.redis.durability import Durability
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument, Session
-from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
+from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Kept, Renewal, Submission
 
 #: Seconds for which a producer id is remembered after its last use.
 PRODUCER_ID_TTL: Final = 7 * 86_400
@@ -31,7 +32,10 @@ _STRETCHES: Final = 4
 _DIGEST: Final = 16
 
 #: The place of the number of different keys in the arguments of append.lua.
-_DIFFERENT: Final = 6
+_DIFFERENT: Final = 7
+
+#: In place of a limit that does not apply.
+_NO_LIMIT: Final = 1 << 52
 
 #: How an id is kept: 8 bytes.
 _ID: Final = struct.Struct(">Q")
@@ -43,6 +47,7 @@ _log_of_streams: Final = Logger()
 _OPEN: Final = load_script("open.lua")
 _APPEND: Final = load_script("rights.lua", "append.lua")
 _RENEW: Final = load_script("renew.lua")
+_HOLDS: Final = load_script("holds.lua")
 
 
 def stream_opener(*streams: str) -> Any:
@@ -77,6 +82,7 @@ class RedisEventLog:
     @ivar hard_max: stream length at which nothing more is appended.
     @ivar window: the least seconds for which an idempotency key is remembered.
     @ivar max_keys: number of idempotency keys at which new ones are refused.
+    @ivar durability: confirms batches; C{None}: the memory of the primary is enough.
     """
 
     connection: Connection
@@ -84,6 +90,7 @@ class RedisEventLog:
     hard_max: int = 1_000_000
     window: float = 86_400.0
     max_keys: int = 1_000_000
+    durability: Durability | None = None
     _hashes: Sequence[bytes] = attrs.field(init=False)
 
     @_hashes.default
@@ -93,10 +100,23 @@ class RedisEventLog:
     def when_ready(self) -> Deferred[None]:
         return self.connection.when_ready()
 
-    def append(self, producer_id: bytes, sequence: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
+    def append(
+        self,
+        producer_id: bytes,
+        sequence: int,
+        submissions: Sequence[Submission],
+        events: int,
+        after: int | None = None,
+    ) -> Deferred[AppendReply]:
         keys: list[Argument] = [self.stream, companion(self.stream, "lane", producer_id)]
         window = max(1, round(self.window * 1000))
-        arguments: list[Argument] = [sequence, PRODUCER_ID_TTL, self.hard_max, EVENT_FIELD, window, self.max_keys, 0]
+        hard_max, max_keys = self.hard_max, self.max_keys
+        if after is None:
+            after = sequence - 1
+        else:
+            hard_max = max_keys = _NO_LIMIT
+        arguments: list[Argument] = [sequence, after, PRODUCER_ID_TTL, hard_max, EVENT_FIELD, window, max_keys]
+        arguments += (0, events)
         digests: set[bytes] = set()
         for submission in submissions:
             entries, own = submission.entries, submission.keys
@@ -111,23 +131,33 @@ class RedisEventLog:
         if digests:
             keys += self._hashes
             arguments[_DIFFERENT] = len(digests)
-        return self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
+        session = self.connection.session
+        appending = self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
+        if self.durability is None or session is None:  # without a session nothing was sent
+            return appending
+        return appending.addCallback(self.durability.confirm, session)
 
     def renew(self, producer_id: bytes, sequence: int) -> Deferred[Renewal]:
         keys = [companion(self.stream, "lane", producer_id), *self._hashes]
         return self.connection.run(_RENEW, keys, [sequence, PRODUCER_ID_TTL]).addCallback(
-            lambda reply: Renewal(known=bool(reply[0]), keys=reply[1])
+            lambda reply: Renewal(known=bool(reply[0]), keys=reply[1], kept=Kept(int(reply[2]), int(reply[3])))
         )
+
+    def holds(self, entry_id: bytes, entry: bytes) -> Deferred[bool]:
+        return self.connection.run(_HOLDS, [self.stream], [entry_id, EVENT_FIELD, entry]).addCallback(bool)
 
 
 def _read_reply(reply: Any) -> AppendReply:
-    outcome, passed = reply
+    outcome, passed, *more = reply
+    last = more[0] if len(more) == 1 else b""
     if not passed:  # nearly always
-        return AppendReply(_OUTCOMES[outcome])
+        kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
+        return AppendReply(_OUTCOMES[outcome], kept=kept, last=last)
     return AppendReply(
         _OUTCOMES[outcome],
         {each[:_DIGEST]: _read_record(each[_DIGEST:]) for each in passed if len(each) > _DIGEST},
         frozenset(each for each in passed if len(each) == _DIGEST),
+        last=last,
     )
 
 

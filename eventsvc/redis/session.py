@@ -83,6 +83,11 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
                     cast(Any, tcp).socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     @property
+    def told(self) -> str:
+        """The reason without the text of Redis."""
+        return self._told or self.reason
+
+    @property
     def peer(self) -> str:
         """The address of the server."""
         address = self.transport.getPeer()
@@ -190,7 +195,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
     def _sort(self, error: Exception) -> Exception:
         """Convert an error to L{eventsvc.interfaces.Refused} or L{Unknown}."""
         if not isinstance(error, txredisapi.ResponseError):
-            return Unknown(f"connection to Redis lost: {self._told or self.reason}")
+            return Unknown(f"connection to Redis lost: {self.told}")
         sorted = sort_reply(str(error))
         if isinstance(sorted, ErrorReply) and sorted.code in CHANGE_CONNECTION:
             self.abort(sorted.reply, str(sorted))

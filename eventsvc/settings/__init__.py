@@ -11,47 +11,28 @@ from collections.abc import Mapping
 
 import attrs
 
+from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
     COUNT,
-    DATABASE,
     LEVEL,
     LONG_SECONDS,
     NAME,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
     ORIGINS,
-    PORT,
     REACTOR,
     SECONDS,
-    STREAM,
     STREAMS,
-    SWITCH,
     TEXT,
 )
 from eventsvc.settings.reading import Setting, rows, setting
+from eventsvc.settings.redis import RedisSettings as RedisSettings
 from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.settings.webhook import WebhookSettings
-
-
-@attrs.frozen(kw_only=True)
-class RedisSettings:
-    """The address of Redis, and how to connect to it."""
-
-    host: str = setting("REDIS_HOST", NAME, "127.0.0.1", "Host name or address of Redis.")
-    port: int = setting("REDIS_PORT", PORT, 6379, "Port of Redis.")
-    username: str = setting("REDIS_USERNAME", TEXT, "", "ACL user name.", secret=True)
-    password: str = setting("REDIS_PASSWORD", TEXT, "", "Password.", secret=True)
-    database: int = setting("REDIS_DB", DATABASE, 0, "Database number.")
-    tls: bool = setting("REDIS_TLS", SWITCH, False, "Use TLS and verify the certificate.")
-    tls_ca: str = setting("REDIS_TLS_CA", TEXT, "", "PEM file of the CA certificates to trust instead of the system's.")
-    stream: str = setting("REDIS_STREAM", STREAM, "NotificationStream", "Name of the stream.")
-    retry_period: float = setting(
-        "REDIS_RETRY_PERIOD", SECONDS, 2.0, "Longest pause between reconnection attempts; the first is 0.05."
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -229,6 +210,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
     "producer": (
         RedisSettings,
         StreamSettings,
+        DurabilitySettings,
         ProducerSettings,
         TLSSettings,
         AdminSettings,

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from eventsvc.settings.addresses import parse_addresses, show_wrong_addresses
 from eventsvc.settings.origins import parse_origins
 
 
@@ -163,10 +164,14 @@ STREAMS = Kind("names like that of REDIS_STREAM, with commas between them", _str
 ADDRESS = Kind("an IPv4 or IPv6 address, or localhost", _address)
 PORT = Kind("a port number from 1 to 65535", _integer(1, 65535))
 OPTIONAL_PORT = Kind("a port number from 1 to 65535, or 0 for none", _integer(0, 65535))
+ADDRESSES = Kind(
+    "host:port of each, with commas between them; [::1]:26379 for IPv6", parse_addresses, show=show_wrong_addresses
+)
 DATABASE = Kind("a database number from 0 to 99999", _integer(0, 99_999))
 COUNT = Kind("a whole number from 1", _integer(1, 10**15))
 BOUND = Kind("a whole number from 1, or 0 for no bound", _integer(0, 10**15))
 OPTIONAL_COUNT = Kind("a whole number from 1", _optional_count)
+SIZE = Kind("a whole number from 0", _integer(0, 10**15))
 SEED = Kind("a whole number from 0", _integer(0, 10**15))
 SECONDS = Kind("seconds from 0.001 to 31536000, decimals allowed", _bounded(0.001, 365 * _DAY))
 LONG_SECONDS = Kind("seconds from 60 to 31536000, decimals allowed", _bounded(60, 365 * _DAY))
@@ -186,5 +191,6 @@ LEVEL = Kind(
 )
 REACTOR = Kind("one of auto, asyncio, default, in any case", _choice("AUTO", "ASYNCIO", "DEFAULT"))
 TRACING = Kind("off or otlp, in any case", _choice("OFF", "OTLP"))
+DURABILITY = Kind("memory, disk or replicas, in any case", _choice("MEMORY", "DISK", "REPLICAS"))
 FORM = Kind("plain, cloudevents or mixed, in any case", _choice("PLAIN", "CLOUDEVENTS", "MIXED"))
 BEARER = Kind("a token of letters, digits and -._~+/", _bearer)

@@ -105,7 +105,7 @@ def producer_health(vitals: Vitals, appenders: Sequence[Appender], connection: C
 
     def not_ready() -> str:
         if not connection.ready:
-            return "Redis cannot be reached"
+            return why_not_connected(connection)
         if all(appender.backlog.is_full for appender in appenders):
             return "The queue of events that wait for Redis is full"
         return ""
@@ -116,6 +116,11 @@ def producer_health(vitals: Vitals, appenders: Sequence[Appender], connection: C
         not_ready=not_ready,
         metrics=vitals.metrics.text,
     )
+
+
+def why_not_connected(connection: Connection) -> str:
+    """Return why there is no connection, as far as it is known."""
+    return f"Redis cannot be reached: {connection.problem}" if connection.problem else "Redis cannot be reached"
 
 
 def probe(connection: Connection) -> None:
@@ -166,7 +171,7 @@ def consumer_health(vitals: Vitals, consumer: Consumer, connection: Connection) 
     vitals.on_beat.append(rounds.observe)
     return Health(
         is_live=lambda: vitals.is_alive and rounds.is_alive,
-        not_ready=lambda: consumer.problem if connection.ready else "Redis cannot be reached",
+        not_ready=lambda: consumer.problem if connection.ready else why_not_connected(connection),
         metrics=vitals.metrics.text,
     )
 

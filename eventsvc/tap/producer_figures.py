@@ -10,6 +10,7 @@ from eventsvc.histogram import Histogram
 from eventsvc.interfaces import KeysFull, QueueFull, Refused, StreamFull
 from eventsvc.net.server_certificates import ServerCertificates
 from eventsvc.producer.appender import Appender
+from eventsvc.redis.durability import Durability
 from eventsvc.telemetry.metrics import Figure, Reading
 
 _REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason, KeysFull.reason), 0)
@@ -101,9 +102,37 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
         ),
         Figure(
             "counter",
+            "eventsvc_restored",
+            "Events that Redis had confirmed and lost, and that are stored again.",
+            by_stream(lambda each: each.counts.restored),
+            "stream",
+        ),
+        Figure(
+            "counter",
             "eventsvc_lost",
-            "Times Redis no longer knew a batch that it had confirmed: acknowledged events may be lost.",
+            "Times Redis had lost confirmed events that were not retained.",
             by_stream(lambda each: each.counts.lost),
+            "stream",
+        ),
+        Figure(
+            "counter",
+            "eventsvc_lost_events",
+            "Events that Redis had confirmed and lost, and that were not retained.",
+            by_stream(lambda each: each.counts.lost_events),
+            "stream",
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_retained_seconds",
+            "Seconds: what Redis confirmed since then can be stored again if Redis loses it.",
+            by_stream(lambda each: each.retained.reach),
+            "stream",
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_retained_bytes",
+            "Memory of the confirmed events that are retained, in bytes.",
+            by_stream(lambda each: each.retained.size),
             "stream",
         ),
         Figure(
@@ -127,6 +156,18 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
             by_stream(lambda each: each.known_keys),
             "stream",
         ),
+    ]
+
+
+def durability_figures(durability: Durability) -> list[Figure]:
+    """Return the metrics of a producer whose events reach more than the memory of the primary."""
+    return [
+        Figure(
+            "histogram",
+            "eventsvc_durability_seconds",
+            "Seconds that each batch waited for the disk or the replicas of Redis, once it was stored.",
+            lambda: durability.seconds,
+        )
     ]
 
 

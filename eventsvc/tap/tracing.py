@@ -40,6 +40,8 @@ class Tracing:
         from eventsvc.telemetry.tracing import StreamAppends
 
         server: dict[str, str | int] = {"server.address": redis.host, "server.port": redis.port}
+        if redis.sentinels:  # the address changes
+            server = {}
         return traced_appender.trace(appender, StreamAppends(self.export.tracer, stream, server))
 
     def trace_handler(self, handler: BoundHandler, stream: str, group: str, consumer: str) -> BoundHandler:

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import attrs
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused
-from eventsvc.submission import AppendReply, BatchOutcome, Earlier, Renewal, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, Kept, Renewal, Submission
 from eventsvc.testing.link import Link
 
 
@@ -37,6 +38,15 @@ class Group:
 
 
 @attrs.frozen
+class _Batch:
+    """The last batch of a producer id."""
+
+    sequence: int = 0
+    events: int = 0
+    reply: AppendReply = attrs.field(factory=lambda: AppendReply(BatchOutcome.APPENDED))
+
+
+@attrs.frozen
 class _Applied:
     """
     One append, with what is needed to undo it.
@@ -48,7 +58,7 @@ class _Applied:
 
     first: int
     producer_id: bytes
-    kept: tuple[int, AppendReply] | None
+    kept: _Batch | None
     digests: Sequence[bytes]
 
 
@@ -77,7 +87,7 @@ class MemoryStream:
     entries: dict[int, dict[bytes, bytes]] = attrs.field(factory=dict)
     times: dict[int, float] = attrs.field(factory=dict)
     groups: dict[str, Group] = attrs.field(factory=dict)
-    producer_ids: dict[bytes, tuple[int, AppendReply]] = attrs.field(factory=dict)
+    producer_ids: dict[bytes, _Batch] = attrs.field(factory=dict)
     keys: dict[bytes, tuple[float, Earlier]] = attrs.field(factory=dict)
     dead: list[dict[str, str]] = attrs.field(factory=list)
     has_rights: bool = True
@@ -131,35 +141,45 @@ class MemoryStream:
         self._watchers.append(watcher)
         return watcher
 
-    def append(self, producer_id: bytes, sequence: int, submissions: Iterable[Submission]) -> AppendReply:
+    def append(
+        self,
+        producer_id: bytes,
+        sequence: int,
+        submissions: Iterable[Submission],
+        events: int,
+        after: int | None = None,
+    ) -> AppendReply:
         """Append a batch as append.lua does."""
-        last, reply = self.producer_ids.get(producer_id, (0, AppendReply(BatchOutcome.APPENDED)))
-        if last == sequence:
-            return reply if reply.outcome is BatchOutcome.FULL else attrs.evolve(reply, outcome=BatchOutcome.DUPLICATE)
-        if last != sequence - 1:
-            return AppendReply(BatchOutcome.LOST)
-        full = len(self.entries) >= self.hard_max
+        last = self.producer_ids.get(producer_id, _Batch())
+        if last.sequence == sequence:
+            outcome = BatchOutcome.FULL if last.reply.outcome is BatchOutcome.FULL else BatchOutcome.DUPLICATE
+            return replace(last.reply, outcome=outcome, last=b"")
+        if last.sequence != (sequence - 1 if after is None else after):
+            return AppendReply(BatchOutcome.LOST, kept=Kept(last.sequence, last.events))
+        full = after is None and len(self.entries) >= self.hard_max
         batch = list(submissions)
         self._forget_keys()
         digests = {key.digest for submission in batch for key in submission.keys}
         earlier = {digest: self.keys[digest][1] for digest in digests if digest in self.keys}
-        new, no_room = self._find_room([] if full else batch)
+        new, no_room = self._find_room([] if full else batch, has_limit=after is None)
         self.check_rights()
         self._applied.append(_Applied(self._next, producer_id, self.producer_ids.get(producer_id), new))
+        before = self._next
         for submission in batch if not full else ():
             earlier |= self._add_events(submission, earlier, no_room)
-        reply = AppendReply(BatchOutcome.FULL if full else BatchOutcome.APPENDED, earlier, no_room)
-        self._keep(producer_id, sequence, reply)
+        id = b"%d-0" % (self._next - 1) if self._next > before else b""
+        reply = AppendReply(BatchOutcome.FULL if full else BatchOutcome.APPENDED, earlier, no_room, last=id)
+        self._keep(producer_id, _Batch(sequence, events, reply))
         return reply
 
-    def _find_room(self, batch: Sequence[Submission]) -> tuple[list[bytes], frozenset[bytes]]:
+    def _find_room(self, batch: Sequence[Submission], has_limit: bool) -> tuple[list[bytes], frozenset[bytes]]:
         """Return the new digests for which there is room, and those for which there is none."""
         room = self.max_keys - len(self.keys)
         new: list[bytes] = []
         no_room: set[bytes] = set()
         for submission in batch:
             own = [key.digest for key in submission.keys if key.digest not in self.keys and key.digest not in no_room]
-            if len(new) + len(own) <= room:
+            if len(new) + len(own) <= room or not has_limit:
                 new += own
             else:
                 no_room.update(own)
@@ -171,6 +191,7 @@ class MemoryStream:
         """Add the events whose keys are not known, remember those, and return the keys that come twice."""
         keys, twice = submission.keys, {}
         has_one_each = len(keys) == len(submission.entries)
+        is_first = bool(keys) and keys[0].digest not in self.keys
         for index, entry in enumerate(submission.entries):
             key = (keys[index] if has_one_each else keys[0]) if keys else None
             if key is None:
@@ -181,7 +202,7 @@ class MemoryStream:
                 known = Earlier(key.fingerprint, submission.ids if len(keys) == 1 else (submission.ids[index],))
                 self.keys[key.digest] = (self.clock.seconds() + self.window, known)
                 self.add({EVENT_FIELD: entry})
-            elif has_one_each:
+            elif has_one_each or not is_first:
                 twice[key.digest] = self.keys[key.digest][1]
             else:
                 self.add({EVENT_FIELD: entry})
@@ -190,8 +211,12 @@ class MemoryStream:
     def renew(self, producer_id: bytes, sequence: int) -> Renewal:
         """Check a sequence as renew.lua does."""
         self._forget_keys()
-        last, _ = self.producer_ids.get(producer_id, (0, None))
-        return Renewal(last == sequence, len(self.keys))
+        last = self.producer_ids.get(producer_id, _Batch())
+        return Renewal(last.sequence == sequence, len(self.keys), Kept(last.sequence, last.events))
+
+    def holds(self, entry_id: bytes, entry: bytes) -> bool:
+        """Check an entry as holds.lua does."""
+        return self.entries.get(int(entry_id.partition(b"-")[0]), {}).get(EVENT_FIELD) == entry
 
     def _forget_keys(self) -> None:
         now = self.clock.seconds()
@@ -202,10 +227,10 @@ class MemoryStream:
         if not self.has_rights:
             raise Refused("the user may not run this")
 
-    def _keep(self, producer_id: bytes, sequence: int, reply: AppendReply) -> None:
+    def _keep(self, producer_id: bytes, batch: _Batch) -> None:
         if not self.has_rights:
             raise Refused("the user may not keep a sequence")
-        self.producer_ids[producer_id] = (sequence, reply)
+        self.producer_ids[producer_id] = batch
 
 
 @implementer(IEventLog)
@@ -219,12 +244,22 @@ class MemoryEventLog:
     def when_ready(self) -> Deferred[None]:
         return self.link.when_ready()
 
-    def append(self, producer_id: bytes, sequence: int, submissions: Sequence[Submission]) -> Deferred[AppendReply]:
+    def append(
+        self,
+        producer_id: bytes,
+        sequence: int,
+        submissions: Sequence[Submission],
+        events: int,
+        after: int | None = None,
+    ) -> Deferred[AppendReply]:
         batch = list(submissions)
-        return self.link.carry("append", lambda: self.stream.append(producer_id, sequence, batch))
+        return self.link.carry("append", lambda: self.stream.append(producer_id, sequence, batch, events, after))
 
     def renew(self, producer_id: bytes, sequence: int) -> Deferred[Renewal]:
         return self.link.carry("renew", lambda: self.stream.renew(producer_id, sequence))
+
+    def holds(self, entry_id: bytes, entry: bytes) -> Deferred[bool]:
+        return self.link.carry("holds", lambda: self.stream.holds(entry_id, entry))
 
 
 def create_stream(stream: MemoryStream) -> None:

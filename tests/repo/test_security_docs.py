@@ -19,9 +19,11 @@ import redis
 from chaos.suites import PATIENCE, wait_until
 from tests.support.helm import ROOT
 from tests.support.processes import Server, Services, post
+from tests.support.replicas import running_replica
 
-#: The rules of each user, by its name.
+#: The rules of each user of Redis, by its name; the one of Sentinels is in L{tests.support.sentinels}.
 USERS: dict[str, str] = dict(re.findall(r"^ACL SETUSER (\S+) (.+)$", (ROOT / "docs" / "security.md").read_text(), re.M))
+del USERS["eventsvc-sentinel"]
 PRODUCER, CONSUMER, OPERATOR = USERS
 #: The scripts that each user runs.
 SCRIPTS = {
@@ -106,7 +108,7 @@ def test_every_command_of_a_script_is_among_the_rights(name: str) -> None:
 
 def test_every_script_has_a_user() -> None:
     there = {path.stem for path in (ROOT / "eventsvc" / "redis").glob("*.lua")} - {"rights"}
-    assert there == {name for names in SCRIPTS.values() for name in names}
+    assert there == {name for names in SCRIPTS.values() for name in names} | {"holds"}  # which may be refused
 
 
 @pytest.mark.parametrize(
@@ -138,3 +140,33 @@ def test_what_a_user_cannot_do(name: str, command: str, server: Server) -> None:
         with limited, pytest.raises(redis.exceptions.NoPermissionError):
             limited.execute_command(*command.split())
         client.execute_command("ACL", "DELUSER", *USERS)
+
+
+#: The rights that each level of durability needs beside the others.
+LEVELS: list[tuple[str, str]] = re.findall(
+    r"`REDIS_DURABILITY=(\w+)` (?:the producer also needs )?the rights? `([^`]+)`",
+    (ROOT / "docs" / "security.md").read_text(),
+)
+
+
+@pytest.mark.parametrize(("level", "more"), LEVELS)
+def test_a_level_of_durability_needs_more_rights(
+    level: str, more: str, own_server: Server, services: Services, tmp_path: Path
+) -> None:
+    """Without, the producer says so; with them Redis refuses nothing."""
+    with running_replica(own_server, tmp_path / "replica"), own_server.client() as client:
+        client.config_set("appendfsync", "always")
+        client.execute_command("ACL", "SETUSER", PRODUCER, *rules(PRODUCER, "7"))
+        flags = ("--rest-server-port=0", f"--redis-durability={level}")
+        producer = services.start("eventsvc", "producer", *flags, environment=account(own_server, PRODUCER))
+        wait_until(lambda: producer.says(f"REDIS_DURABILITY={level} needs the right to run"))
+        client.execute_command("ACL", "LOG", "RESET")
+        client.execute_command("ACL", "SETUSER", PRODUCER, *more.split())
+        wait_until(lambda: producer.says("connected to Redis"))
+        assert post(producer.port(), json.dumps({"description": "event"})).status == 200
+        assert producer.stop() == 0
+        assert [line for line in client.execute_command("ACL", "LOG") if "wait" not in str(line)] == []
+
+
+def test_both_levels_are_there() -> None:
+    assert [level for level, _ in LEVELS] == ["replicas", "disk"]

@@ -67,7 +67,7 @@ class Link:
         self.redis.wire.append(lambda: self.close(ConnectionAborted()))
 
     def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", "10.0.0.1", 6379)
+        return IPv4Address("TCP", *self.redis.address)
 
     def say(self, data: bytes) -> None:
         """Send bytes, in one piece."""
@@ -83,7 +83,7 @@ class Link:
         self._reader.feed(data)
         while self.open and (command := self._reader.gets()):
             self.commands.append(command)
-            answer = self.redis.answers.get(command[0].decode(), SILENCE)
+            answer = self.redis.answer(command)
             if answer == HANG_UP:
                 self.close()
             elif answer != SILENCE:
@@ -100,9 +100,11 @@ class FakeRedis:
 
     @ivar state: "up"; "down" refuses connections, "gone" does not answer to
         them, and "hanging up" accepts and ends them.
+    @ivar address: host and port.
     @ivar attempts: when connections were attempted.
     """
 
+    address: tuple[str, int] = ("10.0.0.1", 6379)
     clock: Clock = attrs.field(factory=StrictClock)
     answers: dict[str, bytes] = attrs.field(factory=lambda: dict(GOOD))
     state: str = "up"
@@ -121,6 +123,11 @@ class FakeRedis:
         attempt: Deferred[Any] = Deferred()
         self.wire.append(lambda: self._accept(factory, attempt))
         return attempt
+
+    def answer(self, command: list[bytes]) -> bytes:
+        """Return the answer to a command: by its name, or by its name and the next word."""
+        name, *more = [word.decode("utf-8", "replace") for word in command]
+        return self.answers.get(" ".join([name, *more[:1]]), self.answers.get(name, SILENCE))
 
     def dial(self) -> Link:
         """Return a connection with a bare session."""

@@ -31,6 +31,7 @@ class Server:
 
     @ivar options: command-line options for each start.
     @ivar binary: the program; without, the one that L{eventsvc.embedded.find_server} finds.
+    @ivar more: further options of its clients.
     """
 
     port: int = attrs.field(factory=free_port)
@@ -38,6 +39,7 @@ class Server:
     binary: str | None = None
     password: str | None = None
     process: subprocess.Popen[bytes] | None = None
+    more: Mapping[str, Any] = {}
 
     def start(self) -> None:
         """Start it, and wait until it accepts commands."""
@@ -69,7 +71,7 @@ class Server:
 
     def client(self) -> Any:
         """Return an independent client."""
-        return redis.Redis(port=self.port, password=self.password, socket_timeout=10, protocol=2)
+        return redis.Redis(port=self.port, password=self.password, socket_timeout=10, protocol=2, **self.more)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from eventsvc.outcome import Outcome
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.redis.connection import Connection
+from eventsvc.redis.durability import Durability
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import RedisSettings
 from eventsvc.submission import IdempotencyKey
@@ -110,12 +111,15 @@ class ProducerHarness:
 
 
 @asynccontextmanager
-async def running_producer(server: Server, hard_max: int = 1_000_000, **limits: Any) -> AsyncIterator[ProducerHarness]:
+async def running_producer(
+    server: Server, hard_max: int = 1_000_000, durability: Durability | None = None, **limits: Any
+) -> AsyncIterator[ProducerHarness]:
     """Run the parts of a producer."""
     settings = RedisSettings(port=server.port)
-    connection = make_connection(reactor, settings, prepare=stream_opener(STREAM))
+    demands: dict[str, Any] = {} if durability is None else {"find_problem": durability.find_problem}
+    connection = make_connection(reactor, settings, prepare=stream_opener(STREAM), **demands)
     appender = Appender(
-        event_log=RedisEventLog(connection, STREAM, hard_max),
+        event_log=RedisEventLog(connection, STREAM, hard_max, durability=durability),
         clock=reactor,
         new_id=lambda: random.getrandbits(63),
         new_producer_id=new_producer_id,

@@ -16,6 +16,7 @@ from eventsvc.interfaces import Refused
 from eventsvc.outcome import Outcome
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
+from eventsvc.producer.retained import Retained
 from eventsvc.submission import IdempotencyKey
 from eventsvc.testing import Fate, Link, MemoryEventLog, MemoryStream
 from eventsvc.testing.clock import run_clock
@@ -81,9 +82,14 @@ def make_world(
     fates: Iterable[Fate] = (),
     hard_max: int = 1_000_000,
     clock: Clock | None = None,
+    retain: tuple[float, int] = (1e9, 1 << 30),
     **limits: Any,
 ) -> ProducerWorld:
-    """Return a started appender on a fake clock, perhaps one that others use too."""
+    """
+    Return a started appender on a fake clock, perhaps one that others use too.
+
+    @param retain: seconds and bytes for which it retains what is confirmed.
+    """
     clock = clock or Clock()
     stream = MemoryStream(clock, hard_max)
     link = Link(clock, iter(fates), backend=stream)
@@ -95,18 +101,14 @@ def make_world(
         new_producer_id=lambda: b"producer %d" % next(producer_ids),
         wall_clock=lambda: 1_700_000_000_000_000_000,
         limits=Limits(**limits),
+        retained=Retained(clock, *retain),
     )
     appender.start()
     return ProducerWorld(clock, stream, link, appender)
 
 
-def judge(world: ProducerWorld, fates: Iterable[Fate] = ()) -> Verdict:
-    """
-    Check all answers, and return the verdict.
-
-    @param fates: the fates of the operations: if the log has returned to an
-        earlier state, an alarm is required.
-    """
+def judge(world: ProducerWorld) -> Verdict:
+    """Check all answers, and that no loss was alarmed, and return the verdict."""
     ops = []
     for number, (text, told) in enumerate(world.told.items()):
         outcome = Outcome.OK
@@ -115,6 +117,5 @@ def judge(world: ProducerWorld, fates: Iterable[Fate] = ()) -> Verdict:
         id = told[0] if outcome is Outcome.OK else None
         ops.append(Op(client="one", number=number, description=text, invoked=0.0, ended=1.0, outcome=outcome, id=id))
     stream = [decode_notification(data) for data in world.stream.payloads()]
-    wiped = 1.0 if {Fate.ROLLED_BACK, Fate.ROLLED_BACK_CUT} & set(fates) else None
-    history = History(ops=ops, stream=stream, wiped=wiped, alarms=world.appender.counts.lost)
+    history = History(ops=ops, stream=stream, alarms=world.appender.counts.lost)
     return check(history, Expectations(least_ok=0))

@@ -214,7 +214,7 @@ def test_what_was_lost_is_tried_again_as_soon_as_there_is_a_connection(operation
     else:
         world.run(RENEWAL)
     world.run(3.005)
-    assert world.link.operations.count(operation) == 2
+    assert world.link.operations.count(operation) >= 2
     world.appender.stop()
 
 
@@ -238,30 +238,6 @@ def test_a_full_stream_refuses_and_a_late_attempt_does_not_slip_in() -> None:
     world.post("next")
     world.run(1.0)
     assert world.stored() == ["next"]
-
-
-def test_a_wiped_log_is_noticed_by_the_next_batch_which_is_stored_all_the_same(world: ProducerWorld) -> None:
-    for text in ("one", "two"):
-        world.post(text)
-        world.run(1.0)
-    world.stream.wipe()
-    with capturedLogs() as logs:
-        world.post("three")
-        world.run(1.0)
-    assert world.told["three"] == (3,)
-    assert world.stored() == ["three"]
-    assert world.appender.counts.lost == 1
-    assert [event["log_level"].name for event in logs] == ["critical"]
-
-
-def test_a_wiped_log_is_noticed_when_no_event_comes(world: ProducerWorld) -> None:
-    world.post("one")
-    world.run(1.0)
-    world.stream.wipe()
-    world.run(2 * RENEWAL)
-    assert world.appender.counts.lost == 1
-    world.run(5 * RENEWAL)
-    assert world.appender.counts.lost == 1
 
 
 def test_a_batch_in_doubt_when_its_producer_id_is_gone_is_unknown(world: ProducerWorld) -> None:
@@ -363,8 +339,8 @@ _SCRIPT = ((0.0, "a"), (0.0, "b"), (0.0005, "c"), (0.06, "d"), (0.3, "e"))
 def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate, wait: float) -> None:
     """
     All runs of four operations, each with every fate: what was confirmed is in
-    the stream exactly once, what was refused is not, the rest at most once.
-    If the log went back, a lost confirmed event has raised an alarm.
+    the stream exactly once, even if the log went back; what was refused is not
+    there, the rest at most once.
     With a short deadline, requests expire during the run.
     """
     for rest in product(Fate, repeat=3):
@@ -378,13 +354,13 @@ def test_whatever_is_lost_at_whichever_step_every_answer_is_true(first: Fate, wa
             if world.link.connected:
                 world.link.cut()  # a connection that is silent does not last
         world.live(10.0)
-        verdict = judge(world, fates)
+        verdict = judge(world)
         assert verdict.held, (fates, verdict.describe())
         assert set(world.told) == {text for _, text in _SCRIPT}
 
 
 @pytest.mark.parametrize("first", list(Fate))
-def test_a_wipe_at_any_moment_makes_no_answer_untrue_for_what_comes_after(first: Fate) -> None:
+def test_a_wipe_at_any_moment_makes_no_answer_untrue(first: Fate) -> None:
     for rest, moment in product(product(Fate, repeat=2), (0.0005, 0.0015, 0.03, 0.055, 0.07)):
         world = make_world((Fate.FINE, first, *rest))
         world.post("before")
@@ -398,11 +374,8 @@ def test_a_wipe_at_any_moment_makes_no_answer_untrue_for_what_comes_after(first:
             world.run(1.0)
             world.link.cut()
         world.run(1.0)
-        stored = world.stored()
-        assert len(stored) == len(set(stored))
-        for text in ("a", "b", "c"):
-            if isinstance(world.told[text], Refused):
-                assert text not in stored
+        verdict = judge(world)
+        assert verdict.held, (first, rest, moment, verdict.describe())
         world.post("after")
         world.run(1.0)
         assert isinstance(world.told["after"], tuple)
@@ -424,6 +397,39 @@ def test_a_drain_ends_with_the_batch_that_answers_the_last_request(world: Produc
     drained = world.appender.drain()
     world.run(0.01)
     assert drained.called
+
+
+def test_a_drain_gives_back_what_redis_has_forgotten() -> None:
+    """It waits for a connection as long as a request may wait."""
+    world = make_world()
+    world.post("one")
+    world.run(0.01)
+    world.stream.wipe()
+    world.link.disconnect()
+    drained = world.appender.drain()
+    world.run(4.0)
+    world.link.connect()
+    world.run(0.1)
+    assert drained.called
+    assert world.stored() == ["one"]
+
+
+def test_a_drain_without_redis_ends_in_time_and_says_what_is_not_known(world: ProducerWorld) -> None:
+    world.post("one")
+    world.run(0.01)
+    world.link.disconnect()
+    with capturedLogs() as logs:
+        drained = world.appender.drain()
+        world.run(4.9)
+        assert not drained.called
+        world.run(0.2)
+    assert ["stopping without an answer" in event["log_format"] for event in logs] == [True]
+    assert drained.called
+
+
+def test_a_drain_that_has_nothing_to_give_back_asks_nobody(world: ProducerWorld) -> None:
+    assert world.appender.drain().called
+    assert world.link.operations == []
 
 
 def test_what_waits_at_the_end_is_told_what_is_known() -> None:

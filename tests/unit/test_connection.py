@@ -12,7 +12,8 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import capturedLogs
 
 from eventsvc.interfaces import Unknown
-from eventsvc.redis.connection import Connection, backoff
+from eventsvc.redis.backoff import backoff
+from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import NotConnected
 from eventsvc.redis.session import Script
 from tests.support.fake_connection import (
@@ -366,3 +367,97 @@ def test_a_read_that_blocks_holds_up_no_other_connection(redis: FakeRedis) -> No
     read.addErrback(lambda _: None)
     writing.stopService()
     stop(redis, reading)
+
+
+@pytest.mark.parametrize("stage", [None, "connect", "pause", *STAGES])
+def test_it_looks_again_at_once_whatever_it_is_doing(redis: FakeRedis, stage: str | None) -> None:
+    """A session is left, an attempt that hangs is interrupted, and no pause is waited for."""
+    connection = make_connection(redis, prepare=prepare_something)
+    if stage is not None:
+        redis.state = {"connect": "gone", "pause": "down"}.get(stage, "up")
+        if stage in STAGES:
+            redis.answers[stage] = SILENCE
+        redis.link.close()
+        redis.run(1.0)
+    redis.state, redis.answers = "up", dict(GOOD)
+    before = len(redis.attempts)
+    connection.look_again("another primary")
+    redis.run()
+    assert usable(connection)
+    assert redis.attempts[before:] == [redis.clock.seconds()]
+    stop(redis, connection)
+
+
+def test_a_session_left_for_another_is_not_worth_a_line(redis: FakeRedis) -> None:
+    """But the return after a loss that was logged is."""
+    connection = make_connection(redis)
+    with capturedLogs() as events:
+        connection.look_again("another primary")
+        redis.run(1.0)
+        assert messages(events) == []
+        redis.state = "gone"
+        redis.link.close()
+        redis.run(1.0)
+        redis.state = "up"
+        connection.look_again("another primary")
+        redis.run()
+        assert usable(connection)
+    assert messages(events) == ["no connection to Redis: Redis closed the connection", "connected to Redis"]
+    stop(redis, connection)
+
+
+def test_looking_again_without_being_started_does_nothing(redis: FakeRedis) -> None:
+    connection = Connection(redis, redis.clock, lambda: 0.0)
+    connection.look_again("another primary")
+    redis.run(10.0)
+    assert redis.attempts == []
+    stop(redis, connection)
+
+
+@pytest.mark.parametrize("stage", [None, "connect", *STAGES])
+def test_a_stop_while_it_looks_again_leaves_nothing(redis: FakeRedis, stage: str | None) -> None:
+    connection = make_connection(redis, prepare=prepare_something)
+    if stage is not None:
+        redis.state = "gone" if stage == "connect" else "up"
+        if stage in STAGES:
+            redis.answers[stage] = SILENCE
+        redis.link.close()
+        redis.run(1.0)
+    connection.look_again("another primary")
+    stop(redis, connection)
+
+
+def test_problems_that_take_turns_are_logged_once_each(redis: FakeRedis) -> None:
+    """Such as those of two servers that are tried in turn."""
+    with capturedLogs() as events:
+        redis.state = "down"
+        connection = make_connection(redis)
+        for state in ("hanging up", "down") * 20:
+            redis.state = state
+            redis.run(2.0)
+    assert messages(events) == [
+        f"no connection to Redis: {words}" for words in ("Connection refused", "Redis closed the connection")
+    ]
+    stop(redis, connection)
+
+
+def test_the_problem_is_told_without_the_text_of_redis(redis: FakeRedis) -> None:
+    """Its text names users, and goes only to the log."""
+    connection = make_connection(redis)
+    assert connection.problem == ""
+    redis.answers["AUTH"] = b"-WRONGPASS user alice is unknown\r\n"
+    redis.link.close()
+    redis.run()
+    assert connection.problem == "Redis closed the connection"
+    redis.run(1.0)
+    assert connection.problem == "Redis denies access"
+    redis.answers["AUTH"] = b"-ERR alice\r\n"
+    redis.run(1.0)
+    assert connection.problem == "Redis answered with an error"
+    redis.answers = {"AUTH": b"HTTP/1.1 400 alice\r\n"}
+    redis.run(1.0)
+    assert connection.problem == "not the Redis protocol"
+    redis.answers = dict(GOOD)
+    redis.run(1.0)
+    assert connection.problem == ""
+    stop(redis, connection)

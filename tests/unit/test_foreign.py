@@ -43,7 +43,7 @@ async def append(backend: OnServer, *notifications: Notification) -> None:
     """Append events as our producer does."""
     log = await backend.log()
     requests = [Submission((each.id,), (encode_notification(each),)) for each in notifications]
-    await log.append(b"producer", 1, requests)
+    await log.append(b"producer", 1, requests, len(requests))
 
 
 def foreign_read(backend: OnServer, count: int = 100, start: str = ">") -> list[tuple[bytes, Any]]:

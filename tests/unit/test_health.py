@@ -32,6 +32,7 @@ class Connection:
 
     ready: bool = True
     checks: int = 0
+    problem: str = ""
 
     def check(self) -> Deferred[object]:
         self.checks += 1
@@ -69,6 +70,8 @@ def test_a_producer_is_live_without_redis_but_not_ready(world: ProducerWorld) ->
     world.run(100.0)
     problem = {"status": 503, "title": "Not ready", "description": "Redis cannot be reached"}
     assert told(health) == (200, 503, problem)
+    connection.problem = "Connection refused"
+    assert told(health) == (200, 503, problem | {"description": "Redis cannot be reached: Connection refused"})
     vitals.stopService()
 
 
@@ -218,7 +221,7 @@ def test_real_services_tell_of_their_health(services: Services) -> None:
         server.send(signal.SIGSTOP)
         for port in (producer, consumer):
             wait_until(is_ready(port, 503))
-            assert json.loads(get(port, "/health/ready")[1])["description"] == "Redis cannot be reached"
+            assert json.loads(get(port, "/health/ready")[1])["description"].startswith("Redis cannot be reached: no ")
             assert get(port, "/health/live")[0] == 200
         server.send(signal.SIGCONT)
         for port in (producer, consumer):

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 from zope.interface.verify import verifyObject
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused, Unknown
 from eventsvc.redis.log import PRODUCER_ID_TTL
-from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Kept, Renewal, Submission
 from tests.support.backends import STREAM, Backend, OnServer
 
 MARKER = {MARKER_FIELD: MARKER_VALUE}
 
 APPENDED = AppendReply(BatchOutcome.APPENDED)
 DUPLICATE = AppendReply(BatchOutcome.DUPLICATE)
-LOST = AppendReply(BatchOutcome.LOST)
 FULL = AppendReply(BatchOutcome.FULL)
 
 
@@ -54,8 +53,14 @@ def stored(backend: Backend) -> list[str]:
 async def append(
     backend: Backend, log: IEventLog, number: int, *submissions: Submission, producer_id: bytes = b"producer"
 ) -> Any:
-    """Append a batch, and return the reply."""
-    return await backend.wait(log.append(producer_id, number, submissions))
+    """Append a batch after which there are ten times as many events, and return the reply without the last id."""
+    reply = await backend.wait(log.append(producer_id, number, submissions, 10 * number))
+    return replace(reply, last=b"")
+
+
+def lost(kept: int) -> AppendReply:
+    """Return the reply of a log that has kept another batch than the one before."""
+    return AppendReply(BatchOutcome.LOST, kept=Kept(kept, 10 * kept))
 
 
 @pytest_twisted.ensureDeferred
@@ -91,11 +96,11 @@ async def test_a_number_is_appended_once(backend: Backend) -> None:
 async def test_a_number_out_of_line_is_lost(backend: Backend) -> None:
     """A log that is behind or ahead of the writer answers LOST and appends nothing."""
     log = await backend.log()
-    assert await append(backend, log, 2, request("x")) == LOST
+    assert await append(backend, log, 2, request("x")) == lost(0)
     for number in (1, 2, 3):
         await append(backend, log, number, request(str(number)))
     for number in (1, 2, 5, 10**13):
-        assert await append(backend, log, number, request("x")) == LOST
+        assert await append(backend, log, number, request("x")) == lost(3)
     assert await append(backend, log, 4, request("4")) == APPENDED
     assert stored(backend) == ["1", "2", "3", "4"]
 
@@ -107,8 +112,8 @@ async def test_a_producer_id_that_is_gone_is_lost(backend: Backend) -> None:
     for number in (1, 2):
         await append(backend, log, number, request(str(number)))
     backend.forget(b"producer")
-    assert await append(backend, log, 3, request("x")) == LOST
-    assert not (await backend.wait(log.renew(b"producer", 2))).known
+    assert await append(backend, log, 3, request("x")) == lost(0)
+    assert await backend.wait(log.renew(b"producer", 2)) == Renewal(known=False, keys=0, kept=Kept())
     assert stored(backend) == ["1", "2"]
 
 
@@ -206,10 +211,10 @@ async def test_keys_past_the_most_are_passed_over_alone(backend: Backend) -> Non
     first, second, third = (request(text, key=key(text)) for text in "abc")
     plain = request("plain")
     assert await append(backend, log, 1, first) == APPENDED
-    full = attrs.evolve(earlier(BatchOutcome.APPENDED, first), no_room=frozenset([key("c").digest]))
+    full = replace(earlier(BatchOutcome.APPENDED, first), no_room=frozenset([key("c").digest]))
     batch = (second, first, third, plain)
     assert await append(backend, log, 2, *batch) == full
-    assert await append(backend, log, 2, *batch) == attrs.evolve(full, outcome=BatchOutcome.DUPLICATE)
+    assert await append(backend, log, 2, *batch) == replace(full, outcome=BatchOutcome.DUPLICATE)
     assert stored(backend) == ["a", "b", "plain"]
     assert (await backend.wait(log.renew(b"producer", 2))).keys == 2
     backend.forget_keys()
@@ -245,7 +250,7 @@ async def test_a_renewal_only_asks(backend: Backend) -> None:
     backend.wipe()
     for _ in range(2):
         assert [number for number in range(5) if await known(number)] == [0]
-    assert await append(backend, log, 4, request("4")) == LOST
+    assert await append(backend, log, 4, request("4")) == lost(0)
     assert stored(backend) == []
 
 
@@ -384,3 +389,60 @@ async def test_another_kind_of_key_is_refused(backend: OnServer) -> None:
         await append(backend, log, 1, request("a"))
     assert backend.client.keys() == [STREAM.encode()]
     assert backend.client.get(STREAM) == b"mine"
+
+
+@pytest_twisted.ensureDeferred
+async def test_batches_are_given_back_to_a_log_that_has_kept_exactly_the_one_before(backend: Backend) -> None:
+    """Several come in one call; it has no effect on a log that is further back or on, and is known when repeated."""
+    log = await backend.log()
+    await append(backend, log, 1, request("1"))
+    for kept in (0, 2, 4):
+        assert await give_back(backend, log, 4, kept, request("2"), request("3", "4")) == lost(1)
+    assert await give_back(backend, log, 4, 1, request("2"), request("3", "4")) == APPENDED
+    assert await give_back(backend, log, 4, 1, request("2"), request("3", "4")) == DUPLICATE
+    assert await give_back(backend, log, 3, 1, request("2"), request("3")) == lost(4)
+    assert await append(backend, log, 5, request("5")) == APPENDED
+    assert stored(backend) == ["1", "2", "3", "4", "5"]
+    assert await backend.wait(log.renew(b"producer", 4)) == Renewal(known=False, keys=0, kept=Kept(5, 50))
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_confirmed_before_is_given_back_whatever_the_limits(backend: Backend) -> None:
+    """Neither a full stream nor a full store of keys refuses it."""
+    log = await backend.log(hard_max=2, max_keys=1)
+    assert await append(backend, log, 1, request("a", key=key("a"))) == APPENDED
+    assert (await append(backend, log, 2, request("x"))).outcome is BatchOutcome.FULL
+    assert await give_back(backend, log, 4, 2, request("b", key=key("b")), request("c")) == APPENDED
+    assert stored(backend) == ["a", "b", "c"]
+    assert (await append(backend, log, 5, request("b", key=key("b"), first=9))).earlier == {
+        key("b").digest: Earlier(key("b").fingerprint, (1,))
+    }
+
+
+@pytest_twisted.ensureDeferred
+async def test_keys_that_come_again_in_one_call_store_once(backend: Backend) -> None:
+    """A request and its repeat may be given back together, and another process may have stored one already."""
+    log = await backend.log()
+    first, known = request("a", "b", key=key("k")), request("c", "d", key=key("known"))
+    await append(backend, log, 1, known)
+    reply = await give_back(backend, log, 5, 1, first, first, known, request("e"), first)
+    assert reply == earlier(BatchOutcome.APPENDED, known, first)
+    assert stored(backend) == ["c", "d", "a", "b", "e"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_log_tells_where_it_put_the_last_entry_and_whether_it_is_there(backend: Backend) -> None:
+    """An id that names another entry, or none, is not there."""
+    log = await backend.log()
+    reply = await backend.wait(log.append(b"producer", 1, [request("a", "b")], 2))
+    assert await backend.wait(log.holds(reply.last, b"b"))
+    assert not await backend.wait(log.holds(reply.last, b"a"))
+    assert not await backend.wait(log.holds(b"1-999", b"b"))
+    assert (await backend.wait(log.append(b"producer", 1, [request("a", "b")], 2))).last == b""
+    assert (await backend.wait(log.append(b"producer", 2, [], 2))).last == b""
+
+
+async def give_back(backend: Backend, log: IEventLog, sequence: int, kept: int, *submissions: Submission) -> Any:
+    """Append batches that were confirmed before, and return the reply without the last id."""
+    reply = await backend.wait(log.append(b"producer", sequence, submissions, 10 * sequence, kept))
+    return replace(reply, last=b"")

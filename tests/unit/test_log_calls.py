@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from eventsvc.event import EVENT_FIELD
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.log import RedisEventLog, stream_opener
-from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Renewal, Submission
+from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Kept, Renewal, Submission
 from tests.support.recording import Recorder, result_of
 
 WEEK = 604_800
@@ -31,33 +31,41 @@ def make_log(recorder: Any, window: float = 100.0) -> RedisEventLog:
 
 def test_a_batch_without_keys_names_no_hashes() -> None:
     """A script with fewer keys is cheaper.  The producer id is remembered for a week."""
-    recorder = Recorder(answer=[b"APPENDED", []])
-    reply = make_log(recorder).append(b"producer", 7, [Submission((1, 2), (b"a", b"b")), Submission((3,), (b"c",))])
-    assert result_of(reply) == AppendReply(BatchOutcome.APPENDED)
+    recorder = Recorder(answer=[b"APPENDED", [], b"1-0"])
+    reply = make_log(recorder).append(b"producer", 7, [Submission((1, 2), (b"a", b"b")), Submission((3,), (b"c",))], 70)
+    assert result_of(reply) == AppendReply(BatchOutcome.APPENDED, last=b"1-0")
     assert recorder.keys == [["stream", b"{stream}:lane:producer"]]
     entries = (2, 0, b"a", b"b", 1, 0, b"c")
-    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 100_000, 8, 0, *entries)]
+    assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 100_000, 8, 0, 70, *entries)]
+
+
+def test_what_is_given_back_has_no_limits() -> None:
+    """It says which sequence must be kept; what is kept instead is read."""
+    recorder = Recorder(answer=[b"LOST", [], 4, b"40"])
+    reply = make_log(recorder).append(b"producer", 7, [], 70, 5)
+    assert result_of(reply) == AppendReply(BatchOutcome.LOST, kept=Kept(4, 40))
+    assert recorder.calls == [(7, 5, WEEK, 1 << 52, EVENT_FIELD, 100_000, 1 << 52, 0, 70)]
 
 
 def test_a_batch_with_a_key_names_all_hashes() -> None:
     """It carries digest, fingerprint and ids; the window is at least a millisecond."""
-    recorder = Recorder(answer=[b"APPENDED", []])
+    recorder = Recorder(answer=[b"APPENDED", [], b"1-0"])
     make_log(recorder, window=0.0001).append(
-        b"producer", 7, [Submission((258,), (b"a",), (KEY,)), Submission((3,), (b"b",))]
+        b"producer", 7, [Submission((258,), (b"a",), (KEY,)), Submission((3,), (b"b",))], 70
     )
     assert recorder.keys == [["stream", b"{stream}:lane:producer", *HASHES]]
     keyed = (1, 1, b"d" * 16 + b"f" * 16 + b"\0\0\0\0\0\0\1\2", b"a")
-    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 1, 8, 1, *keyed, 1, 0, b"b")]
+    assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 1, 8, 1, 70, *keyed, 1, 0, b"b")]
 
 
 def test_a_batch_with_a_key_for_each_event_packs_them() -> None:
     """Each is its digest and the id of its event; a key that comes twice is counted once."""
-    recorder = Recorder(answer=[b"APPENDED", []])
+    recorder = Recorder(answer=[b"APPENDED", [], b"1-0"])
     keys = tuple(IdempotencyKey(text * 16) for text in (b"d", b"e", b"d"))
-    make_log(recorder).append(b"producer", 7, [Submission((1, 258, 3), (b"a", b"b", b"c"), keys)])
+    make_log(recorder).append(b"producer", 7, [Submission((1, 258, 3), (b"a", b"b", b"c"), keys)], 70)
     ids = (b"\0\0\0\0\0\0\0\1", b"\0\0\0\0\0\0\1\2", b"\0\0\0\0\0\0\0\3")
     packed = b"d" * 16 + ids[0] + b"e" * 16 + ids[1] + b"d" * 16 + ids[2]
-    assert recorder.calls == [(7, WEEK, 9, EVENT_FIELD, 100_000, 8, 2, 3, 3, packed, b"a", b"b", b"c")]
+    assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 100_000, 8, 2, 70, 3, 3, packed, b"a", b"b", b"c")]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 100])
@@ -66,7 +74,7 @@ def test_the_ids_of_an_earlier_request_are_read_however_many(count: int) -> None
     ids = tuple(range(2**63, 2**63 + count))
     record = b"f" * 16 + struct.pack(f">{count}Q", *ids)
     recorder = Recorder(answer=[b"DUPLICATE", [b"d" * 16 + record, b"n" * 16]])
-    assert result_of(make_log(recorder).append(b"producer", 7, [])) == AppendReply(
+    assert result_of(make_log(recorder).append(b"producer", 7, [], 70)) == AppendReply(
         BatchOutcome.DUPLICATE, {b"d" * 16: Earlier(b"f" * 16, ids)}, frozenset([b"n" * 16])
     )
 
@@ -76,15 +84,15 @@ def test_the_id_of_an_earlier_event_is_read() -> None:
     record = struct.pack(">Q", 2**63 - 1)
     answer = [b"d" * 16 + record, b"e" * 16 + ANY_BODY + record, b"n" * 16]
     known = {digest * 16: Earlier(ANY_BODY, (2**63 - 1,)) for digest in (b"d", b"e")}
-    assert result_of(make_log(Recorder(answer=[b"APPENDED", answer])).append(b"producer", 7, [])) == AppendReply(
-        BatchOutcome.APPENDED, known, frozenset([b"n" * 16])
-    )
+    assert result_of(
+        make_log(Recorder(answer=[b"APPENDED", answer, b"1-0"])).append(b"producer", 7, [], 70)
+    ) == AppendReply(BatchOutcome.APPENDED, known, frozenset([b"n" * 16]), last=b"1-0")
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_renewal_reads_whether_the_number_is_known_and_how_many_keys_there_are(known: bool) -> None:
-    recorder = Recorder(answer=[int(known), 5])
-    assert result_of(make_log(recorder).renew(b"producer", 7)) == Renewal(known, 5)
+    recorder = Recorder(answer=[int(known), 5, b"7", b"70"])
+    assert result_of(make_log(recorder).renew(b"producer", 7)) == Renewal(known, 5, Kept(7, 70))
     assert recorder.keys == [[b"{stream}:lane:producer", *HASHES]]
     assert recorder.calls == [(7, WEEK)]
 

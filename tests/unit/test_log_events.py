@@ -4,8 +4,8 @@ Tests for what every L{IEventLog} guarantees about submissions with a key for ea
 
 from __future__ import annotations
 
-import attrs
 import pytest_twisted
+from msgspec.structs import replace
 
 from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Submission
 from tests.support.backends import Backend
@@ -68,7 +68,7 @@ async def test_a_group_without_room_is_passed_over_with_all_of_its_new_events(ba
     batch = (group("bac", 10), group("de", 20), request("plain"))
     full = reply(APPENDED, no_room="de", a=1)
     assert await append(backend, log, 2, *batch) == full
-    assert await append(backend, log, 2, *batch) == attrs.evolve(full, outcome=DUPLICATE)
+    assert await append(backend, log, 2, *batch) == replace(full, outcome=DUPLICATE)
     assert stored(backend) == ["a1", "b10", "c12", "plain"]
     backend.forget_keys()
     assert await append(backend, log, 3, group("abcd", 30), group("ef", 40)) == reply(APPENDED, no_room="abcd")

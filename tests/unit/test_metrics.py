@@ -211,16 +211,22 @@ def test_the_queue_shows_what_waits(world: ProducerWorld) -> None:
     assert world.appender.backlog.is_full
 
 
-def test_a_lost_producer_id_is_an_alarm(world: ProducerWorld) -> None:
-    """It is counted, and logged as critical with the member C{alarm}."""
+@pytest.mark.parametrize(("retained", "level", "alarm"), [(1 << 20, "warn", "restored"), (0, "critical", "lost")])
+def test_events_that_redis_lost_are_an_alarm(retained: int, level: str, alarm: str) -> None:
+    """They are counted, and logged with the member C{alarm}: a warning if they are stored again."""
+    world = make_world(retain=(30.0, retained))
     world.post("a")
     world.run(0.1)
     world.stream.wipe()
     with capturedLogs() as logs:
         world.post("b")
         world.run(0.1)
-    assert producer(world)["lost_total"] == 1
-    assert [event["details"] for event in logs if event["log_level"].name == "critical"] == [{"alarm": "lost"}]
+    figures = producer(world)
+    assert figures[f"{alarm}_total"] == 1
+    assert figures["restored_total"] + figures["lost_events_total"] == 1
+    assert [event["details"] for event in logs if event["log_level"].name == level] == [{"alarm": alarm}]
+    assert figures["retained_seconds"] <= 30.0
+    assert bool(figures["retained_bytes"]) is bool(retained)
 
 
 def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> None:

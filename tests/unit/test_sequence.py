@@ -9,8 +9,8 @@ import pytest
 
 from eventsvc.errors import KeyConflict, KeysFull, QueueFull, Refused, StreamFull, Unknown
 from eventsvc.producer.sequence import (
-    Renumber,
     Resend,
+    Restore,
     Settle,
     Step,
     decide,
@@ -19,12 +19,12 @@ from eventsvc.producer.sequence import (
     not_looked_up,
     stores_all,
 )
-from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Kept, Submission
 
 APPENDED = AppendReply(BatchOutcome.APPENDED)
 DUPLICATE = AppendReply(BatchOutcome.DUPLICATE)
 FULL = AppendReply(BatchOutcome.FULL)
-LOST = AppendReply(BatchOutcome.LOST)
+LOST = AppendReply(BatchOutcome.LOST, kept=Kept(7, 70))
 
 KEY = IdempotencyKey(b"key", b"body")
 PLAIN = Submission((1, 2), (b"a", b"b"))
@@ -35,15 +35,15 @@ KEYED = Submission((3,), (b"c",), (KEY,))
     ("outcome", "in_doubt", "step"),
     [
         # The answers that spend the sequence, whether or not they came at once.
-        (APPENDED, False, Settle(APPENDED, spent=True)),
-        (APPENDED, True, Settle(APPENDED, spent=True)),
-        (DUPLICATE, False, Settle(DUPLICATE, spent=True)),
-        (DUPLICATE, True, Settle(DUPLICATE, spent=True)),
-        (FULL, False, Settle(FULL, spent=True)),
-        (FULL, True, Settle(FULL, spent=True)),
-        # The log has lost the producer id: the batch is surely not stored only if no other attempt was made.
-        (LOST, False, Renumber()),
-        (LOST, True, Settle(LOST, spent=False)),
+        (APPENDED, False, Settle(APPENDED)),
+        (APPENDED, True, Settle(APPENDED)),
+        (DUPLICATE, False, Settle(DUPLICATE)),
+        (DUPLICATE, True, Settle(DUPLICATE)),
+        (FULL, False, Settle(FULL)),
+        (FULL, True, Settle(FULL)),
+        # The log has gone back: it is given back what it has forgotten, and the batch goes on.
+        (LOST, False, Restore(Kept(7, 70))),
+        (LOST, True, Restore(Kept(7, 70))),
         # A refusal settles nothing, and an earlier attempt stays in doubt.
         (Refused("no"), False, Resend(False, "no")),
         (Refused("no"), True, Resend(True, "no")),

@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventsvc.settings import ROLES, RedisSettings, table
+from eventsvc.settings.addresses import Address
 from eventsvc.settings.kinds import (
     ADDRESS,
+    ADDRESSES,
     BEARER,
     BOUND,
     COUNT,
     DATABASE,
+    DURABILITY,
     FORM,
     LEVEL,
     LONG_SECONDS,
@@ -32,6 +35,7 @@ from eventsvc.settings.kinds import (
     SECONDS,
     SEED,
     SIGNING_SECRETS,
+    SIZE,
     STREAM,
     STREAMS,
     SWITCH,
@@ -50,6 +54,13 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     STREAMS: {"": (), "a": ("a",), "a:b,c": ("a:b", "c")},
     STREAM: {"NotificationStream": "NotificationStream", "a:b": "a:b"},
     ADDRESS: {"": "", "127.0.0.1": "127.0.0.1", "0.0.0.0": "0.0.0.0", "::": "::", "localhost": "127.0.0.1"},
+    ADDRESSES: {
+        "": (),
+        " ": (),
+        "a:1": (Address("a", 1),),
+        "redis-0.redis_x:26379, 10.0.0.1:65535": (Address("redis-0.redis_x", 26379), Address("10.0.0.1", 65535)),
+        "[::1]:26379,[0:0::1]:26379": (Address("::1", 26379),),
+    },
     PORT: {"1": 1, "65535": 65535, "0080": 80},
     OPTIONAL_PORT: {"0": 0, "65535": 65535},
     DATABASE: {"0": 0, "15": 15},
@@ -57,11 +68,13 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     BOUND: {"0": 0, "1": 1, "1000000000000000": 10**15},
     OPTIONAL_COUNT: {"1": 1, "1000000000000000": 10**15},
     SEED: {"0": 0, "7": 7},
+    SIZE: {"0": 0, "67108864": 67_108_864},
     SECONDS: {"0.5": 0.5, "5": 5.0, "0.001": 0.001, "31536000": 31_536_000.0, "010.50": 10.5},
     LONG_SECONDS: {"60": 60.0, "86400": 86_400.0},
     OPTIONAL_SECONDS: {"0": 0.0, "0.0": 0.0, "31536000": 31_536_000.0},
     RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
+    DURABILITY: {"memory": "MEMORY", "Disk": "DISK", "REPLICAS": "REPLICAS"},
     TRACING: {"off": "OFF", "Otlp": "OTLP"},
     REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
     FORM: {"plain": "PLAIN", "CloudEvents": "CLOUDEVENTS", "MIXED": "MIXED"},
@@ -112,6 +125,10 @@ REFUSED: dict[Kind, list[str]] = {
     STREAMS: ["a,", ",", "a, b", "a,{b}"],
     STREAM: [*NO_NAME, "{a}", "a}", "{"],
     ADDRESS: [" ", "127.0.0.1 ", "127.1", "127.0.0.1:8080", "[::1]", "example.org", "*", "\udcff"],
+    ADDRESSES: [
+        *("a", "a:", ":1", "a:0", "a:65536", "a:x", "a:1:2", "::1:26379", "[::1]", "[a]:1", "[]:1", "a b:1"),
+        *(",", "a:1,", "a:1;b:1", "redis://a:1", "user@a:1", "ä:1", "\udcff:1", "a:1,b"),
+    ],
     PORT: [*NO_WHOLE, "0", "65536", "tcp://10.0.0.1:6379"],
     OPTIONAL_PORT: [*NO_WHOLE, "65536"],
     DATABASE: [*NO_WHOLE, "100000"],
@@ -119,6 +136,7 @@ REFUSED: dict[Kind, list[str]] = {
     BOUND: [*NO_WHOLE, "1000000000000001"],
     OPTIONAL_COUNT: [*NO_WHOLE, "0", "1000000000000001"],
     SEED: [*NO_WHOLE, "1000000000000001"],
+    SIZE: [*NO_WHOLE, "1000000000000001"],
     SECONDS: [*NO_NUMBER, "0", "0.0009", "31536001"],
     LONG_SECONDS: [*NO_NUMBER, "0", "59.9", "31536001"],
     OPTIONAL_SECONDS: [*NO_NUMBER, "31536000.1"],
@@ -147,6 +165,7 @@ REFUSED: dict[Kind, list[str]] = {
         ],
         *["*, https://a", "https://*.a", "https://a,", ",", "https://a;https://b", "https://a\n.b", "\udcff"],
     ],
+    DURABILITY: ["", "replica", "disk,replicas", "memory ", "1"],
     TRACING: ["", "on", "otlp ", "jaeger"],
     REACTOR: ["", "epoll", "asyncio ", "1"],
     FORM: ["", "cloudevent", "plain,mixed", "1"],
@@ -441,3 +460,22 @@ def test_what_the_handler_webhook_lacks_is_told(settings: WebhookSettings, words
     with pytest.raises(InvalidSettings) as caught:
         settings.check()
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == words
+
+
+def test_each_wrong_address_is_named() -> None:
+    """In a list of many it is hard to see."""
+    with pytest.raises(InvalidSettings) as caught:
+        read(RedisSettings, {"REDIS_SENTINELS": "a:1,b:x,[::1]:2,,::1:3"})
+    assert str(caught.value).startswith(
+        "REDIS_SENTINELS='a:1,b:x,[::1]:2,,::1:3' (wrong: 'b:x', '', '::1:3'): expected "
+    )
+
+
+def test_an_address_is_shown_as_it_is_written() -> None:
+    assert [str(address) for address in (Address("a", 1), Address("::1", 2))] == ["a:1", "[::1]:2"]
+
+
+def test_redis_is_where_its_address_or_its_sentinels_say() -> None:
+    assert RedisSettings(host="a", port=1).place == "a:1"
+    sentinels = (Address("a", 1), Address("b", 2))
+    assert RedisSettings(sentinels=sentinels).place == "the address that the Sentinels a:1, b:2 name"

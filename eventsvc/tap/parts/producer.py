@@ -13,8 +13,12 @@ from eventsvc.net.server_certificates import ServerCertificates
 from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
+from eventsvc.producer.retained import Retained
+from eventsvc.redis.connection import Session
+from eventsvc.redis.durability import make_durability
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
@@ -23,7 +27,7 @@ from eventsvc.tap.health import Vitals, add_admin, producer_health
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
-from eventsvc.tap.producer_figures import producer_figures, tls_figures
+from eventsvc.tap.producer_figures import durability_figures, producer_figures, tls_figures
 from eventsvc.tap.token_file import add_tokens
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import json_log
@@ -36,6 +40,8 @@ from eventsvc.web.site import BoundedSite, make_site
 #: A producer whose port is plain, and serves health and metrics too.
 NO_TLS: Final = TLSSettings()
 NO_ADMIN: Final = AdminSettings()
+#: The memory of the primary is enough.
+IN_MEMORY: Final = DurabilitySettings()
 
 
 def add_producer(
@@ -47,6 +53,7 @@ def add_producer(
     vitals: Vitals,
     tls: TLSSettings = NO_TLS,
     admin: AdminSettings = NO_ADMIN,
+    durable: DurabilitySettings = IN_MEMORY,
     lasting: bool = True,
     fast_path: bool = True,
     tracing: Tracing | None = None,
@@ -55,16 +62,32 @@ def add_producer(
     Put the parts of a producer into a process.
 
     @param admin: the port of health and metrics; without, they are on the producer's own.
+    @param durable: what a 200 promises.
     @param lasting: whether confirmed events must survive a restart of Redis.
     @param tracing: makes spans; C{None} for none.
     @raise InvalidSettings: the TLS files are not valid.
     """
     streams = list(dict.fromkeys([redis.stream, *settings.streams]))
-    connection = make_connection(reactor, redis, prepare=stream_opener(*streams), lasting=lasting)
+    open_streams = stream_opener(*streams)
+
+    async def prepare(session: Session) -> None:
+        await open_streams(session)
+        for appender in appenders.values():
+            appender.check()  # what Redis has lost is stored again at once, even if nobody posts
+
+    durability = make_durability(durable, reactor)
+    demands: dict[str, Any] = {} if durability is None else {"find_problem": durability.find_problem}
+    connection = make_connection(reactor, redis, prepare=prepare, lasting=lasting, **demands)
+    retain_seconds = min(durable.retain_seconds or 0.0, settings.idempotency_window)  # no key is forgotten before
     appenders = {
         stream: Appender(
             event_log=RedisEventLog(
-                connection, stream, limits.hard_max, settings.idempotency_window, settings.idempotency_max_keys
+                connection,
+                stream,
+                limits.hard_max,
+                settings.idempotency_window,
+                settings.idempotency_max_keys,
+                durability,
             ),
             clock=reactor,
             new_id=partial(random.getrandbits, 63),
@@ -77,12 +100,15 @@ def add_producer(
                 queue_bytes=settings.queue_bytes,
                 wait=settings.write_timeout,
             ),
+            retained=Retained(reactor, retain_seconds, durable.retain_bytes // len(streams)),
         )
         for stream in streams
     }
     if tracing is not None:
         appenders = {stream: tracing.trace_appender(each, stream, redis) for stream, each in appenders.items()}
     vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
+    if durability is not None:
+        vitals.metrics.add(durability_figures(durability))
     health = producer_health(vitals, list(appenders.values()), connection)
     access = add_tokens(settings.tokens, streams, vitals)
     posts = PostReader(make_destinations(appenders), access, settings.allowed_origins)
@@ -141,6 +167,7 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
         vitals,
         options.read(TLSSettings),
         options.read(AdminSettings),
+        options.read(DurabilitySettings),
         fast_path=fast_path,
         tracing=tracing,
     )
