@@ -23,7 +23,6 @@ from eventsvc.consumer.delivery_attempts import DeliveryAttempts, Ended
 from eventsvc.consumer.handler_call import Unfinished
 from eventsvc.consumer.line import Line
 from eventsvc.consumer.open_entries import OpenEntries
-from eventsvc.consumer.recent import Shell, digest_of
 from eventsvc.consumer.setting_aside import Letter, SettingAside
 from eventsvc.event import Entry, Notification
 from eventsvc.net.background import run_in_background
@@ -290,9 +289,7 @@ class Dispatch:
 
     async def _set_aside(self, letter: Letter) -> Batch:
         """Set an entry aside; its event is not kept while that is retried."""
-        if (entry := self.open.by_id.get(letter.id)) is not None:
-            shell = Shell(letter.id, None, letter.deliveries, again=True, digest=digest_of(entry))
-            self.open.by_id[letter.id] = shell
+        self.open.drop_event(letter.id, letter.deliveries)
         await self.aside.move(letter)
         return []
 

@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from eventsvc.consumer.counts import ConsumerCounts
-from eventsvc.consumer.recent import RecentEntries
+from eventsvc.consumer.recent import RecentEntries, Shell, digest_of
 from eventsvc.event import EVENT_FIELD, Entry
 
 
@@ -47,6 +47,11 @@ class OpenEntries:
     def lose(self, ids: Collection[str]) -> None:
         """Note that entries which were begun are not ours any more."""
         self.lost.update(self.by_id.keys() & ids)
+
+    def drop_event(self, id: str, deliveries: int) -> None:
+        """Keep of an entry only what it is known by."""
+        if (entry := self.by_id.get(id)) is not None:
+            self.by_id[id] = Shell(id, None, deliveries, again=True, digest=digest_of(entry))
 
     def succeed(self, run: Sequence[Entry]) -> None:
         """Count entries as handled, and end them."""

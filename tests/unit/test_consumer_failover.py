@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,10 +20,11 @@ from twisted.logger import capturedLogs
 
 from eventsvc.consumer.service import Consumer
 from eventsvc.errors import Reject
-from eventsvc.event import Notification
+from eventsvc.event import EVENT_FIELD, Notification, encode_notification
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 from eventsvc.testing.group import Past
 from tests.support.consumer_world import ConsumerWorld, eager
+from tests.support.inboxes import events, sqlite_place
 
 
 def link_of(consumer: Consumer) -> Link:
@@ -343,6 +345,36 @@ class TestTheSameEvent:
         primary.fail_over()
         consuming.run(5.0)
         assert (consuming.seen, list(consuming.dead), consuming.pending) == (["a", "a"], ["1-0"], [])
+
+
+def test_an_inbox_has_each_effect_once(consuming: ConsumerWorld, primary: Primary, tmp_path: Path) -> None:
+    """Events that come again, or are restored under other ids, have their own id and timestamp as before."""
+    place = sqlite_place(str(tmp_path / "effects.db"))
+    seen: list[str] = []
+
+    def post(*ids: int) -> None:
+        for each in events(ids):
+            consuming.stream.add({EVENT_FIELD: encode_notification(each)})
+
+    def handle(batch: list[Notification]) -> None:
+        seen.extend(each.stream_id for each in batch)
+        made.handle_batch(batch)
+
+    made = place.inbox()
+    consuming.consumer(batch=handle)
+    consuming.run(1.0)
+    post(1, 2)
+    consuming.run(1.0)
+    primary.keep()
+    post(3, 4)
+    consuming.run(1.0)
+    primary.fail()
+    post(5, 3, 4, 1)
+    primary.promote()
+    consuming.run(5.0)
+    assert seen == ["1-0", "2-0", "3-0", "4-0", "3-0", "4-0", "5-0", "6-0"]
+    assert sorted(place.effects()) == [1, 2, 3, 4, 5]
+    made.stop()
 
 
 def test_a_failover_that_loses_nothing_raises_no_alarm(consuming: ConsumerWorld, primary: Primary) -> None:
