@@ -106,10 +106,12 @@ def _run_all(jobs: Sequence[Job], report: Path, side_by_side: int) -> int:
 
 def _tell(run: Run) -> str:
     """Return the result of a run as text, in one or more lines."""
+    if run.not_run:
+        return f"{run.title}: not run: {run.not_run}"
     if run.planted:
         found = next(iter(run.verdict.broken), run.verdict.state)
         return f"{run.title}: {'caught' if run.passed else 'MISSED'} ({run.seconds:.0f} s)\n  {found}"
-    line = f"{run.title}: {run.verdict.state} ({run.seconds:.0f} s)"
+    line = f"{run.title}: {run.state} ({run.seconds:.0f} s)"
     return line if run.passed else f"{line}\n{run.verdict.describe()}\nagain: {run.command}"
 
 

@@ -28,8 +28,10 @@ from chaos.figures import is_drained, read_figures
 from chaos.passes import Passes
 from chaos.plan import PASSWORD, SETTINGS, Plan
 from chaos.posting import TOKEN_FILE
+from chaos.power import Power, make_power
 from chaos.process import EndedByItself, Process, stable_port
 from chaos.recorder import Recorder
+from chaos.replicas import NODES, SENTINELS, Replicas
 from chaos.suites import TWISTD, NotInTime, wait_until
 from chaos.toxics import TOXIPROXY, Toxics
 from chaos.workload import Load
@@ -62,6 +64,8 @@ class Deployment(Account):
     ports: dict[str, int] = attrs.field(factory=dict)
     links: dict[str, int] = attrs.field(factory=dict)
     toxics: Toxics = attrs.field(init=False)
+    replicas: Replicas = attrs.field(init=False)
+    power: Power | None = attrs.field(default=None, init=False)
     #: of the services
     clock: WallClock = attrs.field(init=False)
     passes: Passes = attrs.field(init=False)
@@ -69,6 +73,10 @@ class Deployment(Account):
     @toxics.default
     def _make_toxics(self) -> Toxics:
         return Toxics(stable_port(), self.note)
+
+    @replicas.default
+    def _make_replicas(self) -> Replicas:
+        return Replicas(self.directory, self.processes, self.ports, self.note, self.plan.redis)
 
     @clock.default
     def _make_clock(self) -> WallClock:
@@ -93,11 +101,15 @@ class Deployment(Account):
             self.passes.use(token)
         if self.plan.proxied:
             self._start_toxiproxy()
-        self._add_redis("redis")
+        if self.plan.sentinels:
+            self.replicas.start()
+        else:
+            self._add_redis("redis")
         if self.plan.standby:
             self._link("standby-redis", self.ports["redis"])
             primary = ["--replicaof", f"127.0.0.1 {self.links['standby-redis']}", "--masterauth", PASSWORD]
-            self._add_redis("standby", *primary)
+            self._add_redis("standby", *primary, "--repl-diskless-sync-delay", "0")
+            wait_until(self._is_replicated, "the standby has all data")
         if self.plan.database:
             self._add_redis("database")
             self._link("database", self.ports["database"])
@@ -105,7 +117,6 @@ class Deployment(Account):
             self._add_receiver()
         for name in self.producers:
             self.ports[name] = stable_port()
-            self._link(f"{name}-redis", self.ports["redis"])
             self._link(f"client-{name}", self.ports[name])
             self._add_service(name, {"REST_SERVER_PORT": str(self.ports[name])})
         for name, handler in zip(self.consumers, self.plan.handlers):
@@ -120,7 +131,6 @@ class Deployment(Account):
 
     def add_consumer(self, name: str, handler: str) -> None:
         """Add a consumer, without starting it."""
-        self._link(f"{name}-redis", self.ports["redis"])
         self.ports[name] = stable_port()
         admin = str(self.ports[name])
         self._add_service(name, {"REDIS_CONSUMER": name, "CONSUMER_HANDLER": handler, "ADMIN_PORT": admin})
@@ -129,7 +139,7 @@ class Deployment(Account):
         """Kill all processes that still run."""
         for process in self.processes.values():
             process.kill()
-        for name in ("redis", "standby", "database"):
+        for name in ("redis", "standby", "database", *NODES):
             shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def stop_services(self) -> None:
@@ -156,9 +166,16 @@ class Deployment(Account):
 
     def _add_redis(self, name: str, *more: str) -> None:
         port = self.ports[name] = stable_port()
-        (self.directory / name).mkdir()
         options = ["--dir", str(self.directory / name), "--requirepass", PASSWORD, *self.plan.redis, *more]
-        self.processes[name] = Process(name, server_command(port, options), self.directory)
+        command: Sequence[str] = server_command(port, options)
+        if self.plan.disk:
+            self.power = make_power(name, self.directory, _SUITE)
+            self.processes[self.power.process.name] = self.power.process
+            self.power.start()
+            command = self.power.enter(command)
+        else:
+            (self.directory / name).mkdir()
+        self.processes[name] = Process(name, command, self.directory)
         self.start_redis(name)
 
     def _add_receiver(self) -> None:
@@ -179,7 +196,8 @@ class Deployment(Account):
         """Delete the data of Redis while it is not running."""
         shutil.rmtree(self.directory / "redis")
         (self.directory / "redis").mkdir()
-        self.lose_data()
+        retained = self.plan.settings.get("REDIS_RETAIN_SECONDS")
+        self.lose_data(None if retained is None else float(retained))
         self.note("the data of redis are gone")
 
     def _redis_is_up(self, name: str) -> bool:
@@ -190,10 +208,18 @@ class Deployment(Account):
         except (redis.ConnectionError, redis.TimeoutError):
             return False
 
+    def _is_replicated(self) -> bool:
+        with self.redis(self.ports["standby"]) as client:
+            return bool(client.info("replication")["master_link_status"] == "up")
+
     @contextmanager
     def redis(self, port: int | None = None) -> Iterator[Any]:
-        """Yield a client of another library (redis-py), directly or through the proxy at a port."""
-        port = port or self.ports["redis"]
+        """
+        Yield a client of another library (redis-py).
+
+        @param port: of a server, or of the proxy of a link; default: the primary.
+        """
+        port = port or self.ports[self.replicas.primary() if self.plan.sentinels else "redis"]
         client = redis.Redis(port=port, password=PASSWORD, socket_timeout=10, protocol=2, single_connection_client=True)
         try:
             yield client
@@ -205,17 +231,29 @@ class Deployment(Account):
         if self.plan.proxied:
             self.toxics.add_proxy(name, self.links[name], port)
 
+    def _link_redis(self, name: str) -> Mapping[str, str]:
+        """Add the links of a service to Redis, and return the settings that lead there."""
+        if not self.plan.sentinels:
+            self._link(f"{name}-redis", self.ports["redis"])
+            return {"REDIS_PORT": str(self.links[f"{name}-redis"])}
+        links = [f"{name}-{sentinel}" for sentinel in SENTINELS]
+        for link, sentinel in zip(links, SENTINELS):
+            self._link(link, self.ports[sentinel])
+        addresses = ",".join(f"127.0.0.1:{self.links[link]}" for link in links)
+        return {"REDIS_SENTINELS": addresses, "REDIS_SENTINEL_PASSWORD": PASSWORD}
+
     def _add_service(self, name: str, settings: Mapping[str, str]) -> None:
         role = name.rpartition("-")[0]
         start = [sys.executable, "-m", "chaos.planted", self.planted, "--"] if self.planted else TWISTD
         environment = {
             **SETTINGS,
-            "REDIS_PORT": str(self.links[f"{name}-redis"]),
+            **self._link_redis(name),
             **_SUITE,
             **self._addresses(),
             **({"REST_SERVER_TOKENS": str(self.passes.accepted)} if self.plan.tokens else {}),
             "REDIS_STREAMS": self.plan.beside,
             **self.plan.settings,
+            **self.plan.each.get(name, {}),
             **settings,
         }
         if self.plan.clock:
@@ -254,7 +292,7 @@ class Deployment(Account):
 
         @raise redis.RedisError: Redis does not answer.
         """
-        with self.redis(self.links[f"{name}-redis"]) as client:
+        with self.redis(None if self.plan.sentinels else self.links[f"{name}-redis"]) as client:
             client.ping()
 
     def start_load(self, load: Load, direct: bool = False) -> Process:

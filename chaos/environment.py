@@ -24,6 +24,8 @@ from chaos.receiver import TAKE
 from chaos.suites import NotInTime, wait_until
 from chaos.toxics import Toxic
 from eventsvc.event import EVENT_FIELD, Notification, encode_notification, format_timestamp
+from eventsvc.outcome import Outcome
+from eventsvc.testing.history import Op
 
 _LATE: Final = Toxic("latency", {"latency": 1500})
 
@@ -31,8 +33,7 @@ _LATE: Final = Toxic("latency", {"latency": 1500})
 @attrs.frozen
 class Promoted:
     """
-    A replica that lags replaces the primary at the same address; events that
-    were not replicated are lost.
+    A replica that lags replaces the primary at the same address.
 
     @ivar behind: seconds without replication before that.
     """
@@ -44,9 +45,8 @@ class Promoted:
         with deployment.redis(deployment.ports["standby"]) as standby, holding_up(deployment, "redis"):
             deployment.toxics.switch("standby-redis", False)
             deployment.wait(self.behind)
-            with deployment.causing("anew"):
+            with deployment.rolling_back():
                 deployment.processes["redis"].end(signal.SIGKILL)
-                deployment.lose_data()
                 standby.replicaof("NO", "ONE")
                 deployment.ports["redis"] = deployment.ports["standby"]
                 for link in (*deployment.links_of("producer-"), *deployment.links_of("consumer-")):
@@ -54,6 +54,28 @@ class Promoted:
                 deployment.note("redis is killed, and the replica takes its place")
                 yield
             deployment.toxics.switch("standby-redis", True)
+
+
+@attrs.frozen
+class LeadingToReplica:
+    """
+    The address of Redis leads to a replica for some time.
+
+    @ivar links: the beginning of the names of the links.
+    """
+
+    links: str
+
+    @contextmanager
+    def breaking(self, deployment: Deployment) -> Iterator[None]:
+        with holding_up(deployment, self.links):
+            self._lead(deployment, "standby")
+            yield
+            self._lead(deployment, "redis")
+
+    def _lead(self, deployment: Deployment, server: str) -> None:
+        for link in deployment.links_of(self.links):
+            deployment.toxics.point(link, deployment.ports[server])
 
 
 @attrs.frozen
@@ -70,18 +92,15 @@ class RolledBack:
     @contextmanager
     def breaking(self, deployment: Deployment) -> Iterator[None]:
         link = f"{self.producer}-"
-        with deployment.redis() as client, deployment.causing("anew"):
+        with deployment.redis() as client, deployment.rolling_back():
             kept = {key: client.dump(key) for key in client.scan_iter()}
-            body = {"description": "confirmed, and lost"}
-            url = f"http://127.0.0.1:{deployment.ports[self.producer]}/event"
-            requests.post(url, json=body, headers=deployment.authorization(), timeout=5).raise_for_status()
+            self._post(deployment, "confirmed, and lost")
             with ExitStack() as late:
                 with Frozen(self.producer).breaking(deployment):
                     with client.pipeline() as moment:
                         for key, value in kept.items():
                             moment.restore(key, 0, value, replace=True)
                         moment.execute()
-                    deployment.lose_data()
                     deployment.note("redis is back in the state before the last batch")
                     late.enter_context(Toxified(link, _LATE).breaking(deployment))
                 numbers = _numbers(client)
@@ -90,6 +109,15 @@ class RolledBack:
                 with Down(link).breaking(deployment):
                     late.close()
                     yield
+
+    def _post(self, deployment: Deployment, description: str) -> None:
+        begin = time.monotonic()
+        url = f"http://127.0.0.1:{deployment.ports[self.producer]}/event"
+        body = {"description": description}
+        answer = requests.post(url, json=body, headers=deployment.authorization(), timeout=5)
+        answer.raise_for_status()
+        id = int(answer.headers["Event-Id"])
+        deployment.posted.append(Op("fault", 0, description, begin, time.monotonic(), Outcome.OK, id))
 
 
 def _numbers(client: Any) -> Sequence[bytes]:

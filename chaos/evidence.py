@@ -5,6 +5,7 @@ Gathers the evidence of a run, and builds the history for the checker.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification
 from eventsvc.json_text import escape_breaks, in_one_line
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Content, Handling, History, Op
-from eventsvc.testing.history.content import content_of
+from eventsvc.testing.history.content import content_of, differences
 
 #: The alarms by which a service says that events may have been lost.
 _LOSSES: Final = {"lost", "group_recreated", "trimmed_pending"}
@@ -59,8 +60,14 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
     # Read the logs after Redis: entries that are acknowledged by then have been logged.
     names = [*deployment.producers, *deployment.consumers, *(["receiver"] if deployment.plan.receiver else [])]
     lines = sorted((line for name in names for line in read_log(deployment, name)), key=lambda line: line.at)
-    history = tell(kept, read_ops(ops), lines, fault, drained, time.monotonic())
-    history = attrs.evolve(history, wiped=deployment.wiped, causes=deployment.causes)
+    history = tell(kept, [*read_ops(ops), *deployment.posted], lines, fault, drained, time.monotonic())
+    history = attrs.evolve(
+        history,
+        wiped=deployment.wiped,
+        rolled_back=deployment.rolled_back,
+        promotions=deployment.replicas.promotions,
+        causes=deployment.causes,
+    )
     return Evidence(history=history, lines=lines, fault=fault, figures=deployment.figures())
 
 
@@ -118,7 +125,7 @@ def tell(
     order = sorted(kept.entries.items(), key=lambda entry: _place(entry[0]))
     events = {id: _read(id, fields) for id, fields in order}
     known = {id: event.id for id, event in events.items() if event is not None}
-    by_id = {event.id: event for event in events.values() if event is not None}
+    contents = _contents([event for event in events.values() if event is not None], attempts)
     foreign = [
         Op("foreign", number, event.description, *fault, Outcome.OK, event.id)
         for number, event in enumerate(each for each in events.values() if each is not None and _is_foreign(each))
@@ -129,7 +136,7 @@ def tell(
         ops=[*attempts, *foreign],
         stream=[event for event in events.values() if event is not None],
         handled=[
-            Handling(line.id, line.process, line.at, line.failed, _restore(line.content, by_id.get(line.id)))
+            Handling(line.id, line.process, line.at, line.failed, _restore(line.content, contents.get(line.id, ())))
             for line in lines
             if line.id is not None
         ],
@@ -143,21 +150,37 @@ def tell(
     )
 
 
-def _restore(logged: Content | None, stored: Notification | None) -> Content | None:
+def _contents(stored: Sequence[Notification], attempts: Sequence[Op]) -> Mapping[int, Sequence[Content]]:
+    """
+    Return the contents that an event may have had, by its id: as it is stored, then as it was posted.
+
+    A CloudEvent that was posted several times may have been stored with another
+    text before Redis lost it.
+    """
+    posted: dict[str, list[Content]] = defaultdict(list)
+    for op in attempts:
+        if op.content is not None:
+            posted[op.description].append(op.content)
+    return {event.id: [content_of(event), *posted[event.description]] for event in stored}
+
+
+def _restore(logged: Content | None, contents: Sequence[Content]) -> Content | None:
     """
     Return what a handler was given; the log has no line breaks, and escapes of some characters.
 
-    @param stored: the event as the stream has it.
+    @param contents: what it may have been given.
     """
-    if logged is None or stored is None:
-        return logged
-    whole = content_of(stored)
-    lines = attrs.evolve(whole, data=_one_line(stored.data_json), cloudevent=_one_line(stored.cloudevent_json))
-    return whole if logged == lines else logged
+    if logged is None:
+        return None
+    for whole in contents:
+        line = attrs.evolve(whole, data=_one_line(whole.data), cloudevent=_one_line(whole.cloudevent))
+        if not any(differences(line, logged)):
+            return whole
+    return logged
 
 
-def _one_line(raw: Raw) -> str:
-    return escape_breaks(bytes(in_one_line(raw))).decode()
+def _one_line(text: str) -> str:
+    return escape_breaks(bytes(in_one_line(Raw(text.encode())))).decode()
 
 
 def _is_foreign(event: Notification) -> bool:

@@ -99,7 +99,7 @@ class Mixture:
             request = attrs.evolve(request, path=f"/streams/{self.stream or STREAM}{request.path}", event=None)
         if random.random() < self.mixed * _COMPRESSED:
             headers = [*request.headers, ("Content-Encoding", "gzip")]
-            request = attrs.evolve(request, headers=headers, body=gzip.compress(request.body, 1), event=None)
+            request = attrs.evolve(request, headers=headers, body=gzip.compress(request.body, 1, mtime=0), event=None)
         return request
 
     def _members(self, description: str, key: str | None) -> Post:

@@ -25,6 +25,12 @@ class Plan:
     @ivar proxied: whether each link has a proxy.
     @ivar standby: whether a second server replicates the first, over the link
         C{standby-redis}.
+    @ivar sentinels: whether there are a primary, two replicas and three Sentinels
+        instead of one server.  The links of a service lead to the Sentinels, and
+        are named C{producer-1-sentinel-1} and so on.
+    @ivar disk: whether the data of the Redis server are in a directory that loses what
+        was not fsynced when its power fails.
+    @ivar each: more settings of some services, by name.
     @ivar database: whether there is a database for handlers, behind the link
         C{database}.
     @ivar receiver: whether there is a receiver of webhooks, behind the link
@@ -43,6 +49,9 @@ class Plan:
     recorded: bool = False
     proxied: bool = True
     standby: bool = False
+    sentinels: bool = False
+    disk: bool = False
+    each: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
     database: bool = False
     receiver: bool = False
     piped: Sequence[str] = ()

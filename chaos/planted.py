@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from chaos.bugs import consumer, producer
+from chaos.bugs import consumer, failover, producer
 from eventsvc.testing.history import Verdict
 
 
@@ -45,7 +45,7 @@ BUGS: Final[Mapping[str, Bug]] = {
     "read-only-new": Bug(consumer.read_only_new, "read-reply-cut", "then left pending"),
     "acknowledge-before-handling": Bug(consumer.acknowledge_before_handling, "consumer-killed", "neither handled"),
     "trim-by-length": Bug(consumer.trim_by_length, "trimmed", "neither handled"),
-    "renew-by-writing": Bug(producer.renew_by_writing, "rolled-back-idle", "no alarm was raised"),
+    "renew-by-writing": Bug(producer.renew_by_writing, "rolled-back-idle", "answered 200, but not stored"),
     "wall-clock-timers": Bug(producer.wall_clock_timers, "clock-back", "after the fault"),
     "forget-acknowledgements": Bug(
         consumer.forget_acknowledgements, "acknowledgement-cut", "handled again without a cause"
@@ -62,6 +62,15 @@ BUGS: Final[Mapping[str, Bug]] = {
     "decode-for-handlers": Bug(consumer.decode_for_handlers, "consumer-restarted", "another `data` than is stored"),
     "forget-identities": Bug(producer.forget_identities, "stream-full-beside", "stored more than once"),
     "lose-beside-known": Bug(producer.lose_beside_known, "stream-full-beside", "answered 200, but not stored"),
+    "give-back-out-of-order": Bug(
+        failover.give_back_out_of_order, "failover-kill", "stored before an event that was confirmed earlier"
+    ),
+    "give-back-under-new-numbers": Bug(failover.give_back_under_new_numbers, "failover-kill", "stored more than once"),
+    "give-back-with-new-ids": Bug(
+        failover.give_back_with_new_ids, "failover-kill", "stored under another id than it was answered"
+    ),
+    "wait-for-nothing": Bug(failover.wait_for_nothing, "replicas-and-producers-killed", "answered 200, but not stored"),
+    "ignore-roles": Bug(failover.ignore_roles, "replica-at-address", "handled again without a cause"),
     "give-up-after-failed-auth": Bug(producer.give_up_after_failed_auth, "cut-in-handshake", "not ready again"),
 }
 

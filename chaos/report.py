@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from statistics import median
 from time import gmtime, strftime
 from typing import Any, Final
 from xml.sax.saxutils import quoteattr
@@ -43,7 +44,9 @@ def record(run: Run) -> Mapping[str, Any]:
         "seed": run.seed,
         "planted": run.planted,
         "passed": run.passed,
-        "state": run.verdict.state,
+        "state": run.state,
+        "not_run": run.not_run,
+        "takeovers": evidence.history.takeovers if evidence else (),
         "broken": run.verdict.broken,
         "missing": run.verdict.missing,
         "ledger": dict(run.verdict.ledger),
@@ -61,10 +64,19 @@ def record(run: Run) -> Mapping[str, Any]:
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """Return how many runs passed, as text."""
-    passed = sum(run.passed for run in runs)
+    """Return how many runs passed, and how quickly a new primary was used, as text."""
+    done = [run for run in runs if not run.not_run]
     what = "planted bugs were caught" if any(run.planted for run in runs) else "runs held"
-    return f"{passed} of {len(runs)} {what}"
+    parts = [f"{sum(run.passed for run in done)} of {len(done)} {what}"]
+    if len(done) < len(runs):
+        parts.append(f"{len(runs) - len(done)} were not run")
+    takeovers = [seconds for run in done if run.evidence for seconds in run.evidence.history.takeovers]
+    if takeovers:
+        parts.append(
+            f"the first 200 came {median(takeovers):.2f} s (median; at most {max(takeovers):.2f} s) "
+            f"after each of {len(takeovers)} promotions"
+        )
+    return "; ".join(parts)
 
 
 def junit(runs: Iterable[Run]) -> str:
@@ -73,7 +85,7 @@ def junit(runs: Iterable[Run]) -> str:
     failures = sum(not run.passed for run in runs)
     cases = []
     for run in runs:
-        inner = ""
+        inner = f"<skipped message={quoteattr(run.not_run)}/>" if run.not_run else ""
         if not run.passed:
             text = escape(f"{run.verdict.describe()}\n{run.command}")
             inner = f"<failure message={quoteattr(run.verdict.state)}>{text}</failure>"
@@ -81,7 +93,9 @@ def junit(runs: Iterable[Run]) -> str:
             f'<testcase classname="chaos" name={quoteattr(run.title)} time="{run.seconds:.1f}">{inner}</testcase>'
         )
     total = sum(run.seconds for run in runs)
-    head = f'<testsuite name="chaos" tests="{len(runs)}" failures="{failures}" time="{total:.1f}">'
+    skipped = sum(bool(run.not_run) for run in runs)
+    counts = f'tests="{len(runs)}" failures="{failures}" skipped="{skipped}"'
+    head = f'<testsuite name="chaos" {counts} time="{total:.1f}">'
     return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', head, *cases, "</testsuite>", ""])
 
 
@@ -119,7 +133,7 @@ def _table(runs: Iterable[Run]) -> str:
         ]
         rows.append(
             f'<tr><td><a href="#{run.directory.name}">{escape(run.title)}</a></td>'
-            f'<td class="{verdict.state.replace(" ", "-")}">{verdict.state}</td>'
+            f'<td class="{run.state.replace(" ", "-")}">{run.state}</td>'
             f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         )
     head = "".join(f"<th>{name}</th>" for name in heads)
@@ -143,10 +157,10 @@ def _style() -> str:
 
 def _section(run: Run) -> str:
     verdict = run.verdict
-    findings = [f"<li>{escape(words)}</li>" for words in (*verdict.broken, *verdict.missing)]
+    findings = [f"<li>{escape(words)}</li>" for words in _findings(run)]
     parts = [
         f'<section id="{run.directory.name}"><h2>{escape(run.title)}: '
-        f'<span class="{verdict.state.replace(" ", "-")}">{verdict.state}</span></h2>',
+        f'<span class="{run.state.replace(" ", "-")}">{run.state}</span></h2>',
         f"<p>{escape(run.scenario.what)}</p>",
         f"<p>The services have a planted bug. {escape(BUGS[run.planted].what)}</p>" if run.planted else "",
         f"<ul>{''.join(findings)}</ul>" if findings else "",
@@ -159,6 +173,10 @@ def _section(run: Run) -> str:
         "</section>",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _findings(run: Run) -> Sequence[str]:
+    return [run.not_run] if run.not_run else [*run.verdict.broken, *run.verdict.missing]
 
 
 def ledger(figures: Mapping[str, int]) -> list[str]:

@@ -23,6 +23,7 @@ from chaos.evidence import Evidence, gather, gather_beside
 from chaos.faults import Fault
 from chaos.plan import Plan
 from chaos.planted import BUGS
+from chaos.power import NotRun
 from chaos.process import EndedByItself, Process, watchdog
 from chaos.signs import Sign, doubts
 from chaos.suites import NotInTime, wait_until
@@ -105,6 +106,7 @@ class Run:
     @ivar journal: the changes made to the deployment, with their times.
     @ivar memory: peak of the resident memory of each process, in bytes.
     @ivar planted: the planted bug of the services, if any.
+    @ivar not_run: why the scenario could not be run on this machine; empty if it was run.
     """
 
     scenario: Scenario
@@ -117,6 +119,12 @@ class Run:
     journal: Sequence[tuple[float, str]]
     memory: Mapping[str, int]
     planted: str | None = None
+    not_run: str = ""
+
+    @property
+    def state(self) -> str:
+        """Return the verdict in a word or two."""
+        return "not run" if self.not_run else self.verdict.state
 
     @property
     def title(self) -> str:
@@ -125,7 +133,9 @@ class Run:
 
     @property
     def passed(self) -> bool:
-        """Return whether all promises held or, with a planted bug, whether it was found."""
+        """Return whether all promises held or, with a planted bug, whether it was found; true if it was not run."""
+        if self.not_run:
+            return True
         return BUGS[self.planted].is_found(self.verdict) if self.planted else self.verdict.held
 
     @property
@@ -147,12 +157,14 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
     deployment = Deployment(scenario.plan, directory, planted)
     began = time.time(), time.monotonic()
     evidence = None
-    ended, failed = [], []
+    ended, failed, not_run = [], [], ""
     try:
         with watchdog(DEADLINE):
             deployment.start()
             evidence = _break(scenario, seed, deployment)
             deployment.stop_services()
+    except NotRun as problem:
+        not_run = str(problem)
     except EndedByItself as problem:
         ended.append(str(problem))
     except (NotInTime, NotChanged, RedisError, RequestException) as problem:
@@ -177,6 +189,7 @@ def run(scenario: Scenario, seed: int, directory: Path, planted: str | None = No
         journal=deployment.journal,
         memory={name: process.peak for name, process in deployment.processes.items()},
         planted=planted,
+        not_run=not_run,
     )
 
 

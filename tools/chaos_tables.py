@@ -20,7 +20,7 @@ _IVAR: Final = re.compile(r"^@ivar (\w+): (.*)$", re.S)
 
 def faults_table() -> str:
     """Return the faults that a scenario can use, as a Markdown table."""
-    return _table("fault", ["faults.py", "environment.py", "gateway.py"])
+    return _table("fault", ["faults.py", "failovers.py", "setbacks.py", "environment.py", "gateway.py"])
 
 
 def signs_table() -> str:

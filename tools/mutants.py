@@ -140,6 +140,7 @@ PACKAGES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "history": {
         "eventsvc/testing/history/__init__.py": ("history", "history_handling"),
         "eventsvc/testing/history/checks.py": ("history", "history_handling"),
+        "eventsvc/testing/history/stored.py": ("history",),
         "eventsvc/testing/history/records.py": ("history", "history_handling"),
     },
 }

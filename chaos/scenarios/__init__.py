@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from chaos.scenario import Scenario
+from chaos.scenarios.failover import FAILOVER
 from chaos.scenarios.gateway import GATEWAY
 from chaos.scenarios.handlers import HANDLERS
 from chaos.scenarios.links import LINKS
@@ -15,5 +16,5 @@ from chaos.scenarios.server import SERVER
 from chaos.scenarios.services import SERVICES
 from chaos.scenarios.surroundings import SURROUNDINGS
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (*LINKS, *SERVER, *SERVICES, *HANDLERS, *SURROUNDINGS, *GATEWAY)
+SCENARIOS: Final[tuple[Scenario, ...]] = (*LINKS, *SERVER, *SERVICES, *HANDLERS, *SURROUNDINGS, *GATEWAY, *FAILOVER)
 BY_NAME: Final = {scenario.name: scenario for scenario in SCENARIOS}

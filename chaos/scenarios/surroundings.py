@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.environment import ClockStepped, Flooded, Full, Promoted, RolledBack, Unread
+from chaos.environment import ClockStepped, Flooded, Full, LeadingToReplica, Promoted, RolledBack, Unread
 from chaos.faults import (
     KILL_CLIENTS,
     REDIS_DOWN,
@@ -23,7 +23,7 @@ from chaos.faults import (
 )
 from chaos.plan import Plan
 from chaos.scenario import Expectations, Scenario
-from chaos.signs import Counted, HandledAgain, Said, Suffered
+from chaos.signs import Alarmed, Counted, HandledAgain, Said, Suffered
 from chaos.toxics import Toxic
 from chaos.workload import Load
 
@@ -58,16 +58,28 @@ SURROUNDINGS: Final = (
         faults=[Promoted()],
         plan=Plan(standby=True),
         on=1,
-        signs=[*_RECONNECTED],
-        expect=Expectations(alarm=True, all_ok=True),
+        signs=[*_RECONNECTED, Alarmed("restored", "producer"), Counted("eventsvc_restored", 50)],
+        expect=Expectations(all_ok=True),
+    ),
+    Scenario(
+        name="replica-at-address",
+        what="The address of Redis leads to a replica that accepts writes, which will be lost.",
+        faults=[All([LeadingToReplica("producer-"), LeadingToReplica("consumer-")])],
+        plan=Plan(standby=True, redis=("--appendonly", "yes", "--replica-read-only", "no")),
+        on=2,
+        signs=[
+            Suffered(1.0, 50),
+            Said("is a read-only replica", "producer"),
+            Said("is a read-only replica", "consumer"),
+        ],
     ),
     Scenario(
         name="rolled-back-idle",
         what="Redis returns to the state before the last batch while nothing is posted, and a reply is lost.",
         faults=[All([Frozen("workload"), After(0.5, RolledBack("producer-1"))])],
         on=0.5,
-        signs=[Said("connected to Redis", "producer")],
-        expect=Expectations(alarm=True, least_each=0),
+        signs=[Said("connected to Redis", "producer"), Alarmed("restored", "producer")],
+        expect=Expectations(least_each=0),
     ),
     # Clocks
     Scenario(

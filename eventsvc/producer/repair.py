@@ -79,6 +79,7 @@ class Repair:
         """
         pauses = Pauses(self.event_log, self.clock)
         while True:
+            asked = self.clock.seconds()
             try:
                 renewal = await self.event_log.renew(producer_id, self.retained.sequence)
             except CancelledError:
@@ -88,7 +89,7 @@ class Repair:
                     self._log.failure("unexpected error while checking the last sequence; trying again")
             else:
                 if renewal.known:
-                    self.retained.confirm()
+                    self.retained.confirm(asked)
                 else:
                     await self.run(producer_id, renewal.kept, in_doubt=False)
                 return renewal
@@ -130,7 +131,7 @@ class Repair:
                 retained.skip(part.sequence)
                 return in_doubt
             if part.lost:
-                self._alarm_lost(part.lost, kept.sequence + 1, part.first - 1)
+                self._alarm_lost(part.lost, kept.sequence + 1, part.lost_to)
             retained.mark_last(part.submissions, reply)
             restored += part.events
             kept = Kept(part.sequence, part.total)

@@ -34,8 +34,8 @@ _DIGEST: Final = 16
 #: The place of the number of different keys in the arguments of append.lua.
 _DIFFERENT: Final = 7
 
-#: In place of a limit that does not apply.
-_NO_LIMIT: Final = 1 << 52
+#: In place of limits that do not apply.
+_NO_LIMIT: Final = b""
 
 #: How an id is kept: 8 bytes.
 _ID: Final = struct.Struct(">Q")
@@ -110,12 +110,12 @@ class RedisEventLog:
     ) -> Deferred[AppendReply]:
         keys: list[Argument] = [self.stream, companion(self.stream, "lane", producer_id)]
         window = max(1, round(self.window * 1000))
-        hard_max, max_keys = self.hard_max, self.max_keys
+        hard_max: Argument = self.hard_max
         if after is None:
             after = sequence - 1
         else:
-            hard_max = max_keys = _NO_LIMIT
-        arguments: list[Argument] = [sequence, after, PRODUCER_ID_TTL, hard_max, EVENT_FIELD, window, max_keys]
+            hard_max = _NO_LIMIT
+        arguments: list[Argument] = [sequence, after, PRODUCER_ID_TTL, hard_max, EVENT_FIELD, window, self.max_keys]
         arguments += (0, events)
         digests: set[bytes] = set()
         for submission in submissions:
@@ -150,14 +150,15 @@ class RedisEventLog:
 def _read_reply(reply: Any) -> AppendReply:
     outcome, passed, *more = reply
     last = more[0] if len(more) == 1 else b""
+    kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
     if not passed:  # nearly always
-        kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
         return AppendReply(_OUTCOMES[outcome], kept=kept, last=last)
     return AppendReply(
         _OUTCOMES[outcome],
         {each[:_DIGEST]: _read_record(each[_DIGEST:]) for each in passed if len(each) > _DIGEST},
         frozenset(each for each in passed if len(each) == _DIGEST),
-        last=last,
+        kept,
+        last,
     )
 
 

@@ -96,6 +96,7 @@ def test_an_alert_fires_for_what_is_missing(tmp_path: Path, missing: str, alerts
     [
         ("eventsvc_lost_total", "0 0 0 0 0 1x15", "EventsMayBeLost"),
         ("eventsvc_trimmed_pending_total", "0 0 0 0 0 1x15", "EventsMayBeLost"),
+        ("eventsvc_restored_total", "0 0 0 0 0 1x15", "EventsWereRestored"),
         ("eventsvc_dead_letters", "1x20", "DeadLetters"),
         ("eventsvc_oldest_unread_seconds", "100x20", "ConsumersAreBehind"),
         ("eventsvc_oldest_pending_seconds", "1000x20", "AnEventIsStuck"),

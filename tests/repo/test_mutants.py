@@ -61,7 +61,7 @@ def test_nine_of_ten_must_be_killed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no reason given" in said
     known = attrs.evolve(
         mutants[0],
-        module="eventsvc/testing/history/checks.py",
+        module="eventsvc/testing/history/stored.py",
         was="if place < furthest:",
         becomes="if place <= furthest:",
     )

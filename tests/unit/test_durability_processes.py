@@ -36,7 +36,9 @@ def test_a_producer_waits_for_replicas(services: Services, own_server: Server, t
     wait_until(lambda: producer.says("REDIS_DURABILITY=replicas needs 1 replicas (REDIS_MIN_REPLICAS): 0 follow Redis"))
     refused = post(port, BODY)
     assert (refused.status, stored(refused)) == (503, "no")
-    assert get(port, "/health/ready")[0] == 503
+    status, why = get(port, "/health/ready")
+    assert status == 503
+    assert "REDIS_DURABILITY=replicas needs 1 replicas (REDIS_MIN_REPLICAS): 0 follow Redis" in why
     with running_replica(own_server, tmp_path / "replica") as replica:
         wait_until(lambda: get(port, "/health/ready")[0] == 200)
         assert post(port, BODY).status == 200

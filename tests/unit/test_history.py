@@ -304,3 +304,54 @@ def test_any_single_wrong_entry_is_found(outcomes: list[Outcome], data: st.DataO
     else:
         spoiled = [*stream, note(f"{n}", n), note(f"{n}", n)]
     assert check(History(ops=ops, stream=spoiled), Expectations(least_ok=0)).state == "broke"
+
+
+class TestRolledBack:
+    """A replica that lags has replaced the primary, or an older copy was restored, and producers gave back the rest."""
+
+    def test_it_excuses_no_loss(self) -> None:
+        broken = check(attrs.evolve(GOOD, stream=notes("ae"), handled=None, rolled_back=True)).broken
+        assert broken == ("answered 200, but not stored: 'b'",)
+
+    def test_it_excuses_nothing_that_is_stored_twice(self) -> None:
+        """A producer that gives back what Redis has gives it the same id."""
+        history = attrs.evolve(GOOD, stream=notes("abeb"), handled=None, rolled_back=True)
+        assert "stored more than once: 'b'" in check(history).broken
+
+    def test_the_events_of_two_clients_may_be_stored_in_another_order(self) -> None:
+        ops = [op("a"), attrs.evolve(op("b", at=2.0), client="other")]
+        swapped = History(ops=ops, stream=notes("ba"), rolled_back=True)
+        assert check(swapped).held
+        assert not check(attrs.evolve(swapped, rolled_back=False)).held
+        assert not check(attrs.evolve(swapped, ops=[op("a"), op("b", at=2.0)])).held
+
+    def test_what_was_in_doubt_may_have_been_handled_and_be_gone(self) -> None:
+        """As many events as are in doubt and not stored: a handling names no event."""
+        once = attrs.evolve(GOOD, handled=[*handle("abe"), Handling(999)])
+        assert not check(once).held
+        assert check(attrs.evolve(once, rolled_back=True)).held
+        twice = attrs.evolve(once, handled=[*handle("abe"), Handling(999), Handling(998)], rolled_back=True)
+        assert "handled, but not in the stream" in check(twice).describe()
+
+    def test_an_event_posted_through_two_producers_may_have_two_ids_but_is_stored_once(self) -> None:
+        ops = [op("a"), attrs.evolve(op("a", id=1, at=2.0), client="other")]
+        for stored, held in (([note("a")], True), ([note("a", 1)], True), ([note("a", 2)], False), ([], False)):
+            assert check(History(ops=ops, stream=stored, rolled_back=True)).held is held
+        assert not check(History(ops=ops, stream=[note("a"), note("a", 1)], rolled_back=True)).held
+        assert not check(History(ops=ops, stream=[note("a")])).held
+        handled = [Handling(A), Handling(1)]
+        assert check(History(ops=ops, stream=[note("a")], handled=handled, rolled_back=True)).held
+        assert not check(History(ops=ops, stream=[note("a")], handled=[*handled, Handling(2)], rolled_back=True)).held
+        same = [op("a"), op("a", id=1, at=2.0)]
+        assert not check(History(ops=same, stream=[note("a")], rolled_back=True)).held
+
+
+def test_a_takeover_lasts_until_each_client_has_a_200() -> None:
+    ops = [op("a", at=0.0), op("b", at=3.0), attrs.evolve(op("e", at=4.0), client="other"), op("c", REFUSED, at=2.1)]
+    history = History(ops=ops, stream=notes("abe"), promotions=[2.0])
+    assert history.takeovers == [3.0]
+    assert check(history, Expectations(take_over_within=3.0)).held
+    late = check(history, Expectations(take_over_within=2.9)).broken
+    assert late == ("the first 200 came 3.0 s after a promotion, later than 2.9",)
+    assert attrs.evolve(history, promotions=[2.0, 4.5]).takeovers == [3.0, float("inf")]
+    assert attrs.evolve(history, promotions=[]).takeovers == []

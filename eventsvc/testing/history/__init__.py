@@ -12,9 +12,9 @@ from typing import Final, Literal
 import attrs
 
 from eventsvc.outcome import Outcome
-from eventsvc.testing.history.checks import Expectations, Finding, find_broken
+from eventsvc.testing.history.checks import Expectations, find_broken
 from eventsvc.testing.history.content import Content
-from eventsvc.testing.history.records import Cause, Handling, History, Op
+from eventsvc.testing.history.records import Cause, Finding, Handling, History, Op
 
 __all__ = ["Cause", "Content", "Expectations", "Handling", "History", "Op", "Outcome", "State", "Verdict", "check"]
 

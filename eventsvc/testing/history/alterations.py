@@ -5,7 +5,7 @@ Finds events whose content was altered on the way from the client to the handler
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from eventsvc.testing.history.content import Content, content_of, differences
 from eventsvc.testing.history.records import History
@@ -19,7 +19,8 @@ def find_altered(history: History) -> Iterator[tuple[str, str]]:
     Yield a finding for each event that is not stored as it was posted, or not handled as it is stored.
 
     A CloudEvent may be posted several times, each time with another text: one of
-    them must be stored.  Events whose posted content was not recorded are skipped.
+    them must be stored.  If Redis lost it in between, another of them may have been
+    handled.  Events whose posted content was not recorded are skipped.
     """
     posted: dict[str, list[Content]] = defaultdict(list)
     for op in history.ops:
@@ -28,19 +29,25 @@ def find_altered(history: History) -> Iterator[tuple[str, str]]:
     stored = {}
     for notification in history.stream:
         content = stored[notification.id] = content_of(notification)
-        contents = posted.get(notification.description)
+        contents = posted[notification.description]
         if contents:
-            closest = min((list(differences(each, content)) for each in contents), key=len)
-            for member, wanted, got in closest:
+            for member, wanted, got in _closest(contents, content):
                 yield (
                     f"stored with another `{member}` than was posted",
                     f"{notification.description[:_NAME]}: posted {wanted!r}, stored {got!r}",
                 )
-    named = {notification.id: notification.description[:_NAME] for notification in history.stream}
+    names = {notification.id: notification.description for notification in history.stream}
     for handling in history.handled or ():
         if handling.content is not None and handling.id in stored:
-            for member, wanted, got in differences(stored[handling.id], handling.content):
+            name = names[handling.id]
+            contents = [stored[handling.id], *(posted[name] if history.rolled_back else [])]
+            for member, wanted, got in _closest(contents, handling.content):
                 yield (
                     f"handled with another `{member}` than is stored",
-                    f"{named[handling.id]}: stored {wanted!r}, handled {got!r}",
+                    f"{name[:_NAME]}: stored {wanted!r}, handled {got!r}",
                 )
+
+
+def _closest(contents: Sequence[Content], got: Content) -> Sequence[tuple[str, str, str]]:
+    """Return the differences from the content that is most like this one."""
+    return min((list(differences(each, got)) for each in contents), key=len)

@@ -4,8 +4,8 @@ The promises that every run must keep, and the checks for them.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
@@ -13,7 +13,8 @@ import attrs
 
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history.alterations import find_altered
-from eventsvc.testing.history.records import Handling, History, Op
+from eventsvc.testing.history.records import Finding, Handling, History, Op
+from eventsvc.testing.history.stored import find_badly_stored, find_out_of_order, may_have_new_id
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +45,8 @@ class Expectations:
     @ivar work_on: number of events that must be handled during the fault.
     @ivar resume_within: the most seconds from the end of the fault to the next
         event that is handled.
+    @ivar take_over_within: the most seconds from a promotion to the first 200 after
+        it, as in L{History.takeovers}.
     @ivar repeat_within: the most seconds between the end of a handler and the
         acknowledgement: a consumer that ends repeats no older events.
     """
@@ -61,24 +64,21 @@ class Expectations:
     silence_at_most: float = inf
     work_on: int = 0
     resume_within: float = inf
+    take_over_within: float = inf
     repeat_within: float = 1.0
-
-
-#: The kind of a finding and the event or service it is about; empty if it is about the whole run.
-Finding = tuple[str, str]
 
 
 def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
     """Yield a finding for each promise that was broken."""
-    yield from _badly_stored(history)
-    yield from _out_of_order(history)
+    yield from find_badly_stored(history)
+    yield from find_out_of_order(history)
     yield from find_altered(history)
     if history.handled is not None:
         yield from _badly_handled(history)
         yield from _handled_out_of_order(history, expect)
         yield from _needlessly_repeated(history, history.handled, expect.repeat_within)
     yield from _left_lying(history, expect.rest_at_most)
-    yield from _not_recovered(history, expect.recover_within)
+    yield from _not_recovered(history, expect)
     yield from _not_at_work(history, expect)
     yield from _set_aside(history, expect)
     if expect.all_ok:
@@ -93,83 +93,6 @@ def find_broken(history: History, expect: Expectations) -> Iterator[Finding]:
         yield words, ""
 
 
-def _badly_stored(history: History) -> Iterator[Finding]:
-    stored: dict[str, list[int]] = defaultdict(list)
-    for notification in history.stream:
-        stored[notification.description].append(notification.id)
-    attempts: dict[str, list[Op]] = defaultdict(list)
-    for op in history.ops:
-        attempts[op.description].append(op)
-
-    wiped = False
-    for description, ops in attempts.items():
-        ids = stored.pop(description, [])
-        if len(ids) > 1:
-            yield "stored more than once", description
-        if ids and _is_refused(ops):
-            yield "refused, but stored", description
-        early, lasting = _confirmed(history, ops)
-        if len(lasting) > 1:
-            yield "answered with more than one id", description
-        if early and not ids and not lasting:
-            wiped = True
-        elif not lasting <= set(ids) or (len(ops) == 1 and not early <= set(ids)):
-            yield "stored under another id than it was answered" if ids else "answered 200, but not stored", description
-    for description in stored:
-        yield "stored, but never sent: the event was corrupted or invented", description
-    if wiped and not history.alarms:
-        yield "Redis lost data, but no alarm was raised", ""
-
-
-def _confirmed(history: History, ops: Sequence[Op]) -> tuple[set[int | None], set[int | None]]:
-    """
-    Return the ids that an event was answered with: those that may have been lost,
-    and those that were not.
-
-    The first are of attempts that began before Redis lost its data.  An event that
-    is posted again after that may have a new id.
-    """
-    confirmed = [op for op in ops if op.outcome is Outcome.OK]
-    early = {op.id for op in confirmed if history.wiped is not None and op.invoked <= history.wiped}
-    return early, {op.id for op in confirmed} - early
-
-
-def _is_refused(ops: Sequence[Op]) -> bool:
-    """
-    Return whether the last answer about an event says that it is not stored.
-
-    The answer is false if an earlier attempt stored the event; a later attempt
-    may store it.
-    """
-    refused = [op.invoked for op in ops if op.outcome is Outcome.REFUSED]
-    others = [inf if op.ended is None else op.ended for op in ops if op.outcome is not Outcome.REFUSED]
-    return bool(refused) and max(others, default=-inf) < max(refused)
-
-
-def _out_of_order(history: History) -> Iterator[Finding]:
-    """
-    Find events stored before an event that was confirmed before they were sent.
-
-    Events that were attempted more than once are not checked, because it is
-    unknown which attempt stored them.
-    """
-    position = {notification.id: index for index, notification in enumerate(history.stream)}
-    attempts = Counter(op.description for op in history.ops)
-    confirmed = [
-        (op.invoked, op.ended, position[op.id], op.description)
-        for op in history.ops
-        if op.ended is not None and op.id in position and attempts[op.description] == 1
-    ]
-    ended = sorted((end, place) for _, end, place, _ in confirmed)
-    furthest, done = -1, 0
-    for invoked, _, place, description in sorted(confirmed):
-        while done < len(ended) and ended[done][0] < invoked:
-            furthest = max(furthest, ended[done][1])
-            done += 1
-        if place < furthest:
-            yield "stored before an event that was confirmed earlier", description
-
-
 def _badly_handled(history: History) -> Iterator[Finding]:
     known = _descriptions(history)
     handled = history.handled_ids
@@ -178,9 +101,31 @@ def _badly_handled(history: History) -> Iterator[Finding]:
     for id, description in known.items():
         if id not in accounted:
             yield "stored, but neither handled, set aside nor pending", description
-    if history.wiped is None:
-        for id in seen - known.keys():
+    unknown = seen - known.keys() - _other_ids(history)
+    if history.wiped is None and len(unknown) > _may_be_gone(history, known.values()):
+        for id in unknown:
             yield "handled, but not in the stream", str(id)
+
+
+def _other_ids(history: History) -> set[int | None]:
+    """Return the ids of events that may be stored under another id that they were answered with."""
+    attempts: dict[str, list[Op]] = defaultdict(list)
+    for op in history.ops:
+        attempts[op.description].append(op)
+    return {op.id for ops in attempts.values() if may_have_new_id(history, ops) for op in ops}
+
+
+def _may_be_gone(history: History, stored: Collection[str]) -> int:
+    """
+    Return the number of events that may have been handled, and are not in the stream any more.
+
+    Their producers died, or gave up, before they knew whether Redis has them.
+    """
+    if not history.rolled_back:
+        return 0
+    confirmed = {op.description for op in history.ops if op.outcome is Outcome.OK}
+    unsure = {op.description for op in history.ops if op.outcome is Outcome.UNKNOWN}
+    return len(unsure - confirmed - set(stored))
 
 
 def _handled_out_of_order(history: History, expect: Expectations) -> Iterator[Finding]:
@@ -257,12 +202,15 @@ def _left_lying(history: History, at_most: float) -> Iterator[Finding]:
                 yield f"{kind} for more than {at_most:g} s after all faults ended", known.get(id, str(id))
 
 
-def _not_recovered(history: History, within: float) -> Iterator[Finding]:
-    took = history.recovery
+def _not_recovered(history: History, expect: Expectations) -> Iterator[Finding]:
+    took, within = history.recovery, expect.recover_within
     if took is not None and took > within:
         yield f"the first 200 came {took:.1f} s after the fault, later than {within:g}", ""
     if took is None and history.tried > within:
         yield f"no event was answered 200 in the {history.tried:.1f} s after the fault", ""
+    for seconds in history.takeovers:
+        if seconds > expect.take_over_within:
+            yield f"the first 200 came {seconds:.1f} s after a promotion, later than {expect.take_over_within:g}", ""
     for name, unfit in history.unfit.items():
         if unfit > within:
             yield f"not ready again {within:g} s after the fault, while Redis answered on its link", name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Literal
 
 import attrs
@@ -14,6 +15,9 @@ import attrs
 from eventsvc.event import Notification
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history.content import Content
+
+#: The kind of a finding and the event or service it is about; empty if it is about the whole run.
+Finding = tuple[str, str]
 
 
 @attrs.frozen
@@ -129,6 +133,12 @@ class History:
         their link, and the seconds after the fault when they last said so.
     @ivar wiped: when Redis lost its data, if it did.  Events stored earlier
         may be gone then, but an alarm must have been raised.
+    @ivar rolled_back: whether Redis returned to an earlier state, as a replica that
+        lags does when it replaces the primary, and producers gave back what was
+        missing.  Nothing may be gone then, but the events of different clients may
+        be stored in another order.
+    @ivar promotions: when a replica became the primary, in seconds on the clock of
+        the attempts.
     @ivar alarms: number of alarms of lost data since the fault began.
     @ivar early_alarms: number of those before, when nothing could be lost.
     @ivar ended: sentences about processes that ended when they should not.
@@ -147,6 +157,8 @@ class History:
     fault: tuple[float, float] | None = None
     unfit: Mapping[str, float] = attrs.field(factory=dict)
     wiped: float | None = None
+    rolled_back: bool = False
+    promotions: Sequence[float] = ()
     alarms: int = 0
     early_alarms: int = 0
     ended: Sequence[str] = ()
@@ -171,6 +183,25 @@ class History:
         end = self.fault[1]
         after = [op.ended for op in self.ops if op.outcome is Outcome.OK and op.ended is not None and op.ended > end]
         return min(after) - end if after else None
+
+    @property
+    def takeovers(self) -> Sequence[float]:
+        """
+        Return the seconds from each promotion to the first 200 after it, of the client that waited longest.
+
+        They are infinite for a client that had none.
+        """
+        stored: dict[str, list[float]] = {op.client: [] for op in self.ops}
+        for op in self.ops:
+            if op.outcome is Outcome.OK and op.ended is not None:
+                stored[op.client].append(op.ended)
+        return [
+            max(
+                (min((end - moment for end in ends if end > moment), default=inf) for ends in stored.values()),
+                default=inf,
+            )
+            for moment in self.promotions
+        ]
 
     @property
     def tried(self) -> float:
