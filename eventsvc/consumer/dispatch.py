@@ -123,15 +123,21 @@ class Dispatch:
         handled: list[Entry] = []
         now, is_batch = self.clock.seconds, self.handler.batch_size
         began = now()
+        end = began + _SLICE
         try:
-            while self.line.entries and self._has_slot() and not self.breaker.is_open:
+            while (
+                self.line.entries
+                and len(self._working) < self.concurrency
+                and not self._stopping
+                and not self.breaker.is_open
+            ):
                 if is_batch:
                     self._begin_batch()
                 else:
                     entry = self.line.entries.popleft()
                     if self._begin_with(entry):
                         handled.append(entry)
-                if now() >= began + _SLICE:
+                if now() >= end:
                     self._next_slice = self.clock.callLater(0, self._begin_slice)
                     break
         finally:
@@ -221,7 +227,7 @@ class Dispatch:
             self._work([(entry, None)], self._set_aside(Letter.of(entry.id, action, entry.deliveries)))
         else:
             self.counts.passed_over += 1
-            self.open.end([entry.id])
+            self.open.end([entry])
 
     def _work(self, batch: Sequence[tuple[Entry, Notification | None]], coroutine: Coroutine[Any, Any, Batch]) -> None:
         """Occupy a slot, and the keys of a batch, until a coroutine has ended; put back what it returns."""
@@ -283,7 +289,7 @@ class Dispatch:
 
     async def _set_aside(self, letter: Letter) -> Batch:
         """Set an entry aside; its event is not kept while that is retried."""
-        self.open.by_id[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
+        self.open.drop_event(letter.id, letter.deliveries)
         await self.aside.move(letter)
         return []
 
