@@ -166,6 +166,39 @@ class TestAlarm:
         assert world.appender.counts.lost_events == len(lost)
 
 
+    @pytest.mark.parametrize("seed", range(40))
+    def test_it_counts_what_is_gone(self, seed: int) -> None:
+        """Whatever was stored, refused and in doubt before, and however far the log goes back."""
+        chance = random.Random(seed)
+        retain = chance.choice([0.0, 1.0, 5.0, 1e9]), chance.choice([0, 1000, 5000, 1 << 30])
+        world = make_world(batch_events=chance.choice([1, 3, 1000]), retain=retain)
+        servers = Failover(world)
+        servers.remember()
+        servers.remember()
+        fates = [Fate.FINE, Fate.CUT_AFTER, Fate.REFUSED, Fate.CUT_BEFORE]
+        for number in range(chance.randrange(1, 40)):
+            match chance.randrange(10):
+                case 0:
+                    servers.states[1] = servers._data()
+                case 1:
+                    world.stream.hard_max = chance.choice([len(world.stream.entries), 1_000_000])
+                case 2:
+                    world.link.expect(*chance.choices(fates, k=3))
+                case _:
+                    world.post(*(f"{number}.{each}" for each in range(chance.choice([1, 1, 3]))))
+            world.live(chance.choice([0.0005, 0.01, 0.3, 1.2, 2.5]))
+        world.link.expect()
+        world.live(8.0)
+        before = set(ids_in(world))
+        servers.promote(chance.randrange(2))
+        world.appender.check()
+        world.live(5.0)
+        confirmed = {id for told in world.told.values() if isinstance(told, tuple) for id in told}
+        counts = world.appender.counts
+        assert bool(counts.lost) is bool(confirmed - set(ids_in(world)))
+        assert len(confirmed - set(ids_in(world))) <= counts.lost_events <= len(before - set(ids_in(world)))
+
+
 class TestKeys:
     """A key was forgotten, and used again before the repair."""
 
