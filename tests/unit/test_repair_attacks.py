@@ -165,7 +165,6 @@ class TestAlarm:
         lost = {"one", "two", "three"} - set(world.stored())
         assert world.appender.counts.lost_events == len(lost)
 
-
     @pytest.mark.parametrize("seed", range(40))
     def test_it_counts_what_is_gone(self, seed: int) -> None:
         """Whatever was stored, refused and in doubt before, and however far the log goes back."""
