@@ -3,10 +3,9 @@
 -- KEYS: stream, producer id; if the batch has idempotency keys, the hashes that
 --   keep them.
 -- ARGV: sequence, the sequence that must be kept, seconds a producer id is kept,
---   hard limit of the stream (empty for batches that are given back: then neither
---   limit applies), field name, milliseconds a key is remembered, most keys
---   remembered, how many different keys there are, events of all batches up to
---   this one; then for each submission: how many entries, how many keys
+--   hard limit of the stream, field name, milliseconds a key is remembered, most
+--   keys remembered, how many different keys there are, events of all batches up
+--   to this one; then for each submission: how many entries, how many keys
 --   (none, one for all of its entries, or one for each), if there are any, one
 --   string with the digest of each and what to remember under it; the entries.
 -- Returns the outcome; for each key that was known, the digest and its record, or
@@ -33,8 +32,7 @@ if last ~= tonumber(ARGV[2]) then
   return {'LOST', passed, last, events}
 end
 
-local given_back = ARGV[4] == ''
-local full = not given_back and call('XLEN', stream) >= tonumber(ARGV[4])
+local full = call('XLEN', stream) >= tonumber(ARGV[4])
 local refused = refusal('SET', KEYS[2], '', kept and 'NX' or 'XX')
   or refusal('XADD', stream, 'NOMKSTREAM', '0-0', field, '')
 if refused then return refused end
@@ -69,7 +67,7 @@ if #KEYS > 2 then
     end
     at = at + 2 + count
   end
-  local room = given_back and math.huge or tonumber(ARGV[7])
+  local room = tonumber(ARGV[7])
   for place = 3, #KEYS do
     local size = call('HLEN', KEYS[place])
     room = room - size
@@ -78,7 +76,7 @@ if #KEYS > 2 then
       for index = 1, #found do
         local digest = digests[first + index - 1]
         if found[index] and not known[digest] then
-          known[digest] = found[index]
+          known[digest] = true
           passed[#passed + 1] = digest .. found[index]
         end
       end
@@ -121,12 +119,6 @@ if new > 0 then
 end
 
 -- Two submissions may bring the same event: the second finds it in `written`.
---
--- Note [Key in use before it is given back]
---
--- Redis forgets a request and its key, and another process stores a request with
--- the same key and another body.  Both were answered 200, so the first is stored
--- again, without its key.
 local as_it_is = new == tonumber(ARGV[8]) and new == #digests
 local id, written, records = '', {}, as_it_is and pairs or {}
 local at, key = begin, 0
@@ -141,10 +133,7 @@ while not full and at <= #ARGV do
     else
       local own = key + (keys == count and index or 1)
       local digest, record = pairs[2 * own - 1], pairs[2 * own]
-      local other = given_back and #record > 8 and (known[digest] or written[digest])
-      if other and string.sub(other, 1, 16) ~= string.sub(record, 1, 16) then
-        id = call('XADD', stream, '*', field, entry)
-      elseif not known[digest] and (not written[digest] or is_first) then
+      if not known[digest] and (not written[digest] or is_first) then
         id = call('XADD', stream, '*', field, entry)
         if not written[digest] then
           written[digest] = record
@@ -152,7 +141,7 @@ while not full and at <= #ARGV do
           records[#records + 1] = record
         end
       elseif not known[digest] then
-        known[digest] = written[digest]
+        known[digest] = true
         passed[#passed + 1] = digest .. written[digest]
       end
     end

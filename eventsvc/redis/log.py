@@ -34,8 +34,8 @@ _DIGEST: Final = 16
 #: The place of the number of different keys in the arguments of append.lua.
 _DIFFERENT: Final = 7
 
-#: In place of limits that do not apply.
-_NO_LIMIT: Final = b""
+#: In place of a limit that does not apply.
+_NO_LIMIT: Final = 1 << 52
 
 #: How an id is kept: 8 bytes.
 _ID: Final = struct.Struct(">Q")
@@ -110,12 +110,12 @@ class RedisEventLog:
     ) -> Deferred[AppendReply]:
         keys: list[Argument] = [self.stream, companion(self.stream, "lane", producer_id)]
         window = max(1, round(self.window * 1000))
-        hard_max: Argument = self.hard_max
+        hard_max, max_keys = self.hard_max, self.max_keys
         if after is None:
             after = sequence - 1
         else:
-            hard_max = _NO_LIMIT
-        arguments: list[Argument] = [sequence, after, PRODUCER_ID_TTL, hard_max, EVENT_FIELD, window, self.max_keys]
+            hard_max = max_keys = _NO_LIMIT
+        arguments: list[Argument] = [sequence, after, PRODUCER_ID_TTL, hard_max, EVENT_FIELD, window, max_keys]
         arguments += (0, events)
         digests: set[bytes] = set()
         for submission in submissions:

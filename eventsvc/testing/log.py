@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused
-from eventsvc.submission import AppendReply, BatchOutcome, Earlier, IdempotencyKey, Kept, Renewal, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Earlier, Kept, Renewal, Submission
 from eventsvc.testing.link import Link
 
 
@@ -166,7 +166,7 @@ class MemoryStream:
         self._applied.append(_Applied(self._next, producer_id, self.producer_ids.get(producer_id), new))
         before = self._next
         for submission in batch if not full else ():
-            earlier |= self._add_events(submission, earlier, no_room, given_back=after is not None)
+            earlier |= self._add_events(submission, earlier, no_room)
         id = b"%d-0" % (self._next - 1) if self._next > before else b""
         reply = AppendReply(BatchOutcome.FULL if full else BatchOutcome.APPENDED, earlier, no_room, last=id)
         self._keep(producer_id, _Batch(sequence, last.events if full else events, reply))
@@ -186,7 +186,7 @@ class MemoryStream:
         return new, frozenset(no_room)
 
     def _add_events(
-        self, submission: Submission, earlier: dict[bytes, Earlier], no_room: frozenset[bytes], given_back: bool
+        self, submission: Submission, earlier: dict[bytes, Earlier], no_room: frozenset[bytes]
     ) -> dict[bytes, Earlier]:
         """Add the events whose keys are not known, remember those, and return the keys that come twice."""
         keys, twice = submission.keys, {}
@@ -194,7 +194,7 @@ class MemoryStream:
         is_first = bool(keys) and keys[0].digest not in self.keys
         for index, entry in enumerate(submission.entries):
             key = (keys[index] if has_one_each else keys[0]) if keys else None
-            if key is None or (given_back and self._is_of_another(key)):
+            if key is None:
                 self.add({EVENT_FIELD: entry})
             elif key.digest in earlier or key.digest in no_room:
                 continue
@@ -207,10 +207,6 @@ class MemoryStream:
             else:
                 self.add({EVENT_FIELD: entry})
         return twice
-
-    def _is_of_another(self, key: IdempotencyKey) -> bool:
-        """Return whether a key is in use with another body."""
-        return key.digest in self.keys and self.keys[key.digest][1].fingerprint != key.fingerprint
 
     def renew(self, producer_id: bytes, sequence: int) -> Renewal:
         """Check a sequence as renew.lua does."""

@@ -447,19 +447,3 @@ async def give_back(backend: Backend, log: IEventLog, sequence: int, kept: int, 
     """Append batches that were confirmed before, and return the reply without the last id."""
     reply = await backend.wait(log.append(b"producer", sequence, submissions, 10 * sequence, kept))
     return replace(reply, last=b"")
-
-
-@pytest_twisted.ensureDeferred
-async def test_what_is_given_back_is_stored_though_its_key_is_in_use_with_another_body(backend: Backend) -> None:
-    """In the log, or in the same call; the same body is stored once."""
-    log = await backend.log()
-    await append(backend, log, 1, request("other", key=key("k", "other")), producer_id=b"other")
-    batches = [
-        request("a", "b", key=key("k")),
-        request("other", key=key("k", "other"), first=7),
-        request("c", key=key("l")),
-        request("d", key=key("l", "other")),
-        request("c", key=key("l"), first=8),
-    ]
-    assert (await give_back(backend, log, 9, 0, *batches)).outcome is BatchOutcome.APPENDED
-    assert stored(backend) == ["other", "a", "b", "c", "d"]

@@ -44,7 +44,7 @@ def test_what_is_given_back_has_no_limits() -> None:
     recorder = Recorder(answer=[b"LOST", [], 4, b"40"])
     reply = make_log(recorder).append(b"producer", 7, [], 70, 5)
     assert result_of(reply) == AppendReply(BatchOutcome.LOST, kept=Kept(4, 40))
-    assert recorder.calls == [(7, 5, WEEK, b"", EVENT_FIELD, 100_000, 8, 0, 70)]
+    assert recorder.calls == [(7, 5, WEEK, 1 << 52, EVENT_FIELD, 100_000, 1 << 52, 0, 70)]
 
 
 def test_a_batch_with_a_key_names_all_hashes() -> None:

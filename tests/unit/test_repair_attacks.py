@@ -6,6 +6,7 @@ retained for one, could make an answer untrue.
 from __future__ import annotations
 
 import pytest
+from twisted.logger import capturedLogs
 
 from eventsvc.errors import Refused, Unknown
 from eventsvc.event import decode_notification
@@ -116,8 +117,8 @@ class TestAlarm:
 class TestKeys:
     """A key was forgotten, and used again before the repair."""
 
-    def test_another_request_with_the_key_does_not_keep_an_event_out(self) -> None:
-        """Both were answered 200, and both are there."""
+    def test_an_event_that_another_request_with_its_key_keeps_out_is_alarmed(self) -> None:
+        """Both were answered 200.  Without its key it could be given back twice, by whoever answered a repeat."""
         world = make_world()
         other = second_process(world)
         world.post("one", key=key("k"))
@@ -127,7 +128,13 @@ class TestKeys:
         other.post("other", key=key("k", "another body"))
         other.run(1.0)
         world.link.connect()
-        world.run(2 * RENEWAL)
-        assert world.told == {"one": (1,)}
+        with capturedLogs() as logs:
+            posted(world, "two")
+            world.run(2 * RENEWAL)
+        assert world.told == {"one": (1,), "two": (2,)}
         assert other.told == {"other": (100,)}
-        assert sorted(ids_in(world)) == [1, 100]
+        assert ids_in(world) == [100, 2]
+        counts = world.appender.counts
+        assert (counts.lost, counts.lost_events, counts.restored) == (1, 1, 0)
+        [lost] = [event for event in logs if "details" in event]
+        assert (lost["log_level"].name, lost["details"]["alarm"], lost["count"]) == ("critical", "lost", 1)
