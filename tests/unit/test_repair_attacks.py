@@ -5,12 +5,22 @@ retained for one, could make an answer untrue.
 
 from __future__ import annotations
 
+import random
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from eventsvc.errors import Refused, Unknown
-from eventsvc.event import decode_notification
+from eventsvc.event import Event, decode_notification, write_notifications
 from eventsvc.producer.appender import RENEWAL
+from eventsvc.producer.backlog import PendingRequest
+from eventsvc.producer.retained import Retained
+from eventsvc.submission import AppendReply, BatchOutcome, IdempotencyKey
 from eventsvc.testing import Fate
 from tests.support.producer_world import ProducerWorld, key, make_world
 from tests.unit.test_repair import Failover, posted, second_process
@@ -63,6 +73,48 @@ class TestMemory:
         counts = world.appender.counts
         assert (counts.restored, counts.lost) == (2, 0)
 
+    @pytest.mark.parametrize("keys", ["none", "one", "each"])
+    @pytest.mark.parametrize("shape", [(1, 1), (16, 1), (1, 10), (1, 1000)])
+    @pytest.mark.parametrize("letters", [1, 700])
+    def test_what_is_retained_takes_as_much_as_it_says(self, shape: tuple[int, int], keys: str, letters: int) -> None:
+        """And nothing of what the encoder has taken.  A batch has so many requests of so many events."""
+        requests, events = shape
+        chance = random.Random(1)
+        retained = Retained(Clock(), 1e9, 1 << 40)
+        for _ in range(8):
+            sent = [make_request(chance, events, keys, letters) for _ in range(requests)]
+            retained.keep(sent, AppendReply(BatchOutcome.APPENDED), requests * events, 0.0)
+            assert not {id(entry) for request in sent for entry in request.entries} & set(measured(retained._batches))
+        taken = sum(measured(retained._batches).values())
+        assert 0.6 * retained.size < taken <= retained.size
+
+
+def make_request(chance: random.Random, events: int, keys: str, letters: int) -> PendingRequest:
+    """Return a request with so many events; with no key, one, or one for each."""
+    ids = tuple([chance.getrandbits(63) for _ in range(events)])
+    entries = write_notifications(ids, [Event(letters * "x") for _ in ids], "2025-02-25T22:06:25.478310425Z")
+    own: list[IdempotencyKey] = []
+    if keys == "one":
+        own = [IdempotencyKey(chance.randbytes(16), chance.randbytes(16))]
+    elif keys == "each":
+        own = [IdempotencyKey(chance.randbytes(16)) for _ in ids]
+    return PendingRequest(ids, entries, tuple(own), answer=lambda *_: None, size=sum(map(len, entries)))
+
+
+def measured(objects: Iterable[Any]) -> dict[int, int]:
+    """Return the bytes of memory of objects and all that they hold, by identity, as they are allocated."""
+    sizes: dict[int, int] = {}
+    todo = list(objects)
+    while todo:
+        each = todo.pop()
+        if id(each) not in sizes:
+            sizes[id(each)] = -16 * (-sys.getsizeof(each) // 16)
+            if isinstance(each, msgspec.Struct):
+                todo += [getattr(each, name) for name in each.__struct_fields__]
+            elif isinstance(each, tuple):
+                todo += each
+    return sizes
+
 
 class TestTime:
     """A reply tells how the log was when it answered, not when the reply is read."""
@@ -112,6 +164,39 @@ class TestAlarm:
         world.run(1.1 * RENEWAL)
         lost = {"one", "two", "three"} - set(world.stored())
         assert world.appender.counts.lost_events == len(lost)
+
+
+    @pytest.mark.parametrize("seed", range(40))
+    def test_it_counts_what_is_gone(self, seed: int) -> None:
+        """Whatever was stored, refused and in doubt before, and however far the log goes back."""
+        chance = random.Random(seed)
+        retain = chance.choice([0.0, 1.0, 5.0, 1e9]), chance.choice([0, 1000, 5000, 1 << 30])
+        world = make_world(batch_events=chance.choice([1, 3, 1000]), retain=retain)
+        servers = Failover(world)
+        servers.remember()
+        servers.remember()
+        fates = [Fate.FINE, Fate.CUT_AFTER, Fate.REFUSED, Fate.CUT_BEFORE]
+        for number in range(chance.randrange(1, 40)):
+            match chance.randrange(10):
+                case 0:
+                    servers.states[1] = servers._data()
+                case 1:
+                    world.stream.hard_max = chance.choice([len(world.stream.entries), 1_000_000])
+                case 2:
+                    world.link.expect(*chance.choices(fates, k=3))
+                case _:
+                    world.post(*(f"{number}.{each}" for each in range(chance.choice([1, 1, 3]))))
+            world.live(chance.choice([0.0005, 0.01, 0.3, 1.2, 2.5]))
+        world.link.expect()
+        world.live(8.0)
+        before = set(ids_in(world))
+        servers.promote(chance.randrange(2))
+        world.appender.check()
+        world.live(5.0)
+        confirmed = {id for told in world.told.values() if isinstance(told, tuple) for id in told}
+        counts = world.appender.counts
+        assert bool(counts.lost) is bool(confirmed - set(ids_in(world)))
+        assert len(confirmed - set(ids_in(world))) <= counts.lost_events <= len(before - set(ids_in(world)))
 
 
 class TestKeys:
