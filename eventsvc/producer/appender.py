@@ -257,7 +257,7 @@ class Appender:
                 arrived = batch[0].deadline - self.limits.wait
                 self.counts.observe(waiting, events, step.reply, now - begun, now - arrived)
                 if step.reply.outcome is not BatchOutcome.LOST:
-                    self.retained.keep(waiting, step.reply, events)
+                    self.retained.keep(waiting, step.reply, events, begun)
                 self._settle(batch, step.reply)
                 return step.reply.outcome
             in_doubt = step.in_doubt

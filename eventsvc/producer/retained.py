@@ -4,10 +4,12 @@ The last batches that were confirmed: what Redis may yet forget.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from math import inf
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -32,7 +34,7 @@ class _Stored(Submission, gc=False):
 
 class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
     """
-    A confirmed batch.
+    A confirmed batch; one that stored nothing is not retained.
 
     @ivar at: when it was confirmed, in seconds.
     @ivar total: the events of all batches up to this one.
@@ -55,8 +57,9 @@ class Part:
     @ivar sequence: that of the last of them.
     @ivar events: how many they have.
     @ivar total: the events of all batches up to the last of them.
-    @ivar lost: how many events are in older batches that are not retained.
-    @ivar first: the first batch that is sent again.
+    @ivar lost: how many events are in older batches that are not retained; nearly, if some of the first of them were
+        refused.
+    @ivar lost_to: the last of these batches.
     """
 
     sequence: int
@@ -64,7 +67,7 @@ class Part:
     events: int
     total: int
     lost: int
-    first: int
+    lost_to: int
 
 
 @attrs.define(eq=False)
@@ -79,6 +82,12 @@ class Retained:
 
         Redis:   batch 7, its reply; it dies               a replica that has 6 is promoted
         us:                         ... an hour ...        7 again
+
+    And the moment is that of the question: a process that was suspended reads
+    the reply when it may no longer be true::
+
+        us:      7 ->       8 ->    (suspended for a minute)                  <- 8: is 7 too old?
+        Redis:        7          8                           goes back to 6
 
     @ivar seconds: how long a batch is kept at most, until a later confirmation.
     @ivar limit: bytes of memory that the batches may take.
@@ -95,27 +104,42 @@ class Retained:
     size: int = attrs.field(default=0, init=False)
     mark: tuple[bytes, bytes] | None = attrs.field(default=None, init=False)
     _batches: deque[RetainedBatch] = attrs.field(factory=deque, init=False)
-    _dropped: float = attrs.field(default=-inf, init=False)
+    #: the last batch that was dropped: when it was confirmed, its
+    #: sequence, and the events of all batches up to it
+    _dropped: tuple[float, int, int] = attrs.field(default=(-inf, 0, 0), init=False)
 
     @property
     def reach(self) -> float:
         """Seconds: what was confirmed since then can be given back."""
-        return max(0.0, min(self.seconds, self.clock.seconds() - self._dropped))
+        return max(0.0, min(self.seconds, self.clock.seconds() - self._dropped[0]))
 
-    def keep(self, sent: Sequence[PendingRequest], reply: AppendReply, events: int) -> None:
-        """Keep the requests of the next batch, with so many events, which the log has confirmed."""
+    def keep(self, sent: Sequence[PendingRequest], reply: AppendReply, events: int, asked: float) -> None:
+        """
+        Keep the requests of the next batch, with so many events, which the log has confirmed.
+
+        @param asked: when it was sent first, in seconds.
+        """
+        size = _PER_BATCH
+        if stores_all(reply):
+            stored = _as_sent(sent)
+            for request in sent:
+                size += request.size
+        else:
+            stored = _as_answered(sent, reply)
+            events = sum([len(submission.entries) for submission in stored])
+            for submission in stored:
+                size += sum(map(len, submission.entries))
+        size += _PER_ENTRY * events
+        for submission in stored:
+            if submission.keys:
+                size += _PER_KEYED + _PER_KEY * len(submission.keys)
         self.sequence += 1
-        self.total += events
-        stored = _as_sent(sent) if stores_all(reply) else _as_answered(sent, reply)
-        size = _PER_BATCH + _PER_ENTRY * events
-        for request in sent:
-            size += request.size
-            if request.keys:
-                size += _PER_KEYED + _PER_KEY * len(request.keys)
-        self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
-        self.size += size
+        self.total = reply.kept.events or self.total + events  # another attempt may have had more
+        if events:
+            self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
+            self.size += size
         self.mark_last(sent, reply)
-        self.confirm()
+        self.confirm(asked)
 
     def mark_last(self, sent: Sequence[Submission], reply: AppendReply) -> None:
         """Set the mark, if the log has told where the last entry is."""
@@ -125,17 +149,16 @@ class Retained:
     def skip(self, sequence: int) -> None:
         """Use up the sequences up to this one."""
         while self.sequence < sequence:
-            self.keep((), AppendReply(BatchOutcome.LOST), 0)
+            self.keep((), AppendReply(BatchOutcome.LOST), 0, -inf)
 
-    def confirm(self) -> None:
-        """Drop what is too old or too much, because the log has all batches at this moment."""
-        oldest = self.clock.seconds() - self.seconds
+    def confirm(self, asked: float) -> None:
+        """Drop what is too old or too much, because the log had all batches when it was asked, or later."""
+        oldest = asked - self.seconds
         batches = self._batches
         while batches and (batches[0].at < oldest or self.size > self.limit):
             batch = batches.popleft()
             self.size -= batch.size
-            if batch.events:
-                self._dropped = batch.at
+            self._dropped = batch.at, batch.sequence, batch.total
 
     def after(self, kept: Kept, most_events: int, most_bytes: int) -> Part:
         """
@@ -144,24 +167,20 @@ class Retained:
         They are as many as one call may carry, and at least one if any are
         retained.  The log must have kept less than L{sequence}.
         """
-        first = self._batches[0].sequence if self._batches else self.sequence + 1
-        lost = 0
-        if kept.sequence < first - 1:
-            before = self._batches[0].total - self._batches[0].events if self._batches else self.total
-            lost = max(0, before - kept.events)
+        _, dropped, dropped_total = self._dropped
+        lost = max(1, dropped_total - kept.events) if kept.sequence < dropped else 0
+        sequence, total = self.sequence, self.total
         submissions: list[Submission] = []
-        last: RetainedBatch | None = None
         events = size = 0
-        for batch in islice(self._batches, max(0, kept.sequence + 1 - first), None):
-            if last is not None and (events + batch.events > most_events or size + batch.size > most_bytes):
+        begin = bisect_right(self._batches, kept.sequence, key=attrgetter("sequence"))
+        for batch in islice(self._batches, begin, None):
+            if events and (events + batch.events > most_events or size + batch.size > most_bytes):
+                sequence, total = batch.sequence - 1, batch.total - batch.events
                 break
             submissions += batch.submissions
             events += batch.events
             size += batch.size
-            last = batch
-        if last is None:
-            return Part(self.sequence, (), 0, self.total, lost, first)
-        return Part(last.sequence, submissions, events, last.total, lost, first)
+        return Part(sequence, submissions, events, total, lost, dropped)
 
 
 def _as_sent(sent: Sequence[PendingRequest]) -> tuple[Submission, ...]:

@@ -150,14 +150,15 @@ class RedisEventLog:
 def _read_reply(reply: Any) -> AppendReply:
     outcome, passed, *more = reply
     last = more[0] if len(more) == 1 else b""
+    kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
     if not passed:  # nearly always
-        kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
         return AppendReply(_OUTCOMES[outcome], kept=kept, last=last)
     return AppendReply(
         _OUTCOMES[outcome],
         {each[:_DIGEST]: _read_record(each[_DIGEST:]) for each in passed if len(each) > _DIGEST},
         frozenset(each for each in passed if len(each) == _DIGEST),
-        last=last,
+        kept,
+        last,
     )
 
 

@@ -75,6 +75,10 @@ class Local:
         with fault.breaking(self.deployment):
             self.deployment.wait(_AWAY)
 
+    def fail_over(self, fault: Fault) -> None:
+        """Have another primary, and wait until all nodes and Sentinels agree."""
+        self._break(fault)
+
     def roll(self) -> None:
         """Restart all producers and consumers, one after the other."""
         self._break(Restarted((*self.deployment.producers, *self.deployment.consumers), apart=_AWAY))

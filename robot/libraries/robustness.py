@@ -18,11 +18,13 @@ from robot.api.deco import keyword, library
 
 from chaos.charts import draw_charts
 from chaos.evidence import Evidence
+from chaos.failovers import PrimaryKilled, SteppedDown
+from chaos.plan import Plan
 from chaos.process import raise_file_limit
 from chaos.report import ledger
 from chaos.scenario import run
 from chaos.scenarios import BY_NAME
-from chaos.signs import Said, doubts
+from chaos.signs import Counted, Said, Sign, doubts
 from chaos.workload import Load
 from cluster.commands import Namespace
 from cluster.release import Release
@@ -36,6 +38,8 @@ _AFTER: Final = 2.0
 _RATE: Final = 75.0
 #: Every part that comes back, or loses Redis, says this.
 _FELT: Final = Said("connected to Redis")
+#: What a new primary did not have is given back.
+_RESTORED: Final = Counted("eventsvc_restored")
 _MUST: Final = Expectations(least_ok=200, least_each=30, recover_within=8.0)
 
 
@@ -68,8 +72,25 @@ class robustness:
         self.system: System = self.release if target == "cluster" else Local()
         self.local = target != "cluster"
         self.seed = int(seed) if seed else random.SystemRandom().randrange(1, 10_000)
+        self.replicated = Local()
         self.begin = 0.0
         self.evidence: Evidence | None = None
+
+    @keyword
+    def start_redis_with_sentinels(self) -> None:
+        """A system of its own on this machine, whose Redis fails over."""
+        self.replicated = Local(Plan(producers=2, handlers=["log", "log"], sentinels=True, proxied=False, tokens=False))
+        self.system = self.replicated
+
+    @keyword
+    def the_primary_is_killed(self) -> None:
+        """Kill it after a moment without replication; the old primary returns as a replica."""
+        self.replicated.fail_over(PrimaryKilled())
+
+    @keyword
+    def the_primary_steps_down(self) -> None:
+        """Tell the Sentinels to replace it, after a moment without replication."""
+        self.replicated.fail_over(SteppedDown())
 
     @keyword
     def keep_posting_events(self) -> None:
@@ -113,12 +134,20 @@ class robustness:
     @keyword
     def every_promise_is_kept(self) -> None:
         """End the load, wait until all is handled, and judge what clients were told."""
+        self._judge(_FELT)
+
+    def _judge(self, felt: Sign) -> None:
         self.system.settle()
         end = self.system.now()
         time.sleep(_AFTER)
         self.evidence = self.system.stop_load((self.begin, end))
-        seen = attrs.evolve(self.evidence.history, doubts=doubts(self.evidence, [_FELT]))
+        seen = attrs.evolve(self.evidence.history, doubts=doubts(self.evidence, [felt]))
         _tell(check(seen, _MUST), self.evidence, self.begin - _BEFORE)
+
+    @keyword
+    def every_accepted_event_is_in_the_stream_once(self) -> None:
+        """Judge as ever; the new primary must have lacked some, which were given back to it."""
+        self._judge(_RESTORED)
 
     @keyword
     def every_event_was_answered_200(self) -> None:

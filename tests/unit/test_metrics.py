@@ -28,6 +28,7 @@ from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
 from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
+from eventsvc.redis.durability import OnDisk
 from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.simulator.service import Simulator
 from eventsvc.tap.figures import (
@@ -37,7 +38,7 @@ from eventsvc.tap.figures import (
     webhook_figures,
 )
 from eventsvc.tap.health import Vitals
-from eventsvc.tap.producer_figures import producer_figures, tls_figures
+from eventsvc.tap.producer_figures import durability_figures, producer_figures, tls_figures
 from eventsvc.tap.token_file import TokenFile, token_figures
 from eventsvc.tap.tracing import tracing_figures
 from eventsvc.telemetry.metrics import Figure, Metrics
@@ -359,6 +360,7 @@ def every_figure() -> set[str]:
     vitals.metrics.add(tracing_figures(lambda: 0))
     certificates: Any = SimpleNamespace(expires=0.0, failures=0)
     vitals.metrics.add(tls_figures(certificates))
+    vitals.metrics.add(durability_figures(OnDisk(clock)))
     return set(re.findall(r"^# HELP (eventsvc_\w+) ", vitals.metrics.text().decode(), re.M))
 
 
