@@ -80,6 +80,8 @@ class RecentEntries:
 
     def add(self, ids: Sequence[str], events: Iterable[bytes | None]) -> None:
         """Remember entries that are done, by their ids and the bytes of their events."""
+        if not ids:
+            return
         self._last = max(self._last, place_of(ids[-1]))
         if len(self._parts[-1]) >= _PART:
             self._parts.append(array("q"))

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from eventsvc.interfaces import IEventLog, KeyConflict, Refused, Unknown
 from eventsvc.producer.backlog import Limits
 from eventsvc.producer.counts import ProducerCounts
-from eventsvc.producer.pauses import Pauses
+from eventsvc.producer.pauses import pause
 from eventsvc.producer.retained import Part, Retained
 from eventsvc.producer.sequence import find_result
 from eventsvc.submission import AppendReply, BatchOutcome, Kept, Renewal, Submission
@@ -78,7 +78,7 @@ class Repair:
         @param gives_way: whether something waits that is the same check.
         @return: what the log has answered; C{None} if it gave way.
         """
-        pauses = Pauses(self.event_log, self.clock)
+        failures = 0
         while True:
             asked = self.clock.seconds()
             try:
@@ -96,7 +96,8 @@ class Repair:
                 return renewal
             if gives_way():
                 return None
-            await pauses.wait()
+            failures += 1
+            await pause(self.event_log, self.clock, failures)
 
     async def run(self, producer_id: bytes, kept: Kept, in_doubt: bool) -> bool:
         """
@@ -106,7 +107,7 @@ class Repair:
         @param in_doubt: whether the batch after the last confirmed one may have been applied.
         @return: whether that batch stays in doubt; then its sequence is used up.
         """
-        retained, pauses, restored = self.retained, Pauses(self.event_log, self.clock), 0
+        retained, failures, restored = self.retained, 0, 0
         while kept.sequence < retained.sequence:
             try:
                 forgotten = kept.sequence == 0 and await self._holds_last_entry()
@@ -122,7 +123,8 @@ class Repair:
             except Exception as error:
                 if not isinstance(error, Refused | Unknown):
                     self._log.failure("unexpected error while sending batches again; trying again")
-                await pauses.wait()
+                failures += 1
+                await pause(self.event_log, self.clock, failures)
                 continue
             if reply.outcome is BatchOutcome.LOST:
                 kept = reply.kept

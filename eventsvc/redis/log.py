@@ -149,10 +149,10 @@ class RedisEventLog:
 
 def _read_reply(reply: Any) -> AppendReply:
     outcome, passed, *more = reply
+    if len(more) == 1 and not passed:  # nearly always
+        return AppendReply(_OUTCOMES[outcome], last=more[0])
     last = more[0] if len(more) == 1 else b""
     kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
-    if not passed:  # nearly always
-        return AppendReply(_OUTCOMES[outcome], kept=kept, last=last)
     return AppendReply(
         _OUTCOMES[outcome],
         {each[:_DIGEST]: _read_record(each[_DIGEST:]) for each in passed if len(each) > _DIGEST},

@@ -4,6 +4,7 @@ Runs the handlers of docs/handlers.md, and their tests, as they are printed ther
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.unit.test_handling import add, pending
 PAGE = (ROOT / "docs" / "handlers.md").read_text()
 #: The modules of the page, by the names in their first lines.
 MODULES = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, re.M | re.S))
+TESTS = [name for name in MODULES if name.startswith("test_")]
 
 
 @pytest.fixture
@@ -36,12 +38,27 @@ def test_every_example_is_a_module() -> None:
     assert len(MODULES) == PAGE.count("```python") > 10
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("test_")])
-def test_an_example_does_what_its_test_says(name: str, directory: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", name]
-    run = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
-    assert run.returncode == 0, run.stdout
-    assert " passed" in run.stdout
+@pytest.fixture(scope="session")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]], str]:
+    """Run all tests of the page, and return the outcomes of each module, and the output."""
+    directory = tmp_path_factory.mktemp("examples")
+    for name, source in MODULES.items():
+        (directory / name).write_text(source)
+    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-v", *TESTS]
+    # The page asks for no plugin, and it takes time to import those that are installed.
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    run = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120)
+    found: dict[str, list[str]] = {}
+    for name, outcome in re.findall(r"^(\w+\.py)::.* ([A-Z]+) +\[", run.stdout, re.M):
+        found.setdefault(name, []).append(outcome)
+    return found, run.stdout + run.stderr
+
+
+@pytest.mark.xdist_group("examples")
+@pytest.mark.parametrize("name", TESTS)
+def test_an_example_does_what_its_test_says(name: str, outcomes: tuple[dict[str, list[str]], str]) -> None:
+    found, output = outcomes
+    assert set(found.get(name, ())) == {"PASSED"}, output
 
 
 @pytest.mark.parametrize(

@@ -5,82 +5,19 @@ undone, and ids of entries are given out again for other events.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import attrs
 import pytest
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from eventsvc.consumer.service import Consumer
-from eventsvc.errors import Reject
-from eventsvc.event import EVENT_FIELD, Notification, encode_notification
-from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
-from eventsvc.testing.group import Past
+from eventsvc.errors import Reject, RetryAfter
+from eventsvc.event import EVENT_FIELD, Entry, Notification, encode_notification
+from eventsvc.testing import Fate
 from tests.support.consumer_world import ConsumerWorld, eager
+from tests.support.failovers import Calls, Primary, link_of
 from tests.support.inboxes import events, sqlite_place
-
-
-def link_of(consumer: Consumer) -> Link:
-    """Return the link of a consumer."""
-    group = consumer.group
-    assert isinstance(group, MemoryEventGroup)
-    return group.link
-
-
-@attrs.define
-class Primary:
-    """The server of a stream, which may be replaced by a replica that lags."""
-
-    world: ConsumerWorld
-    past: Past = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.keep()
-
-    def keep(self) -> None:
-        """Let the replica have the present state."""
-        self.past = Past.of(self.world.stream)
-
-    def fail(self) -> None:
-        """Lose the primary."""
-        for consumer in self.world.consumers:
-            link_of(consumer).disconnect()
-        self.past.return_to(self.world.stream)
-
-    def promote(self) -> None:
-        """Make the replica the primary."""
-        for consumer in self.world.consumers:
-            link_of(consumer).connect()
-
-    def fail_over(self, *added: str) -> None:
-        """Replace the primary; others add events before the consumers are there."""
-        self.fail()
-        self.world.add(*added)
-        self.promote()
-
-
-@attrs.define
-class Calls:
-    """A handler that ends when it is told to."""
-
-    world: ConsumerWorld
-    ends: dict[str, Deferred[None]] = attrs.field(factory=dict)
-
-    def __call__(self, notification: Notification) -> Deferred[None]:
-        self.world.see(notification)
-        return self.ends.setdefault(notification.description, Deferred())
-
-    def end(self, *descriptions: str) -> None:
-        for text in descriptions:
-            self.ends[text].callback(None)
-        self.world.run(1.0)
 
 
 @pytest.fixture
@@ -93,18 +30,77 @@ class TestAnotherEvent:
 
     def test_which_is_in_flight(self, consuming: ConsumerWorld, primary: Primary) -> None:
         calls = Calls(consuming)
+        consumer = consuming.consumer(calls, concurrency=3)
+        consuming.run(1.0)
+        primary.keep()
+        consuming.add("a")
+        consuming.run(1.0)
+        primary.fail_over("b", "c")
+        consuming.run(5.0)
+        assert (consuming.seen, consuming.pending) == (["a", "c"], [1, 2])
+        calls.end("a")
+        assert (consuming.seen, consuming.pending) == (["a", "c", "b"], [1, 2])
+        calls.end("b", "c")
+        assert (consuming.pending, consumer.in_flight.lost) == ([], set())
+
+    @pytest.mark.parametrize("tenths", range(12))
+    def test_which_is_done_while_redis_is_asked(self, consuming: ConsumerWorld, primary: Primary, tenths: int) -> None:
+        calls = Calls(consuming)
+        consumer = consuming.consumer(calls)
+        consuming.run(1.0)
+        primary.keep()
+        consuming.add("a")
+        consuming.run(1.0)
+        link_of(consumer).latency = 0.3
+        primary.fail()
+        consuming.leave_pending("other", "b")
+        primary.promote()
+        consumer.in_flight.when_changed().callback(None)  # the reader looks
+        consuming.run(tenths / 10)
+        calls.end("a")
+        consuming.run(5.0)
+        assert consuming.pending == [1]
+
+    def test_which_is_retried_while_redis_is_asked(self, consuming: ConsumerWorld, primary: Primary) -> None:
+        """No delivery of the other is counted for it."""
+        tried: list[Notification] = []
+
+        def fail(notification: Notification) -> Deferred[None]:
+            tried.append(notification)
+            if notification.description == "b":
+                return Deferred()
+            raise KeyError("x") if len(tried) < 5 else RetryAfter(0.05)
+
+        consumer = consuming.consumer(fail, max_deliveries=100)
+        consuming.run(1.0)
+        primary.keep()
+        consuming.add("a")
+        while len(tried) < 8:
+            consuming.run(0.01)
+        link_of(consumer).latency = 0.3
+        primary.fail()
+        consuming.leave_pending("consumer", "b")
+        primary.promote()
+        consuming.run(10.0)
+        assert tried[-1].description == "b"
+        assert consuming.stream.groups["group"].pending[1].deliveries == 2  # it was read before
+
+    def test_which_is_rejected_later(self, consuming: ConsumerWorld, primary: Primary) -> None:
+        """No letter is written for the other."""
+        calls = Calls(consuming)
         consuming.consumer(calls)
         consuming.run(1.0)
         primary.keep()
         consuming.add("a")
         consuming.run(1.0)
-        primary.fail_over("b")
-        consuming.run(1.0)
-        calls.end("a")
+        primary.fail()
+        consuming.leave_pending("consumer", "b")
+        primary.promote()
+        consuming.run(3.0)
+        calls.ends["a"].errback(Reject("no"))
         consuming.run(5.0)
-        assert (consuming.seen, consuming.pending) == (["a", "b"], [1])
+        assert (consuming.seen, consuming.dead) == (["a", "b"], {})
         calls.end("b")
-        consuming.run(5.0)
         assert consuming.pending == []
 
     def test_which_waits_for_the_handler(self, consuming: ConsumerWorld, primary: Primary) -> None:
@@ -200,8 +196,9 @@ class TestAnotherEvent:
         assert tried.count(("fine", 1)) == 1
         assert list(consuming.dead) == ["2-0"]
 
-    def test_which_waits_to_be_set_aside(self, consuming: ConsumerWorld, primary: Primary) -> None:
-        """No letter is written for the other."""
+    @pytest.mark.parametrize("tenths", range(0, 20, 2))
+    def test_which_waits_to_be_set_aside(self, consuming: ConsumerWorld, primary: Primary, tenths: int) -> None:
+        """No letter is written for the other, whenever that is tried."""
 
         def reject(notification: Notification) -> None:
             consuming.see(notification)
@@ -221,12 +218,17 @@ class TestAnotherEvent:
         consuming.add("a")
         consuming.run(5.0)
         assert consuming.dead == {}
+        consuming.run(tenths / 10)
         link.expect()
-        primary.fail_over("b")
+        link.latency = 0.5
+        primary.fail()
+        consuming.leave_pending("consumer", "b")
+        primary.promote()
         consuming.run(60.0)
         assert (consuming.seen, consuming.dead, consuming.pending) == (["a", "b"], {}, [])
 
-    def test_a_stop_hands_over_what_is_there(self, consuming: ConsumerWorld, primary: Primary) -> None:
+    @pytest.mark.parametrize("ends", [True, False])
+    def test_a_stop_hands_over_what_is_there(self, consuming: ConsumerWorld, primary: Primary, ends: bool) -> None:
         """It acknowledges nothing that it has not seen there, and counts no delivery of it."""
         calls = Calls(consuming)
         consumer = consuming.consumer(calls, drain_timeout=1.0)
@@ -238,7 +240,8 @@ class TestAnotherEvent:
         consuming.leave_pending("consumer", "b")
         consuming.stream.groups["group"].pending[1].deliveries = 3
         link_of(consumer).connect()
-        calls.ends["a"].callback(None)
+        if ends:
+            calls.ends["a"].callback(None)
         consuming.stop(consumer)
         pending = consuming.stream.groups["group"].pending[1]
         assert (pending.consumer, pending.deliveries) == ("consumer", 3)
@@ -401,77 +404,12 @@ def test_a_failover_that_loses_nothing_raises_no_alarm(consuming: ConsumerWorld,
     assert (consumer.in_flight.counts.redelivered, consumer.recovery.trimmed) == (0, 0)
 
 
-@attrs.define
-class Model:
-    """Consumers, a stream, and a replica that lags; all steps are drawn."""
-
-    random: Random
-    world: ConsumerWorld
-    primary: Primary
-    added: int = 0
-
-    def step(self) -> None:
-        pick = self.random.random()
-        if pick < 0.35:
-            count = self.random.randrange(1, 6)
-            self.world.add(*[f"{self.added + number}" for number in range(count)])
-            self.added += count
-        elif pick < 0.5:
-            self.primary.keep()
-        elif pick < 0.6:
-            self.primary.fail()
-            self.world.run(self.random.choice([0.0, 0.01, 1.0]))
-            if self.random.random() < 0.5:
-                self.world.add(f"{self.added}")
-                self.added += 1
-            self.primary.promote()
-        elif pick < 0.7:
-            link_of(self.random.choice(self.world.consumers)).cut()
-        elif pick < 0.8:
-            link = link_of(self.random.choice(self.world.consumers))
-            fates = [Fate.FINE, Fate.FINE, Fate.REFUSED, Fate.CUT_BEFORE, Fate.CUT_AFTER]
-            link.expect(*self.random.choices(fates, k=6))
-        self.world.run(self.random.choice([0.0, 0.001, 0.01, 0.1, 1.0]))
-
-
-def handle_at_random(
-    world: ConsumerWorld, random: Random, finished: Counter[str], notification: Notification
-) -> Deferred[None] | None:
-    """Fail, be done, or take a while."""
-    text = notification.description
-    if random.random() < 0.1:
-        raise KeyError(text)
-    if random.random() < 0.5:
-        finished[text] += 1
-        return None
-    end: Deferred[None] = Deferred()
-
-    def finish() -> None:
-        finished[text] += 1
-        end.callback(None)
-
-    call = world.clock.callLater(random.choice([0.001, 0.2, 3.0]), finish)
-    end._canceller = lambda _: call.cancel()
-    return end
-
-
-@pytest.mark.parametrize("start", range(0, 120, 20))
-def test_whatever_goes_back_at_whichever_step_every_event_that_is_left_was_handled(start: int) -> None:
-    """Each entry that is in the stream at the end has reached its end with a handler, and none is pending."""
-    for seed in range(start, start + 20):
-        random, clock, finished = Random(seed), Clock(), Counter[str]()
-        world = ConsumerWorld(clock, MemoryStream(clock))
-        handler: Callable[[Notification], Any] = partial(handle_at_random, world, random, finished)
-        for name in ("one", "two")[: random.choice([1, 2])]:
-            world.consumer(handler, name=name, concurrency=random.choice([1, 3]), claim_idle=5.0, retry_for=1e9)
-        model = Model(random, world, Primary(world))
-        for _ in range(60):
-            model.step()
-        for consumer in world.consumers:
-            link_of(consumer).expect()
-        world.run(120.0)
-        left = [fields[b"EventStream"] for fields in world.stream.entries.values()]
-        missing = [text for text in left if not finished[text.split(b'"')[5].decode()]]
-        assert (missing, world.pending, world.stream.dead) == ([], [], []), seed
-        for consumer in list(world.consumers):
-            world.stop(consumer)
+def test_nothing_is_acknowledged_between_two_slices_while_redis_is_asked(consuming: ConsumerWorld) -> None:
+    consumer = consuming.consumer()
+    consuming.add("a")
+    consumer.in_flight.doubt()
+    consumer.in_flight.take([Entry("1-0", consuming.stream.entries[1])])
+    before = list(link_of(consumer).operations)
+    consumer.in_flight.after_slice()
+    assert [entry.id for entry in consumer.in_flight.done] == ["1-0"]
+    assert link_of(consumer).operations == before

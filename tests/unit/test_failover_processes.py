@@ -21,7 +21,7 @@ from chaos.suites import wait_until
 from tests.support.dead_letters import set_aside
 from tests.support.processes import Server, Service, Services, get, post
 from tests.support.producer_harness import read_stream
-from tests.support.sentinels import SERVICE, Deployment, running_deployment
+from tests.support.sentinels import Deployment, running_deployment
 from tests.support.traffic import Traffic, handled
 
 #: Options of servers that replicate as a user of its own.
@@ -29,8 +29,6 @@ REPLICATING: Final = [
     *("--user", "replicator", "on", ">secret", "+psync", "+replconf", "+ping"),
     *("--masteruser", "replicator", "--masterauth", "secret", "--appendonly", "yes"),
 ]
-#: With the default a second failover would not begin for minutes.
-SOON: Final = f"sentinel failover-timeout {SERVICE} 2000"
 
 
 def hold_behind(primary: Server) -> None:
@@ -98,7 +96,7 @@ def test_what_was_answered_survives_failovers(services: Services) -> None:
     Each event answered 200 is in the stream of the new primary once, in order, and is handled;
     the producers, also the one that stops, give back what it lacks, and say so.
     """
-    with running_deployment(server_options=REPLICATING, sentinel_lines=[SOON]) as deployment, ExitStack() as posting:
+    with running_deployment(server_options=REPLICATING) as deployment, ExitStack() as posting:
         sentinels = ",".join(f"127.0.0.1:{each.port}" for each in deployment.sentinels)
         first = deployment.primary()
         letters = [set_aside(first, {"another": "field"})]
@@ -129,7 +127,7 @@ def test_what_was_answered_survives_failovers(services: Services) -> None:
         status, words = get(traffics[0].port, "/health/ready")
         assert status == 503
         assert "Redis" in json.loads(words)["description"]
-        third = await_promotion(deployment, second)
+        await_promotion(deployment, second)
         assert dead_letters(sentinels) == letters
         wait_until(lambda: get(traffics[0].port, "/health/ready")[0] == 200)
         assert producers[1].process.wait(30.0) == 0
@@ -138,7 +136,8 @@ def test_what_was_answered_survives_failovers(services: Services) -> None:
         ended.add(traffics[0].name)
         posting.close()
 
-        ids = check_stream(third, traffics)
+        wait_until(deployment.is_settled)
+        ids = check_stream(deployment.primary(), traffics)
         wait_until(lambda: set(ids) <= set(handled(consumer)))
         assert [set(alarms(producer)) for producer in producers] == [{"restored"}] * 2
         assert alarms(producers[1]).count("restored") >= 2
