@@ -169,7 +169,7 @@ class Dispatch:
         """Give an entry to the handler; return whether the handler has finished."""
         action = decide(entry, self.max_deliveries)
         if isinstance(action, Notification):
-            if not self.line.admits(entry, action):
+            if action.key and not self.line.admits(entry, action):
                 return False
             unfinished = None
             if not entry.again:
@@ -178,7 +178,8 @@ class Dispatch:
                 except Exception as error:
                     unfinished = fail_with(error)
                 if unfinished is None:
-                    self.line.end([action.key] if action.key else [], last=False)
+                    if action.key:
+                        self.line.end([action.key], last=False)
                     self.breaker.succeeded()  # not at the end of the run: others may fail in it
                     return True
             self._work([(entry, action)], self._deliver(entry, action, unfinished))
@@ -190,13 +191,13 @@ class Dispatch:
         """Give the next entries in the line to the handler; one that was read before goes alone."""
         batch: list[tuple[Entry, Notification]] = []
         keys: set[str] = set()
-        line = self.line.entries
-        while line and len(batch) < self.handler.batch_size and not (batch and line[0].again):
+        line, most = self.line.entries, self.handler.batch_size
+        while line and len(batch) < most and not (batch and line[0].again):
             entry = line.popleft()
             action = decide(entry, self.max_deliveries)
             if not isinstance(action, Notification):
                 self._end_without_handler(entry, action)
-            elif self.line.admits(entry, action, keys):
+            elif not action.key or self.line.admits(entry, action, keys):
                 batch.append((entry, action))
                 if action.key:
                     keys.add(action.key)
