@@ -29,14 +29,15 @@ $(VENV)/made: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' 'tox >= 4.20'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' 'tox >= 4.20' 'tox-uv >= 1.20'
 	@touch $@
 
 demo: $(VENV)/made
 	@$(BIN)/twistd -n eventsvc dev
 
+# The longest first: the others run one after the other beside it.
 test: $(VENV)/made
-	@$(BIN)/tox run-parallel --parallel-no-spinner -e lint,types,docs,py,lowest
+	@$(BIN)/tox run-parallel --parallel-no-spinner -e py,lint,types,docs,lowest
 
 coverage: $(VENV)/made
 	@$(BIN)/tox -q -e coverage

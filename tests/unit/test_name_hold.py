@@ -5,6 +5,7 @@ processes never use one name without an alarm.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -108,9 +109,10 @@ def test_processes_without_a_name_have_one_each_and_find_it_again(services: Serv
 
 def test_each_group_of_each_stream_has_names_of_its_own() -> None:
     """They belong to this process as long as it lives."""
-    taken = Counter(take_name(stream, group) for stream in ("a", "b") for group in ("a", "b"))
+    a, b = f"a-{os.getpid()}", f"b-{os.getpid()}"  # names are those of the whole machine, with other runs of tests
+    taken = Counter(take_name(stream, group) for stream in (a, b) for group in ("a", "b"))
     assert taken == {f"{HOST}-0": 4}
-    assert [take_name("a", "a"), take_name("a", "a"), take_name("b", "b")] == [f"{HOST}-1", f"{HOST}-2", f"{HOST}-1"]
+    assert [take_name(a, "a"), take_name(a, "a"), take_name(b, "b")] == [f"{HOST}-1", f"{HOST}-2", f"{HOST}-1"]
 
 
 def test_without_abstract_sockets_a_name_is_unique(monkeypatch: pytest.MonkeyPatch) -> None:

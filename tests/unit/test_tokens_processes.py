@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -185,29 +186,18 @@ def test_a_post_needs_a_token(way: str, services: Services, server: Server, file
     producer.check_secrets()
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        f"Basic {secret_of('shop')}",
-        f"Bearer {secret_of('shop')} {secret_of('shop')}",
-        f"Bearer {secret_of('shop')}\xff",
-        secret_of("shop"),
-        "Bearer",
-        "",
-    ],
-)
-def test_a_malformed_header_is_answered_401_and_not_told(
-    value: str, services: Services, server: Server, file: Path
-) -> None:
+def test_a_malformed_header_is_answered_401_and_not_told(services: Services, server: Server, file: Path) -> None:
     """Neither to the client nor to the log."""
+    secret = secret_of("shop")
+    values = [f"Basic {secret}", f"Bearer {secret} {secret}", f"Bearer {secret}\xff", secret, "Bearer", ""]
     producer = start(services, server, file, row("shop"))
     with connected(producer.port) as client:
-        for way in WAYS * 2:
+        for value, way in product(values, WAYS * 2):
             data = request(way, headers={"Authorization": "VALUE"}).replace(b"VALUE", value.encode("latin-1"))
             response = client.ask(data)
-            assert response.status == 401
+            assert response.status == 401, value
             assert b"evt_" not in response.body
-        twice = request("fast", "shop", headers={"Authorization": f"Bearer {secret_of('shop')}"})
+        twice = request("fast", "shop", headers={"Authorization": f"Bearer {secret}"})
         assert client.ask(twice).problem["description"] == "Expected one Authorization header, got 2"
     assert producer.count() == 0
     producer.check_secrets()
