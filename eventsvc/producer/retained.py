@@ -4,10 +4,11 @@ The last batches that were confirmed: what Redis may yet forget.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from itertools import accumulate, islice, pairwise
 from math import inf
 from operator import attrgetter
 from typing import Final
@@ -19,22 +20,57 @@ from twisted.internet.interfaces import IReactorTime
 from eventsvc.event import with_id
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.producer.sequence import find_result, stores_all
-from eventsvc.submission import AppendReply, BatchOutcome, Kept, Result, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, IdempotencyKey, Kept, Result, Submission
 
 #: Bytes of memory, beside the bytes of entries: of a batch, of an entry, of a
-#: request with keys, and of each of its keys and ids.
-_PER_BATCH: Final = 350
-_PER_ENTRY: Final = 56
-_PER_KEYED: Final = 250
-_PER_KEY: Final = 160
+#: request with keys or all without, and of each key and its id.
+_PER_BATCH: Final = 250
+_PER_ENTRY: Final = 4
+_PER_REQUEST: Final = 180
+_PER_KEY: Final = 220
 _PER_ID: Final = 56
 #: Bytes of an entry, on average of its batch, from which on it takes an eighth more:
 #: such entries leave gaps in the memory between them.
 _LARGE: Final = 65_536
 
 
-class _Stored(Submission, gc=False):
-    """A submission that was stored.  It has no cycles, and there may be very many."""
+class _Stored(msgspec.Struct, frozen=True, gc=False):
+    """
+    A submission that was stored, with all of its entries in one piece.
+
+    # Note [One piece]
+
+    An encoder takes more memory than it needs and gives the rest back, in pieces too
+    small for its next entry: kept as they are, entries take up to 1.4 times their
+    bytes, and each is one more object.
+
+    @ivar sizes: the bytes of each entry; C{None} if there is one.
+    """
+
+    ids: tuple[int, ...]
+    entries: bytes
+    sizes: Sequence[int] | None
+    keys: tuple[IdempotencyKey, ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[bytes], ids: tuple[int, ...], keys: tuple[IdempotencyKey, ...]) -> _Stored:
+        """Pack a submission; its ids matter only if it has keys."""
+        if len(entries) == 1:
+            return cls(ids, bytes(memoryview(entries[0])), None, keys)
+        return cls(ids, b"".join(entries), array("I", [len(entry) for entry in entries]), keys)
+
+    @property
+    def count(self) -> int:
+        """The number of entries."""
+        return 1 if self.sizes is None else len(self.sizes)
+
+    def unpack(self) -> Submission:
+        """Return the submission."""
+        if self.sizes is None:
+            return Submission(self.ids, (self.entries,), self.keys)
+        ends = list(accumulate(self.sizes, initial=0))
+        entries = tuple([self.entries[begin:end] for begin, end in pairwise(ends)])
+        return Submission(self.ids, entries, self.keys)
 
 
 class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -48,7 +84,7 @@ class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
 
     sequence: int
     at: float
-    submissions: tuple[Submission, ...]
+    submissions: tuple[_Stored, ...]
     events: int
     total: int
     size: int
@@ -124,22 +160,18 @@ class Retained:
 
         @param asked: when it was sent first, in seconds.
         """
-        size = _PER_BATCH
         if stores_all(reply):
             stored = _as_sent(sent)
-            for request in sent:
-                size += request.size
         else:
             stored = _as_answered(sent, reply)
-            events = sum([len(submission.entries) for submission in stored])
-            for submission in stored:
-                size += sum(map(len, submission.entries))
-        size += _PER_ENTRY * events
+            events = sum([each.count for each in stored])
+        size = _PER_BATCH + _PER_ENTRY * events
+        for each in stored:
+            size += _PER_REQUEST + len(each.entries)
+            if each.keys:
+                size += _PER_KEY * len(each.keys) + _PER_ID * len(each.ids)
         if size > _LARGE * events:
             size += size >> 3
-        for submission in stored:
-            if submission.keys:
-                size += _PER_KEYED + _PER_KEY * len(submission.keys) + _PER_ID * len(submission.ids)
         self.sequence += 1
         self.total = reply.kept.events or self.total + events  # another attempt may have had more
         if events:
@@ -184,54 +216,43 @@ class Retained:
             if events and (events + batch.events > most_events or size + batch.size > most_bytes):
                 sequence, total = batch.sequence - 1, batch.total - batch.events
                 break
-            submissions += batch.submissions
+            submissions += [stored.unpack() for stored in batch.submissions]
             events += batch.events
             size += batch.size
         return Part(sequence, submissions, events, total, lost, dropped)
 
 
-def _as_sent(sent: Sequence[PendingRequest]) -> tuple[Submission, ...]:
+def _as_sent(sent: Sequence[PendingRequest]) -> tuple[_Stored, ...]:
     """Return what a log must append if it has forgotten this batch, all of which it had stored."""
     if len(sent) == 1:
-        return (_copy(sent[0]),)
-    stored: list[Submission] = []
+        return (_pack(sent[0]),)
+    stored: list[_Stored] = []
     entries: list[bytes] = []
     for request in sent:
         if request.keys:
             if entries:
-                stored.append(_Stored((), _copy_entries(entries)))
+                stored.append(_Stored.of(entries, (), ()))
                 entries = []
-            stored.append(_copy(request))
+            stored.append(_pack(request))
         else:
             entries += request.entries
     if entries:
-        stored.append(_Stored((), _copy_entries(entries)))
+        stored.append(_Stored.of(entries, (), ()))
     return tuple(stored)
 
 
-def _copy(request: PendingRequest) -> _Stored:
+def _pack(request: PendingRequest) -> _Stored:
     """Return what a request stores, and nothing of its client."""
-    return _Stored(request.ids if request.keys else (), _copy_entries(request.entries), request.keys)
+    return _Stored.of(request.entries, request.ids if request.keys else (), request.keys)
 
 
-def _copy_entries(entries: Iterable[bytes]) -> tuple[bytes, ...]:
-    """
-    Return entries in memory of their own.
-
-    An encoder takes more than it needs and gives the rest back, in pieces too
-    small for its next entry: kept as they are, entries take up to 1.4 times their
-    bytes.
-    """
-    return tuple([bytes(memoryview(entry)) for entry in entries])
-
-
-def _as_answered(sent: Sequence[PendingRequest], reply: AppendReply) -> tuple[Submission, ...]:
+def _as_answered(sent: Sequence[PendingRequest], reply: AppendReply) -> tuple[_Stored, ...]:
     """Return what a log must append if it has forgotten this batch, so that every answer is true again."""
     stored = [_with_result(request, find_result(request, reply)) for request in sent]
     return tuple([submission for submission in stored if submission is not None])
 
 
-def _with_result(request: PendingRequest, result: Result) -> Submission | None:
+def _with_result(request: PendingRequest, result: Result) -> _Stored | None:
     """
     Return a submission that stores the events of which the client was told.
 
@@ -244,6 +265,6 @@ def _with_result(request: PendingRequest, result: Result) -> Submission | None:
     if isinstance(result, Exception):
         return None
     if result is request.ids:
-        return _copy(request)
+        return _pack(request)
     entries = [with_id(entry, id) for entry, id in zip(request.entries, result)]
-    return _Stored(result, tuple(entries), request.keys)
+    return _Stored.of(entries, result, request.keys)
