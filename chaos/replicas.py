@@ -55,7 +55,7 @@ class Replicas:
     @ivar processes: all processes of the deployment; these are added.
     @ivar ports: the ports of all servers of the deployment.
     @ivar options: options of the nodes.
-    @ivar promotions: when a Sentinel told of each promotion.
+    @ivar promotions: when each promoted node took itself for the primary.
     """
 
     directory: Path
@@ -184,17 +184,17 @@ sentinel parallel-syncs {SERVICE} 2
         """
         Wait until another node takes itself for the primary and a Sentinel says so, and return the node.
 
-        @param is_measured: whether the moment when it is said is recorded, because
-            services can use the new primary at once.  Earlier they cannot know it.
+        @param is_measured: whether the moment when it takes itself for the primary is
+            recorded, because services can use it at once.
         """
         others = [name for name in NODES if name != old]
         new = wait_until(
             lambda: next(filter(self.is_primary, others), ""), f"another node than {old} is promoted", every=0.005
         )
-        self.note(f"{new} takes itself for the primary")
-        wait_until(lambda: self._count_promotions() > self._said, "a Sentinel says so", every=0.005)
         if is_measured:
             self.promotions.append(time.monotonic())
+        self.note(f"{new} takes itself for the primary")
+        wait_until(lambda: self._count_promotions() > self._said, "a Sentinel says so", every=0.005)
         self.note(f"a Sentinel says that {new} is promoted")
         return new
 

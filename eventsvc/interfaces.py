@@ -5,7 +5,7 @@ handler, and the errors of their operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -113,7 +113,7 @@ class IEventGroup(Interface):
     One consumer's view of a stream through its group.
 
     Every operation fails only with L{Refused} or L{Unknown}.  After either the
-    caller starts again with L{open}.
+    caller starts again with L{open}.  On a new connection, all else does nothing and is L{Unknown}.
     """
 
     def open() -> Deferred[bool]:
@@ -154,9 +154,10 @@ class IEventGroup(Interface):
     def count_delivery(ids: Sequence[str], deliveries: int) -> Deferred[None]:
         """Store the number of deliveries of entries, and renew them."""
 
-    def renew(ids: Sequence[str]) -> Deferred[Sequence[str]]:
+    def renew(digests: Mapping[str, str]) -> Deferred[Sequence[str]]:
         """
-        Reset the idle time of these entries, and fire with those that another consumer owns now.
+        Reset the idle time of these entries, and fire with the ids of those that are not ours,
+        or whose fields have another L{eventsvc.consumer.recent.digest_of}; empty fits all.
         """
 
     def acknowledge(ids: Sequence[str]) -> Deferred[None]:

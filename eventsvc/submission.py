@@ -87,9 +87,10 @@ class AppendReply(msgspec.Struct, frozen=True):
         has these keys was passed over.
     @ivar no_room: digests of new keys that could not be remembered; the
         submissions with these keys were passed over, with all of their events.
-    @ivar kept: what the log has kept, if the batch is LOST.
+    @ivar kept: what the log has kept, if the batch is LOST or DUPLICATE.
     @ivar last: the id of the last entry that was appended; empty if there is none,
         or another attempt appended it.
+    @ivar unsure: whether an earlier attempt may have stored what this one did not.
     """
 
     outcome: BatchOutcome
@@ -97,6 +98,7 @@ class AppendReply(msgspec.Struct, frozen=True):
     no_room: Set[bytes] = frozenset()
     kept: Kept = Kept()
     last: bytes = b""
+    unsure: bool = False
 
 
 @attrs.frozen

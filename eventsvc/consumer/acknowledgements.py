@@ -5,12 +5,15 @@ confirmed.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+from itertools import chain
 from typing import Final
 
 import attrs
 from twisted.python.failure import Failure
 
 from eventsvc.consumer.in_flight import InFlight
+from eventsvc.event import Entry
 from eventsvc.interfaces import IEventGroup, Refused, Unknown
 
 #: Ids in one call.
@@ -20,7 +23,7 @@ _PAGE: Final = 1_000
 @attrs.define(eq=False)
 class Acknowledgements:
     """
-    Acknowledges entries that are done, and keeps the unconfirmed ids.
+    Acknowledges entries that are done, and keeps the unconfirmed ones.
 
     # Note [Unconfirmed acknowledgement]
 
@@ -31,16 +34,23 @@ class Acknowledgements:
         us:     handled 5,  XACK 5 ->           read own pending -> 5 again
         link:                        cut here
 
-    So ids stay in C{unconfirmed} until the reply has come.  They are sent
-    again first thing on a new connection, before own pending entries are read.
-    An acknowledgement that is refused starts a new round as a lost connection
+    So entries stay L{unconfirmed} until the reply has come.  They are
+    acknowledged again first thing on a new connection, before own pending
+    entries are read, if Redis still has them pending with the same bytes: see
+    the Note [Redis goes back].  An acknowledgement that is refused starts a new round as a lost connection
     does: nothing more is read until it is confirmed.
     """
 
     group: IEventGroup
     in_flight: InFlight
-    unconfirmed: set[str] = attrs.field(factory=set, init=False)
+    #: the entries of each acknowledgement that Redis has not confirmed
+    _unconfirmed: list[Sequence[Entry]] = attrs.field(factory=list, init=False)
     _problem: BaseException | None = attrs.field(default=None, init=False)
+
+    @property
+    def unconfirmed(self) -> Sequence[Entry]:
+        """The entries whose acknowledgement Redis has not confirmed."""
+        return list(chain.from_iterable(self._unconfirmed))
 
     def send(self) -> None:
         """
@@ -50,26 +60,29 @@ class Acknowledgements:
         """
         if self._problem is not None:
             raise self._problem
-        done = self.in_flight.take_done()
-        if not done:
+        if not self.in_flight.done or self.in_flight.in_doubt:
             return
-        self.unconfirmed.update(done)
+        done = self.in_flight.take_done()
+        unconfirmed = self._unconfirmed
+        unconfirmed.append(done)
 
         def confirmed(_: None) -> None:
-            self.unconfirmed.difference_update(done)
+            unconfirmed.pop(0)  # replies come in order
 
         def failed(failure: Failure) -> None:
             failure.trap(Refused, Unknown)
             self._problem = failure.value
 
-        self.group.acknowledge(done).addCallbacks(confirmed, failed)
+        self.group.acknowledge([entry.id for entry in done]).addCallbacks(confirmed, failed)
 
-    async def confirm(self) -> None:
-        """Acknowledge everything done and unconfirmed, and wait for the replies."""
+    def begin(self) -> None:
+        """Begin a round: what is done is unconfirmed, and an earlier failure is over."""
         self._problem = None
-        self.unconfirmed.update(self.in_flight.take_done())
-        ids = sorted(self.unconfirmed)
+        self._unconfirmed = [[*self.unconfirmed, *self.in_flight.take_done()]]
+
+    async def confirm(self, ours: Container[str]) -> None:
+        """Acknowledge what is unconfirmed and among these ids, wait for the replies, and drop the rest."""
+        ids = [entry.id for entry in self.unconfirmed if entry.id in ours]
         for start in range(0, len(ids), _PAGE):
-            page = ids[start : start + _PAGE]
-            await self.group.acknowledge(page)
-            self.unconfirmed.difference_update(page)
+            await self.group.acknowledge(ids[start : start + _PAGE])
+        self._unconfirmed = []

@@ -79,7 +79,7 @@ class BatchDelivery:
         if failed is None:
             middle = len(batch) // 2
             return await self._run_each([batch[:middle], batch[middle:]])
-        if handled := [entry for entry, _ in batch if entry.id not in failed]:
+        if handled := [entry for entry, _ in batch if not failed or entry.id not in failed]:
             self._succeed(handled)
             self.attempts.breaker.suspect(failed)
         return await self._run_each([[each] for each in batch if each[0].id in failed], failed)

@@ -5,7 +5,7 @@ Delivers one entry, and retries with backoff while its handler fails.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from eventsvc.consumer.breaker import Breaker
 from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery import SetAside, after_failure
 from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, Unfinished
+from eventsvc.consumer.open_entries import OpenEntries
 from eventsvc.consumer.setting_aside import Letter
 from eventsvc.errors import Reject
 from eventsvc.event import Entry, Notification
@@ -30,7 +31,7 @@ class Ended(enum.Enum):
     """How the deliveries of an entry ended, if it is not set aside."""
 
     HANDLED = "the handler has finished"
-    LOST = "another consumer has taken the entry over"
+    LOST = "the entry is not ours any more"
     EXIT = "the handler asked for the end of the process"
 
 
@@ -56,8 +57,7 @@ class DeliveryAttempts:
         process.
     @ivar retry_for: seconds for which an event is retried, even if its
         deliveries are used up.
-    @ivar lost: ids of entries that another consumer has taken over; its owner
-        adds to it.
+    @ivar open: knows which entries are not ours any more.
     @ivar cancelled: whether running calls were cancelled: an error is not
         counted as a failure of the handler then.
     """
@@ -71,7 +71,7 @@ class DeliveryAttempts:
     max_deliveries: int
     retry_for: float
     counts: ConsumerCounts
-    lost: Set[str]
+    open: OpenEntries
     cancelled: bool = attrs.field(default=False, init=False)
     #: what is known of those whose delivery has not ended, be they put back or cancelled
     _unended: dict[str, tuple[Entry, _Failing]] = attrs.field(factory=dict, init=False)
@@ -117,7 +117,7 @@ class DeliveryAttempts:
                 return follow
             if not self.breaker.is_open:
                 await self.pause(follow)
-            if entry.id in self.lost:
+            if entry.id in self.open.lost:
                 return Ended.LOST
             if self.breaker.is_open:
                 return replace(entry, deliveries=self._stored(entry, failing), again=True)
@@ -155,7 +155,7 @@ class DeliveryAttempts:
         return len(self._put_back)
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Forget entries that another consumer has taken over."""
+        """Forget entries that are not ours any more."""
         for id in ids:
             self._put_back.pop(id, None)
             self._unended.pop(id, None)
@@ -237,6 +237,8 @@ class DeliveryAttempts:
         does not count it, the handler is called anyway.
         """
         self.counts.redelivered += 1
+        if self.open.in_doubt or entry.id in self.open.lost:
+            return
         try:
             await self.group.count_delivery([entry.id], self._stored(entry, failing))
         except CancelledError:

@@ -123,15 +123,21 @@ class Dispatch:
         handled: list[Entry] = []
         now, is_batch = self.clock.seconds, self.handler.batch_size
         began = now()
+        end = began + _SLICE
         try:
-            while self.line.entries and self._has_slot() and not self.breaker.is_open:
+            while (
+                self.line.entries
+                and len(self._working) < self.concurrency
+                and not self._stopping
+                and not self.breaker.is_open
+            ):
                 if is_batch:
                     self._begin_batch()
                 else:
                     entry = self.line.entries.popleft()
                     if self._begin_with(entry):
                         handled.append(entry)
-                if now() >= began + _SLICE:
+                if now() >= end:
                     self._next_slice = self.clock.callLater(0, self._begin_slice)
                     break
         finally:
@@ -163,7 +169,7 @@ class Dispatch:
         """Give an entry to the handler; return whether the handler has finished."""
         action = decide(entry, self.max_deliveries)
         if isinstance(action, Notification):
-            if not self.line.admits(entry, action):
+            if action.key and not self.line.admits(entry, action):
                 return False
             unfinished = None
             if not entry.again:
@@ -172,7 +178,8 @@ class Dispatch:
                 except Exception as error:
                     unfinished = fail_with(error)
                 if unfinished is None:
-                    self.line.end([action.key] if action.key else [], last=False)
+                    if action.key:
+                        self.line.end([action.key], last=False)
                     self.breaker.succeeded()  # not at the end of the run: others may fail in it
                     return True
             self._work([(entry, action)], self._deliver(entry, action, unfinished))
@@ -184,13 +191,13 @@ class Dispatch:
         """Give the next entries in the line to the handler; one that was read before goes alone."""
         batch: list[tuple[Entry, Notification]] = []
         keys: set[str] = set()
-        line = self.line.entries
-        while line and len(batch) < self.handler.batch_size and not (batch and line[0].again):
+        line, most = self.line.entries, self.handler.batch_size
+        while line and len(batch) < most and not (batch and line[0].again):
             entry = line.popleft()
             action = decide(entry, self.max_deliveries)
             if not isinstance(action, Notification):
                 self._end_without_handler(entry, action)
-            elif self.line.admits(entry, action, keys):
+            elif not action.key or self.line.admits(entry, action, keys):
                 batch.append((entry, action))
                 if action.key:
                     keys.add(action.key)
@@ -221,7 +228,7 @@ class Dispatch:
             self._work([(entry, None)], self._set_aside(Letter.of(entry.id, action, entry.deliveries)))
         else:
             self.counts.passed_over += 1
-            self.open.end([entry.id])
+            self.open.end([entry])
 
     def _work(self, batch: Sequence[tuple[Entry, Notification | None]], coroutine: Coroutine[Any, Any, Batch]) -> None:
         """Occupy a slot, and the keys of a batch, until a coroutine has ended; put back what it returns."""
@@ -283,7 +290,7 @@ class Dispatch:
 
     async def _set_aside(self, letter: Letter) -> Batch:
         """Set an entry aside; its event is not kept while that is retried."""
-        self.open.by_id[letter.id] = Entry(letter.id, None, letter.deliveries, again=True)
+        self.open.drop_event(letter.id, letter.deliveries)
         await self.aside.move(letter)
         return []
 

@@ -18,6 +18,7 @@ from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery_attempts import DeliveryAttempts
 from eventsvc.consumer.dispatch import Dispatch
 from eventsvc.consumer.open_entries import OpenEntries
+from eventsvc.consumer.recent import RecentEntries
 from eventsvc.consumer.setting_aside import SettingAside
 from eventsvc.event import Entry
 from eventsvc.interfaces import IEventGroup
@@ -58,7 +59,7 @@ class InFlight:
 
     def __attrs_post_init__(self) -> None:
         self._open = OpenEntries(self.counts)
-        self.aside = SettingAside(self.group, self.clock, self.jitter, self.counts, lambda id: self._open.forget([id]))
+        self.aside = SettingAside(self.group, self._open, self.clock, self.jitter, self.counts)
         self.breaker = Breaker(self.clock, self.jitter, lambda *arguments: self._dispatch.begin_probe(*arguments))
         self._attempts = DeliveryAttempts(
             group=self.group,
@@ -70,7 +71,7 @@ class InFlight:
             max_deliveries=self.max_deliveries,
             retry_for=self.retry_for,
             counts=self.counts,
-            lost=self._open.lost,
+            open=self._open,
         )
         self._dispatch = Dispatch(
             open=self._open,
@@ -91,9 +92,24 @@ class InFlight:
         return self._open.by_id
 
     @property
-    def done(self) -> Sequence[str]:
-        """The ids to acknowledge."""
+    def done(self) -> Sequence[Entry]:
+        """The entries to acknowledge."""
         return self._open.done
+
+    @property
+    def recent(self) -> RecentEntries:
+        """The entries that were done last."""
+        return self._open.recent
+
+    @property
+    def lost(self) -> Collection[str]:
+        """The ids of entries that the handler has although they are not ours any more."""
+        return self._open.lost
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether Redis has yet to say which entries are still ours."""
+        return self._open.in_doubt
 
     @property
     def load(self) -> int:
@@ -110,14 +126,29 @@ class InFlight:
         """Take entries in flight, except those that are in flight already."""
         self._dispatch.add(self._open.add(entries))
 
-    def take_done(self) -> Sequence[str]:
-        """Return the ids to acknowledge, each once."""
+    def doubt(self) -> None:
+        """Acknowledge, count and set aside nothing until L{trust}: the connection may be a new one."""
+        self._open.in_doubt = True
+
+    def trust(self, ours: Collection[str]) -> None:
+        """End the doubt: drop what is in flight and not among these ids."""
+        self._open.lost.difference_update(ours)
+        self._open.done = [entry for entry in self._open.done if entry.id in ours]
+        self._open.in_doubt = False
+        self.drop(self.entries.keys() - ours)
+
+    def pass_by(self, entries: Sequence[Entry]) -> None:
+        """Acknowledge entries without handling them."""
+        self._open.end(entries)
+
+    def take_done(self) -> Sequence[Entry]:
+        """Return the entries to acknowledge, each once."""
         done, self._open.done = self._open.done, []
         return done
 
     def drop(self, ids: Collection[str]) -> None:
         """
-        Drop entries that another consumer has taken over.
+        Drop entries that are not ours any more.
 
         A handler that has begun goes on; if it fails, it is not retried.
         """
@@ -134,7 +165,8 @@ class InFlight:
         Redis has counted one for each that was read, also if the handler was never called.
         """
         unbegun = {entry.id: entry.deliveries - 1 for entry in self.entries.values() if not entry.again}
-        return {**unbegun, **self._attempts.unended}
+        unended = {**unbegun, **self._attempts.unended}
+        return {id: deliveries for id, deliveries in unended.items() if id not in self.lost}
 
     def when_changed(self) -> Deferred[None]:
         """Fire when the next entry is done."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Container, Iterable, Sequence
 import attrs
 
 from eventsvc.consumer.key_order import KeyOrder
+from eventsvc.consumer.recent import place_of
 from eventsvc.event import Entry, Notification
 
 
@@ -76,8 +77,8 @@ class Line:
         """
         for entry, notification in reversed(batch):
             if self.one_at_a_time:
-                place = _place_of(entry)
-                later = (index for index, each in enumerate(self.entries) if _place_of(each) > place)
+                place = place_of(entry.id)
+                later = (index for index, each in enumerate(self.entries) if place_of(each.id) > place)
                 self.entries.insert(next(later, len(self.entries)), entry)
             elif notification.key:
                 self._keys.put_back(notification.key, entry)
@@ -92,9 +93,3 @@ class Line:
         behind, turns = self._keys.drop(ids)
         self.entries.extendleft(turns)
         return [*dropped, *behind]
-
-
-def _place_of(entry: Entry) -> tuple[int, int]:
-    """Return the place of an entry in the stream."""
-    milliseconds, _, number = entry.id.partition("-")
-    return int(milliseconds), int(number)

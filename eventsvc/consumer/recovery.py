@@ -5,7 +5,7 @@ flight, and hands them over when the consumer stops.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from eventsvc.consumer.acknowledgements import Acknowledgements
 from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.in_flight import InFlight
+from eventsvc.consumer.recent import digest_of
 from eventsvc.event import Entry
 from eventsvc.interfaces import IEventGroup, Refused
 
@@ -42,20 +43,42 @@ class Recovery:
     claim_idle: float
     claimed: int = attrs.field(default=0, init=False)
     trimmed: int = attrs.field(default=0, init=False)
+    #: entries that were done before and came again
+    recognised: int = attrs.field(default=0, init=False)
     #: the own entry taken up last; C{None} once there are no more
     _own: str | None = attrs.field(default="", init=False)
+    #: ids that another event had which is not ours any more and still in flight
+    _behind: set[str] = attrs.field(factory=set, init=False)
     _cursor: str = attrs.field(default=_START, init=False)
     _claim_due: float = attrs.field(default=0.0, init=False)
     _log = Logger()
 
-    def begin_own(self) -> None:
-        """Start again with the first own pending entry: replies may have been lost."""
+    async def begin(self) -> None:
+        """
+        Find out which entries are still ours, acknowledge those of them that are
+        done, and start again with the first own pending entry.
+
+        The connection may be a new one: replies may have been lost, and Redis may
+        have gone back in time.  Until this has ended, the entries are in doubt.
+        """
+        self.acknowledgements.begin()
+        self.in_flight.recent.expect(self.in_flight.entries)
+        held = {
+            entry.id: digest_of(entry)
+            for entry in (*self.acknowledgements.unconfirmed, *self.in_flight.entries.values())
+        }
+        ours = held.keys() - await self._renew_all(held)
+        await self.acknowledgements.confirm(ours)
+        if gone := self.in_flight.entries.keys() - ours:
+            words = "{count} entries in flight are not ours any more: others claimed them, or Redis went back in time"
+            self._log.warn(words, count=len(gone))
+        self.in_flight.trust(ours)
         self._own = ""
 
     @property
     def has_own(self) -> bool:
         """Whether there may be own pending entries that are not taken up yet."""
-        return self._own is not None
+        return self._own is not None or bool(self._behind and self._behind - self.in_flight.entries.keys())
 
     async def take_up_own(self, count: int, size: int) -> Sequence[Entry]:
         """
@@ -64,6 +87,8 @@ class Recovery:
         Without it, entries of a lost reply would wait forever: a read of new
         entries does not return them.
         """
+        if not self._own:
+            self._behind.clear()
         page = await self.group.read_pending(self._own or "", count, size)
         self._own = page[-1].id if page else None
         self._take(page)
@@ -89,11 +114,40 @@ class Recovery:
         self._take(page.entries)
         return page.entries
 
+    def take_new(self, page: Sequence[Entry]) -> None:
+        """Take new entries in flight; some may be known, if Redis went back in time."""
+        if not self.in_flight.recent.is_expecting and not self.in_flight.lost:
+            self.in_flight.take(page)
+            return
+        self._take(page)
+        self.in_flight.recent.note_new(page)
+
     def _take(self, page: Sequence[Entry]) -> None:
-        """Take those entries in flight that are not done already."""
-        known = self.acknowledgements.unconfirmed.union(self.in_flight.done, self.in_flight.entries)
-        new = [entry for entry in page if entry.id not in known]
+        """
+        Take those entries in flight that are not done already.
+
+        An entry whose id an event has that is not ours any more, and that the
+        handler still has, is taken up after that.
+        """
+        done = {entry.id for entry in (*self.acknowledgements.unconfirmed, *self.in_flight.done)}
+        new: list[Entry] = []
+        again: list[Entry] = []
+        for entry in page:
+            if entry.id in done:
+                continue
+            known = self.in_flight.entries.get(entry.id)
+            if known is None:
+                (again if self.in_flight.recent.recognises(entry) else new).append(entry)
+            elif entry.id in self.in_flight.lost:
+                if digest_of(known) == digest_of(entry):
+                    new.append(entry)
+                else:
+                    self._behind.add(entry.id)
         self._note_trimmed(sum(entry.fields is None for entry in new))
+        if again:
+            self.recognised += len(again)
+            self._log.info("{count} events that were handled before come again, and are acknowledged", count=len(again))
+            self.in_flight.pass_by(again)
         self.in_flight.take(new)
 
     def _note_trimmed(self, count: int) -> None:
@@ -112,12 +166,18 @@ class Recovery:
 
     async def _renew(self) -> None:
         """Renew what is in flight, so that others do not claim it."""
-        ids = list(self.in_flight.entries)
-        for start in range(0, len(ids), _PAGE):
-            others = await self.group.renew(ids[start : start + _PAGE])
-            if others:
-                self.in_flight.drop(others)
-                self._log.warn("another consumer claimed {count} entries in flight", count=len(others))
+        others = await self._renew_all({id: "" for id in self.in_flight.entries if id not in self.in_flight.lost})
+        if others:
+            self.in_flight.drop(others)
+            self._log.warn("another consumer claimed {count} entries in flight", count=len(others))
+
+    async def _renew_all(self, digests: Mapping[str, str]) -> Sequence[str]:
+        """Renew entries, and return the ids of those that are not ours any more."""
+        rows = list(digests.items())
+        others: list[str] = []
+        for start in range(0, len(rows), _PAGE):
+            others += await self.group.renew(dict(rows[start : start + _PAGE]))
+        return others
 
     async def _remove_stale(self) -> None:
         """Remove consumers that have nothing pending and were not seen for long."""
@@ -132,8 +192,9 @@ class Recovery:
         A delivery that the stop has prevented or cancelled does not count: a few
         restarts would use all of them up.
         """
+        self.in_flight.doubt()
         await self.group.open()
-        await self.acknowledgements.confirm()
+        await self.begin()
         unended: dict[int, list[str]] = {}
         for id, deliveries in self.in_flight.unended.items():
             unended.setdefault(deliveries, []).append(id)

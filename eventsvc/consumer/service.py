@@ -141,8 +141,7 @@ class Consumer(Service):
     async def _consume(self) -> None:
         """Do rounds until one fails."""
         await self._open()
-        await self.acknowledgements.confirm()
-        self.recovery.begin_own()
+        await self.recovery.begin()
         while True:
             self.last_round = self.clock.seconds()
             self.acknowledgements.send()
@@ -164,9 +163,11 @@ class Consumer(Service):
             self.acknowledgements.send()
 
     async def _open(self) -> None:
+        self.in_flight.doubt()
         created = await self.group.open()
         if created and self._opened:
             self.groups_recreated += 1
+            self.in_flight.recent.clear()
             self._log.critical(
                 "the consumer group was missing, and is created at 0: events may be lost, others are repeated",
                 details={"alarm": "group_recreated"},
@@ -244,12 +245,14 @@ class Consumer(Service):
         if room <= 0:
             return
         entries = await self._arrive(self.group.read(self._page.count(room), self._block()))
-        if not entries and self.in_flight.is_busy:
-            await self._settle()
+        if not entries:
+            self.recovery.take_new(entries)
+            if self.in_flight.is_busy:
+                await self._settle()
         while entries:
             may_be_more = len(entries) == self._page.count(most) and self._room() >= 2 * len(entries)
             ahead = self.group.read(len(entries), 0.0) if may_be_more and not self._due_chores() else None
-            self.in_flight.take(entries)
+            self.recovery.take_new(entries)
             if ahead is None:
                 return
             self.acknowledgements.send()

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery import SetAside
+from eventsvc.consumer.open_entries import OpenEntries
 from eventsvc.interfaces import IEventGroup
 from eventsvc.net.background import run_in_background
 from eventsvc.text import shorten
@@ -54,16 +55,15 @@ class SettingAside:
     A dead letter needs memory, which a full Redis does not have.  A refused
     letter waits here without its event, so that later entries are handled.
 
-    @ivar ended: called with the id of an entry once it is moved, no longer
-        pending, or another consumer's.
+    @ivar open: told when an entry is moved, or is not ours any more.
     @ivar refused: failed attempts so far.
     """
 
     group: IEventGroup
+    open: OpenEntries
     clock: IReactorTime
     jitter: Callable[[], float]
     counts: ConsumerCounts
-    ended: Callable[[str], None]
     refused: int = attrs.field(default=0, init=False)
     _waiting: deque[Letter] = attrs.field(factory=deque, init=False)
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
@@ -83,6 +83,11 @@ class SettingAside:
 
     async def _attempt(self, letter: Letter) -> bool:
         """Try once; return whether the letter is done."""
+        if letter.id in self.open.lost:
+            self.open.forget([letter.id])
+            return True
+        if self.open.in_doubt:
+            return False
         try:
             moved = await self.group.set_aside(letter.id, letter.reason, letter.error, letter.deliveries)
         except CancelledError:
@@ -101,7 +106,7 @@ class SettingAside:
                 error=letter.error,
                 details={"alarm": "dead_letter"},
             )
-        self.ended(letter.id)
+        self.open.forget([letter.id])
         return True
 
     def _put(self, letter: Letter) -> bool:
@@ -114,10 +119,10 @@ class SettingAside:
         return True
 
     def drop(self, ids: Collection[str]) -> None:
-        """Drop letters whose entries another consumer has claimed."""
+        """Drop letters whose entries are not ours any more."""
         for letter in [letter for letter in self._waiting if letter.id in ids]:
             self._waiting.remove(letter)
-            self.ended(letter.id)
+            self.open.forget([letter.id])
 
     def stop(self) -> None:
         """Stop retrying; the remaining entries stay pending."""

@@ -20,7 +20,7 @@ from eventsvc.interfaces import IAppender, IEventLog, KeyConflict, KeyRunning, Q
 from eventsvc.net.background import run_in_background
 from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
 from eventsvc.producer.counts import ProducerCounts
-from eventsvc.producer.pauses import Pauses
+from eventsvc.producer.pauses import pause
 from eventsvc.producer.repair import Repair
 from eventsvc.producer.retained import Retained
 from eventsvc.producer.sequence import Restore, Settle, decide, find_result, may_drop, not_looked_up, stores_all
@@ -236,7 +236,7 @@ class Appender:
     async def _commit(self, batch: Sequence[PendingRequest]) -> BatchOutcome | None:
         """Attempt a batch until its outcome is known, and answer its requests; C{None}: it was dropped."""
         in_doubt = False
-        pauses = Pauses(self.event_log, self.clock)
+        failures = 0
         begun = self.clock.seconds()
         while True:
             waiting = [request for request in batch if not request.settled]
@@ -257,12 +257,13 @@ class Appender:
                 arrived = batch[0].deadline - self.limits.wait
                 self.counts.observe(waiting, events, step.reply, now - begun, now - arrived)
                 if step.reply.outcome is not BatchOutcome.LOST:
-                    self.retained.keep(waiting, step.reply, events)
+                    self.retained.keep(waiting, step.reply, events, begun)
                 self._settle(batch, step.reply)
                 return step.reply.outcome
             in_doubt = step.in_doubt
             _explain(waiting, in_doubt, step.problem)
-            await pauses.wait()
+            failures += 1
+            await pause(self.event_log, self.clock, failures)
 
     async def _attempt(self, waiting: Sequence[PendingRequest], events: int) -> AppendReply | Exception:
         """Send a batch once, and return the reply of the log or the error."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -17,16 +16,7 @@ _FIRST: Final = 0.01
 _LONGEST: Final = 0.5
 
 
-@attrs.define(eq=False)
-class Pauses:
-    """Each pause is twice as long as the one before, up to half a second."""
-
-    event_log: IEventLog
-    clock: IReactorTime
-    _next: float = _FIRST
-
-    async def wait(self) -> None:
-        """Pause, then wait until the log is connected."""
-        await deferLater(self.clock, self._next)
-        self._next = min(self._next * 2, _LONGEST)
-        await self.event_log.when_ready()
+async def pause(event_log: IEventLog, clock: IReactorTime, attempts: int) -> None:
+    """Pause after so many attempts, twice as long as after the one before, then wait until the log is connected."""
+    await deferLater(clock, min(_FIRST * 2 ** min(attempts - 1, 10), _LONGEST))
+    await event_log.when_ready()

@@ -4,19 +4,20 @@ Gives back to the log what it has forgotten of the batches that it confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from eventsvc.interfaces import IEventLog, Refused, Unknown
+from eventsvc.interfaces import IEventLog, KeyConflict, Refused, Unknown
 from eventsvc.producer.backlog import Limits
 from eventsvc.producer.counts import ProducerCounts
-from eventsvc.producer.pauses import Pauses
+from eventsvc.producer.pauses import pause
 from eventsvc.producer.retained import Part, Retained
-from eventsvc.submission import BatchOutcome, Kept, Renewal
+from eventsvc.producer.sequence import find_result
+from eventsvc.submission import AppendReply, BatchOutcome, Kept, Renewal, Submission
 
 
 @attrs.define(eq=False)
@@ -77,8 +78,9 @@ class Repair:
         @param gives_way: whether something waits that is the same check.
         @return: what the log has answered; C{None} if it gave way.
         """
-        pauses = Pauses(self.event_log, self.clock)
+        failures = 0
         while True:
+            asked = self.clock.seconds()
             try:
                 renewal = await self.event_log.renew(producer_id, self.retained.sequence)
             except CancelledError:
@@ -88,13 +90,14 @@ class Repair:
                     self._log.failure("unexpected error while checking the last sequence; trying again")
             else:
                 if renewal.known:
-                    self.retained.confirm()
+                    self.retained.confirm(asked)
                 else:
                     await self.run(producer_id, renewal.kept, in_doubt=False)
                 return renewal
             if gives_way():
                 return None
-            await pauses.wait()
+            failures += 1
+            await pause(self.event_log, self.clock, failures)
 
     async def run(self, producer_id: bytes, kept: Kept, in_doubt: bool) -> bool:
         """
@@ -104,7 +107,7 @@ class Repair:
         @param in_doubt: whether the batch after the last confirmed one may have been applied.
         @return: whether that batch stays in doubt; then its sequence is used up.
         """
-        retained, pauses, restored = self.retained, Pauses(self.event_log, self.clock), 0
+        retained, failures, restored = self.retained, 0, 0
         while kept.sequence < retained.sequence:
             try:
                 forgotten = kept.sequence == 0 and await self._holds_last_entry()
@@ -120,7 +123,8 @@ class Repair:
             except Exception as error:
                 if not isinstance(error, Refused | Unknown):
                     self._log.failure("unexpected error while sending batches again; trying again")
-                await pauses.wait()
+                failures += 1
+                await pause(self.event_log, self.clock, failures)
                 continue
             if reply.outcome is BatchOutcome.LOST:
                 kept = reply.kept
@@ -130,9 +134,11 @@ class Repair:
                 retained.skip(part.sequence)
                 return in_doubt
             if part.lost:
-                self._alarm_lost(part.lost, kept.sequence + 1, part.first - 1)
+                self._alarm_lost(part.lost, kept.sequence + 1, part.lost_to, "they are older than what it retains")
+            if kept_out := _count_kept_out(part.submissions, reply):
+                self._alarm_lost(kept_out, kept.sequence + 1, part.sequence, "their keys are in use with other bodies")
             retained.mark_last(part.submissions, reply)
-            restored += part.events
+            restored += part.events - kept_out
             kept = Kept(part.sequence, part.total)
         if restored:
             self.counts.restored += restored
@@ -148,14 +154,31 @@ class Repair:
     async def _holds_last_entry(self) -> bool:
         return self.retained.mark is not None and await self.event_log.holds(*self.retained.mark)
 
-    def _alarm_lost(self, events: int, first: int, last: int) -> None:
+    def _alarm_lost(self, events: int, first: int, last: int, why: str) -> None:
         self.counts.lost += 1
         self.counts.lost_events += events
         self._log.critical(
-            "LOST: Redis has lost {count} events that it had confirmed, and they are older than what this producer "
-            "retains: its batches {first} to {last}",
+            "LOST: Redis has lost {count} events that it had confirmed, in batches {first} to {last} of this producer, "
+            "which cannot give them back: {why}",
             count=events,
             first=first,
             last=last,
+            why=why,
             details={"alarm": "lost"},
         )
+
+
+def _count_kept_out(submissions: Sequence[Submission], reply: AppendReply) -> int:
+    """
+    Return how many events were not given back.
+
+    # Note [Key in use with another body]
+
+    Redis forgets a request and its key, and another process stores a request with
+    the same key and another body before the first is given back.  It is not
+    stored without its key, because a repeat of it may be retained too, here or in
+    another process, and would store it twice.
+    """
+    if not reply.earlier:
+        return 0
+    return sum([len(each.entries) for each in submissions if isinstance(find_result(each, reply), KeyConflict)])

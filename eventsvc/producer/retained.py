@@ -4,10 +4,13 @@ The last batches that were confirmed: what Redis may yet forget.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from math import inf
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -17,22 +20,62 @@ from twisted.internet.interfaces import IReactorTime
 from eventsvc.event import with_id
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.producer.sequence import find_result, stores_all
-from eventsvc.submission import AppendReply, BatchOutcome, Kept, Result, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, IdempotencyKey, Kept, Result, Submission
 
-#: Bytes of memory, beside the bytes of entries: of a batch, of an entry, and of a request with keys.
-_PER_BATCH: Final = 400
-_PER_ENTRY: Final = 56
-_PER_KEYED: Final = 400
-_PER_KEY: Final = 200
+#: Bytes of memory, beside the bytes of entries: of a batch, of an entry, of a
+#: request with keys or all without, and of each key and its id.
+_PER_BATCH: Final = 250
+_PER_ENTRY: Final = 4
+_PER_REQUEST: Final = 180
+_PER_KEY: Final = 220
+_PER_ID: Final = 56
+#: Bytes of an entry, on average of its batch, from which on it takes an eighth more:
+#: such entries leave gaps in the memory between them.
+_LARGE: Final = 65_536
 
 
-class _Stored(Submission, gc=False):
-    """A submission that was stored.  It has no cycles, and there may be very many."""
+class _Stored(msgspec.Struct, frozen=True, gc=False):
+    """
+    A submission that was stored, with all of its entries in one piece.
+
+    # Note [One piece]
+
+    An encoder takes more memory than it needs and gives the rest back, in pieces too
+    small for its next entry: kept as they are, entries take up to 1.4 times their
+    bytes, and each is one more object.
+
+    @ivar sizes: the bytes of each entry; C{None} if there is one.
+    """
+
+    ids: tuple[int, ...]
+    entries: bytes
+    sizes: Sequence[int] | None
+    keys: tuple[IdempotencyKey, ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[bytes], ids: tuple[int, ...], keys: tuple[IdempotencyKey, ...]) -> _Stored:
+        """Pack a submission; its ids matter only if it has keys."""
+        if len(entries) == 1:
+            return cls(ids, bytes(memoryview(entries[0])), None, keys)
+        return cls(ids, b"".join(entries), array("I", [len(entry) for entry in entries]), keys)
+
+    @property
+    def count(self) -> int:
+        """The number of entries."""
+        return 1 if self.sizes is None else len(self.sizes)
+
+    def unpack(self) -> Submission:
+        """Return the submission."""
+        if self.sizes is None:
+            return Submission(self.ids, (self.entries,), self.keys)
+        ends = list(accumulate(self.sizes, initial=0))
+        entries = tuple([self.entries[begin:end] for begin, end in pairwise(ends)])
+        return Submission(self.ids, entries, self.keys)
 
 
 class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
     """
-    A confirmed batch.
+    A confirmed batch; one that stored nothing is not retained.
 
     @ivar at: when it was confirmed, in seconds.
     @ivar total: the events of all batches up to this one.
@@ -41,7 +84,7 @@ class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
 
     sequence: int
     at: float
-    submissions: tuple[Submission, ...]
+    submissions: tuple[_Stored, ...]
     events: int
     total: int
     size: int
@@ -55,8 +98,9 @@ class Part:
     @ivar sequence: that of the last of them.
     @ivar events: how many they have.
     @ivar total: the events of all batches up to the last of them.
-    @ivar lost: how many events are in older batches that are not retained.
-    @ivar first: the first batch that is sent again.
+    @ivar lost: how many events are in older batches that are not retained; nearly, if some of the first of them were
+        refused.
+    @ivar lost_to: the last of these batches.
     """
 
     sequence: int
@@ -64,7 +108,7 @@ class Part:
     events: int
     total: int
     lost: int
-    first: int
+    lost_to: int
 
 
 @attrs.define(eq=False)
@@ -79,6 +123,12 @@ class Retained:
 
         Redis:   batch 7, its reply; it dies               a replica that has 6 is promoted
         us:                         ... an hour ...        7 again
+
+    And the moment is that of the question: a process that was suspended reads
+    the reply when it may no longer be true::
+
+        us:      7 ->       8 ->    (suspended for a minute)                  <- 8: is 7 too old?
+        Redis:        7          8                           goes back to 6
 
     @ivar seconds: how long a batch is kept at most, until a later confirmation.
     @ivar limit: bytes of memory that the batches may take.
@@ -95,27 +145,40 @@ class Retained:
     size: int = attrs.field(default=0, init=False)
     mark: tuple[bytes, bytes] | None = attrs.field(default=None, init=False)
     _batches: deque[RetainedBatch] = attrs.field(factory=deque, init=False)
-    _dropped: float = attrs.field(default=-inf, init=False)
+    #: the last batch that was dropped: when it was confirmed, its
+    #: sequence, and the events of all batches up to it
+    _dropped: tuple[float, int, int] = attrs.field(default=(-inf, 0, 0), init=False)
 
     @property
     def reach(self) -> float:
         """Seconds: what was confirmed since then can be given back."""
-        return max(0.0, min(self.seconds, self.clock.seconds() - self._dropped))
+        return max(0.0, min(self.seconds, self.clock.seconds() - self._dropped[0]))
 
-    def keep(self, sent: Sequence[PendingRequest], reply: AppendReply, events: int) -> None:
-        """Keep the requests of the next batch, with so many events, which the log has confirmed."""
-        self.sequence += 1
-        self.total += events
-        stored = _as_sent(sent) if stores_all(reply) else _as_answered(sent, reply)
+    def keep(self, sent: Sequence[PendingRequest], reply: AppendReply, events: int, asked: float) -> None:
+        """
+        Keep the requests of the next batch, with so many events, which the log has confirmed.
+
+        @param asked: when it was sent first, in seconds.
+        """
+        if stores_all(reply):
+            stored = _as_sent(sent)
+        else:
+            stored = _as_answered(sent, reply)
+            events = sum([each.count for each in stored])
         size = _PER_BATCH + _PER_ENTRY * events
-        for request in sent:
-            size += request.size
-            if request.keys:
-                size += _PER_KEYED + _PER_KEY * len(request.keys)
-        self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
-        self.size += size
+        for each in stored:
+            size += _PER_REQUEST + len(each.entries)
+            if each.keys:
+                size += _PER_KEY * len(each.keys) + _PER_ID * len(each.ids)
+        if size > _LARGE * events:
+            size += size >> 3
+        self.sequence += 1
+        self.total = reply.kept.events or self.total + events  # another attempt may have had more
+        if events:
+            self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
+            self.size += size
         self.mark_last(sent, reply)
-        self.confirm()
+        self.confirm(asked)
 
     def mark_last(self, sent: Sequence[Submission], reply: AppendReply) -> None:
         """Set the mark, if the log has told where the last entry is."""
@@ -125,17 +188,16 @@ class Retained:
     def skip(self, sequence: int) -> None:
         """Use up the sequences up to this one."""
         while self.sequence < sequence:
-            self.keep((), AppendReply(BatchOutcome.LOST), 0)
+            self.keep((), AppendReply(BatchOutcome.LOST), 0, -inf)
 
-    def confirm(self) -> None:
-        """Drop what is too old or too much, because the log has all batches at this moment."""
-        oldest = self.clock.seconds() - self.seconds
+    def confirm(self, asked: float) -> None:
+        """Drop what is too old or too much, because the log had all batches when it was asked, or later."""
+        oldest = asked - self.seconds
         batches = self._batches
         while batches and (batches[0].at < oldest or self.size > self.limit):
             batch = batches.popleft()
             self.size -= batch.size
-            if batch.events:
-                self._dropped = batch.at
+            self._dropped = batch.at, batch.sequence, batch.total
 
     def after(self, kept: Kept, most_events: int, most_bytes: int) -> Part:
         """
@@ -144,57 +206,53 @@ class Retained:
         They are as many as one call may carry, and at least one if any are
         retained.  The log must have kept less than L{sequence}.
         """
-        first = self._batches[0].sequence if self._batches else self.sequence + 1
-        lost = 0
-        if kept.sequence < first - 1:
-            before = self._batches[0].total - self._batches[0].events if self._batches else self.total
-            lost = max(0, before - kept.events)
+        _, dropped, dropped_total = self._dropped
+        lost = max(1, dropped_total - kept.events) if kept.sequence < dropped else 0
+        sequence, total = self.sequence, self.total
         submissions: list[Submission] = []
-        last: RetainedBatch | None = None
         events = size = 0
-        for batch in islice(self._batches, max(0, kept.sequence + 1 - first), None):
-            if last is not None and (events + batch.events > most_events or size + batch.size > most_bytes):
+        begin = bisect_right(self._batches, kept.sequence, key=attrgetter("sequence"))
+        for batch in islice(self._batches, begin, None):
+            if events and (events + batch.events > most_events or size + batch.size > most_bytes):
+                sequence, total = batch.sequence - 1, batch.total - batch.events
                 break
-            submissions += batch.submissions
+            submissions += [stored.unpack() for stored in batch.submissions]
             events += batch.events
             size += batch.size
-            last = batch
-        if last is None:
-            return Part(self.sequence, (), 0, self.total, lost, first)
-        return Part(last.sequence, submissions, events, last.total, lost, first)
+        return Part(sequence, submissions, events, total, lost, dropped)
 
 
-def _as_sent(sent: Sequence[PendingRequest]) -> tuple[Submission, ...]:
+def _as_sent(sent: Sequence[PendingRequest]) -> tuple[_Stored, ...]:
     """Return what a log must append if it has forgotten this batch, all of which it had stored."""
     if len(sent) == 1:
-        return (_copy(sent[0]),)
-    stored: list[Submission] = []
+        return (_pack(sent[0]),)
+    stored: list[_Stored] = []
     entries: list[bytes] = []
     for request in sent:
         if request.keys:
             if entries:
-                stored.append(_Stored((), tuple(entries)))
+                stored.append(_Stored.of(entries, (), ()))
                 entries = []
-            stored.append(_copy(request))
+            stored.append(_pack(request))
         else:
             entries += request.entries
     if entries:
-        stored.append(_Stored((), tuple(entries)))
+        stored.append(_Stored.of(entries, (), ()))
     return tuple(stored)
 
 
-def _copy(request: PendingRequest) -> _Stored:
+def _pack(request: PendingRequest) -> _Stored:
     """Return what a request stores, and nothing of its client."""
-    return _Stored(request.ids, request.entries, request.keys)
+    return _Stored.of(request.entries, request.ids if request.keys else (), request.keys)
 
 
-def _as_answered(sent: Sequence[PendingRequest], reply: AppendReply) -> tuple[Submission, ...]:
+def _as_answered(sent: Sequence[PendingRequest], reply: AppendReply) -> tuple[_Stored, ...]:
     """Return what a log must append if it has forgotten this batch, so that every answer is true again."""
     stored = [_with_result(request, find_result(request, reply)) for request in sent]
     return tuple([submission for submission in stored if submission is not None])
 
 
-def _with_result(request: PendingRequest, result: Result) -> Submission | None:
+def _with_result(request: PendingRequest, result: Result) -> _Stored | None:
     """
     Return a submission that stores the events of which the client was told.
 
@@ -207,6 +265,6 @@ def _with_result(request: PendingRequest, result: Result) -> Submission | None:
     if isinstance(result, Exception):
         return None
     if result is request.ids:
-        return _copy(request)
+        return _pack(request)
     entries = [with_id(entry, id) for entry, id in zip(request.entries, result)]
-    return _Stored(result, tuple(entries), request.keys)
+    return _Stored.of(entries, result, request.keys)

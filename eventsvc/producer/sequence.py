@@ -15,8 +15,8 @@ So each batch has a sequence, stored by the same script call that appends it,
 and is sent again with the same sequence until an answer shows its outcome.  A
 delayed first attempt that arrives after the second finds the sequence spent.
 For the same reason a sequence is used for nothing else while an attempt with
-it is in doubt, and the answer FULL spends it: "not stored" could not be
-promised if the first attempt might still find room.
+it is in doubt, and the answer FULL spends it: the first attempt might still
+find room.
 
 A request whose deadline passes leaves its batch: it is answered "unknown",
 and the next attempt is made without it.  Whichever attempt was applied, it
@@ -28,12 +28,25 @@ LOST means that the log no longer knows the sequence that it confirmed to us: it
 has returned to an earlier state.  First it is given back what it has forgotten:
 see L{eventsvc.producer.repair}.  Then the batch is sent again, under the same
 sequence, and an attempt in doubt stays so: it may be found there after all.
+
+# Note [Refused by another server]
+
+An attempt in doubt may have been applied by a server that is no longer asked,
+and a consumer may have read it there.  A replica that lags may also lack what
+was trimmed, and be full::
+
+    us:           batch 7 ->                     batch 7 ->       <- FULL
+    old primary:             trimmed, appended                           comes back with 7
+    promoted:                           (has 6)             FULL
+
+So "not stored" is never answered about an attempt in doubt.
 """
 
 from __future__ import annotations
 
 import attrs
 import msgspec
+from msgspec.structs import replace
 
 from eventsvc.errors import KeyConflict, KeysFull, Refused, StreamFull, Unknown
 from eventsvc.submission import AppendReply, BatchOutcome, Kept, Result, Submission
@@ -92,7 +105,9 @@ def decide(outcome: AppendReply | Exception, in_doubt: bool) -> Step:
     """
     if isinstance(outcome, Exception):
         return Resend(in_doubt or not isinstance(outcome, Refused), str(outcome))
-    return Restore(outcome.kept) if outcome.outcome is BatchOutcome.LOST else Settle(outcome)
+    if outcome.outcome is BatchOutcome.LOST:
+        return Restore(outcome.kept)
+    return Settle(replace(outcome, unsure=True) if in_doubt and not stores_all(outcome) else outcome)
 
 
 def stores_all(reply: AppendReply) -> bool:
@@ -111,6 +126,13 @@ def find_result(submission: Submission, reply: AppendReply) -> Result:
     not stored, "not stored" would be wrong about the first ones, so the request
     is "unknown".
     """
+    result = _find_result(submission, reply)
+    if reply.unsure and isinstance(result, Refused | KeyConflict):
+        return Unknown(f"{result}; an earlier attempt may have stored the event")
+    return result
+
+
+def _find_result(submission: Submission, reply: AppendReply) -> Result:
     earlier = [reply.earlier.get(key.digest) for key in submission.keys]
     if any(found and found.fingerprint != key.fingerprint for found, key in zip(earlier, submission.keys)):
         return KeyConflict("the key was used before with another body")

@@ -9,8 +9,8 @@
 --   (none, one for all of its entries, or one for each), if there are any, one
 --   string with the digest of each and what to remember under it; the entries.
 -- Returns the outcome; for each key that was known, the digest and its record, or
--- only the digest if there was no room; if LOST, the kept sequence and events,
--- else the id of the last entry, if one was added.
+-- only the digest if there was no room; the id of the last entry, if one was
+-- added, or else, if the batch was LOST or there already, the kept sequence and events.
 --
 -- All checks come before the first write: see the Note [Refused half way].
 local call, stream, field, begin, digest_size = redis.call, KEYS[1], ARGV[5], 10, 16
@@ -26,7 +26,7 @@ if last == sequence then
   call('EXPIRE', KEYS[2], ARGV[3])
   local packed = string.sub(kept, #ARGV[1] + #outcome + #events + 4)
   if packed ~= '' then passed = cmsgpack.unpack(packed) end
-  return {outcome == 'FULL' and 'FULL' or 'DUPLICATE', passed}
+  return {outcome == 'FULL' and 'FULL' or 'DUPLICATE', passed, last, events}
 end
 if last ~= tonumber(ARGV[2]) then
   return {'LOST', passed, last, events}
@@ -155,5 +155,6 @@ if lifetime then call('PEXPIRE', hash, lifetime) end
 
 outcome = full and 'FULL' or 'APPENDED'
 local packed = #passed > 0 and cmsgpack.pack(passed) or ''
-call('SET', KEYS[2], ARGV[1] .. ' ' .. outcome .. ' ' .. ARGV[9] .. ' ' .. packed, 'EX', ARGV[3])
+if not full then events = ARGV[9] end
+call('SET', KEYS[2], ARGV[1] .. ' ' .. outcome .. ' ' .. events .. ' ' .. packed, 'EX', ARGV[3])
 return {outcome, passed, id}

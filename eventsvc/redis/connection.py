@@ -21,7 +21,7 @@ from eventsvc.redis.describe_error import describe_error, tell_error
 from eventsvc.redis.endpoint import CONNECT_TIMEOUT
 from eventsvc.redis.errors import ErrorReply as ErrorReply
 from eventsvc.redis.errors import NotConnected
-from eventsvc.redis.questions import ask, no_primary, parse_info
+from eventsvc.redis.questions import ask, credentials, no_primary, parse_info
 from eventsvc.redis.session import Argument, Script
 from eventsvc.redis.session import Session as Session
 from eventsvc.redis.silence import REPLY_TIMEOUT
@@ -259,9 +259,8 @@ class Connection(Service):
                 late.cancel()
 
     async def _handshake(self, session: Session) -> None:
-        if self.username or self.password:
-            user = [self.username] if self.username else []
-            await session.call("AUTH", *user, self.password)
+        if words := credentials(self.username, self.password):
+            await session.call("AUTH", *words)
         if self.database:
             await session.call("SELECT", self.database)
         await ask(session, "PING")  # a server that loads its data says so

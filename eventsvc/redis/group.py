@@ -4,16 +4,17 @@ Reads a Redis stream as one consumer of a group.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, fail
 from zope.interface import implementer
 
 from eventsvc.consumer.page import PAGE_BYTES
 from eventsvc.event import Entry
-from eventsvc.interfaces import Claimed, IEventGroup, Measures
+from eventsvc.interfaces import Claimed, IEventGroup, Measures, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply
 from eventsvc.redis.questions import parse_info
@@ -37,9 +38,12 @@ _TRIM_STEP: Final = 1_000
 #: Idle time that lets any consumer claim an entry, in milliseconds.
 _A_YEAR: Final = 31_536_000_000
 
+#: Why an operation fails on a connection that L{RedisEventGroup.open} has not seen.
+_NOT_OPENED: Final = "there is a new connection to Redis"
+
 
 @implementer(IEventGroup)
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class RedisEventGroup:
     """Reads a stream as one consumer of a group, over its own connection."""
 
@@ -47,6 +51,8 @@ class RedisEventGroup:
     stream: str
     group: str
     consumer: str
+    #: the number of the session that L{open} has found
+    _opened: int = attrs.field(default=0, init=False)
 
     def open(self) -> Deferred[bool]:
         return ensureDeferred(self._open())
@@ -54,17 +60,18 @@ class RedisEventGroup:
     async def _open(self) -> bool:
         """Create the group only if it is missing: a full server refuses to create one."""
         await self.connection.when_ready()
+        self._opened = self.connection.connects
         try:
-            await self.connection.call("XPENDING", self.stream, self.group, "-", "+", 1)
+            await self._call("XPENDING", self.stream, self.group, "-", "+", 1)
         except ErrorReply as error:
             if error.code != "NOGROUP":
                 raise
-            return bool(await self.connection.run(_CREATE_GROUP, [self.stream], [self.group]))
+            return bool(await self._run_on([self.stream], _CREATE_GROUP, [self.group]))
         return False
 
     def read(self, count: int, block: float) -> Deferred[Sequence[Entry]]:
         waiting: list[Argument] = ["BLOCK", max(1, round(block * 1000))] if block > 0 else []
-        reply = self.connection.call(
+        reply = self._call(
             *("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count, *waiting),
             *("STREAMS", self.stream, ">"),
             timeout=block + REPLY_TIMEOUT,
@@ -76,7 +83,7 @@ class RedisEventGroup:
         return reply.addCallback(_read_again)
 
     def list_pending(self, after: str, count: int) -> Deferred[Sequence[str]]:
-        reply = self.connection.call("XPENDING", self.stream, self.group, _beyond(after), "+", count, self.consumer)
+        reply = self._call("XPENDING", self.stream, self.group, _beyond(after), "+", count, self.consumer)
         return reply.addCallback(lambda rows: [row[0].decode() for row in rows])
 
     def claim(self, idle: float, cursor: str, count: int, size: int = PAGE_BYTES) -> Deferred[Claimed]:
@@ -86,13 +93,13 @@ class RedisEventGroup:
         )
 
     def count_delivery(self, ids: Sequence[str], deliveries: int) -> Deferred[None]:
-        return self._update_pending(ids, "RETRYCOUNT", deliveries).addCallback(lambda _: None)
+        return self._update_pending(dict.fromkeys(ids, ""), "RETRYCOUNT", deliveries).addCallback(lambda _: None)
 
-    def renew(self, ids: Sequence[str]) -> Deferred[Sequence[str]]:
-        return self._update_pending(ids, "IDLE", 0)
+    def renew(self, digests: Mapping[str, str]) -> Deferred[Sequence[str]]:
+        return self._update_pending(digests, "IDLE", 0)
 
     def acknowledge(self, ids: Sequence[str]) -> Deferred[None]:
-        reply = self.connection.call("XACK", self.stream, self.group, *ids)
+        reply = self._call("XACK", self.stream, self.group, *ids)
         return reply.addCallback(lambda _: None)
 
     def set_aside(self, id: str, reason: str, error: str, deliveries: int) -> Deferred[bool]:
@@ -103,10 +110,10 @@ class RedisEventGroup:
         self.connection.abort("interrupted")
 
     def release(self, ids: Sequence[str]) -> Deferred[None]:
-        return self._update_pending(ids, "IDLE", _A_YEAR).addCallback(lambda _: None)
+        return self._update_pending(dict.fromkeys(ids, ""), "IDLE", _A_YEAR).addCallback(lambda _: None)
 
-    def _update_pending(self, ids: Sequence[str], option: str, value: int) -> Deferred[Sequence[str]]:
-        reply = self._run(_UPDATE_PENDING, option, value, *ids)
+    def _update_pending(self, digests: Mapping[str, str], option: str, value: int) -> Deferred[Sequence[str]]:
+        reply = self._run(_UPDATE_PENDING, option, value, *chain.from_iterable(digests.items()))
         return reply.addCallback(lambda others: [id.decode() for id in others])
 
     def remove_stale(self, idle: float) -> Deferred[Sequence[str]]:
@@ -114,14 +121,14 @@ class RedisEventGroup:
         return reply.addCallback(lambda names: [name.decode("utf-8", "replace") for name in names])
 
     def trim(self, max_len: int) -> Deferred[int]:
-        return self.connection.run(_TRIM, [self.stream], [max_len, _TRIM_STEP])
+        return self._run_on([self.stream], _TRIM, [max_len, _TRIM_STEP])
 
     def memory_used(self) -> Deferred[float]:
         return ensureDeferred(self._memory_used())
 
     async def _memory_used(self) -> float:
         try:
-            found = parse_info(await self.connection.call("INFO", "memory"))
+            found = parse_info(await self._call("INFO", "memory"))
         except ErrorReply as error:
             if error.code != "NOPERM":
                 raise
@@ -131,12 +138,11 @@ class RedisEventGroup:
 
     def hold_name(self, token: str, lifetime: float) -> Deferred[float]:
         keys: list[Argument] = [self.stream, companion(self.stream, "owner", self.group, self.consumer)]
-        return self.connection.run(_HOLD_NAME, keys, [token, round(lifetime * 1000)]).addCallback(
-            lambda left: left / 1000
-        )
+        left = self._run_on(keys, _HOLD_NAME, [token, round(lifetime * 1000)])
+        return left.addCallback(lambda milliseconds: milliseconds / 1000)
 
     def measure(self) -> Deferred[Measures]:
-        reply = self.connection.run(_MEASURE, [self.stream, dead_letters(self.stream)], [self.group])
+        reply = self._run_on([self.stream, dead_letters(self.stream)], _MEASURE, [self.group])
         return reply.addCallback(
             lambda row: Measures(
                 length=row[0], dead=row[1], pending=row[2], unread_age=row[3] / 1000, pending_age=row[4] / 1000
@@ -146,7 +152,17 @@ class RedisEventGroup:
     def _run(self, script: Script, *arguments: Argument) -> Deferred[Any]:
         keys: list[Argument] = [self.stream, dead_letters(self.stream)]
         everything: list[Argument] = [self.group, self.consumer, *arguments]
-        return self.connection.run(script, keys, everything)
+        return self._run_on(keys, script, everything)
+
+    def _run_on(self, keys: list[Argument], script: Script, arguments: list[Argument]) -> Deferred[Any]:
+        if self._opened != self.connection.connects:
+            return fail(Unknown(_NOT_OPENED))
+        return self.connection.run(script, keys, arguments)
+
+    def _call(self, *arguments: Argument, timeout: float = REPLY_TIMEOUT) -> Deferred[Any]:
+        if self._opened != self.connection.connects:
+            return fail(Unknown(_NOT_OPENED))
+        return self.connection.call(*arguments, timeout=timeout)
 
 
 def _beyond(after: str) -> str:
@@ -158,7 +174,10 @@ def _read_new(reply: Any) -> Sequence[Entry]:
     """Return the entries in a reply to XREADGROUP on one stream; the reply is C{None} if there are none."""
     if not reply:
         return ()
-    return [Entry(id.decode(), _read_fields(fields)) for id, fields in reply[0][1]]
+    return [
+        Entry(id.decode(), {fields[0]: fields[1]} if len(fields) == 2 else _read_fields(fields))  # nearly all have one
+        for id, fields in reply[0][1]
+    ]
 
 
 def _read_again(rows: Any) -> Sequence[Entry]:
@@ -169,6 +188,4 @@ def _read_again(rows: Any) -> Sequence[Entry]:
 def _read_fields(fields: list[bytes] | None) -> dict[bytes, bytes] | None:
     if fields is None:
         return None
-    if len(fields) == 2:  # nearly all
-        return {fields[0]: fields[1]}
     return dict(zip(fields[::2], fields[1::2], strict=True))

@@ -149,15 +149,16 @@ class RedisEventLog:
 
 def _read_reply(reply: Any) -> AppendReply:
     outcome, passed, *more = reply
+    if len(more) == 1 and not passed:  # nearly always
+        return AppendReply(_OUTCOMES[outcome], last=more[0])
     last = more[0] if len(more) == 1 else b""
-    if not passed:  # nearly always
-        kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
-        return AppendReply(_OUTCOMES[outcome], kept=kept, last=last)
+    kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
     return AppendReply(
         _OUTCOMES[outcome],
         {each[:_DIGEST]: _read_record(each[_DIGEST:]) for each in passed if len(each) > _DIGEST},
         frozenset(each for each in passed if len(each) == _DIGEST),
-        last=last,
+        kept,
+        last,
     )
 
 

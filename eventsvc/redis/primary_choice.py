@@ -100,15 +100,17 @@ def _read_epoch(facts: Any) -> int:
 
 def read_announcement(channel: bytes, text: bytes, service: str) -> Address | None:
     """
-    Return the primary that a message of a Sentinel announces; C{None} if it is about another service.
+    Return the primary, present or next, that a message of a Sentinel names; C{None} if it is about another service.
 
-    Source: C{+switch-master NAME OLD-HOST OLD-PORT HOST PORT} and
-    C{+promoted-slave slave HOST:PORT HOST PORT @ NAME OLD-HOST OLD-PORT} of Sentinel.
+    Source: C{+switch-master NAME OLD-HOST OLD-PORT HOST PORT}, and C{+promoted-slave} and
+    C{+failover-state-wait-promotion} with C{slave HOST:PORT HOST PORT @ NAME OLD-HOST OLD-PORT}, of Sentinel.
     """
     match channel, text.decode("utf-8", "replace").split(" "):
         case b"+switch-master", [name, _, _, host, port] if name == service:
             pass
-        case b"+promoted-slave", ["slave", _, host, port, "@", name, _, _] if name == service:
+        case b"+promoted-slave" | b"+failover-state-wait-promotion", ["slave", _, host, port, "@", name, _, _] if (
+            name == service
+        ):
             pass
         case _:
             return None

@@ -4,10 +4,18 @@ Asks a server what it is, within the rights of the user.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from eventsvc.redis.errors import ErrorReply, UnclearReply
 from eventsvc.redis.session import Argument, Session
+
+
+def credentials(username: str, password: str) -> Sequence[str]:
+    """Return the arguments of C{AUTH}; empty if there is nothing to give."""
+    if not username and not password:
+        return ()
+    return (username, password) if username else (password,)
 
 
 async def ask(session: Session, *arguments: Argument) -> Any:

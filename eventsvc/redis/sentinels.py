@@ -4,7 +4,8 @@ Asks Sentinels for the primary, and connects to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
 import attrs
@@ -18,10 +19,11 @@ from eventsvc.redis.describe_error import describe_error
 from eventsvc.redis.endpoint import MakeEndpoint
 from eventsvc.redis.errors import ErrorReply, NotConnected, UnclearReply
 from eventsvc.redis.primary_choice import Candidate, Named, choose, rank, read_named
+from eventsvc.redis.questions import credentials
 from eventsvc.redis.session import Session
 from eventsvc.settings.addresses import Address
 
-#: Seconds one Sentinel has to answer, connection and TLS included.
+#: Seconds one server has to answer, connection and TLS included.
 ASK_TIMEOUT: Final = 0.6
 #: Seconds that the rest may take once more than half of the Sentinels have named a primary.
 _STRAGGLERS: Final = 0.1
@@ -39,6 +41,17 @@ class _SessionFactory(Factory):
 
     def buildProtocol(self, address: IAddress | None) -> Session:
         return Session(self.clock)
+
+
+@asynccontextmanager
+async def brief_session(endpoint: IStreamClientEndpoint, clock: IReactorTime) -> AsyncIterator[Session]:
+    """Connect, and disconnect at the end."""
+    session = cast(Session, await endpoint.connect(_SessionFactory(clock)))
+    try:
+        yield session
+    finally:
+        session.abort("asked")
+        await session.when_lost()
 
 
 @attrs.define(eq=False)
@@ -60,9 +73,7 @@ class Sentinels:
 
     def credentials(self) -> Sequence[str]:
         """Return the arguments of C{AUTH}; empty if there is nothing to give."""
-        if not self.username and not self.password:
-            return ()
-        return (self.username, self.password) if self.username else (self.password,)
+        return credentials(self.username, self.password)
 
     async def ask(self) -> Sequence[Candidate]:
         """
@@ -92,18 +103,15 @@ class Sentinels:
 
     async def _ask_one(self, endpoint: IStreamClientEndpoint) -> Named | str:
         """Return what a Sentinel names, or why it names nothing."""
-        session = cast(Session, await endpoint.connect(_SessionFactory(self.clock)))
-        try:
-            if credentials := self.credentials():
-                await session.call("AUTH", *credentials)
-            return await self._ask_session(session)
-        except (ErrorReply, UnclearReply) as error:
-            return describe_reply(error.reply)
-        except Unknown:
-            return session.told.removeprefix("Redis ")
-        finally:
-            session.abort("asked")
-            await session.when_lost()
+        async with brief_session(endpoint, self.clock) as session:
+            try:
+                if words := self.credentials():
+                    await session.call("AUTH", *words)
+                return await self._ask_session(session)
+            except (ErrorReply, UnclearReply) as error:
+                return describe_reply(error.reply)
+            except Unknown:
+                return session.told.removeprefix("Redis ")
 
     async def _ask_session(self, session: Session) -> Named | str:
         """
@@ -193,12 +201,14 @@ class PrimaryEndpoint:
     the next one tries another address, if Sentinels disagree; see L{choose}.
 
     @ivar target: the address of the latest attempt; C{None} while the Sentinels are asked.
+    @ivar expected: a primary that the Sentinels do not name yet: it is tried, and they are not asked.
     """
 
     sentinels: Sentinels
     make_endpoint: MakeEndpoint
     clock: IReactorTime
     target: Address | None = attrs.field(default=None, init=False)
+    expected: Address | None = attrs.field(default=None, init=False)
     _failing: dict[Address, float] = attrs.field(factory=dict, init=False)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
@@ -207,8 +217,7 @@ class PrimaryEndpoint:
 
     async def _connect(self, factory: IProtocolFactory) -> Any:
         self.target = None
-        candidates = await self.sentinels.ask()
-        self.target = self._choose(candidates)
+        self.target = self.expected or self._choose(await self.sentinels.ask())
         return await self.make_endpoint(self.target).connect(factory)
 
     def _choose(self, candidates: Sequence[Candidate]) -> Address:

@@ -16,8 +16,10 @@ from twisted.python.failure import Failure
 from eventsvc.redis.describe_error import describe_error
 from eventsvc.redis.sentinels import describe_reply
 
-#: A replica has become the primary; a Sentinel names another address from now on.
-CHANNELS: Final = ("+promoted-slave", "+switch-master")
+#: A replica has been told to become the primary.
+PROMOTING: Final = "+failover-state-wait-promotion"
+#: Beside it: a replica has become the primary; a Sentinel names another address from now on.
+CHANNELS: Final = (PROMOTING, "+promoted-slave", "+switch-master")
 #: Seconds between two signs of life that are asked for, and of silence after which a Sentinel is gone.
 _PING: Final = 1.0
 _SILENT: Final = 2.5

@@ -20,8 +20,9 @@ from eventsvc.redis.backoff import backoff
 from eventsvc.redis.connection import Connection, Session
 from eventsvc.redis.describe_error import describe_error
 from eventsvc.redis.primary_choice import read_announcement
+from eventsvc.redis.promotion import PATIENCE, Promotion
 from eventsvc.redis.sentinels import NoPrimary, PrimaryEndpoint, Sentinels
-from eventsvc.redis.subscription import Subscription
+from eventsvc.redis.subscription import PROMOTING, Subscription
 from eventsvc.settings.addresses import Address
 
 #: Seconds a connection to a Sentinel may take.
@@ -54,19 +55,42 @@ class SwitchFollower(Service):
 
     So an announcement counts only if it names another address than the one in use.
 
-    @ivar in_use: returns the address that the connection uses or attempts; C{None} while it asks.
+    # Note [A primary that no Sentinel names yet]
+
+    A Sentinel asks once a second what became of the replica that it promotes, so that for most of a
+    second there is a primary, and all Sentinels name the one from before::
+
+        Sentinel 1: +failover-state-wait-promotion b     -> ask b for its role until it is a primary
+        b is a primary                                   -> a session with b
+        Sentinels, asked:  a is the primary              -> not asked, or a planned failover goes back to a
+        Sentinel 1: +promoted-slave b                    -> b is in use already
+
+    The session with the primary from before is not left until b is a primary.  A failover that is
+    undone takes what b has been given::
+
+        Sentinel 1: +failover-state-wait-promotion b     -> a session with b, events answered 200
+        Sentinel 1 dies; the others make b a replica of a
+        Sentinels, asked after C{PATIENCE}: a            -> a session with a, which lacks these events
+
+    That is a Redis that has forgotten: the producer stores them again.
+
     @ivar look_again: called with the reason if the primary is another one.
     """
 
-    sentinels: Sentinels
+    primary: PrimaryEndpoint
+    promotion: Promotion
     jitter: Callable[[], float]
     retry_period: float
-    in_use: Callable[[], Address | None]
     look_again: Callable[[str], object]
     _running: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _checking: Deferred[None] | None = attrs.field(default=None, init=False)
     _check_again: bool = attrs.field(default=False, init=False)
+    _promoting: Deferred[None] | None = attrs.field(default=None, init=False)
     _log = Logger()
+
+    @property
+    def sentinels(self) -> Sentinels:
+        return self.primary.sentinels
 
     def startService(self) -> None:
         super().startService()
@@ -77,8 +101,7 @@ class SwitchFollower(Service):
         """Close all subscriptions, and fire once they are closed."""
         super().stopService()
         running, self._running = self._running, []
-        if self._checking is not None:
-            running.append(self._checking)
+        running += [each for each in (self._checking, self._promoting) if each is not None]
         for each in running:
             each.cancel()
         return gatherResults(running)
@@ -132,9 +155,26 @@ class SwitchFollower(Service):
         return subscription.reason
 
     def _announced(self, sentinel: Address, channel: bytes, text: bytes) -> None:
-        primary = read_announcement(channel, text, self.sentinels.service)
-        if primary is not None and primary != self.in_use():
-            self._switch(f"Sentinel {sentinel}", primary)
+        address = read_announcement(channel, text, self.sentinels.service)
+        if address is None or address == self.primary.target:
+            return
+        if self._promoting is not None:
+            self._promoting.cancel()
+        if channel == PROMOTING.encode():
+            self._promoting = run_in_background(self._follow_promotion(f"Sentinel {sentinel}", address), self._log)
+        else:
+            self._switch(f"Sentinel {sentinel}", address)
+
+    async def _follow_promotion(self, source: str, address: Address) -> None:
+        if not await self.promotion.is_done(address) or address == self.primary.target:
+            return
+        try:
+            self.primary.expected = address
+            self._switch(source, address)
+            await deferLater(self.sentinels.clock, PATIENCE)
+        finally:
+            self.primary.expected = None
+        self._check()
 
     def _switch(self, source: str, primary: Address) -> None:
         service = self.sentinels.service
@@ -159,7 +199,7 @@ class SwitchFollower(Service):
             best = (await self.sentinels.ask())[0].address
         except NoPrimary:
             return
-        if self.in_use() not in (None, best):
+        if self.primary.target not in (None, self.primary.expected, best):
             self._switch("Sentinels", best)
 
 

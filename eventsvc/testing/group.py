@@ -5,16 +5,18 @@ A consumer of a group on the stream in memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from eventsvc.consumer.page import PAGE_BYTES, size_of
+from eventsvc.consumer.recent import digest_of
 from eventsvc.event import Entry
-from eventsvc.interfaces import Claimed, IEventGroup, Measures, Refused
+from eventsvc.interfaces import Claimed, IEventGroup, Measures, Refused, Unknown
 from eventsvc.testing.link import Link
 from eventsvc.testing.log import Group, MemoryStream, Pending
 
@@ -25,7 +27,7 @@ TRIM_STEP = 1_000
 
 
 @implementer(IEventGroup)
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class MemoryEventGroup:
     """Reads a L{MemoryStream} as one consumer of a group."""
 
@@ -33,6 +35,8 @@ class MemoryEventGroup:
     link: Link
     name: str = "group"
     consumer: str = "consumer"
+    #: the connection of the last L{open}
+    _opened: int = attrs.field(default=0, init=False)
 
     @property
     def _group(self) -> Group:
@@ -59,6 +63,8 @@ class MemoryEventGroup:
             except Refused as refused:
                 return refused  # type: ignore[return-value]
 
+        if self._opened != self.link.connects:
+            return fail(Unknown("there is a new connection"))
         return self.link.carry(name, guarded, ready)
 
     def open(self) -> Deferred[bool]:
@@ -68,7 +74,11 @@ class MemoryEventGroup:
                 self.stream.groups[self.name] = Group()
             return missing
 
-        return self.link.when_ready().addCallback(lambda _: self._carry("open", apply))
+        def begin(_: None) -> Deferred[bool]:
+            self._opened = self.link.connects
+            return self._carry("open", apply)
+
+        return self.link.when_ready().addCallback(begin)
 
     def read(self, count: int, block: float) -> Deferred[Sequence[Entry]]:
         def unread() -> list[int]:
@@ -142,8 +152,14 @@ class MemoryEventGroup:
 
         return self._carry("count_delivery", apply)
 
-    def renew(self, ids: Sequence[str]) -> Deferred[Sequence[str]]:
-        return self._carry("renew", lambda: self._update_pending(ids, self.stream.clock.seconds()))
+    def renew(self, digests: Mapping[str, str]) -> Deferred[Sequence[str]]:
+        def apply() -> Sequence[str]:
+            entries = [Entry(id, self.stream.entries.get(place_of(id))) for id, digest in digests.items() if digest]
+            changed = [entry.id for entry in entries if digest_of(entry) != digests[entry.id]]
+            ids = [id for id in digests if id not in changed]
+            return [*changed, *self._update_pending(ids, self.stream.clock.seconds())]
+
+        return self._carry("renew", apply)
 
     def release(self, ids: Sequence[str]) -> Deferred[None]:
         return self._carry("release", lambda: self._update_pending(ids, float("-inf"))).addCallback(lambda _: None)
@@ -238,3 +254,27 @@ class MemoryEventGroup:
 def place_of(id: str) -> int:
     """Return the position in the stream of an id."""
     return int(id.partition("-")[0] or 0)
+
+
+@attrs.frozen
+class Past:
+    """
+    The state of a stream at one time, for L{return_to} it.
+
+    @ivar state: what L{MemoryStream} holds, but for the watchers.
+    """
+
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, stream: MemoryStream) -> Past:
+        """Keep the present state."""
+        return cls(deepcopy({name: getattr(stream, name) for name in _STATE}))
+
+    def return_to(self, stream: MemoryStream) -> None:
+        """Set a stream back, as a failover to a replica that lags does: ids are given out again."""
+        for name, value in deepcopy(self.state).items():
+            setattr(stream, name, value)
+
+
+_STATE = ("entries", "times", "groups", "producer_ids", "keys", "dead", "_applied", "names", "_next")

@@ -63,6 +63,7 @@ class Link:
     @ivar lateness: seconds after which a late operation is applied.
     @ivar backend: the far end, for fates that affect it.
     @ivar operations: names of all operations that were attempted.
+    @ivar connects: how often the connection was restored.
     """
 
     clock: IReactorTime
@@ -73,6 +74,7 @@ class Link:
     connected: bool = True
     backend: Backend = attrs.field(factory=_NoBackend)
     operations: list[str] = attrs.field(factory=list)
+    connects: int = 0
     _waiting: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _in_flight: list[Deferred[Any]] = attrs.field(factory=list, init=False)
 
@@ -107,6 +109,7 @@ class Link:
     def connect(self) -> None:
         """Restore the connection."""
         self.connected = True
+        self.connects += 1
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)

@@ -153,7 +153,7 @@ class MemoryStream:
         last = self.producer_ids.get(producer_id, _Batch())
         if last.sequence == sequence:
             outcome = BatchOutcome.FULL if last.reply.outcome is BatchOutcome.FULL else BatchOutcome.DUPLICATE
-            return replace(last.reply, outcome=outcome, last=b"")
+            return replace(last.reply, outcome=outcome, kept=Kept(last.sequence, last.events), last=b"")
         if last.sequence != (sequence - 1 if after is None else after):
             return AppendReply(BatchOutcome.LOST, kept=Kept(last.sequence, last.events))
         full = after is None and len(self.entries) >= self.hard_max
@@ -169,7 +169,7 @@ class MemoryStream:
             earlier |= self._add_events(submission, earlier, no_room)
         id = b"%d-0" % (self._next - 1) if self._next > before else b""
         reply = AppendReply(BatchOutcome.FULL if full else BatchOutcome.APPENDED, earlier, no_room, last=id)
-        self._keep(producer_id, _Batch(sequence, events, reply))
+        self._keep(producer_id, _Batch(sequence, last.events if full else events, reply))
         return reply
 
     def _find_room(self, batch: Sequence[Submission], has_limit: bool) -> tuple[list[bytes], frozenset[bytes]]:

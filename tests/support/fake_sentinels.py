@@ -40,7 +40,7 @@ def names(address: Address, epoch: int | None = 0) -> dict[str, bytes]:
 #: What a Sentinel answers to a subscription.
 SUBSCRIBED: Final = b"".join(
     b"*3\r\n" + bulk(b"subscribe") + bulk(channel) + b":%d\r\n" % number
-    for number, channel in enumerate([b"+promoted-slave", b"+switch-master"], 1)
+    for number, channel in enumerate([b"+failover-state-wait-promotion", b"+promoted-slave", b"+switch-master"], 1)
 )
 PONG: Final = array("pong", "")
 

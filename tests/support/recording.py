@@ -30,6 +30,7 @@ class Recorder:
     keys: list[list[Any]] = attrs.field(factory=list)
     timeouts: list[float] = attrs.field(factory=list)
     aborted: list[str] = attrs.field(factory=list)
+    connects: int = 0
 
     def when_ready(self) -> Deferred[None]:
         return self.session

@@ -426,7 +426,8 @@ def test_what_is_refused_to_be_acknowledged_is_not_handled_again(consuming: Cons
 
     def fates() -> Iterator[Fate]:
         while True:
-            yield Fate.REFUSED if link.operations[-1] == "acknowledge" and len(link.operations) % 3 else Fate.FINE
+            refused = link.operations[-1] == "acknowledge" and link.operations.count("acknowledge") % 3
+            yield Fate.REFUSED if refused else Fate.FINE
 
     link.fates = fates()
     consuming.run(300.0)

@@ -23,7 +23,7 @@ from eventsvc.redis.connection import Connection
 from eventsvc.redis.durability import Durability, OnDisk, OnReplicas
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import RedisSettings
-from eventsvc.submission import AppendReply, BatchOutcome, Submission
+from eventsvc.submission import AppendReply, BatchOutcome, Kept, Submission
 from eventsvc.tap.parts.connection import make_connection
 from tests.support.fake_connection import usable
 from tests.support.processes import Server
@@ -78,7 +78,7 @@ async def test_no_wait_is_satisfied_by_what_was_written_before(each_server: Serv
             await ready(connection)
             log = RedisEventLog(connection, STREAM, durability=on_replicas(longest=1.5))
             replica.send(signal.SIGCONT)
-            assert await log.append(b"id", 1, batch, 1) == AppendReply(BatchOutcome.DUPLICATE)
+            assert await log.append(b"id", 1, batch, 1) == AppendReply(BatchOutcome.DUPLICATE, kept=Kept(1, 1))
         with each_server.client() as client:
             assert client.xlen(STREAM) == 2  # with the marker
 
@@ -265,6 +265,6 @@ async def test_streams_that_wait_share_a_session(own_server: Server, tmp_path: P
             await in_thread(lambda: replica.send(signal.SIGCONT))
             for log in logs:
                 assert await log.append(b"id", 1, [Submission((1,), (b"event",))], 1) == AppendReply(
-                    BatchOutcome.DUPLICATE
+                    BatchOutcome.DUPLICATE, kept=Kept(1, 1)
                 )
             assert connection.connects == 1

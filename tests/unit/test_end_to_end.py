@@ -8,21 +8,16 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from http.client import HTTPException
-from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-import attrs
 import pytest
 
 from chaos.suites import wait_until
 from eventsvc.event import EVENT_FIELD, Notification, decode_notification
 from tests.support.processes import Server, Service, Services, post, running_server
+from tests.support.traffic import Traffic, handled
 
 STREAM = "NotificationStream"
 GROUP = "demo_consumer_group"
@@ -41,56 +36,6 @@ def read_stream(server: Server) -> list[Notification]:
     with server.client() as client:
         entries = client.xrange(STREAM)
     return [decode_notification(fields[EVENT_FIELD]) for _, fields in entries if EVENT_FIELD in fields]
-
-
-def handled(consumer: Service) -> list[int]:
-    """Return the ids of the events in the log of a consumer, in order."""
-    return [line["id"] for line in consumer.lines() if line["message"] == "event"]
-
-
-@attrs.define
-class Traffic:
-    """
-    Clients that post one event after another, without retries.
-
-    @ivar ok: the ids of events answered 200, by description.
-    @ivar refused: the descriptions of events answered as not stored.
-    """
-
-    port: int
-    ok: dict[str, int] = attrs.field(factory=dict)
-    refused: set[str] = attrs.field(factory=set)
-    unknown: set[str] = attrs.field(factory=set)
-
-    def failed(self) -> bool:
-        """Return whether an event was not answered 200."""
-        return bool(self.refused or self.unknown)
-
-    def post(self, description: str) -> None:
-        try:
-            answer = post(self.port, json.dumps({"description": description}))
-        except (OSError, HTTPException):
-            self.unknown.add(description)
-            return
-        if answer.status == 200:
-            self.ok[description] = int(answer.headers["Event-Id"])
-        elif json.loads(answer.body)["stored"] == "no":
-            self.refused.add(description)
-        else:
-            self.unknown.add(description)
-
-    @contextmanager
-    def running(self, clients: int, enough: Callable[[int], bool]) -> Iterator[list[Future[None]]]:
-        """Post with C{clients} clients, each until C{enough} is true of its number of posts."""
-
-        def run(client: int) -> None:
-            for number in count():
-                if enough(number):
-                    break
-                self.post(f"{client}-{number}")
-
-        with ThreadPoolExecutor(clients) as threads:
-            yield [threads.submit(run, client) for client in range(clients)]
 
 
 def test_1000_events_come_through(services: Services, server: Server) -> None:

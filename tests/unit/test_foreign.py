@@ -111,7 +111,7 @@ async def test_what_a_foreign_consumer_left_is_claimed(backend: OnServer) -> Non
     await group.release([a, b])
     _, entries, _ = backend.client.xautoclaim(STREAM, "group", "foreign", 3_600_000)
     assert [id.decode() for id, _ in entries] == [a, b]
-    assert await group.renew([a, b]) == [a, b]
+    assert await group.renew({a: "", b: ""}) == [a, b]
 
 
 @pytest_twisted.ensureDeferred

@@ -17,7 +17,7 @@ from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from tests.support.processes import Server, Services, post
 from tests.support.producer_harness import STREAM, until
-from tests.unit.test_consumer_faults import GROUP, add, running_reader
+from tests.support.readers import GROUP, add, running_reader
 
 #: Set by a server that needs no more memory than it has now.
 FULL = 1

@@ -15,6 +15,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, succeed
 from zope.interface.verify import verifyObject
 
+from eventsvc.consumer.recent import digest_of
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE, Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Refused, Unknown
 from eventsvc.redis.group import RedisEventGroup
@@ -29,7 +30,7 @@ OPERATIONS = {
     "list_pending": ("", 1),
     "claim": (0.0, "0-0", 1),
     "count_delivery": (["1-0"], 1),
-    "renew": (["1-0"],),
+    "renew": ({"1-0": ""},),
     "release": (["1-0"],),
     "acknowledge": (["1-0"],),
     "set_aside": ("1-0", "failed", "", 1),
@@ -270,9 +271,9 @@ async def test_what_is_renewed_is_not_claimed(backend: Backend) -> None:
     await backend.wait(group.acknowledge([c]))
     for id in (a, b, d):
         backend.leave_idle(id, 40.0)
-    assert await backend.wait(group.renew([a, c, d])) == [c, d]
+    assert await backend.wait(group.renew({a: "", c: "", d: ""})) == [c, d]
     assert [entry.id for entry in (await backend.wait(other.claim(30.0, "0-0", 10))).entries] == [b, d]
-    assert await backend.wait(group.renew([a, b])) == [b]
+    assert await backend.wait(group.renew({a: "", b: ""})) == [b]
     assert backend.pending() == {a: ("consumer", 1), b: ("other", 1), d: ("other", 1)}
 
 
@@ -297,7 +298,11 @@ async def test_an_entry_removed_by_hand_stays_pending_until_its_loss_is_recorded
     (a,) = add(backend, "a")
     await read(backend, group)
     backend.remove(a)
-    arguments: dict[str, tuple[Any, ...]] = {"count_delivery": ([a], 2), "read_pending": ("", 9)}
+    arguments: dict[str, tuple[Any, ...]] = {
+        "count_delivery": ([a], 2),
+        "read_pending": ("", 9),
+        "renew": ({a: "-"},),
+    }
     await backend.wait(getattr(group, touch)(*arguments.get(touch, ([a],))))
     assert set(backend.pending()) == {a}
 
@@ -430,6 +435,7 @@ class Deadlines:
     """A fake connection for reads, which records the deadlines of replies."""
 
     given: list[float] = attrs.field(factory=list)
+    connects: int = 0
 
     def call(self, *arguments: object, timeout: float) -> Deferred[object]:
         self.given.append(timeout)
@@ -444,3 +450,41 @@ async def test_a_read_has_its_wait_and_then_as_long_as_any_reply() -> None:
     for block in (0.0, 0.1, 5.0, 60.0):
         await group.read(1, block)
     assert connection.given == [REPLY_TIMEOUT, 0.1 + REPLY_TIMEOUT, 5.0 + REPLY_TIMEOUT, 60.0 + REPLY_TIMEOUT]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_renewal_tells_which_entries_are_others(backend: Backend) -> None:
+    """By the digest of their fields, whatever bytes these have; one that was removed has its own."""
+    group, other = await opened(backend), await opened(backend, consumer="other")
+    texts = ["a", "b", "c", "d"]
+    odd = {b"\xff": b"\x00\r\n", b"": b"1:x", b"EventStream": b"7" * 1_000}
+    a, b, c, d = [*add(backend, *texts[:3]), backend.add(odd)]
+    await read(backend, group)
+    backend.remove(c)
+    for id in (a, b, d):
+        backend.leave_idle(id, 40.0)
+    gone = digest_of(Entry(c, None))
+    assert await backend.wait(
+        group.renew({a: digest_of(Entry(a, event("a"))), b: digest_of(Entry(b, event("x"))), c: gone})
+    ) == [b]
+    assert await backend.wait(group.renew({d: digest_of(Entry(d, odd)), a: gone, c: "abc"})) == [a, c]
+    assert [entry.id for entry in (await backend.wait(other.claim(30.0, "0-0", 2))).entries] == [b]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest_twisted.ensureDeferred
+async def test_on_another_connection_nothing_is_done_until_the_group_is_opened(
+    backend: Backend, operation: str
+) -> None:
+    """The ids in an operation may be those of other entries there."""
+    group = await opened(backend)
+    ids = add(backend, "a", "b")
+    assert await read(backend, group, 1) == ids[:1]
+    before = backend.pending()
+    await backend.come_back()
+    arguments = [ids[:1] if each == ["1-0"] else each for each in OPERATIONS[operation]]
+    with pytest.raises(Unknown):
+        await backend.wait(getattr(group, operation)(*arguments))
+    assert (backend.pending(), len(backend.dead())) == (before, 0)
+    assert await backend.wait(group.open()) is False
+    await backend.wait(getattr(group, operation)(*arguments))

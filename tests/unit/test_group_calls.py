@@ -97,13 +97,13 @@ def test_a_renewed_entry_is_idle_for_no_time_and_a_released_one_for_a_year() -> 
     """Counting a delivery does not change the idle time."""
     recorder = Recorder(answer=[b"2-0"])
     group = make_group(recorder)
-    assert result_of(group.renew(["1-0", "2-0"])) == ["2-0"]
+    assert result_of(group.renew({"1-0": "abc", "2-0": ""})) == ["2-0"]
     assert result_of(group.release(["1-0"])) is None
     assert result_of(group.count_delivery(["1-0"], 3)) is None
     assert recorder.calls == [
-        ("group", "consumer", "IDLE", 0, "1-0", "2-0"),
-        ("group", "consumer", "IDLE", 31_536_000_000, "1-0"),
-        ("group", "consumer", "RETRYCOUNT", 3, "1-0"),
+        ("group", "consumer", "IDLE", 0, "1-0", "abc", "2-0", ""),
+        ("group", "consumer", "IDLE", 31_536_000_000, "1-0", ""),
+        ("group", "consumer", "RETRYCOUNT", 3, "1-0", ""),
     ]
 
 

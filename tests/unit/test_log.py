@@ -53,9 +53,9 @@ def stored(backend: Backend) -> list[str]:
 async def append(
     backend: Backend, log: IEventLog, number: int, *submissions: Submission, producer_id: bytes = b"producer"
 ) -> Any:
-    """Append a batch after which there are ten times as many events, and return the reply without the last id."""
+    """Append a batch after which there are ten times as many events, and return the reply without what is kept."""
     reply = await backend.wait(log.append(producer_id, number, submissions, 10 * number))
-    return replace(reply, last=b"")
+    return replace(reply, last=b"", kept=reply.kept if reply.outcome is BatchOutcome.LOST else Kept())
 
 
 def lost(kept: int) -> AppendReply:
@@ -399,7 +399,7 @@ async def test_batches_are_given_back_to_a_log_that_has_kept_exactly_the_one_bef
     for kept in (0, 2, 4):
         assert await give_back(backend, log, 4, kept, request("2"), request("3", "4")) == lost(1)
     assert await give_back(backend, log, 4, 1, request("2"), request("3", "4")) == APPENDED
-    assert await give_back(backend, log, 4, 1, request("2"), request("3", "4")) == DUPLICATE
+    assert await give_back(backend, log, 4, 1, request("2"), request("3", "4")) == replace(DUPLICATE, kept=Kept(4, 40))
     assert await give_back(backend, log, 3, 1, request("2"), request("3")) == lost(4)
     assert await append(backend, log, 5, request("5")) == APPENDED
     assert stored(backend) == ["1", "2", "3", "4", "5"]
@@ -412,6 +412,7 @@ async def test_what_was_confirmed_before_is_given_back_whatever_the_limits(backe
     log = await backend.log(hard_max=2, max_keys=1)
     assert await append(backend, log, 1, request("a", key=key("a"))) == APPENDED
     assert (await append(backend, log, 2, request("x"))).outcome is BatchOutcome.FULL
+    assert (await backend.wait(log.renew(b"producer", 2))).kept == Kept(2, 10)  # it has no events
     assert await give_back(backend, log, 4, 2, request("b", key=key("b")), request("c")) == APPENDED
     assert stored(backend) == ["a", "b", "c"]
     assert (await append(backend, log, 5, request("b", key=key("b"), first=9))).earlier == {

@@ -23,7 +23,7 @@ from eventsvc.tap.consumer_name import take_name
 from eventsvc.testing import Link, MemoryEventGroup, MemoryStream
 from eventsvc.testing.clock import run_clock
 from tests.support.processes import Server, Service, Services
-from tests.unit.test_consumer_faults import add
+from tests.support.readers import add
 from tests.unit.test_health import figure
 
 HOST = socket.gethostname()

@@ -46,6 +46,11 @@ class World:
         run_clock(self.clock, 10.0)
         return self.outcomes.pop()
 
+    def reopen(self) -> None:
+        """Open the group on the present connection."""
+        self.retention.group.open()
+        run_clock(self.clock, 1.0)
+
     @property
     def length(self) -> int:
         return len(self.stream.entries)
@@ -110,6 +115,7 @@ def test_trouble_is_passed_on(world: World, fate: Fate, error: type[Exception]) 
     world.link.expect(Fate.FINE, Fate.FINE, Fate.FINE, fate)
     assert isinstance(world.trim(), error)
     assert world.retention.trimmed == 1_000
+    world.reopen()
     assert world.trim() is None
     assert world.length == 100
 

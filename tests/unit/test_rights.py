@@ -84,7 +84,7 @@ CASES: Final = {
         ("rights.lua", "set_aside.lua"), [STREAM, DEAD], ["group", "gone", "pending", "failed", "error", 5]
     ),
     "claim": Case(("rights.lua", "claim.lua"), [STREAM, DEAD], ["group", "other", 0, "0-0", 10, 1_000_000]),
-    "touch": Case(("update_pending.lua",), [STREAM, DEAD], ["group", "gone", "RETRYCOUNT", 5, "pending"]),
+    "touch": Case(("update_pending.lua",), [STREAM, DEAD], ["group", "gone", "RETRYCOUNT", 5, "pending", ""]),
     "take up": Case(("pending.lua",), [STREAM, DEAD], ["group", "gone", "-", 10, 1_000_000]),
     "remove stale consumers": Case(("remove_stale.lua",), [STREAM, DEAD], ["group", "other", 0]),
     "create a group": Case(("create_group.lua",), [STREAM], ["other"]),

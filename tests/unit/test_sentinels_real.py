@@ -116,7 +116,7 @@ def limited_client(sentinel: Server) -> Any:
 @pytest_twisted.ensureDeferred
 async def test_a_failover_is_followed(server: str, end: Callable[[Deployment, Server], None]) -> None:
     """
-    With the user of the docs, within a second of the promotion, and with one session more.
+    With the user of the docs, before any Sentinel names the new primary, and with one session more.
 
     Before, nothing moves although one Sentinel restarts.
     """
@@ -141,7 +141,7 @@ async def test_a_failover_is_followed(server: str, end: Callable[[Deployment, Se
                     )
                     usable_at = time.monotonic()
                     await until(lambda: watch.seen)
-                assert usable_at - watch.seen < 1.0
+                assert usable_at < watch.seen
                 assert (await connection.call("ROLE"))[0] == b"master"
                 assert connection.connects == 2
                 assert not said("lacks a right")

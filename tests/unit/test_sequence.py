@@ -6,6 +6,7 @@ the result of each request.
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from eventsvc.errors import KeyConflict, KeysFull, QueueFull, Refused, StreamFull, Unknown
 from eventsvc.producer.sequence import (
@@ -40,7 +41,8 @@ KEYED = Submission((3,), (b"c",), (KEY,))
         (DUPLICATE, False, Settle(DUPLICATE)),
         (DUPLICATE, True, Settle(DUPLICATE)),
         (FULL, False, Settle(FULL)),
-        (FULL, True, Settle(FULL)),
+        # Another server may have applied an attempt in doubt.
+        (FULL, True, Settle(replace(FULL, unsure=True))),
         # The log has gone back: it is given back what it has forgotten, and the batch goes on.
         (LOST, False, Restore(Kept(7, 70))),
         (LOST, True, Restore(Kept(7, 70))),
@@ -99,6 +101,23 @@ def test_a_key_is_answered_before_its_batch(outcome: BatchOutcome) -> None:
     assert isinstance(find_result(KEYED, reply), KeyConflict)
     reply = AppendReply(outcome, no_room=frozenset({b"key"}))
     assert isinstance(find_result(KEYED, reply), KeysFull)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        FULL,
+        AppendReply(BatchOutcome.APPENDED, no_room=frozenset({b"key"})),
+        AppendReply(BatchOutcome.APPENDED, {b"key": Earlier(b"another body", (9,))}),
+    ],
+)
+def test_what_another_attempt_may_have_stored_is_unknown(reply: AppendReply) -> None:
+    """Whatever the reason is for which this one has not; a known key is answered with its ids."""
+    unsure = replace(reply, unsure=True)
+    assert isinstance(find_result(KEYED, reply), Refused | KeyConflict)
+    assert isinstance(find_result(KEYED, unsure), Unknown)
+    known = replace(unsure, earlier={b"key": Earlier(b"body", (9,))}, no_room=frozenset())
+    assert find_result(KEYED, known) == (9,)
 
 
 @pytest.mark.parametrize(

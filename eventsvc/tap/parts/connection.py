@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.endpoint import MakeEndpoint, endpoint_maker
+from eventsvc.redis.promotion import Promotion
 from eventsvc.redis.sentinels import PrimaryEndpoint, Sentinels
 from eventsvc.redis.switches import SentinelConnection, SwitchFollower
 from eventsvc.settings import RedisSettings
@@ -63,10 +64,10 @@ def connection_by_sentinels(
     connection = SentinelConnection(endpoint=primary, primary=primary, **common)
     if follow:
         connection.follower = SwitchFollower(
-            sentinels=sentinels,
-            jitter=common["jitter"],
+            primary=primary,
+            promotion=Promotion(make_endpoint, connection.clock, connection.username, connection.password),
+            jitter=connection.jitter,
             retry_period=connection.retry_period,
-            in_use=lambda: primary.target,
             look_again=connection.look_again,
         )
     return connection
