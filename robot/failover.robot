@@ -1,6 +1,7 @@
 *** Settings ***
-Documentation    Redis fails over to a replica that lags, while events keep coming. It would disturb a release in use, so it
-...              starts a primary, two replicas and three Sentinels of its own on this machine, whatever the TARGET is.
+Documentation    Redis fails over to a replica that lags, while events keep coming. It would disturb a release in use,
+...              so it starts a primary, two replicas and three Sentinels of its own on this machine, whatever the
+...              TARGET is.
 
 Resource         eventsvc.resource
 
@@ -21,5 +22,6 @@ The Primary Is Replaced On Purpose
 
 *** Keywords ***
 Keep Posting To Redis With Sentinels
+    [Documentation]    Starts Redis, a producer and a consumer, and a client that posts until Post No More.
     Start Redis With Sentinels
     Keep Posting Events
