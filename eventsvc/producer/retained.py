@@ -57,7 +57,7 @@ class _Stored(msgspec.Struct, frozen=True, gc=False):
         """Pack a submission; its ids matter only if it has keys."""
         if len(entries) == 1:
             return cls(ids, bytes(memoryview(entries[0])), None, keys)
-        return cls(ids, b"".join(entries), array("I", [len(entry) for entry in entries]), keys)
+        return cls(ids, b"".join(entries), array("I", list(map(len, entries))), keys)
 
     @property
     def count(self) -> int:
@@ -162,6 +162,8 @@ class Retained:
         """
         if stores_all(reply):
             stored = _as_sent(sent)
+            if reply.last:
+                self.mark = reply.last, sent[-1].entries[-1]
         else:
             stored = _as_answered(sent, reply)
             events = sum([each.count for each in stored])
@@ -177,7 +179,6 @@ class Retained:
         if events:
             self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
             self.size += size
-        self.mark_last(sent, reply)
         self.confirm(asked)
 
     def mark_last(self, sent: Sequence[Submission], reply: AppendReply) -> None:
