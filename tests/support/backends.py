@@ -140,6 +140,10 @@ class InMemory:
         """Delete the idempotency keys and nothing else."""
         self.stream.keys.clear()
 
+    def destroy_group(self, name: str) -> None:
+        """Destroy a group, as somebody may by hand."""
+        del self.stream.groups[name]
+
 
 @attrs.define
 class OnServer:
@@ -253,6 +257,10 @@ class OnServer:
     def forget_keys(self) -> None:
         """Delete the idempotency keys and nothing else."""
         self.client.delete(*self.client.keys("{NotificationStream}:keys:*"))
+
+    def destroy_group(self, name: str) -> None:
+        """Destroy a group, as somebody may by hand."""
+        assert self.client.xgroup_destroy(STREAM, name) == 1
 
 
 Backend = InMemory | OnServer

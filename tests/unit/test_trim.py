@@ -115,7 +115,8 @@ async def test_a_group_that_never_reads_keeps_all(backend: Backend) -> None:
 @pytest_twisted.ensureDeferred
 async def test_without_a_group_all_is_kept(backend: Backend) -> None:
     """No group has acknowledged anything."""
-    group = await backend.group()
+    group = await opened(backend)
+    backend.destroy_group("group")
     assert await backend.wait(group.trim(1)) == 0
     add(backend, 9)
     assert await trim(backend, group, 1) == [*range(9)]
