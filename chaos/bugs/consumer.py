@@ -58,7 +58,8 @@ def trim_by_length() -> None:
 
 
 def forget_acknowledgements() -> None:
-    """An acknowledgement whose reply was lost counts as confirmed."""
+    """An acknowledgement whose reply was lost counts as confirmed, and what was acknowledged is not recognised."""
+    from eventsvc.consumer.recent import RecentEntries
     from eventsvc.redis.group import RedisEventGroup
 
     def acknowledge(self: RedisEventGroup, ids: Sequence[str]) -> Any:
@@ -66,6 +67,7 @@ def forget_acknowledgements() -> None:
 
     original = RedisEventGroup.acknowledge
     RedisEventGroup.acknowledge = acknowledge  # type: ignore[method-assign]
+    RecentEntries.recognises = lambda self, entry: False  # type: ignore[method-assign]
 
 
 def page_by_count() -> None:
