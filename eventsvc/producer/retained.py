@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from eventsvc.event import with_id
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.producer.sequence import find_result, stores_all
-from eventsvc.submission import AppendReply, BatchOutcome, IdempotencyKey, Kept, Result, Submission
+from eventsvc.submission import AppendReply, IdempotencyKey, Kept, Result, Submission
 
 #: Bytes of memory, beside the bytes of entries: of a batch, of an entry, of a
 #: request with keys or all without, and of each key and its id.
@@ -162,8 +162,6 @@ class Retained:
         """
         if stores_all(reply):
             stored = _as_sent(sent)
-            if reply.last:
-                self.mark = reply.last, sent[-1].entries[-1]
         else:
             stored = _as_answered(sent, reply)
             events = sum([each.count for each in stored])
@@ -179,6 +177,7 @@ class Retained:
         if events:
             self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
             self.size += size
+        self.mark_last(sent, reply)
         self.confirm(asked)
 
     def mark_last(self, sent: Sequence[Submission], reply: AppendReply) -> None:
@@ -188,8 +187,7 @@ class Retained:
 
     def skip(self, sequence: int) -> None:
         """Use up the sequences up to this one."""
-        while self.sequence < sequence:
-            self.keep((), AppendReply(BatchOutcome.LOST), 0, -inf)
+        self.sequence = max(self.sequence, sequence)
 
     def confirm(self, asked: float) -> None:
         """Drop what is too old or too much, because the log had all batches when it was asked, or later."""

@@ -5,7 +5,6 @@ given back what it has forgotten, in order, once, and before anything new.
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Sequence
 from itertools import product
@@ -20,6 +19,7 @@ from eventsvc.event import decode_notification
 from eventsvc.producer.appender import RENEWAL
 from eventsvc.submission import Submission
 from eventsvc.testing import Fate, MemoryEventLog, MemoryStream
+from eventsvc.testing.group import Past
 from tests.support.producer_world import ProducerWorld, judge, key, make_world
 
 
@@ -50,23 +50,17 @@ class Failover:
 
     def __init__(self, world: ProducerWorld) -> None:
         self.world = world
-        self.states: list[dict[str, Any]] = []
+        self.states: list[Past] = []
 
     def remember(self) -> None:
         """Keep a copy of the data, as a replica has them."""
-        self.states.append(self._data())
-
-    def _data(self) -> dict[str, Any]:
-        stream = self.world.stream
-        names = ("entries", "times", "producer_ids", "keys", "_applied", "_next")
-        return {name: copy.deepcopy(getattr(stream, name)) for name in names}
+        self.states.append(Past.of(self.world.stream))
 
     def promote(self, place: int) -> None:
         """Have the server with the data of a copy answer from now on; keep those of the other in its place."""
-        before, data = self._data(), copy.deepcopy(self.states[place])
+        before = Past.of(self.world.stream)
+        self.states[place].return_to(self.world.stream)
         self.states[place] = before
-        for name, value in data.items():
-            setattr(self.world.stream, name, value)
 
 
 @pytest.mark.parametrize("lag", [1, 2, 5])
@@ -181,7 +175,7 @@ def test_servers_that_take_turns_have_everything_once(seed: int) -> None:
     for number in range(60):
         match chance.randrange(6):
             case 0:
-                servers.states[chance.randrange(2)] = servers._data()
+                servers.states[chance.randrange(2)] = Past.of(world.stream)
             case 1:
                 servers.promote(chance.randrange(2))
                 if chance.random() < 0.7 and world.link.connected:

@@ -22,6 +22,7 @@ from eventsvc.producer.backlog import PendingRequest
 from eventsvc.producer.retained import Retained
 from eventsvc.submission import AppendReply, BatchOutcome, IdempotencyKey
 from eventsvc.testing import Fate
+from eventsvc.testing.group import Past
 from tests.support.producer_world import ProducerWorld, key, make_world
 from tests.unit.test_repair import Failover, posted, second_process
 
@@ -178,7 +179,7 @@ class TestAlarm:
         for number in range(chance.randrange(1, 40)):
             match chance.randrange(10):
                 case 0:
-                    servers.states[1] = servers._data()
+                    servers.states[1] = Past.of(world.stream)
                 case 1:
                     world.stream.hard_max = chance.choice([len(world.stream.entries), 1_000_000])
                 case 2:
