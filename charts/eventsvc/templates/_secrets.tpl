@@ -9,7 +9,9 @@ The role "robot" is that of helm test.
 {{- $external := $root.Values.externalRedis -}}
 {{- if ne $role "simulator" }}
 - {name: redis, secret: {{ include "eventsvc.redisSecret" $root | quote }}, files: {redis-password: redis-password}}
-{{- if $external.tls.enabled }}
+{{- if and $root.Values.redis.enabled $root.Values.redis.tls.enabled }}
+- {name: redis-ca, secret: {{ $root.Values.redis.tls.existingSecret | quote }}, files: {ca.crt: ca.crt}}
+{{- else if $external.tls.enabled }}
 - {name: redis-ca, secret: {{ $external.tls.caSecret | quote }}, files: {ca.crt: ca.crt}}
 {{- end }}
 {{- end }}
