@@ -23,7 +23,7 @@ NEXT_TAG: Final = f"{TAG}-next"
 
 EVENTSVC: Final = "localhost/eventsvc"
 REDIS: Final = "localhost/eventsvc-redis"
-REDIS_TAG: Final = "1"
+REDIS_TAG: Final = "2"
 ROBOT: Final = "localhost/eventsvc-robot"
 
 #: Seconds to wait for an answer of the docker daemon.

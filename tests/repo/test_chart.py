@@ -302,10 +302,11 @@ def test_a_password_reaches_redis_as_it_is(password: str, tmp_path: Path) -> Non
     objects = render({"redis.auth.password": password})
     assert base64.b64decode(the(objects, "Secret", "redis")["data"]["redis-password"]).decode() == password
     for name, text in the(objects, "ConfigMap", "redis")["data"].items():
-        (tmp_path / name).write_text(text.replace("/etc/redis-config", str(tmp_path)))
+        (tmp_path / name).write_text(text)
     (tmp_path / "redis-server").write_text("#!/bin/sh\ncat\n")
     (tmp_path / "redis-server").chmod(0o700)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": password}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": password, "ME": "here", "NODES": "here"}
+    environment |= {"CONFIG": str(tmp_path), "DATA": str(tmp_path)}
     command = ["bash", str(tmp_path / "start")]
     given = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=10).stdout
     (line,) = re.findall(r'^requirepass "(.*)"$', given, re.M)
@@ -383,7 +384,7 @@ def test_the_chart_has_the_version_of_the_package() -> None:
         for container in pod["spec"]["containers"]:
             assert container["image"] in (
                 *(f"localhost/eventsvc{name}:{__version__}" for name in ("", "-robot")),
-                "localhost/eventsvc-redis:1",
+                "localhost/eventsvc-redis:2",
             )
 
 

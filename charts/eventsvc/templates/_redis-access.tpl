@@ -37,6 +37,15 @@ REDIS_PASSWORD_FILE: /etc/eventsvc/redis/redis-password
 {{- define "eventsvc.ownRedisSettings" }}
 REDIS_HOST: {{ include "eventsvc.name" (list . "redis-master") }}
 REDIS_PORT: "6379"
+{{- if include "eventsvc.sentinels" . }}
+REDIS_SENTINELS: {{ printf "%s:26379" (include "eventsvc.redisNodes" . | replace " " ":26379,") }}
+REDIS_SENTINEL_SERVICE: {{ include "eventsvc.name" (list . "redis-master") }}
+REDIS_SENTINEL_PASSWORD_FILE: /etc/eventsvc/redis/redis-password
+{{- end }}
+{{- if .Values.redis.tls.enabled }}
+REDIS_TLS: "on"
+REDIS_TLS_CA: /etc/eventsvc/redis-ca/ca.crt
+{{- end }}
 {{- end }}
 
 {{- define "eventsvc.externalRedisSettings" }}

@@ -11,7 +11,11 @@ The role "robot" is that of helm test.
 {{- with include "eventsvc.redisPassword" . | fromYaml }}
 - {name: redis, secret: {{ .name | quote }}, files: { {{- .key | quote }}: redis-password}}
 {{- end }}
-{{- if not (include "eventsvc.usesOwnRedis" .) }}
+{{- if include "eventsvc.usesOwnRedis" . }}
+{{- if $root.Values.redis.tls.enabled }}
+- {name: redis-ca, secret: {{ $root.Values.redis.tls.existingSecret | quote }}, files: {ca.crt: ca.crt}}
+{{- end }}
+{{- else }}
 {{- if $external.sentinels }}
 - {name: sentinel, secret: {{ $external.sentinelExistingSecret | quote }}, files: {sentinel-password: sentinel-password}}
 {{- end }}
