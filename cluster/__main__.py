@@ -108,7 +108,9 @@ def _expect_nothing_left(namespace: Namespace) -> None:
 def _install(namespace: Namespace) -> float:
     """Install the chart, and return the seconds until an event is answered 200."""
     begin = time.monotonic()
-    namespace.helm("install", RELEASE, str(CHART), "--set", "consumer.settings.REDIS_CLAIM_IDLE=5")
+    namespace.helm(
+        "install", RELEASE, str(CHART), "--set", "consumer.settings.REDIS_CLAIM_IDLE=5,redis.persistence.keep=false"
+    )
     # The request comes from a producer's own pod, because it must come from inside the cluster.
     url = f"{Release(namespace).url}/event"
     ask = f"from urllib.request import urlopen; urlopen('{url}', b'{{\"description\": \"first\"}}', 5)"

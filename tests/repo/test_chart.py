@@ -41,13 +41,19 @@ from tests.support.helm import (
 #: Settings that the chart itself sees to.
 SET_BY_CHART = {
     *("REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB", "REDIS_TLS", "REDIS_TLS_CA"),
+    *("REDIS_SENTINELS", "REDIS_SENTINEL_SERVICE", "REDIS_SENTINEL_USERNAME", "REDIS_SENTINEL_PASSWORD"),
     *("REST_SERVER_PORT", "ADMIN_PORT", "REDIS_CONSUMER", "REDIS_STREAMS"),
     *("REST_SERVER_TOKENS", "REST_SERVER_TLS_CERT", "REST_SERVER_TLS_KEY", "REST_SERVER_TLS_CLIENT_CA"),
     *("EVENT_PRODUCER_TOKEN", "EVENT_PRODUCER_TLS_CA"),
 }
 
 #: Settings that name a file of a Secret.
-SECRET_FILES = {"REDIS_PASSWORD_FILE", "WEBHOOK_SECRET_FILE", "EVENT_PRODUCER_TOKEN_FILE"}
+SECRET_FILES = {
+    "REDIS_PASSWORD_FILE",
+    "REDIS_SENTINEL_PASSWORD_FILE",
+    "WEBHOOK_SECRET_FILE",
+    "EVENT_PRODUCER_TOKEN_FILE",
+}
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 
@@ -242,13 +248,6 @@ def test_a_typing_error_is_refused_by_its_name(values: Any, named: str) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"externalRedis.host": "elsewhere"}, "redis.enabled and externalRedis.host are both set:"),
-        ({"redis.enabled": False}, "There is no Redis:"),
-        ({"redis.auth": {"password": "a", "existingSecret": "b"}}, "redis.auth.password and"),
-        (
-            {"redis.enabled": False, "externalRedis": {"host": "x", "password": "a", "existingSecret": "b"}},
-            "externalRedis.password and",
-        ),
         ({"producer.enabled": False, "simulator.enabled": True}, "The simulator has no producer"),
         ({"consumer.extraEnv": [{"name": "REDIS_HOST", "value": "x"}]}, "consumer.extraEnv has REDIS_HOST"),
         ({"consumer.extraEnv": [{"name": "REDIS_CONSUMER", "value": "x"}]}, "consumer.extraEnv has REDIS_CONSUMER"),

@@ -3,40 +3,6 @@
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end }}
 
-{{/* Where Redis is, for producer and consumer. */}}
-{{- define "eventsvc.redisSettings" -}}
-{{- $external := .Values.externalRedis -}}
-{{- if .Values.redis.enabled }}
-REDIS_HOST: {{ include "eventsvc.name" (list . "redis-master") }}
-REDIS_PORT: "6379"
-{{- if include "eventsvc.sentinels" . }}
-REDIS_SENTINELS: {{ printf "%s:26379" (include "eventsvc.redisNodes" . | replace " " ":26379,") }}
-REDIS_SENTINEL_SERVICE: {{ include "eventsvc.name" (list . "redis-master") }}
-REDIS_SENTINEL_PASSWORD_FILE: /etc/eventsvc/redis/redis-password
-{{- end }}
-{{- if .Values.redis.tls.enabled }}
-REDIS_TLS: "on"
-REDIS_TLS_CA: /etc/eventsvc/redis-ca/ca.crt
-{{- end }}
-{{- else }}
-REDIS_HOST: {{ $external.host | quote }}
-REDIS_PORT: {{ include "eventsvc.text" $external.port | quote }}
-REDIS_DB: {{ include "eventsvc.text" $external.database | quote }}
-{{- with $external.username }}
-REDIS_USERNAME: {{ . | quote }}
-{{- end }}
-{{- if $external.tls.enabled }}
-REDIS_TLS: "on"
-{{- with $external.tls.caSecret }}
-REDIS_TLS_CA: /etc/eventsvc/redis-ca/ca.crt
-{{- end }}
-{{- end }}
-{{- end }}
-{{- if include "eventsvc.redisSecret" . }}
-REDIS_PASSWORD_FILE: /etc/eventsvc/redis/redis-password
-{{- end }}
-{{- end }}
-
 {{/* Who may post to the producer, and how. */}}
 {{- define "eventsvc.accessSettings" -}}
 {{- with .Values.producer.streams }}
@@ -84,7 +50,7 @@ of a role beats what they say of all.
 {{- $_ := set $all "LOG_LEVEL" ($root.Values.settings.LOG_LEVEL | default "INFO") -}}
 {{- $all = merge (include "eventsvc.clientSettings" (list $root $root.Values.simulator.tokenSecret) | fromYaml) $all -}}
 {{- else -}}
-{{- $all = merge (include "eventsvc.redisSettings" $root | fromYaml) $root.Values.settings -}}
+{{- $all = merge (include "eventsvc.redisSettings" . | fromYaml) $root.Values.settings -}}
 {{- end -}}
 {{- /* The consumer trims so that the producer does not come to its limit: it must know the same one. */ -}}
 {{- with $root.Values.producer.settings.REDIS_STREAM_HARD_MAX -}}
