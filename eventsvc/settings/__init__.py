@@ -46,6 +46,12 @@ class StreamSettings:
         "Number of entries in the stream at which new events are refused. The consumer keeps at most three quarters "
         "of this number as history.",
     )
+    group: str = setting(
+        "REDIS_CONSUMER_GROUP",
+        NAME,
+        "demo_consumer_group",
+        "Consumer group. The producer measures how far it is behind in each of its streams.",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -112,7 +118,6 @@ class ProducerSettings:
 class ConsumerSettings:
     """The settings of the consumer alone."""
 
-    group: str = setting("REDIS_CONSUMER_GROUP", NAME, "demo_consumer_group", "Consumer group.")
     name: str = setting(
         "REDIS_CONSUMER",
         NAME,

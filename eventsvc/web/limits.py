@@ -29,7 +29,7 @@ GRACE: Final = 0.5
 #: Seconds within which a client must read its last answer.
 LINGER: Final = 2.0
 #: Paths of probes, which are answered on refused connections too.
-PROBES: Final = frozenset((b"/health/live", b"/health/ready", b"/metrics"))
+PROBES: Final = frozenset((b"/health/live", b"/health/ready", b"/metrics", b"/backlog"))
 
 
 def _refusal(status: HTTPStatus, description: str) -> Answer:
