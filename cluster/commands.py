@@ -26,9 +26,12 @@ def run(*command: str, input: str | None = None) -> str:
     """
     Run a command, and return its output.
 
-    @raise Failed: the exit status was not 0.
+    @raise Failed: there is no such program, or its exit status was not 0.
     """
-    done = subprocess.run(command, input=input, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, input=input, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise Failed(f"{command[0]} is not installed") from None
     if done.returncode:
         raise Failed(f"{' '.join(command)[:200]} ended with {done.returncode}: {(done.stderr + done.stdout).strip()}")
     return done.stdout

@@ -28,7 +28,10 @@ from cluster.logs import Logs
 from eventsvc.testing.history import Cause
 
 CHART: Final = ROOT / "charts" / "eventsvc"
-_AT_ONCE: Final = ("--force", "--grace-period=0")
+#: Options of C{kubectl delete pod} that kill it.
+AT_ONCE: Final = ("--force", "--grace-period=0")
+#: The parts of a release, besides the simulator.
+PARTS: Final = ("producer", "consumer", "redis")
 _MOMENT: Final = 10.0
 #: Seconds that the clocks of two nodes may differ.
 _SKEW: Final = 0.5
@@ -50,6 +53,8 @@ class Release:
     _held: ExitStack = attrs.field(factory=ExitStack, init=False)
     #: the last entry before the load began, and the time when it began
     _since: tuple[str, float] = attrs.field(default=("-", 0.0), init=False)
+    #: time of day minus the clock of the attempts, in seconds
+    _offset: float = attrs.field(default=0.0, init=False)
 
     @load.default
     def _make_load(self) -> LoadPod:
@@ -70,25 +75,79 @@ class Release:
             return f"app.kubernetes.io/name={self.prefix}redis,app.kubernetes.io/component=master"
         return f"app={self.prefix}event-{part}"
 
+    def pods(self, part: str) -> list[str]:
+        """Return the names of the pods of a part that are not ending."""
+        return [pod["metadata"]["name"] for pod in self._pods(part) if "deletionTimestamp" not in pod["metadata"]]
+
+    def uid(self, pod: str) -> str:
+        """Return what tells a pod from the next one of its name; empty if there is none."""
+        return self.namespace.kubectl("get", "pod", pod, "--ignore-not-found", "--output=jsonpath={.metadata.uid}")
+
+    def ready(self, part: str) -> int:
+        """Return how many pods of a part are ready."""
+        states = [state for pod in self._pods(part) for state in pod["status"].get("conditions", [])]
+        return sum((state["type"], state["status"]) == ("Ready", "True") for state in states)
+
+    def _pods(self, part: str) -> list[Any]:
+        items: list[Any] = self.namespace.get("pods", "--selector", self.selector(part))["items"]
+        return items
+
     @contextmanager
     def redis(self) -> Iterator[Any]:
-        """Return a client of another library (redis-py)."""
+        """Return a client of another library (redis-py), at the primary."""
+        with self.at(self.primary()) as client:
+            yield client
+
+    @contextmanager
+    def at(self, pod: str) -> Iterator[Any]:
+        """Return a client of another library (redis-py), at a pod of Redis."""
         data = self.namespace.get("secret", f"{self.prefix}redis")["data"]
         password = b64decode(data["redis-password"]).decode()
-        with self.namespace.forwarded(f"pod/{self.prefix}redis-master-0", 6379) as port:
+        with self.namespace.forwarded(f"pod/{pod}", 6379) as port:
             client = redis.Redis(port=port, password=password, socket_timeout=_MOMENT, protocol=2)
             with client:
                 yield client
 
+    def primary(self) -> str:
+        """
+        Return the pod of the primary.
+
+        @raise Failed: no pod, or more than one, takes itself for the primary.
+        """
+        pods = self.pods("redis")
+        if len(pods) == 1:
+            return pods[0]
+        found = [pod for pod in pods if self._role(pod)[:1] == [b"master"]]
+        if len(found) != 1:
+            raise Failed(f"expected one primary among {pods}, found {found}")
+        return found[0]
+
+    def _role(self, pod: str) -> list[Any]:
+        """Return what a pod answers to ROLE; empty if it does not answer."""
+        try:
+            with self.at(pod) as client:
+                return list(client.execute_command("ROLE"))
+        except (Failed, redis.RedisError):
+            return []
+
     def settle(self) -> None:
-        """Wait until all expected pods are ready and no other pods are left."""
+        """Wait until all expected pods are ready, no other pods are left, and all replicas follow the primary."""
         for what in (*self._services, f"statefulset/{self.prefix}redis-master"):
             self.namespace.kubectl("rollout", "status", what, "--timeout=120s")
-        wait_for(lambda: not any(map(self._ending, ("redis", "producer", "consumer"))), "no pod is ending", 120)
+        wait_for(lambda: not any(map(self._ending, PARTS)), "no pod is ending", 120)
+        wait_for(self._is_replicated, "all replicas follow the primary", 120)
 
     def _ending(self, part: str) -> bool:
-        pods = self.namespace.get("pods", "--selector", self.selector(part))["items"]
-        return any("deletionTimestamp" in pod["metadata"] for pod in pods)
+        return any("deletionTimestamp" in pod["metadata"] for pod in self._pods(part))
+
+    def _is_replicated(self) -> bool:
+        others = len(self.pods("redis")) - 1
+        if not others:
+            return True
+        with self.redis() as client:
+            known = client.info("replication")
+        online = [known[f"slave{number}"]["state"] == "online" for number in range(known["connected_slaves"])]
+        return bool(sum(online) == others)
 
     def start(self) -> None:
         """Wait until the release is complete."""
@@ -102,11 +161,10 @@ class Release:
 
     def kill_one(self, part: str) -> None:
         """Delete a pod at once."""
-        self._delete(part, *_AT_ONCE)
+        self._delete(part, *AT_ONCE)
 
     def _delete(self, part: str, *how: str) -> None:
-        pod = self.namespace.get("pods", "--selector", self.selector(part))["items"][0]
-        self.namespace.kubectl("delete", "pod", pod["metadata"]["name"], *how)
+        self.namespace.kubectl("delete", "pod", self.pods(part)[0], *how)
 
     def roll(self) -> None:
         """Replace all producers and consumers, one after the other."""
@@ -137,17 +195,18 @@ class Release:
         self._logs.start()
         self._held.callback(self.load.remove)
         self.load.start(load, self.url)
+        day, attempts = self.load.clock()
+        self._offset = day - attempts
         self._since = f"({newest}", min(op.invoked for op in self.load.ops())
 
     def now(self) -> float:
-        """Return the time on the clock of the attempts."""
-        return self.load.clock()[1]
+        """Return the time on the clock of the attempts, if the clocks of this machine and of the nodes agree."""
+        return time.time() - self._offset
 
     def stop_load(self, fault: tuple[float, float]) -> Evidence:
         """End the load, wait until all events are handled, and return the evidence."""
         assert self._logs is not None
-        day, attempts = self.load.clock()
-        offset = day - attempts
+        offset = self._offset
         since, began = self._since
         self.load.stop()
         drained = True
