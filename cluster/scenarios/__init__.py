@@ -7,7 +7,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from cluster.scenarios import eviction, install, primary, resize, robustness, rollback, rolling, secured, uninstall
+from cluster.scenarios import (
+    eviction,
+    growth,
+    install,
+    password,
+    primary,
+    resize,
+    robustness,
+    rollback,
+    rolling,
+    secured,
+    uninstall,
+)
 from cluster.stage import Scenario
 
 ALL: Final[Sequence[Scenario]] = (
@@ -21,6 +33,8 @@ ALL: Final[Sequence[Scenario]] = (
     eviction.SCENARIO,
     eviction.AWAY,
     eviction.DRAINED,
+    growth.SCENARIO,
+    password.SCENARIO,
     secured.SCENARIO,
     uninstall.SCENARIO,
 )
