@@ -73,6 +73,11 @@ class Namespace:
         """Return objects as decoded JSON from C{kubectl get}."""
         return json.loads(self.kubectl("get", *arguments, "--output", "json"))
 
+    def pods(self, selector: str) -> list[str]:
+        """Return the names of the pods with given labels that are not ending."""
+        items = self.get("pods", "--selector", selector)["items"]
+        return [pod["metadata"]["name"] for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
     @contextmanager
     def forwarded(self, what: str, port: int) -> Iterator[int]:
         """

@@ -9,6 +9,7 @@ from typing import Final
 
 from cluster.scenarios import (
     eviction,
+    external,
     growth,
     install,
     password,
@@ -34,6 +35,7 @@ ALL: Final[Sequence[Scenario]] = (
     eviction.AWAY,
     eviction.DRAINED,
     growth.SCENARIO,
+    external.SCENARIO,
     password.SCENARIO,
     secured.SCENARIO,
     uninstall.SCENARIO,

@@ -66,7 +66,7 @@ def _play_drained(stage: Stage) -> str:
 
     def act() -> None:
         nonlocal said
-        node = namespace.get("pod", release.primary())["spec"]["nodeName"]
+        node = namespace.get("pod", release.servers.primary())["spec"]["nodeName"]
         nodes = len(json.loads(run("kubectl", "get", "nodes", "--output=json"))["items"])
         own = f"--pod-selector=app.kubernetes.io/instance={stage.name}"
         options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s", own)

@@ -30,7 +30,7 @@ def delete_primary(release: Release, *how: str) -> float:
 
     @return: when it was deleted, on the clock of the attempts.
     """
-    old = release.primary()
+    old = release.servers.primary()
     uid = release.uid(old)
     deleted = release.now()
     release.namespace.kubectl("delete", "pod", old, "--wait=false", *how)
