@@ -5,6 +5,7 @@ Tests for how the cluster suite interprets its environment.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from math import inf
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from cluster.commands import Failed, Namespace, run, wait_for
 from cluster.judging import Promise, find_failed
 from cluster.logs import Logs
 from cluster.patience import pauses, waits
+from cluster.release import Release
 from cluster.scenarios import ALL
+from cluster.servers import Servers
 from cluster.stage import Scenario, Stage, check_context, expect_refusal
 from eventsvc import __version__
 from eventsvc.outcome import Outcome
@@ -322,3 +325,47 @@ def test_a_refusal_in_other_words_is_a_failure(said: str, words: str) -> None:
 
 def test_a_refusal_in_the_right_words_is_none() -> None:
     expect_refusal(lambda: run("sh", "-c", "echo the size cannot change >&2; exit 1"), "size", "change")
+
+
+@pytest.mark.parametrize(
+    ("roles", "primary"),
+    [
+        ({"a": b"master", "b": b"slave", "c": b"slave"}, "a"),
+        ({"a": b"slave", "b": b"slave", "c": b"master"}, "c"),
+        ({"a": b""}, "a"),  # one pod is the primary even while it does not answer
+    ],
+)
+def test_the_primary_is_the_pod_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, roles: dict[str, bytes], primary: str
+) -> None:
+    monkeypatch.setattr(Servers, "pods", lambda _: list(roles))
+    monkeypatch.setattr(Servers, "_role", lambda _, pod: [roles[pod]] if roles[pod] else [])
+    assert Servers(Namespace("here")).primary() == primary
+
+
+@pytest.mark.parametrize("roles", [{"a": b"master", "b": b"master"}, {"a": b"slave", "b": b""}, {}])
+def test_no_primary_or_two_are_a_failure(monkeypatch: pytest.MonkeyPatch, roles: dict[str, bytes]) -> None:
+    monkeypatch.setattr(Servers, "pods", lambda _: list(roles))
+    monkeypatch.setattr(Servers, "_role", lambda _, pod: [roles[pod]] if roles[pod] else [])
+    with pytest.raises(Failed, match="expected one primary among"):
+        Servers(Namespace("here")).primary()
+
+
+def test_the_entries_of_a_former_redis_never_have_the_ids_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [(b"5-0", {b"a": b"1"}), (b"5-1", {b"a": b"2"}), (b"6-0", {b"a": b"3"})]
+
+    class Client:
+        def xrange(self, _: str, since: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+            assert since == "(4-0"
+            return entries
+
+    release = Release(Namespace("here"))
+    release._since = "(4-0", 1.0
+    monkeypatch.setattr(Servers, "client", lambda _: nullcontext(Client()))
+    release.move(Servers(Namespace("here"), "other-"))
+    places = [tuple(map(int, id.split(b"-"))) for id in release._former]
+    assert places == sorted(places)
+    assert [time for time, _ in places] == [5, 5, 6]
+    assert not {id for id, _ in entries} & release._former.keys()
+    assert (list(release._former.values()), release._since) == ([fields for _, fields in entries], ("-", 1.0))
+    assert release.servers.name == "statefulset/other-redis-master"
