@@ -16,7 +16,7 @@ _MOST: Final = 30.0
 
 def _play(stage: Stage) -> str:
     begin = time.monotonic()
-    stage.install(wait=False)
+    stage.install("redis.persistence.keep=false", wait=False)
     # The request comes from a producer's own pod, because it must come from inside the cluster.
     post = f"urlopen('{stage.release.url}/event', b'{{\"description\": \"first\"}}', 5)"
     ask = f"from urllib.request import urlopen; {post}; print(200)"
