@@ -44,7 +44,7 @@ def wait_for(what: Callable[[], T], name: str, patience: float) -> T:
 
     @raise NotInTime: it did not become true within C{patience} seconds.
     """
-    return wait_until(what, name, patience, every=0.2, passing=(Failed,))
+    return wait_until(what, name, patience, every=0.5, passing=(Failed,))
 
 
 @attrs.frozen
