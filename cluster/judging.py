@@ -7,11 +7,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from math import inf, isinf
+from pathlib import Path
 from typing import Final
 
 import attrs
+import msgspec
 
+from chaos.charts import draw_charts
 from chaos.evidence import Evidence
 from chaos.signs import Sign, doubts
 from chaos.workload import Load
@@ -26,6 +30,9 @@ _BEFORE: Final = 3.0
 _AFTER: Final = 3.0
 #: Events per second.
 _RATE: Final = 75.0
+_EXPECTATIONS: Final = Expectations(least_ok=200, least_each=30, recover_within=8.0)
+#: How many messages of clients a failure lists.
+_SPELL_OUT: Final = 5
 #: The patience of a client, in seconds.
 PATIENCE: Final = 5.0
 
@@ -51,27 +58,45 @@ class Promise:
 
 @attrs.frozen
 class Judged:
-    """A run that held."""
+    """
+    A run and its verdict.
+
+    @ivar problems: sentences about promises that were broken, or evidence that does not suffice.
+    """
 
     evidence: Evidence
     verdict: Verdict
+    problems: Sequence[str]
+
+    def conclude(self, *figures: str) -> str:
+        """
+        Return the figures in words.
+
+        @param figures: further ones.
+        @raise Failed: there are problems.
+        """
+        words = "; ".join([*figures, self.figures])
+        if self.problems:
+            raise Failed("\n".join([*self.problems, words]))
+        return words
 
     @property
     def figures(self) -> str:
         """Return the figures in words."""
         ledger, ops = self.verdict.ledger, self.evidence.history.ops
         failed = sum(op.outcome is not Outcome.OK for op in ops)
+        held = ", 0 lost, 0 doubled" if self.verdict.held else ""
         return (
-            f"{ledger['confirmed']} events, 0 lost, 0 doubled, {failed} attempts not answered 200, "
-            f"longest wait {max(waits(ops).values()):.1f} s"
+            f"{ledger['confirmed']} events{held}, {failed} attempts not answered 200, "
+            f"{ledger['handled again']} handled again, longest wait {max(waits(ops).values(), default=inf):.1f} s"
         )
 
 
 def judge(release: Release, act: Callable[[], object], promise: Promise) -> Judged:
     """
-    Do something to a release under load.
+    Do something to a release under load, and judge what its clients were told.
 
-    @raise Failed: a promise was broken, or the evidence does not suffice.
+    Charts of it, the attempts and the log lines are kept in C{build/cluster/NAMESPACE}.
     """
     seed = random.SystemRandom().randrange(1, 1_000_000_000)
     release.start()
@@ -88,12 +113,26 @@ def judge(release: Release, act: Callable[[], object], promise: Promise) -> Judg
     finally:
         release.end()
     history = attrs.evolve(evidence.history, doubts=doubts(evidence, promise.signs), rolled_back=promise.rolled_back)
-    verdict = check(history, Expectations(least_ok=200, least_each=30, recover_within=8.0))
-    problems = [] if verdict.held else [verdict.describe()]
-    problems += find_failed(evidence, promise)
+    verdict = check(history, _EXPECTATIONS)
+    problems = [*([] if verdict.held else [verdict.describe()]), *find_failed(evidence, promise)]
     if problems:
-        raise Failed("\n".join([*problems, *complaints[:5]]))
-    return Judged(evidence, verdict)
+        problems += [*complaints[:_SPELL_OUT], f"see {_keep(release.namespace.name, evidence, begin)}"]
+    return Judged(evidence, verdict, problems)
+
+
+def _keep(name: str, evidence: Evidence, began: float) -> Path:
+    """Write down the evidence, and return the page with its charts."""
+    directory = Path("build", "cluster", name)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "ops.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, evidence.history.ops)))
+    words = [
+        f"{line.at - began:8.2f} {line.process} {line.level} {line.message}" for line in evidence.lines if not line.id
+    ]
+    (directory / "services.log").write_text("\n".join(words), encoding="utf-8")
+    style = files("chaos").joinpath("report.css").read_text(encoding="utf-8")
+    page = f"<meta charset=utf-8><style>{style}</style>" + "\n".join(draw_charts(evidence, began))
+    (directory / "charts.html").write_text(page, encoding="utf-8")
+    return directory / "charts.html"
 
 
 def find_failed(evidence: Evidence, promise: Promise) -> Sequence[str]:

@@ -43,7 +43,7 @@ def _evict_all(release: Release) -> None:
 def _play_evicted(stage: Stage) -> str:
     stage.install(REPLICATED)
     release = stage.release
-    return judge(release, lambda: _evict_all(release), Promise(patience=PATIENCE)).figures
+    return judge(release, lambda: _evict_all(release), Promise(patience=PATIENCE)).conclude()
 
 
 def _play_away(stage: Stage) -> str:
@@ -80,8 +80,7 @@ def _play_drained(stage: Stage) -> str:
         finally:
             run("kubectl", "uncordon", node)
 
-    figures = judge(release, act, Promise(patience=PATIENCE)).figures
-    return f"{said}; {figures}"
+    return judge(release, act, Promise(patience=PATIENCE)).conclude(said)
 
 
 SCENARIO: Final = Scenario("evicted", "All pods are evicted one after the other under load.", _play_evicted)

@@ -38,11 +38,13 @@ def _play(stage: Stage) -> str:
         release.move(Servers(namespace, f"{_OTHER}-"))
         stage.upgrade("redis.enabled=false", "externalRedis.moved=all")
 
-    figures = judge(release, act, Promise(patience=PATIENCE, rolled_back=True)).figures
+    figures = judge(release, act, Promise(patience=PATIENCE, rolled_back=True)).conclude(
+        f"moved with {unread[0]} unread events"
+    )
     claims = namespace.kubectl("get", "persistentvolumeclaims", "--output=name").split()
     if "persistentvolumeclaim/data-redis-master-0" not in claims:
         raise Failed(f"the volume of the first Redis is gone; there is {claims}")
-    return f"moved with {unread[0]} unread events; {figures}"
+    return figures
 
 
 SCENARIO: Final = Scenario("external", "A release moves to another Redis under load.", _play)

@@ -14,7 +14,7 @@ from cluster.stage import Scenario, Stage
 
 def _play(stage: Stage) -> str:
     stage.install()
-    figures = judge(stage.release, lambda: stage.upgrade(REPLICATED), Promise(patience=PATIENCE)).figures
+    figures = judge(stage.release, lambda: stage.upgrade(REPLICATED), Promise(patience=PATIENCE)).conclude()
     if (pods := stage.release.ready("redis")) != 3:
         raise Failed(f"expected three pods of Redis that are ready, found {pods}")
     return figures

@@ -13,7 +13,7 @@ from cluster.stage import Scenario, Stage
 def _play(stage: Stage) -> str:
     stage.install()
     change = "redis.auth.password=another"
-    return judge(stage.release, lambda: stage.upgrade(change), Promise(patience=PATIENCE)).figures
+    return judge(stage.release, lambda: stage.upgrade(change), Promise(patience=PATIENCE)).conclude()
 
 
 SCENARIO: Final = Scenario("password", "The password of Redis is changed under load.", _play)

@@ -51,10 +51,11 @@ def _deleted(*how: str) -> Callable[[Stage], str]:
 
         judged = judge(release, act, Promise(patience=PATIENCE, rolled_back=bool(how)))
         found = pauses(judged.evidence.history.ops, moments)
-        figures = f"without a 200 for {median(found):.1f} s (median), {max(found):.1f} s (most); {judged.figures}"
+        figures = f"without a 200 for {median(found):.1f} s (median), {max(found):.1f} s (most)"
+        done = judged.conclude(figures)
         if median(found) > _MOST:
-            raise Failed(f"more than {_MOST:g} s: {figures}")
-        return figures
+            raise Failed(f"more than {_MOST:g} s: {done}")
+        return done
 
     return play
 

@@ -33,7 +33,7 @@ def _play(stage: Stage) -> str:
     if template["spec"]["resources"]["requests"]["storage"] != _SIZE:
         raise Failed(f"the StatefulSet does not ask for {_SIZE}: {template}")
     grown = f"the claims ask for {_SIZE}" if can_grow else "the storage class cannot expand, so the claims stayed"
-    return f"{grown}; {judged.figures}"
+    return judged.conclude(grown)
 
 
 def _can_grow(stage: Stage, claim: str) -> bool:

@@ -25,8 +25,7 @@ def _play(stage: Stage) -> str:
         stage.rollback()
         took = time.monotonic() - begin
 
-    judged = judge(stage.release, act, Promise())
-    return f"rolled back in {took:.0f} s; {judged.figures}"
+    return judge(stage.release, act, Promise()).conclude(f"rolled back in {took:.0f} s")
 
 
 SCENARIO: Final = Scenario("rollback", "A bad image of Redis is rolled back under load: nothing is lost.", _play)

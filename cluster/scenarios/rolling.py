@@ -18,7 +18,7 @@ def _play(stage: Stage) -> str:
         "producer.podAnnotations.rolled=yes",
         "consumer.podAnnotations.rolled=yes",
     )
-    return judge(stage.release, lambda: stage.upgrade(*values), Promise(at_once=True)).figures
+    return judge(stage.release, lambda: stage.upgrade(*values), Promise(at_once=True)).conclude()
 
 
 SCENARIO: Final = Scenario("rolling", "Producers and consumers are upgraded under load: no request fails.", _play)

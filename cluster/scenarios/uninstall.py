@@ -14,7 +14,7 @@ from cluster.stage import Scenario, Stage
 
 def _play(stage: Stage) -> str:
     stage.install("redis.persistence.keep=true")
-    judge(stage.release, stage.release.roll, Promise())
+    judge(stage.release, stage.release.roll, Promise()).conclude()
     with stage.release.redis() as client:
         stored = client.xlen(STREAM)
     stage.uninstall()

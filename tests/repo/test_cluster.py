@@ -14,10 +14,12 @@ import yaml  # type: ignore[import-untyped]
 
 from chaos.evidence import Evidence
 from chaos.suites import NotInTime
+from chaos.workload import Load
 from cluster import images
 from cluster.__main__ import Result, main, play, table
 from cluster.commands import Failed, Namespace, run, wait_for
-from cluster.judging import Promise, find_failed
+from cluster.judging import Promise, find_failed, judge
+from cluster.load import LoadPod
 from cluster.logs import Logs
 from cluster.patience import pauses, waits
 from cluster.release import Release
@@ -369,3 +371,27 @@ def test_the_entries_of_a_former_redis_never_have_the_ids_of_the_next(monkeypatc
     assert not {id for id, _ in entries} & release._former.keys()
     assert (list(release._former.values()), release._since) == ([fields for _, fields in entries], ("-", 1.0))
     assert release.servers.name == "statefulset/other-redis-master"
+
+
+def test_a_run_that_failed_keeps_its_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something that no client felt is judged as if it had happened at an installed release."""
+
+    class Fake(Release):
+        def start(self) -> None: ...
+        def settle(self) -> None: ...
+        def end(self) -> None: ...
+        def start_load(self, load: Load) -> None: ...
+        def stop_load(self, fault: tuple[float, float]) -> Evidence:
+            return make_evidence(make_op("a", 0.0, 1.0), make_op("b", 1.0, 2.0, REFUSED))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cluster.judging.time.sleep", lambda _: None)
+    monkeypatch.setattr(LoadPod, "complaints", lambda _: ["b: 503"])
+    judged = judge(Fake(Namespace("here-it")), lambda: None, Promise(patience=5.0))
+    with pytest.raises(
+        Failed, match=r"(?s)answered 200, but not stored.*1 events were not answered.*b: 503.*42 s long"
+    ):
+        judged.conclude("42 s long")
+    kept = {path.name: path.read_text() for path in (tmp_path / "build/cluster/here-it").iterdir()}
+    assert kept.keys() == {"charts.html", "ops.jsonl", "services.log"}
+    assert ("<svg" in kept["charts.html"], len(kept["ops.jsonl"].splitlines())) == (True, 2)
