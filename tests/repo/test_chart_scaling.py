@@ -4,7 +4,7 @@ Tests for how the chart scales consumers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -15,7 +15,7 @@ KEDA: Final = {"consumer.keda.enabled": True}
 TLS: Final = {"producer.tls.existingSecret": "certificate"}
 
 
-def scaled(values: Mapping[str, Any]) -> Object:
+def scaled(values: dict[str, Any]) -> Object:
     """Return the spec of the ScaledObject."""
     spec: Object = the(render(KEDA | values), "ScaledObject", "event-consumer")["spec"]
     return spec
@@ -46,7 +46,7 @@ def asked(objects: Sequence[Object], url: str) -> list[int]:
     [({}, 8080), ({"producer.admin.enabled": True}, 8081), (TLS, 8081), ({"fullnameOverride": "second"}, 8080)],
     ids=["plain", "admin", "tls", "second"],
 )
-def test_keda_asks_where_health_and_metrics_are(values: Mapping[str, Any], port: int) -> None:
+def test_keda_asks_where_health_and_metrics_are(values: dict[str, Any], port: int) -> None:
     """In plain HTTP, by a name that is valid in every namespace."""
     objects = render(KEDA | values)
     (found,) = [each["spec"] for each in objects if each["kind"] == "ScaledObject"]
@@ -62,7 +62,7 @@ def test_keda_asks_where_health_and_metrics_are(values: Mapping[str, Any], port:
         ({"consumer.settings.REDIS_STREAM": "a&b=c", "producer.streams": ["a&b=c"]}, "a%26b%3Dc"),
     ],
 )
-def test_keda_asks_for_the_stream_of_the_consumers(values: Mapping[str, Any], query: str) -> None:
+def test_keda_asks_for_the_stream_of_the_consumers(values: dict[str, Any], query: str) -> None:
     assert {url.partition("?stream=")[2] for url in urls(scaled(values))} == {query}
 
 
