@@ -24,7 +24,7 @@ REDIS: Final = "localhost/eventsvc-redis"
 ROBOT: Final = "localhost/eventsvc-robot"
 #: The tags of the chart.
 TAG: Final = __version__
-REDIS_TAG: Final = "1"
+REDIS_TAG: Final = "2"
 
 #: Seconds to wait for an answer of the docker daemon.
 _PATIENCE: Final = 10.0

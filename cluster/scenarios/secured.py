@@ -24,6 +24,7 @@ from cluster.stage import Scenario, Stage
 #: The name that the certificate is for.
 _HOST: Final = "event-producer-svc"
 _VALUES: Final = (
+    "redis.persistence.keep=false",
     "producer.tokens.existingSecret=event-tokens",
     "producer.tls.existingSecret=event-certificate",
     "producer.tls.caSecret=event-certificate",
