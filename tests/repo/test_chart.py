@@ -54,6 +54,9 @@ SECRET_FILES = {
     "EVENT_PRODUCER_TOKEN_FILE",
 }
 
+#: Values with members of their own, which are those of Kubernetes or of the settings.
+FREE = {"settings", "resources", "podSecurityContext", "securityContext", "strategy", "behavior"}
+
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 
 
@@ -213,7 +216,7 @@ def _schema_paths(node: Any, schema: Any) -> list[str]:
     found = []
     for name, below in node.get("properties", {}).items():
         found.append(name)
-        if name not in ("settings", "resources"):
+        if name not in FREE:
             found += [f"{name}.{path}" for path in _schema_paths(below, schema)]
     return found
 
@@ -222,8 +225,7 @@ def _value_paths(values: Any, schema: Any, at: str = "") -> list[str]:
     found = []
     for name, below in values.items():
         found.append(f"{at}{name}")
-        free = ("settings", "resources", "podSecurityContext", "securityContext")
-        if isinstance(below, dict) and name not in free:
+        if isinstance(below, dict) and name not in FREE:
             found += _value_paths(below, schema, f"{at}{name}.")
     return found
 
@@ -251,6 +253,10 @@ def test_a_typing_error_is_refused_by_its_name(values: Any, named: str) -> None:
         ({"consumer.extraEnv": [{"name": "REDIS_HOST", "value": "x"}]}, "consumer.extraEnv has REDIS_HOST"),
         ({"consumer.extraEnv": [{"name": "REDIS_CONSUMER", "value": "x"}]}, "consumer.extraEnv has REDIS_CONSUMER"),
         ({"producer.extraEnv": [{"name": "REDIS_PORT", "value": "x"}]}, "producer.extraEnv has REDIS_PORT"),
+        ({"consumer.keda": {"enabled": True, "minReplicas": 3, "maxReplicas": 2}}, "consumer.keda.minReplicas is"),
+        ({"consumer.keda.enabled": True, "producer.enabled": False}, "there is no producer to ask"),
+        ({"consumer.keda.enabled": True, "consumer.settings.REDIS_STREAM": "Orders"}, "do not know the stream Orders"),
+        ({"consumer.keda.enabled": True, "producer.settings.REDIS_CONSUMER_GROUP": "g"}, "how far another group is"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_sentence(values: Any, sentence: str) -> None:
@@ -268,7 +274,7 @@ def test_a_pod_has_more_time_than_its_drain_takes(request_timeout: float, drain:
     producer, consumer = (
         pod_of(the(objects, "Deployment", f"event-{role}"))["spec"] for role in ("producer", "consumer")
     )
-    pause = int(producer["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    pause = int(producer["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"])
     assert producer["terminationGracePeriodSeconds"] >= pause + request_timeout + 5 + 5
     assert consumer["terminationGracePeriodSeconds"] >= drain + 5
 

@@ -56,8 +56,14 @@ of a role beats what they say of all.
 {{- with $root.Values.producer.settings.REDIS_STREAM_HARD_MAX -}}
 {{- if eq $role "consumer" }}{{ $_ := set $all "REDIS_STREAM_HARD_MAX" . }}{{ end -}}
 {{- end -}}
+{{- /* The producer tells how far the consumers are behind: it must know their group. */ -}}
+{{- with $root.Values.consumer.settings.REDIS_CONSUMER_GROUP -}}
+{{- if eq $role "producer" }}{{ $_ := set $all "REDIS_CONSUMER_GROUP" . }}{{ end -}}
+{{- end -}}
 {{- if eq $role "producer" -}}
 {{- $_ := set $all "REST_SERVER_PORT" "8080" -}}
+{{- /* Clients behind the Service take time to use each of their connections once more. */ -}}
+{{- $_ := set $all "REST_SERVER_GRACE" (dig "REST_SERVER_GRACE" 5 $root.Values.settings) -}}
 {{- $all = merge (include "eventsvc.accessSettings" $root | fromYaml) $all -}}
 {{- else -}}
 {{- $_ := set $all "ADMIN_PORT" "8080" -}}
@@ -80,7 +86,8 @@ What a pod has time for when it is to end: its pause, its drain, and more.
 {{- if eq (index . 1) "producer" -}}
 {{- $request := $own.REST_SERVER_WRITE_TIMEOUT | default 10 -}}
 {{- $write := $own.REDIS_WRITE_TIMEOUT | default 5 -}}
-{{- add $root.Values.producer.lameDuckSeconds (ceil $request) (ceil $write) 10 -}}
+{{- $grace := $own.REST_SERVER_GRACE | default $root.Values.settings.REST_SERVER_GRACE | default 5 -}}
+{{- add $root.Values.producer.lameDuckSeconds (ceil $grace) (ceil $request) (ceil $write) 10 -}}
 {{- else if eq (index . 1) "consumer" -}}
 {{- add (ceil ($own.CONSUMER_DRAIN_TIMEOUT | default 10)) 15 -}}
 {{- else -}}
