@@ -50,7 +50,10 @@ SET_BY_CHART = {
 SECRET_FILES = {"REDIS_PASSWORD_FILE", "WEBHOOK_SECRET_FILE", "EVENT_PRODUCER_TOKEN_FILE"}
 
 #: Values with members of their own, which are those of Kubernetes or of the settings.
-FREE = {"settings", "resources", "podSecurityContext", "securityContext", "strategy", "behavior"}
+FREE = {
+    *("settings", "resources", "podSecurityContext", "securityContext", "strategy", "behavior"),
+    *("startupProbe", "livenessProbe", "readinessProbe"),
+}
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 
