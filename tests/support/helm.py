@@ -80,9 +80,9 @@ def render(
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
 
-def refusal(values: Mapping[str, Any]) -> str:
+def refusal(values: Mapping[str, Any], chart: Path = CHART) -> str:
     """Return the error of rendering the chart with these values."""
-    done = _template(values, None, CHART, "demo", f"--kube-version={KUBERNETES}")
+    done = _template(values, None, chart, "demo", f"--kube-version={KUBERNETES}")
     assert done.returncode != 0, "it was rendered"
     return done.stderr
 
