@@ -236,8 +236,7 @@ class Appender:
 
     async def _commit(self, batch: Sequence[PendingRequest]) -> BatchOutcome | None:
         """Attempt a batch until its outcome is known, and answer its requests; C{None}: it was dropped."""
-        in_doubt = False
-        failures = 0
+        in_doubt, failures, self.backlog.trouble = False, 0, None
         begun = self.clock.seconds()
         while True:
             waiting = [request for request in batch if not request.settled]
@@ -263,6 +262,7 @@ class Appender:
                 return step.reply.outcome
             in_doubt = step.in_doubt
             explain(waiting, in_doubt, step.problem)
+            self.backlog.trouble = step
             failures += 1
             await pause(self.event_log, self.clock, failures)
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from eventsvc.interfaces import QueueFull, Refused, TooLarge, Unknown
-from eventsvc.producer.sequence import not_looked_up
+from eventsvc.producer.sequence import Resend, not_looked_up
 from eventsvc.submission import Result, Submission
 
 
@@ -60,11 +60,17 @@ class PendingRequest(Submission, kw_only=True, eq=False):
         """Drop the request, because its result is no longer wanted."""
         self.settled = True
 
-    def expired(self) -> Exception:
-        """Return the error to answer with once the deadline has passed."""
+    def expired(self, trouble: Resend | None = None) -> Exception:
+        """
+        Return the error to answer with once the deadline has passed.
+
+        @param trouble: why the queue does not move, if that is known.
+        """
         if self.sent:
             return Unknown("Redis did not confirm the event in time")
-        return not_looked_up(self, Refused(self.problem or "Redis is away"))
+        if trouble is None:
+            return not_looked_up(self, Refused(self.problem or "Redis is away"))
+        return not_looked_up(self, trouble.kind(self.problem or trouble.problem))
 
 
 def explain(waiting: Sequence[PendingRequest], in_doubt: bool, problem: str) -> None:
@@ -85,12 +91,14 @@ class Backlog:
     @ivar passed_over: called with each request that leaves the queue settled,
         and so is part of no batch.
     @ivar settle: settles a request whose deadline has passed.
+    @ivar trouble: why the queue does not move; C{None} if it does, or that is not known.
     """
 
     clock: IReactorTime
     limits: Limits
     passed_over: Callable[[PendingRequest], None]
     settle: Callable[[PendingRequest, Exception], None]
+    trouble: Resend | None = attrs.field(default=None, init=False)
     #: events and bytes in the queue
     events: int = attrs.field(default=0, init=False)
     size: int = attrs.field(default=0, init=False)
@@ -233,7 +241,7 @@ class Backlog:
     def _end_wait(self, request: PendingRequest) -> None:
         if not request.settled:
             request.late = True
-            self.settle(request, request.expired())
+            self.settle(request, request.expired(self.trouble))
 
     def _expire(self) -> None:
         """

@@ -70,6 +70,9 @@ class ProducerSettings:
         "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
     )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
+    grace: float = setting(
+        "REST_SERVER_GRACE", SECONDS, 0.5, "Seconds for which idle connections stay open once the process is to end."
+    )
     connections_per_address: int = setting(
         "REST_SERVER_CONNECTIONS_PER_ADDRESS",
         BOUND,

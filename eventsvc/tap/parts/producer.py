@@ -134,6 +134,7 @@ def add_producer(
         fast_path=fast_path,
         hidden=PROBES if admin.port else frozenset(),
     )
+    site.grace = settings.grace
     names = name_settings(ProducerSettings, "port", "host")
     listener = Listener(reactor, settings.port, with_tls(site, reactor, tls, vitals), settings.host, names)
     for part in (connection, *map(AppenderService, appenders.values()), listener):
