@@ -27,7 +27,7 @@ _VALUES: Final = (
     "consumer.settings.REDIS_CLAIM_IDLE=3",
     "producer.replicas=1",
 )
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 180.0
 
 
 @attrs.define(eq=False)
