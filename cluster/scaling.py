@@ -152,6 +152,6 @@ def ask(url: str) -> Any:
     @raise Failed: the answer is not 200.
     """
     parts = urlsplit(url)
-    service, namespace = (parts.hostname or "").split(".")
+    service, namespace = (parts.hostname or "").split(".")[:2]
     path = f"/api/v1/namespaces/{namespace}/services/{service}:{parts.port}/proxy{parts.path}?{parts.query}"
     return json.loads(run("kubectl", "get", "--raw", path))
