@@ -139,10 +139,19 @@ class Scaler:
         wait_for(lambda: (self.step(), done())[1], name, patience)
 
     def _ask(self, url: str, valueLocation: str, **_: str) -> float | None:
-        """Ask as KEDA does, but by way of the API server; return C{None} if there is no number."""
-        parts = urlsplit(url)
-        service, namespace = (parts.hostname or "").split(".")[:2]
-        path = f"/api/v1/namespaces/{namespace}/services/{service}:{parts.port}/proxy{parts.path}?{parts.query}"
+        """Ask as KEDA does; return C{None} if there is no number."""
         with suppress(Failed, KeyError, TypeError, ValueError):
-            return float(json.loads(run("kubectl", "get", "--raw", path))[valueLocation])
+            return float(ask(url)[valueLocation])
         return None
+
+
+def ask(url: str) -> Any:
+    """
+    Return the decoded JSON at a URL of a Service, by way of the API server.
+
+    @raise Failed: the answer is not 200.
+    """
+    parts = urlsplit(url)
+    service, namespace = (parts.hostname or "").split(".")[:2]
+    path = f"/api/v1/namespaces/{namespace}/services/{service}:{parts.port}/proxy{parts.path}?{parts.query}"
+    return json.loads(run("kubectl", "get", "--raw", path))
