@@ -14,20 +14,22 @@ from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.producer.retained import Retained
+from eventsvc.producer.room import Room
 from eventsvc.redis.connection import Session
 from eventsvc.redis.durability import make_durability
+from eventsvc.redis.history import RedisHistory
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
-from eventsvc.tap.figures import connection_figures
+from eventsvc.tap.figures import connection_figures, memory_figures
 from eventsvc.tap.health import Vitals, add_admin, producer_health
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
-from eventsvc.tap.producer_figures import durability_figures, producer_figures, tls_figures
+from eventsvc.tap.producer_figures import durability_figures, producer_figures, room_figures, tls_figures
 from eventsvc.tap.token_file import add_tokens
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.logs import json_log
@@ -88,6 +90,7 @@ def add_producer(
                 settings.idempotency_window,
                 settings.idempotency_max_keys,
                 durability,
+                on_full=lambda: room.refused(),
             ),
             clock=reactor,
             new_id=partial(random.getrandbits, 63),
@@ -104,12 +107,24 @@ def add_producer(
         )
         for stream in streams
     }
+    room = Room(
+        RedisHistory(connection, streams),
+        reactor,
+        lambda: sum(appender.counts.batches for appender in appenders.values()),
+        limits.max_memory,
+    )
+    vitals.on_beat.append(room.beat)
     if tracing is not None:
         appenders = {stream: tracing.trace_appender(each, stream, redis) for stream, each in appenders.items()}
-    vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
+    vitals.metrics.add(
+        producer_figures(appenders)
+        + room_figures(room)
+        + memory_figures(lambda: room.memory, "producer")
+        + connection_figures(connection, "producer")
+    )
     if durability is not None:
         vitals.metrics.add(durability_figures(durability))
-    health = producer_health(vitals, list(appenders.values()), connection)
+    health = producer_health(vitals, list(appenders.values()), connection, room)
     access = add_tokens(settings.tokens, streams, vitals)
     posts = PostReader(make_destinations(appenders), access, settings.allowed_origins)
     site = make_site(
