@@ -5,7 +5,7 @@ The bounded queue of requests that wait to be stored, each with a deadline.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 import attrs
@@ -71,6 +71,13 @@ class PendingRequest(Submission, kw_only=True, eq=False):
         if trouble is None:
             return not_looked_up(self, Refused(self.problem or "Redis is away"))
         return not_looked_up(self, trouble.kind(self.problem or trouble.problem))
+
+
+def explain(waiting: Sequence[PendingRequest], in_doubt: bool, problem: str) -> None:
+    """Note why requests are not stored yet."""
+    for request in waiting:
+        request.sent = in_doubt
+        request.problem = problem
 
 
 @attrs.define(eq=False)
@@ -158,26 +165,36 @@ class Backlog:
 
     def take(self) -> list[PendingRequest]:
         """Return the next batch: as many requests as one call may carry, and at least one if any wait."""
-        batch: list[PendingRequest] = []
         line, limits = self._line, self.limits
-        events = size = 0
+        if self.events <= limits.batch_events and self.size <= limits.batch_bytes:
+            taken, self.events, self.size = list(line), 0, 0
+            line.clear()
+        else:
+            taken = self._take_some()
+        if taken:
+            self._tell_room()
+        batch = [request for request in taken if not request.settled]
+        if len(batch) < len(taken):
+            for request in taken:
+                if request.settled:
+                    self.passed_over(request)
+        return batch
+
+    def _take_some(self) -> list[PendingRequest]:
+        line, limits = self._line, self.limits
+        taken = [line.popleft()]
+        events, size = len(taken[0].entries), taken[0].size
         while line:
             request = line[0]
             more = len(request.entries)
-            if batch and (events + more > limits.batch_events or size + request.size > limits.batch_bytes):
+            if events + more > limits.batch_events or size + request.size > limits.batch_bytes:
                 break
             events += more
             size += request.size
-            line.popleft()
-            if request.settled:
-                self.passed_over(request)
-            else:
-                batch.append(request)
+            taken.append(line.popleft())
         self.events -= events
         self.size -= size
-        if events:
-            self._tell_room()
-        return batch
+        return taken
 
     def _tell_room(self) -> None:
         for call in self.on_room:

@@ -90,11 +90,15 @@ class Room:
         refused, self._refused = self._refused, False
         removed, problem = 0, ""
         try:
+            self.memory = await self.history.memory()
+        except (Refused, Unknown):
+            return  # the connection is lost: the next look will tell
+        try:
             removed = await self._trim(refused)
         except Refused as error:
             problem = str(error)
         except Unknown:
-            return  # the connection is lost: the next look will tell
+            return
         if refused and not removed:
             self._begin(problem)
         elif self.is_full and not self._refused and self._has_room():
@@ -104,7 +108,6 @@ class Room:
     async def _trim(self, refused: bool) -> int:
         """Let history give way, until memory is enough, nothing is left or the time is up; return its entries."""
         end, removed = self.clock.seconds() + _LONGEST, 0
-        self.memory = await self.history.memory()
         while refused or self.memory.share > self.share:
             step = await self.history.trim()
             removed += step

@@ -19,6 +19,7 @@ from eventsvc.memory import Memory
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply
 from eventsvc.redis.history import TRIM, TRIM_STEP, read_memory
+from eventsvc.redis.measuring import measure
 from eventsvc.redis.scripts import companion, dead_letters, load_script
 from eventsvc.redis.session import Argument, Script
 from eventsvc.redis.silence import REPLY_TIMEOUT
@@ -30,7 +31,6 @@ _UPDATE_PENDING: Final = load_script("update_pending.lua")
 _SET_ASIDE: Final = load_script("rights.lua", "set_aside.lua")
 _REMOVE_STALE: Final = load_script("remove_stale.lua")
 _HOLD_NAME: Final = load_script("hold_name.lua")
-_MEASURE: Final = load_script("measure.lua")
 
 #: Idle time that lets any consumer claim an entry, in milliseconds.
 _A_YEAR: Final = 31_536_000_000
@@ -129,12 +129,9 @@ class RedisEventGroup:
         return left.addCallback(lambda milliseconds: milliseconds / 1000)
 
     def measure(self) -> Deferred[Measures]:
-        reply = self._run_on([self.stream, dead_letters(self.stream)], _MEASURE, [self.group])
-        return reply.addCallback(
-            lambda row: Measures(
-                length=row[0], dead=row[1], pending=row[2], unread_age=row[3] / 1000, pending_age=row[4] / 1000
-            )
-        )
+        if self._opened != self.connection.connects:
+            return fail(Unknown(_NOT_OPENED))
+        return measure(self.connection, self.stream, self.group, with_dead=True)
 
     def _run(self, script: Script, *arguments: Argument) -> Deferred[Any]:
         keys: list[Argument] = [self.stream, dead_letters(self.stream)]

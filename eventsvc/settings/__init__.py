@@ -55,6 +55,12 @@ class StreamSettings:
         "Share of Redis' maxmemory past which history gives way: entries that every group has acknowledged are "
         "trimmed, so that new events are not refused. Without a maxmemory only the numbers of entries count.",
     )
+    group: str = setting(
+        "REDIS_CONSUMER_GROUP",
+        NAME,
+        "demo_consumer_group",
+        "Consumer group. The producer measures how far it is behind in each of its streams.",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +79,9 @@ class ProducerSettings:
         "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
     )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
+    grace: float = setting(
+        "REST_SERVER_GRACE", SECONDS, 0.5, "Seconds for which idle connections stay open once the process is to end."
+    )
     connections_per_address: int = setting(
         "REST_SERVER_CONNECTIONS_PER_ADDRESS",
         BOUND,
@@ -118,7 +127,6 @@ class ProducerSettings:
 class ConsumerSettings:
     """The settings of the consumer alone."""
 
-    group: str = setting("REDIS_CONSUMER_GROUP", NAME, "demo_consumer_group", "Consumer group.")
     name: str = setting(
         "REDIS_CONSUMER",
         NAME,
