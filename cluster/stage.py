@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import attrs
 
 from cluster.commands import Failed, Namespace, run, wait_for
 from cluster.images import Images
 from cluster.release import CHART, Release
+
+#: The value for a Redis that fails over.
+REPLICATED: Final = "redis.replicas=3"
 
 
 @attrs.frozen

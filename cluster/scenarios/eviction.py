@@ -10,8 +10,7 @@ from typing import Final
 from cluster.commands import Failed, Namespace, run, wait_for
 from cluster.judging import PATIENCE, Promise, judge
 from cluster.release import PARTS, Release
-from cluster.scenarios.primary import REPLICATED
-from cluster.stage import Scenario, Stage, expect_refusal
+from cluster.stage import REPLICATED, Scenario, Stage, expect_refusal
 
 #: What the Eviction API answers if a budget forbids an eviction.
 _FORBIDDEN: Final = "would violate the pod's disruption budget"

@@ -8,8 +8,7 @@ from typing import Final
 
 from cluster.commands import Failed
 from cluster.judging import PATIENCE, Promise, judge
-from cluster.scenarios.primary import REPLICATED
-from cluster.stage import Scenario, Stage
+from cluster.stage import REPLICATED, Scenario, Stage
 
 
 def _play(stage: Stage) -> str:

@@ -14,9 +14,8 @@ from cluster.commands import Failed, wait_for
 from cluster.judging import PATIENCE, Promise, judge
 from cluster.patience import pauses
 from cluster.release import AT_ONCE, Release
-from cluster.stage import Scenario, Stage
+from cluster.stage import REPLICATED, Scenario, Stage
 
-REPLICATED: Final = "redis.replicas=3"
 _TIMES: Final = 5
 #: Seconds of load between two deletions.
 _BETWEEN: Final = 3.0

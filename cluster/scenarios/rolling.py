@@ -7,18 +7,14 @@ from __future__ import annotations
 from typing import Final
 
 from cluster.judging import Promise, judge
-from cluster.stage import Scenario, Stage
+from cluster.stage import REPLICATED, Scenario, Stage
 
 
 def _play(stage: Stage) -> str:
-    stage.install()
+    stage.install(REPLICATED)
     # The annotation restarts Redis, whose image has a tag of its own.
-    values = (
-        f"image.tag={stage.images.next_tag}",
-        "producer.podAnnotations.rolled=yes",
-        "consumer.podAnnotations.rolled=yes",
-    )
+    values = (f"image.tag={stage.images.next_tag}", "redis.podAnnotations.rolled=yes")
     return judge(stage.release, lambda: stage.upgrade(*values), Promise(at_once=True)).conclude()
 
 
-SCENARIO: Final = Scenario("rolling", "Producers and consumers are upgraded under load: no request fails.", _play)
+SCENARIO: Final = Scenario("rolling", "Everything is upgraded under load, Redis too: no request fails.", _play)

@@ -30,7 +30,8 @@ class GroupBacklog:
         """
         Return the measures; or 503 if one of both ages is not known, because a scaler takes 0 for no work.
 
-        C{age_seconds} is a whole number, rounded up: a scaler may cut decimals off.
+        C{waiting} is 1 if an entry is unread or pending, else 0.  C{age_seconds} is rounded up, so it is 0 at the
+        same time: a scaler may cut decimals off.
         """
         measures = self.measures
         if measures.age is None:
@@ -40,6 +41,7 @@ class GroupBacklog:
             {
                 "stream": self.stream,
                 "group": self.group,
+                "waiting": int(measures.age > 0),
                 "age_seconds": ceil(measures.age),
                 "oldest_unread_seconds": measures.unread_age,
                 "oldest_pending_seconds": measures.pending_age,

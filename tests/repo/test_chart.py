@@ -254,6 +254,10 @@ def test_a_typing_error_is_refused_by_its_name(values: Any, named: str) -> None:
         ({"consumer.extraEnv": [{"name": "REDIS_HOST", "value": "x"}]}, "consumer.extraEnv has REDIS_HOST"),
         ({"consumer.extraEnv": [{"name": "REDIS_CONSUMER", "value": "x"}]}, "consumer.extraEnv has REDIS_CONSUMER"),
         ({"producer.extraEnv": [{"name": "REDIS_PORT", "value": "x"}]}, "producer.extraEnv has REDIS_PORT"),
+        ({"consumer.keda": {"enabled": True, "minReplicas": 3, "maxReplicas": 2}}, "consumer.keda.minReplicas is"),
+        ({"consumer.keda.enabled": True, "producer.enabled": False}, "there is no producer to ask"),
+        ({"consumer.keda.enabled": True, "consumer.settings.REDIS_STREAM": "Orders"}, "do not know the stream Orders"),
+        ({"consumer.keda.enabled": True, "producer.settings.REDIS_CONSUMER_GROUP": "g"}, "how far another group is"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_sentence(values: Any, sentence: str) -> None:

@@ -49,11 +49,12 @@ def test_a_consumer_that_is_alone_ends_before_the_next_one_starts(values: Any, s
 # Number
 
 
-def _running(name: str, replicas: int) -> Object:
+def _running(name: str, replicas: int, release: str = "demo") -> Object:
+    owner = {"meta.helm.sh/release-name": release}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "here"},
+        "metadata": {"name": name, "namespace": "here", "annotations": owner},
         "spec": {"replicas": replicas},
     }
 

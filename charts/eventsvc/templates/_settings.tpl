@@ -56,6 +56,10 @@ of a role beats what they say of all.
 {{- with $root.Values.producer.settings.REDIS_STREAM_HARD_MAX -}}
 {{- if eq $role "consumer" }}{{ $_ := set $all "REDIS_STREAM_HARD_MAX" . }}{{ end -}}
 {{- end -}}
+{{- /* The producer tells how far the consumers are behind: it must know their group. */ -}}
+{{- with $root.Values.consumer.settings.REDIS_CONSUMER_GROUP -}}
+{{- if eq $role "producer" }}{{ $_ := set $all "REDIS_CONSUMER_GROUP" . }}{{ end -}}
+{{- end -}}
 {{- if eq $role "producer" -}}
 {{- $_ := set $all "REST_SERVER_PORT" "8080" -}}
 {{- /* Clients behind the Service take time to use each of their connections once more. */ -}}
