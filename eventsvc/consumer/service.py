@@ -99,7 +99,7 @@ class Consumer(Service):
             raise RuntimeError("a consumer is started once: make a new one to start again")
         super().startService()
         self.last_round = self.clock.seconds()
-        self.in_flight.after_slice = self._acknowledge_early
+        self.in_flight.acknowledge_early = self._acknowledge_early
         self._running = run_in_background(self._run(), self._log)
 
     def stopService(self) -> Deferred[None]:
