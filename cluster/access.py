@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 import redis
 import requests
+from redis.sentinel import Sentinel
 
 from cluster.release import Release
 from eventsvc.settings import RedisSettings
@@ -78,19 +79,7 @@ class InPod:
 
     def redis(self) -> AbstractContextManager[Any]:
         """Return a client of another library (redis-py)."""
-        at = read(RedisSettings)
-        client: AbstractContextManager[Any] = redis.Redis(
-            host=at.host,
-            port=at.port,
-            db=at.database,
-            username=at.username or None,
-            password=at.password or None,
-            ssl=at.tls,
-            ssl_ca_certs=at.tls_ca or None,
-            socket_timeout=_PATIENCE,
-            protocol=2,
-        )
-        return client
+        return redis_client(read(RedisSettings))
 
     def consumer_log(self) -> str:
         """Return the output of all running consumers."""
@@ -108,3 +97,20 @@ class InPod:
         )
         answer.raise_for_status()
         return answer
+
+
+def redis_client(at: RedisSettings) -> AbstractContextManager[Any]:
+    """Return a client of another library (redis-py) of the server that the settings lead to."""
+    tls = {"ssl": True, "ssl_ca_certs": at.tls_ca or None} if at.tls else {}
+    common: dict[str, Any] = {"socket_timeout": _PATIENCE, "protocol": 2, **tls}
+    account: dict[str, Any] = {"username": at.username or None, "password": at.password or None, "db": at.database}
+    client: AbstractContextManager[Any]
+    if at.sentinels:
+        asking = {"username": at.sentinel_username or None, "password": at.sentinel_password or None}
+        addresses = [(each.host, each.port) for each in at.sentinels]
+        client = Sentinel(addresses, sentinel_kwargs={**common, **asking}).master_for(
+            at.sentinel_service, **common, **account
+        )
+    else:
+        client = redis.Redis(host=at.host, port=at.port, **common, **account)
+    return client

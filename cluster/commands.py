@@ -26,9 +26,12 @@ def run(*command: str, input: str | None = None) -> str:
     """
     Run a command, and return its output.
 
-    @raise Failed: the exit status was not 0.
+    @raise Failed: there is no such program, or its exit status was not 0.
     """
-    done = subprocess.run(command, input=input, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, input=input, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise Failed(f"{command[0]} is not installed") from None
     if done.returncode:
         raise Failed(f"{' '.join(command)[:200]} ended with {done.returncode}: {(done.stderr + done.stdout).strip()}")
     return done.stdout
@@ -41,7 +44,7 @@ def wait_for(what: Callable[[], T], name: str, patience: float) -> T:
 
     @raise NotInTime: it did not become true within C{patience} seconds.
     """
-    return wait_until(what, name, patience, every=0.2, passing=(Failed,))
+    return wait_until(what, name, patience, every=0.5, passing=(Failed,))
 
 
 @attrs.frozen
@@ -69,6 +72,11 @@ class Namespace:
     def get(self, *arguments: str) -> Any:
         """Return objects as decoded JSON from C{kubectl get}."""
         return json.loads(self.kubectl("get", *arguments, "--output", "json"))
+
+    def pods(self, selector: str) -> list[str]:
+        """Return the names of the pods with given labels that are not ending."""
+        items = self.get("pods", "--selector", selector)["items"]
+        return [pod["metadata"]["name"] for pod in items if "deletionTimestamp" not in pod["metadata"]]
 
     @contextmanager
     def forwarded(self, what: str, port: int) -> Iterator[int]:

@@ -12,25 +12,52 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 from cluster.commands import Failed, run
 from eventsvc import __version__
 
 ROOT: Final = Path(__file__).parent.parent
 
-#: The tag that is installed first, and the tag of the upgrade.
-TAG: Final = __version__
-NEXT_TAG: Final = f"{TAG}-next"
-
 EVENTSVC: Final = "localhost/eventsvc"
 REDIS: Final = "localhost/eventsvc-redis"
-REDIS_TAG: Final = "1"
 ROBOT: Final = "localhost/eventsvc-robot"
+#: The tags of the chart.
+TAG: Final = __version__
+REDIS_TAG: Final = "2"
 
 #: Seconds to wait for an answer of the docker daemon.
 _PATIENCE: Final = 10.0
 
 
-def build() -> Sequence[str]:
+@attrs.frozen
+class Images:
+    """
+    The images of a run.
+
+    @ivar tag: of those of this repository; the upgrade is to C{tag}C{-next}.
+    """
+
+    tag: str = TAG
+    redis_tag: str = REDIS_TAG
+
+    @property
+    def next_tag(self) -> str:
+        """Return the tag of the upgrade."""
+        return f"{self.tag}-next"
+
+    @property
+    def robot(self) -> str:
+        """Return the image of the suites and of the load."""
+        return f"{ROBOT}:{self.tag}"
+
+    @property
+    def values(self) -> Sequence[str]:
+        """Return the values of the chart that select them."""
+        return [f"image.tag={self.tag}", f"tests.image.tag={self.tag}", f"redis.image.tag={self.redis_tag}"]
+
+
+def build(images: Images) -> Sequence[str]:
     """
     Build all images, and return their names.
 
@@ -41,9 +68,14 @@ def build() -> Sequence[str]:
     service = [*command, *_base("BASE_IMAGE"), "--file", str(ROOT / "containers/eventsvc/Dockerfile")]
     redis = [*command, *_base("REDIS_BASE_IMAGE")]
     robot = [*command, *_base("BASE_IMAGE"), "--file", str(ROOT / "containers/robot/Dockerfile")]
-    names = [f"{EVENTSVC}:{TAG}", f"{EVENTSVC}:{NEXT_TAG}", f"{REDIS}:{REDIS_TAG}", f"{ROBOT}:{TAG}"]
+    names = [
+        f"{EVENTSVC}:{images.tag}",
+        f"{EVENTSVC}:{images.next_tag}",
+        f"{REDIS}:{images.redis_tag}",
+        images.robot,
+    ]
     run(*service, "--tag", names[0], str(ROOT))
-    run(*service, "--label", f"version={NEXT_TAG}", "--tag", names[1], str(ROOT))
+    run(*service, "--label", f"version={images.next_tag}", "--tag", names[1], str(ROOT))
     run(*redis, "--tag", names[2], str(ROOT / "containers/redis"))
     run(*robot, "--tag", names[3], str(ROOT))
     return names

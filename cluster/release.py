@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import tempfile
 import time
-from base64 import b64decode
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import redis
 
 from chaos import STREAM
 from chaos.evidence import Evidence, read_redis, tell
-from chaos.figures import is_drained
 from chaos.suites import NotInTime
 from chaos.workload import Load
 from cluster.commands import Failed, Namespace, wait_for
 from cluster.images import ROBOT, ROOT, TAG
 from cluster.load import LoadPod
 from cluster.logs import Logs
+from cluster.servers import Servers
 from eventsvc.testing.history import Cause
 
 CHART: Final = ROOT / "charts" / "eventsvc"
-_AT_ONCE: Final = ("--force", "--grace-period=0")
-_MOMENT: Final = 10.0
+#: Options of C{kubectl delete pod} that kill it.
+AT_ONCE: Final = ("--force", "--grace-period=0")
+#: The parts of a release, besides the simulator.
+PARTS: Final = ("producer", "consumer", "redis")
+#: More than the entries that Redis adds to a stream in a millisecond.
+_MANY: Final = 1_000_000
 #: Seconds that the clocks of two nodes may differ.
 _SKEW: Final = 0.5
 
@@ -40,16 +42,27 @@ class Release:
     A release of the chart.
 
     @ivar prefix: its C{fullnameOverride} with a hyphen, or empty.
+    @ivar image: image of the load.
+    @ivar servers: the Redis that it uses.
     """
 
     namespace: Namespace
     prefix: str = ""
     image: str = f"{ROBOT}:{TAG}"
+    servers: Servers = attrs.field(init=False)
     load: LoadPod = attrs.field(init=False)
     _logs: Logs | None = attrs.field(default=None, init=False)
     _held: ExitStack = attrs.field(factory=ExitStack, init=False)
     #: the last entry before the load began, and the time when it began
     _since: tuple[str, float] = attrs.field(default=("-", 0.0), init=False)
+    #: time of day minus the clock of the attempts, in seconds
+    _offset: float = attrs.field(default=0.0, init=False)
+    #: the entries of a Redis that is no longer used
+    _former: Mapping[bytes, dict[bytes, bytes]] = attrs.field(factory=dict, init=False)
+
+    @servers.default
+    def _own(self) -> Servers:
+        return Servers(self.namespace, self.prefix)
 
     @load.default
     def _make_load(self) -> LoadPod:
@@ -67,28 +80,39 @@ class Release:
     def selector(self, part: str) -> str:
         """Return the label selector of the pods of a part."""
         if part == "redis":
-            return f"app.kubernetes.io/name={self.prefix}redis,app.kubernetes.io/component=master"
+            return self.servers.selector
         return f"app={self.prefix}event-{part}"
 
-    @contextmanager
-    def redis(self) -> Iterator[Any]:
-        """Return a client of another library (redis-py)."""
-        data = self.namespace.get("secret", f"{self.prefix}redis")["data"]
-        password = b64decode(data["redis-password"]).decode()
-        with self.namespace.forwarded(f"pod/{self.prefix}redis-master-0", 6379) as port:
-            client = redis.Redis(port=port, password=password, socket_timeout=_MOMENT, protocol=2)
-            with client:
-                yield client
+    def pods(self, part: str) -> list[str]:
+        """Return the names of the pods of a part that are not ending."""
+        return self.namespace.pods(self.selector(part))
+
+    def uid(self, pod: str) -> str:
+        """Return what tells a pod from the next one of its name; empty if there is none."""
+        return self.namespace.kubectl("get", "pod", pod, "--ignore-not-found", "--output=jsonpath={.metadata.uid}")
+
+    def ready(self, part: str) -> int:
+        """Return how many pods of a part are ready."""
+        states = [state for pod in self._pods(part) for state in pod["status"].get("conditions", [])]
+        return sum((state["type"], state["status"]) == ("Ready", "True") for state in states)
+
+    def _pods(self, part: str) -> list[Any]:
+        items: list[Any] = self.namespace.get("pods", "--selector", self.selector(part))["items"]
+        return items
+
+    def redis(self) -> AbstractContextManager[Any]:
+        """Return a client of another library (redis-py), at the primary."""
+        return self.servers.client()
 
     def settle(self) -> None:
-        """Wait until all expected pods are ready and no other pods are left."""
-        for what in (*self._services, f"statefulset/{self.prefix}redis-master"):
+        """Wait until all expected pods are ready, no other pods are left, and all replicas follow the primary."""
+        for what in (*self._services, self.servers.name):
             self.namespace.kubectl("rollout", "status", what, "--timeout=120s")
-        wait_for(lambda: not any(map(self._ending, ("redis", "producer", "consumer"))), "no pod is ending", 120)
+        wait_for(lambda: not any(map(self._ending, PARTS)), "no pod is ending", 120)
+        wait_for(self.servers.are_replicated, "all replicas follow the primary", 120)
 
     def _ending(self, part: str) -> bool:
-        pods = self.namespace.get("pods", "--selector", self.selector(part))["items"]
-        return any("deletionTimestamp" in pod["metadata"] for pod in pods)
+        return any("deletionTimestamp" in pod["metadata"] for pod in self._pods(part))
 
     def start(self) -> None:
         """Wait until the release is complete."""
@@ -102,11 +126,10 @@ class Release:
 
     def kill_one(self, part: str) -> None:
         """Delete a pod at once."""
-        self._delete(part, *_AT_ONCE)
+        self._delete(part, *AT_ONCE)
 
     def _delete(self, part: str, *how: str) -> None:
-        pod = self.namespace.get("pods", "--selector", self.selector(part))["items"][0]
-        self.namespace.kubectl("delete", "pod", pod["metadata"]["name"], *how)
+        self.namespace.kubectl("delete", "pod", self.pods(part)[0], *how)
 
     def roll(self) -> None:
         """Replace all producers and consumers, one after the other."""
@@ -137,26 +160,42 @@ class Release:
         self._logs.start()
         self._held.callback(self.load.remove)
         self.load.start(load, self.url)
+        day, attempts = self.load.clock()
+        self._offset = day - attempts
         self._since = f"({newest}", min(op.invoked for op in self.load.ops())
 
+    def move(self, servers: Servers) -> None:
+        """
+        Take from now on another Redis for the one in use.
+
+        Its stream must be drained.  The entries of both are evidence; both may have
+        given out the same ids, so those of the former Redis get larger numbers.
+        """
+        since, began = self._since
+        with self.redis() as client:
+            entries = client.xrange(STREAM, since)
+        places = [(id.split(b"-"), fields) for id, fields in entries]
+        self._former = {b"%b-%d" % (time, int(number) + _MANY): fields for (time, number), fields in places}
+        self._since = "-", began
+        self.servers = servers
+
     def now(self) -> float:
-        """Return the time on the clock of the attempts."""
-        return self.load.clock()[1]
+        """Return the time on the clock of the attempts, if the clocks of this machine and of the nodes agree."""
+        return time.time() - self._offset
 
     def stop_load(self, fault: tuple[float, float]) -> Evidence:
         """End the load, wait until all events are handled, and return the evidence."""
         assert self._logs is not None
-        day, attempts = self.load.clock()
-        offset = day - attempts
+        offset = self._offset
         since, began = self._since
         self.load.stop()
         drained = True
         try:
-            wait_for(self._is_drained, "all events are handled", 60)
+            wait_for(self.servers.is_drained, "all events are handled", 60)
         except (Failed, NotInTime):
             drained = False  # the checker reports it
         with self.redis() as client:
-            kept, now = read_redis(client, since), time.time() - offset
+            kept, now = read_redis(client, since, self._former), time.time() - offset
         logs, ops = self._logs, self.load.ops()
 
         def look() -> Evidence:
@@ -168,10 +207,6 @@ class Release:
         with suppress(Failed, NotInTime):  # the checker reports the events that were not handled
             wait_for(lambda: _all_handled(look()), "the logs have all events", 15)
         return look()
-
-    def _is_drained(self) -> bool:
-        with self.redis() as client:
-            return is_drained(client)
 
     def end(self) -> None:
         """Remove the load, and leave the release as it is."""

@@ -29,6 +29,12 @@ class Unknown(Exception):
     """The operation may have an effect, now or later."""
 
 
+class RedisFull(Refused):
+    """The memory of Redis is full."""
+
+    reason = "redis_full"
+
+
 class QueueFull(Refused):
     """
     The queue of the producer has no room for the request.

@@ -15,6 +15,7 @@ from zope.interface import Attribute, Interface
 from eventsvc.consumer.page import PAGE_BYTES
 from eventsvc.errors import KeyConflict, KeyRunning, KeysFull, QueueFull, Refused, StreamFull, TooLarge, Unknown
 from eventsvc.event import Entry, Event, Notification
+from eventsvc.measures import Measures
 from eventsvc.submission import AppendReply, IdempotencyKey, Renewal, Result, Submission
 
 __all__ = [
@@ -87,25 +88,6 @@ class Claimed:
     cursor: str
     entries: Sequence[Entry]
     trimmed: Sequence[str] = ()
-
-
-@attrs.frozen
-class Measures:
-    """
-    The state of a stream and its group.
-
-    @ivar length: number of entries in the stream.
-    @ivar dead: number of dead letters.
-    @ivar pending: number of entries delivered to the group and not acknowledged.
-    @ivar unread_age: age of the oldest entry not yet delivered, in seconds.
-    @ivar pending_age: age of the oldest entry not yet acknowledged, in seconds.
-    """
-
-    length: int
-    dead: int
-    pending: int
-    unread_age: float
-    pending_age: float
 
 
 class IEventGroup(Interface):

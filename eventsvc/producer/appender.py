@@ -18,7 +18,7 @@ from zope.interface import implementer
 from eventsvc.event import Event, format_timestamp, write_notifications
 from eventsvc.interfaces import IAppender, IEventLog, KeyConflict, KeyRunning, QueueFull, Refused, TooLarge, Unknown
 from eventsvc.net.background import run_in_background
-from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
+from eventsvc.producer.backlog import Backlog, Limits, PendingRequest, explain
 from eventsvc.producer.counts import ProducerCounts
 from eventsvc.producer.pauses import pause
 from eventsvc.producer.repair import Repair
@@ -184,7 +184,8 @@ class Appender:
         self.backlog.put(request, since)
         if keys and keys[0].fingerprint != ANY_BODY:
             self._keys[keys[0].digest] = keys[0]
-        self._wake()
+        if self._work is not None:
+            self._wake()
         return request
 
     def _tell(self, request: PendingRequest, result: Result) -> None:
@@ -235,8 +236,7 @@ class Appender:
 
     async def _commit(self, batch: Sequence[PendingRequest]) -> BatchOutcome | None:
         """Attempt a batch until its outcome is known, and answer its requests; C{None}: it was dropped."""
-        in_doubt = False
-        failures = 0
+        in_doubt, failures, self.backlog.trouble = False, 0, None
         begun = self.clock.seconds()
         while True:
             waiting = [request for request in batch if not request.settled]
@@ -247,7 +247,7 @@ class Appender:
             events = sum([len(request.ids) for request in waiting])
             step = decide(await self._attempt(waiting, events), in_doubt)
             if isinstance(step, Restore):
-                _explain(waiting, in_doubt, "Redis has gone back to an earlier state")
+                explain(waiting, in_doubt, "Redis has gone back to an earlier state")
                 if await self._repair.run(self._producer_id, step.kept, in_doubt):
                     step = Settle(AppendReply(BatchOutcome.LOST))
                 else:
@@ -261,7 +261,8 @@ class Appender:
                 self._settle(batch, step.reply)
                 return step.reply.outcome
             in_doubt = step.in_doubt
-            _explain(waiting, in_doubt, step.problem)
+            explain(waiting, in_doubt, step.problem)
+            self.backlog.trouble = step
             failures += 1
             await pause(self.event_log, self.clock, failures)
 
@@ -285,15 +286,14 @@ class Appender:
         if self._keys:  # all keys first: an answered client may repeat its request at once
             for request in batch:
                 self._release(request)
-        stored = stores_all(reply)
-        for request in batch:
-            if not request.settled:
-                self._tell(request, request.ids if stored else find_result(request, reply))
+        if stores_all(reply):
+            waiting = [request for request in batch if not request.settled]
+            self.counts.accepted += sum([len(request.ids) for request in waiting])
+            for request in waiting:
+                if not request.settled:
+                    request.settle(request.ids)
+        else:
+            for request in batch:
+                if not request.settled:
+                    self._tell(request, find_result(request, reply))
         self.backlog.forget_settled()
-
-
-def _explain(waiting: Sequence[PendingRequest], in_doubt: bool, problem: str) -> None:
-    """Note why requests are not stored yet."""
-    for request in waiting:
-        request.sent = in_doubt
-        request.problem = problem

@@ -5,7 +5,7 @@ The bounded queue of requests that wait to be stored, each with a deadline.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 import attrs
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from eventsvc.interfaces import QueueFull, Refused, TooLarge, Unknown
-from eventsvc.producer.sequence import not_looked_up
+from eventsvc.producer.sequence import Resend, not_looked_up
 from eventsvc.submission import Result, Submission
 
 
@@ -60,11 +60,24 @@ class PendingRequest(Submission, kw_only=True, eq=False):
         """Drop the request, because its result is no longer wanted."""
         self.settled = True
 
-    def expired(self) -> Exception:
-        """Return the error to answer with once the deadline has passed."""
+    def expired(self, trouble: Resend | None = None) -> Exception:
+        """
+        Return the error to answer with once the deadline has passed.
+
+        @param trouble: why the queue does not move, if that is known.
+        """
         if self.sent:
             return Unknown("Redis did not confirm the event in time")
-        return not_looked_up(self, Refused(self.problem or "Redis is away"))
+        if trouble is None:
+            return not_looked_up(self, Refused(self.problem or "Redis is away"))
+        return not_looked_up(self, trouble.kind(self.problem or trouble.problem))
+
+
+def explain(waiting: Sequence[PendingRequest], in_doubt: bool, problem: str) -> None:
+    """Note why requests are not stored yet."""
+    for request in waiting:
+        request.sent = in_doubt
+        request.problem = problem
 
 
 @attrs.define(eq=False)
@@ -78,12 +91,14 @@ class Backlog:
     @ivar passed_over: called with each request that leaves the queue settled,
         and so is part of no batch.
     @ivar settle: settles a request whose deadline has passed.
+    @ivar trouble: why the queue does not move; C{None} if it does, or that is not known.
     """
 
     clock: IReactorTime
     limits: Limits
     passed_over: Callable[[PendingRequest], None]
     settle: Callable[[PendingRequest, Exception], None]
+    trouble: Resend | None = attrs.field(default=None, init=False)
     #: events and bytes in the queue
     events: int = attrs.field(default=0, init=False)
     size: int = attrs.field(default=0, init=False)
@@ -150,26 +165,36 @@ class Backlog:
 
     def take(self) -> list[PendingRequest]:
         """Return the next batch: as many requests as one call may carry, and at least one if any wait."""
-        batch: list[PendingRequest] = []
         line, limits = self._line, self.limits
-        events = size = 0
+        if self.events <= limits.batch_events and self.size <= limits.batch_bytes:
+            taken, self.events, self.size = list(line), 0, 0
+            line.clear()
+        else:
+            taken = self._take_some()
+        if taken:
+            self._tell_room()
+        batch = [request for request in taken if not request.settled]
+        if len(batch) < len(taken):
+            for request in taken:
+                if request.settled:
+                    self.passed_over(request)
+        return batch
+
+    def _take_some(self) -> list[PendingRequest]:
+        line, limits = self._line, self.limits
+        taken = [line.popleft()]
+        events, size = len(taken[0].entries), taken[0].size
         while line:
             request = line[0]
             more = len(request.entries)
-            if batch and (events + more > limits.batch_events or size + request.size > limits.batch_bytes):
+            if events + more > limits.batch_events or size + request.size > limits.batch_bytes:
                 break
             events += more
             size += request.size
-            line.popleft()
-            if request.settled:
-                self.passed_over(request)
-            else:
-                batch.append(request)
+            taken.append(line.popleft())
         self.events -= events
         self.size -= size
-        if events:
-            self._tell_room()
-        return batch
+        return taken
 
     def _tell_room(self) -> None:
         for call in self.on_room:
@@ -216,7 +241,7 @@ class Backlog:
     def _end_wait(self, request: PendingRequest) -> None:
         if not request.settled:
             request.late = True
-            self.settle(request, request.expired())
+            self.settle(request, request.expired(self.trouble))
 
     def _expire(self) -> None:
         """

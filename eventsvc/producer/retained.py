@@ -162,6 +162,7 @@ class Retained:
         """
         if stores_all(reply):
             stored = _as_sent(sent)
+            self.mark_last(sent, reply)
         else:
             stored = _as_answered(sent, reply)
             events = sum([each.count for each in stored])
@@ -177,7 +178,6 @@ class Retained:
         if events:
             self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
             self.size += size
-        self.mark_last(sent, reply)
         self.confirm(asked)
 
     def mark_last(self, sent: Sequence[Submission], reply: AppendReply) -> None:
@@ -223,8 +223,8 @@ class Retained:
 
 def _as_sent(sent: Sequence[PendingRequest]) -> tuple[_Stored, ...]:
     """Return what a log must append if it has forgotten this batch, all of which it had stored."""
-    if len(sent) == 1:
-        return (_pack(sent[0]),)
+    if not [request for request in sent if request.keys]:  # nearly always
+        return (_Stored.of([entry for request in sent for entry in request.entries], (), ()),)
     stored: list[_Stored] = []
     entries: list[bytes] = []
     for request in sent:

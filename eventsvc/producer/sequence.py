@@ -48,7 +48,7 @@ import attrs
 import msgspec
 from msgspec.structs import replace
 
-from eventsvc.errors import KeyConflict, KeysFull, Refused, StreamFull, Unknown
+from eventsvc.errors import KeyConflict, KeysFull, RedisFull, Refused, StreamFull, Unknown
 from eventsvc.submission import AppendReply, BatchOutcome, Kept, Result, Submission
 
 
@@ -59,10 +59,12 @@ class Resend:
 
     @ivar in_doubt: whether an attempt may have been applied, or may be later.
     @ivar problem: why it is not stored yet.
+    @ivar kind: the kind of refusal if its time is up before it is stored.
     """
 
     in_doubt: bool
     problem: str
+    kind: type[Refused] = Refused
 
 
 @attrs.frozen
@@ -104,7 +106,8 @@ def decide(outcome: AppendReply | Exception, in_doubt: bool) -> Step:
     @param in_doubt: whether an earlier attempt may have been applied, or may be later.
     """
     if isinstance(outcome, Exception):
-        return Resend(in_doubt or not isinstance(outcome, Refused), str(outcome))
+        kind = RedisFull if isinstance(outcome, RedisFull) else Refused
+        return Resend(in_doubt or not isinstance(outcome, Refused), str(outcome), kind)
     if outcome.outcome is BatchOutcome.LOST:
         return Restore(outcome.kept)
     return Settle(replace(outcome, unsure=True) if in_doubt and not stores_all(outcome) else outcome)

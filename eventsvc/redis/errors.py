@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from eventsvc.errors import RedisFull
 from eventsvc.interfaces import Refused, Unknown
 
 #: Codes of error replies which prove that the command was not executed.
@@ -85,6 +86,10 @@ class ErrorReply(Refused):
         super().__init__(_TOLD.get(self.code, "Redis refuses writes at present"))
 
 
+class FullReply(ErrorReply, RedisFull):
+    """Redis refused a write because its memory is full."""
+
+
 class UnclearReply(Unknown):
     """
     Redis answered with an error, and the operation may have taken effect.
@@ -105,4 +110,7 @@ class NotConnected(Refused):
 
 def sort_reply(reply: str) -> ErrorReply | UnclearReply:
     """Convert an error reply to L{Refused} or L{Unknown}."""
-    return ErrorReply(reply) if code_of(reply) in NOT_APPLIED else UnclearReply(reply)
+    code = code_of(reply)
+    if code == "OOM":
+        return FullReply(reply)
+    return ErrorReply(reply) if code in NOT_APPLIED else UnclearReply(reply)

@@ -17,6 +17,7 @@ from eventsvc.event import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply
+from eventsvc.redis.measuring import measure
 from eventsvc.redis.questions import parse_info
 from eventsvc.redis.scripts import companion, dead_letters, load_script
 from eventsvc.redis.session import Argument, Script
@@ -30,7 +31,6 @@ _SET_ASIDE: Final = load_script("rights.lua", "set_aside.lua")
 _REMOVE_STALE: Final = load_script("remove_stale.lua")
 _TRIM: Final = load_script("trim.lua")
 _HOLD_NAME: Final = load_script("hold_name.lua")
-_MEASURE: Final = load_script("measure.lua")
 
 #: Entries that one call to trim may remove.
 _TRIM_STEP: Final = 1_000
@@ -142,12 +142,9 @@ class RedisEventGroup:
         return left.addCallback(lambda milliseconds: milliseconds / 1000)
 
     def measure(self) -> Deferred[Measures]:
-        reply = self._run_on([self.stream, dead_letters(self.stream)], _MEASURE, [self.group])
-        return reply.addCallback(
-            lambda row: Measures(
-                length=row[0], dead=row[1], pending=row[2], unread_age=row[3] / 1000, pending_age=row[4] / 1000
-            )
-        )
+        if self._opened != self.connection.connects:
+            return fail(Unknown(_NOT_OPENED))
+        return measure(self.connection, self.stream, self.group, with_dead=True)
 
     def _run(self, script: Script, *arguments: Argument) -> Deferred[Any]:
         keys: list[Argument] = [self.stream, dead_letters(self.stream)]

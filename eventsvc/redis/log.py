@@ -118,16 +118,22 @@ class RedisEventLog:
         arguments: list[Argument] = [sequence, after, PRODUCER_ID_TTL, hard_max, EVENT_FIELD, window, max_keys]
         arguments += (0, events)
         digests: set[bytes] = set()
+        plain: list[bytes] = []  # as one submission: all of them are stored, or none
         for submission in submissions:
             entries, own = submission.entries, submission.keys
             if not own:
-                arguments += (len(entries), 0, *entries)
+                plain += entries
                 continue
+            if plain:
+                arguments += (len(plain), 0, *plain)
+                plain = []
             if len(own) == 1:
                 digests.add(own[0].digest)
             else:
                 digests.update([key.digest for key in own])
             arguments += (len(entries), len(own), _write_keys(own, submission.ids), *entries)
+        if plain:
+            arguments += (len(plain), 0, *plain)
         if digests:
             keys += self._hashes
             arguments[_DIFFERENT] = len(digests)

@@ -46,6 +46,12 @@ class StreamSettings:
         "Number of entries in the stream at which new events are refused. The consumer keeps at most three quarters "
         "of this number as history.",
     )
+    group: str = setting(
+        "REDIS_CONSUMER_GROUP",
+        NAME,
+        "demo_consumer_group",
+        "Consumer group. The producer measures how far it is behind in each of its streams.",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +70,9 @@ class ProducerSettings:
         "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
     )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
+    grace: float = setting(
+        "REST_SERVER_GRACE", SECONDS, 0.5, "Seconds for which idle connections stay open once the process is to end."
+    )
     connections_per_address: int = setting(
         "REST_SERVER_CONNECTIONS_PER_ADDRESS",
         BOUND,
@@ -109,7 +118,6 @@ class ProducerSettings:
 class ConsumerSettings:
     """The settings of the consumer alone."""
 
-    group: str = setting("REDIS_CONSUMER_GROUP", NAME, "demo_consumer_group", "Consumer group.")
     name: str = setting(
         "REDIS_CONSUMER",
         NAME,

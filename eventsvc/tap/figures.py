@@ -4,9 +4,8 @@ Defines the metrics of each role, and how each is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from eventsvc.consumer.lag import Lag
 from eventsvc.consumer.name_hold import NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
@@ -14,7 +13,8 @@ from eventsvc.handlers.webhook import Webhook
 from eventsvc.interfaces import Measures, Refused
 from eventsvc.redis.connection import Connection
 from eventsvc.simulator.service import Simulator
-from eventsvc.telemetry.metrics import Figure
+from eventsvc.telemetry.lag import Lag
+from eventsvc.telemetry.metrics import Figure, Reading
 
 
 def connection_figures(connection: Connection, role: str) -> list[Figure]:
@@ -41,13 +41,6 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
     """Return the metrics of a consumer."""
     in_flight = consumer.in_flight
     counts = in_flight.counts
-
-    def measured(read: Callable[[Measures], float]) -> Callable[[], float | None]:
-        def latest() -> float | None:
-            measures = lag.latest()
-            return None if measures is None else read(measures)
-
-        return latest
 
     return [
         Figure(
@@ -149,26 +142,54 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
         ),
         Figure("gauge", "eventsvc_in_flight", "Entries read and not yet finished.", lambda: len(in_flight.entries)),
         Figure(
-            "gauge", "eventsvc_stream_entries", "Entries in the stream.", measured(lambda measures: measures.length)
+            "gauge",
+            "eventsvc_dead_letters",
+            "Dead letters in Redis.",
+            lambda: None if (measures := lag.latest()) is None else measures.dead,
         ),
-        Figure("gauge", "eventsvc_dead_letters", "Dead letters in Redis.", measured(lambda measures: measures.dead)),
+        *lag_figures([lag]),
+    ]
+
+
+def lag_figures(lags: Sequence[Lag]) -> list[Figure]:
+    """Return the metrics of how far groups are behind; one that is not known now is left out."""
+
+    def measured(read: Callable[[Measures], float | None]) -> Callable[[], Reading]:
+        def latest() -> Reading:
+            found = {(lag.stream, lag.group): read(lag.latest() or Measures()) for lag in lags}
+            return {labels: number for labels, number in found.items() if number is not None}
+
+        return latest
+
+    labels = ("stream", "group")
+    return [
+        Figure(
+            "gauge",
+            "eventsvc_stream_entries",
+            "Entries in the stream.",
+            measured(lambda measures: measures.length),
+            labels,
+        ),
         Figure(
             "gauge",
             "eventsvc_pending_entries",
             "Entries delivered to a consumer of the group and not acknowledged.",
             measured(lambda measures: measures.pending),
+            labels,
         ),
         Figure(
             "gauge",
             "eventsvc_oldest_unread_seconds",
             "Age of the oldest entry not delivered to the group, in seconds.",
             measured(lambda measures: measures.unread_age),
+            labels,
         ),
         Figure(
             "gauge",
             "eventsvc_oldest_pending_seconds",
             "Age of the oldest entry delivered and not acknowledged, in seconds.",
             measured(lambda measures: measures.pending_age),
+            labels,
         ),
     ]
 

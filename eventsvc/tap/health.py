@@ -20,9 +20,11 @@ from eventsvc.redis.connection import Connection
 from eventsvc.settings import AdminSettings
 from eventsvc.tap.options import name_settings
 from eventsvc.tap.process import Listener
+from eventsvc.telemetry.lag import Lag
 from eventsvc.telemetry.logs import standard_output
 from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.web.admin import make_admin_site
+from eventsvc.web.backlog import GroupBacklog
 from eventsvc.web.health import Health
 
 #: Seconds between two beats, and seconds without a beat after which a process is not live.
@@ -96,11 +98,15 @@ class Vitals(Service):
             call()
 
 
-def producer_health(vitals: Vitals, appenders: Sequence[Appender], connection: Connection) -> Health:
+def producer_health(
+    vitals: Vitals, appenders: Sequence[Appender], connection: Connection, lags: Sequence[Lag] = ()
+) -> Health:
     """
     Return the health of a producer.
 
     It is ready while one stream can take events: a full one refuses its own alone.
+
+    @param lags: how far the group is behind in each stream, that of the producer first.
     """
 
     def not_ready() -> str:
@@ -110,12 +116,29 @@ def producer_health(vitals: Vitals, appenders: Sequence[Appender], connection: C
             return "The queue of events that wait for Redis is full"
         return ""
 
+    def backlog(stream: str) -> GroupBacklog | None:
+        for lag in lags:
+            if stream in ("", lag.stream):
+                return tell_backlog(lag, connection)
+        return None
+
     vitals.on_beat.append(lambda: probe(connection))
     return Health(
         is_live=lambda: vitals.is_alive and all(appender.is_running for appender in appenders),
         not_ready=not_ready,
         metrics=vitals.metrics.text,
+        backlog=backlog,
     )
+
+
+def tell_backlog(lag: Lag, connection: Connection) -> GroupBacklog:
+    """Return how far a group is behind, or why that is not known now."""
+    if not connection.ready:
+        return GroupBacklog(lag.stream, lag.group, problem=why_not_connected(connection))
+    measures = lag.latest()
+    if measures is None:
+        return GroupBacklog(lag.stream, lag.group, problem="Redis has not told lately how far the group is behind")
+    return GroupBacklog(lag.stream, lag.group, measures)
 
 
 def why_not_connected(connection: Connection) -> str:

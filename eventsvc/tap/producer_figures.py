@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from eventsvc.errors import RedisFull
 from eventsvc.histogram import Histogram
 from eventsvc.interfaces import KeysFull, QueueFull, Refused, StreamFull
 from eventsvc.net.server_certificates import ServerCertificates
@@ -13,7 +14,7 @@ from eventsvc.producer.appender import Appender
 from eventsvc.redis.durability import Durability
 from eventsvc.telemetry.metrics import Figure, Reading
 
-_REASONS = dict.fromkeys((Refused.reason, QueueFull.reason, StreamFull.reason, KeysFull.reason), 0)
+_REASONS = dict.fromkeys((Refused.reason, RedisFull.reason, QueueFull.reason, StreamFull.reason, KeysFull.reason), 0)
 
 
 def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from eventsvc.consumer.page import PAGE_BYTES, size_of
 from eventsvc.consumer.recent import digest_of
-from eventsvc.event import Entry
+from eventsvc.event import MARKER_FIELD, Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures, Refused, Unknown
 from eventsvc.testing.link import Link
 from eventsvc.testing.log import Group, MemoryStream, Pending
@@ -235,10 +235,13 @@ class MemoryEventGroup:
 
     def measure(self) -> Deferred[Measures]:
         def apply() -> Measures:
-            unread = [place for place in self.stream.entries if place > self._group.last]
+            places = self.stream.entries
+            behind = [place for place in places if place > self._group.last]
+            unread = [place for place in behind if MARKER_FIELD not in places[place]]
             return Measures(
-                length=len(self.stream.entries),
+                length=len(places),
                 dead=len(self.stream.dead),
+                unread=len(unread) if not unread or self._group.last < 0 else None,
                 pending=len(self._group.pending),
                 unread_age=self._age(unread),
                 pending_age=self._age(self._group.pending),
@@ -248,7 +251,7 @@ class MemoryEventGroup:
 
     def _age(self, places: Collection[int]) -> float:
         """Return the seconds since the oldest of these entries was added."""
-        return self.stream.clock.seconds() - self.stream.times[min(places)] if places else 0.0
+        return max(0.001, self.stream.clock.seconds() - self.stream.times[min(places)]) if places else 0.0
 
 
 def place_of(id: str) -> int:

@@ -24,12 +24,12 @@ MAX_CONNECTIONS: Final = 10_000
 IDLE: Final = 300.0
 #: Seconds a new connection has for its first byte.
 FIRST_BYTE: Final = 10.0
-#: Seconds for which idle connections stay open after the server begins to drain.
+#: Seconds for which idle connections stay open after the server begins to drain, by default.
 GRACE: Final = 0.5
 #: Seconds within which a client must read its last answer.
 LINGER: Final = 2.0
 #: Paths of probes, which are answered on refused connections too.
-PROBES: Final = frozenset((b"/health/live", b"/health/ready", b"/metrics"))
+PROBES: Final = frozenset((b"/health/live", b"/health/ready", b"/metrics", b"/backlog"))
 
 
 def _refusal(status: HTTPStatus, description: str) -> Answer:

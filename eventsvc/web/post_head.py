@@ -98,7 +98,7 @@ class PostHead(msgspec.Struct, eq=False):
         if self.is_guarded and (refused := self.refuse()) is not None:
             return Completed(refused)
         try:
-            events, keys = self.parse(body)
+            events, keys = ([decode_event(body)], ()) if self.is_plain else self.parse(body)
             waiting: Waiting = self.route.destination.appender.submit(events, keys, answer, since)
             return waiting
         except QueueFull:

@@ -200,7 +200,7 @@ class BoundedSite(Site):
         self.timeout = timeout
         self.max_connections = max_connections
         self.per_address = per_address
-        self.idle = IDLE
+        self.idle, self.grace = IDLE, GRACE
         self.first_byte = FIRST_BYTE
         self.connections: dict[Connection, None] = {}
         self.admission = Admission(self)
@@ -223,8 +223,8 @@ class BoundedSite(Site):
         """
         Finish the requests in progress, and close all connections.
 
-        Fires when no connection is left, at the latest after the sum of L{GRACE},
-        C{timeout}, a second for the sweep, and L{LINGER}.  Stop listening first.
+        Fires when no connection is left, at the latest after C{grace}, C{timeout}, a second for the sweep, and
+        L{LINGER}.  Stop listening first.
 
         # Note [Grace]
 
@@ -234,15 +234,15 @@ class BoundedSite(Site):
             client: POST /event ->
             server:                <- FIN       the request meets a closed port
 
-        So idle connections stay open for L{GRACE} seconds.  The answer to a
-        request that arrives meanwhile says that it is the last.
+        So idle connections stay open for C{grace} seconds.  The answer to a request that arrives meanwhile says
+        that it is the last.  A client with many connections takes time to use each of them once more.
         """
         self.draining = True
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
         self._tell_drained()
         if not drained.called:
-            self.reactor.callLater(GRACE, self._close)
+            self.reactor.callLater(self.grace, self._close)
         return drained
 
     def _close(self) -> None:

@@ -42,13 +42,22 @@ from tests.support.helm import (
 #: Settings that the chart itself sees to.
 SET_BY_CHART = {
     *("REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB", "REDIS_TLS", "REDIS_TLS_CA"),
+    *("REDIS_SENTINELS", "REDIS_SENTINEL_SERVICE", "REDIS_SENTINEL_USERNAME", "REDIS_SENTINEL_PASSWORD"),
     *("REST_SERVER_PORT", "ADMIN_PORT", "REDIS_CONSUMER", "REDIS_STREAMS"),
     *("REST_SERVER_TOKENS", "REST_SERVER_TLS_CERT", "REST_SERVER_TLS_KEY", "REST_SERVER_TLS_CLIENT_CA"),
     *("EVENT_PRODUCER_TOKEN", "EVENT_PRODUCER_TLS_CA"),
 }
 
 #: Settings that name a file of a Secret.
-SECRET_FILES = {"REDIS_PASSWORD_FILE", "WEBHOOK_SECRET_FILE", "EVENT_PRODUCER_TOKEN_FILE"}
+SECRET_FILES = {
+    "REDIS_PASSWORD_FILE",
+    "REDIS_SENTINEL_PASSWORD_FILE",
+    "WEBHOOK_SECRET_FILE",
+    "EVENT_PRODUCER_TOKEN_FILE",
+}
+
+#: Values with members of their own, which are those of Kubernetes or of the settings.
+FREE = {"settings", "resources", "podSecurityContext", "securityContext", "strategy", "behavior"}
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 
@@ -209,7 +218,7 @@ def _schema_paths(node: Any, schema: Any) -> list[str]:
     found = []
     for name, below in node.get("properties", {}).items():
         found.append(name)
-        if name not in ("settings", "resources"):
+        if name not in FREE:
             found += [f"{name}.{path}" for path in _schema_paths(below, schema)]
     return found
 
@@ -218,8 +227,7 @@ def _value_paths(values: Any, schema: Any, at: str = "") -> list[str]:
     found = []
     for name, below in values.items():
         found.append(f"{at}{name}")
-        free = ("settings", "resources", "podSecurityContext", "securityContext")
-        if isinstance(below, dict) and name not in free:
+        if isinstance(below, dict) and name not in FREE:
             found += _value_paths(below, schema, f"{at}{name}.")
     return found
 
@@ -243,17 +251,15 @@ def test_a_typing_error_is_refused_by_its_name(values: Any, named: str) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"externalRedis.host": "elsewhere"}, "redis.enabled and externalRedis.host are both set:"),
-        ({"redis.enabled": False}, "There is no Redis:"),
-        ({"redis.auth": {"password": "a", "existingSecret": "b"}}, "redis.auth.password and"),
-        (
-            {"redis.enabled": False, "externalRedis": {"host": "x", "password": "a", "existingSecret": "b"}},
-            "externalRedis.password and",
-        ),
         ({"producer.enabled": False, "simulator.enabled": True}, "The simulator has no producer"),
         ({"consumer.extraEnv": [{"name": "REDIS_HOST", "value": "x"}]}, "consumer.extraEnv has REDIS_HOST"),
         ({"consumer.extraEnv": [{"name": "REDIS_CONSUMER", "value": "x"}]}, "consumer.extraEnv has REDIS_CONSUMER"),
         ({"producer.extraEnv": [{"name": "REDIS_PORT", "value": "x"}]}, "producer.extraEnv has REDIS_PORT"),
+        ({"consumer.keda": {"enabled": True, "lagCount": 1000}}, "consumer.keda.lagCount is gone"),
+        ({"consumer.keda": {"enabled": True, "minReplicas": 3, "maxReplicas": 2}}, "consumer.keda.minReplicas is"),
+        ({"consumer.keda.enabled": True, "producer.enabled": False}, "there is no producer to ask"),
+        ({"consumer.keda.enabled": True, "consumer.settings.REDIS_STREAM": "Orders"}, "do not know the stream Orders"),
+        ({"consumer.keda.enabled": True, "producer.settings.REDIS_CONSUMER_GROUP": "g"}, "how far another group is"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_sentence(values: Any, sentence: str) -> None:
@@ -271,7 +277,7 @@ def test_a_pod_has_more_time_than_its_drain_takes(request_timeout: float, drain:
     producer, consumer = (
         pod_of(the(objects, "Deployment", f"event-{role}"))["spec"] for role in ("producer", "consumer")
     )
-    pause = int(producer["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    pause = int(producer["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"])
     assert producer["terminationGracePeriodSeconds"] >= pause + request_timeout + 5 + 5
     assert consumer["terminationGracePeriodSeconds"] >= drain + 5
 
@@ -304,10 +310,11 @@ def test_a_password_reaches_redis_as_it_is(password: str, tmp_path: Path) -> Non
     objects = render({"redis.auth.password": password})
     assert base64.b64decode(the(objects, "Secret", "redis")["data"]["redis-password"]).decode() == password
     for name, text in the(objects, "ConfigMap", "redis")["data"].items():
-        (tmp_path / name).write_text(text.replace("/etc/redis-config", str(tmp_path)))
+        (tmp_path / name).write_text(text)
     (tmp_path / "redis-server").write_text("#!/bin/sh\ncat\n")
     (tmp_path / "redis-server").chmod(0o700)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": password}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": password, "ME": "here", "NODES": "here"}
+    environment |= {"CONFIG": str(tmp_path), "DATA": str(tmp_path)}
     command = ["bash", str(tmp_path / "start")]
     given = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=10).stdout
     (line,) = re.findall(r'^requirepass "(.*)"$', given, re.M)
@@ -376,7 +383,7 @@ def test_the_chart_has_the_version_of_the_package() -> None:
         for container in pod["spec"]["containers"]:
             assert container["image"] in (
                 *(f"localhost/eventsvc{name}:{__version__}" for name in ("", "-robot")),
-                "localhost/eventsvc-redis:1",
+                "localhost/eventsvc-redis:2",
             )
 
 

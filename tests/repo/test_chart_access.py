@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.helm import CHART, OVERLAYS, Object, pod_of, pods, refusal, render, settings, the
+from tests.support.helm import CHART, OVERLAYS, pod_of, pods, refusal, render, settings, the
+from tests.support.pods import files
 
 TOKENS = {"producer.tokens.existingSecret": "tokens"}
 TLS = {"producer.tls.existingSecret": "certificate"}
@@ -19,17 +20,6 @@ ADMIN = {"producer.admin.enabled": True}
 EVERYTHING = CHART / "ci" / "everything.yaml"
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
-
-
-def files(pod: Object) -> dict[str, tuple[str, str]]:
-    """Return the Secret and the key of each file that the first container of a pod finds."""
-    volumes = {volume["name"]: volume.get("secret", {}) for volume in pod["spec"].get("volumes", [])}
-    found = {}
-    for mount in pod["spec"]["containers"][0].get("volumeMounts", []):
-        secret = volumes[mount["name"]]
-        for item in secret.get("items", []):
-            found[f"{mount['mountPath']}/{item['path']}"] = (secret["secretName"], item["key"])
-    return found
 
 
 @pytest.mark.parametrize(
@@ -108,6 +98,17 @@ def test_clients_reach_events_alone_and_monitoring_the_figures_alone() -> None:
     assert _ingress(policy, {}) == {8080: own + clients + monitoring}
     assert _ingress(policy, TLS) == _ingress(policy, ADMIN) == {8080: own + clients, 8081: monitoring}
     assert _ingress({"enabled": True}, TLS) == {8080: None, 8081: None}
+
+
+def test_prometheus_is_not_kept_out_by_naming_the_clients() -> None:
+    values = {
+        "networkPolicy": {"enabled": True, "clients": [{"podSelector": {}}]},
+        "monitoring.serviceMonitor.enabled": True,
+    }
+    assert "networkPolicy.clients keeps Prometheus out:" in refusal(values)
+    ways_out: list[Any] = [ADMIN, TLS, {"networkPolicy.monitoring": [{}]}, {"producer.enabled": False}]
+    for way_out in ways_out:
+        assert render(values | way_out)
 
 
 def _ingress(policy: Any, values: Any) -> dict[int, Any]:

@@ -29,7 +29,7 @@ from eventsvc.event import (
 )
 from eventsvc.event_message import decode_event, encode_event
 from eventsvc.redis.scripts import dead_letters
-from eventsvc.settings import ConsumerSettings, RedisSettings
+from eventsvc.settings import RedisSettings, StreamSettings
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -188,10 +188,10 @@ def test_the_examples_of_asyncapi_are_valid() -> None:
 
 def test_asyncapi_names_what_the_code_names() -> None:
     """Fields, keys and names are those of the code."""
-    stream, consumer = RedisSettings(), ConsumerSettings()
+    stream, shared = RedisSettings(), StreamSettings()
     channel = ASYNCAPI["channels"]["NotificationStream"]
     assert channel["parameters"]["stream"]["default"] == stream.stream
     assert set(channel["messages"]) == {EVENT_FIELD.decode(), MARKER_FIELD.decode()}
     assert ASYNCAPI["components"]["messages"]["CreateStream"]["payload"]["const"] == MARKER_VALUE.decode()
     assert ASYNCAPI["channels"]["deadLetters"]["x-redis"]["key"] == dead_letters(stream.stream).decode()
-    assert ASYNCAPI["operations"]["handle"]["x-redis"]["group"] == consumer.group
+    assert ASYNCAPI["operations"]["handle"]["x-redis"]["group"] == shared.group

@@ -51,25 +51,28 @@ _RULE: Final = _object(
 )
 
 #: KEDA takes all members of a trigger's metadata as text.
-_REDIS_STREAMS: Final = _object(
-    ("address", "stream", "consumerGroup", "lagCount"),
-    address={"type": "string", "pattern": "^[^:]+:[0-9]+$"},
-    stream=_TEXT,
-    consumerGroup=_TEXT,
-    databaseIndex={"type": "string", "pattern": "^[0-9]+$"},
-    lagCount={"type": "string", "pattern": "^[1-9][0-9]*$"},
-    enableTLS={"enum": ["true", "false"]},
-    username=_TEXT,
+_METRICS_API: Final = _object(
+    ("url", "valueLocation", "targetValue"),
+    url={"type": "string", "pattern": r"^http://[a-z0-9.-]+:[0-9]+/backlog\?stream=[^&]+$"},
+    valueLocation=_TEXT,
+    targetValue={"type": "string", "pattern": "^[1-9][0-9]*$"},
 )
 
+#: The fallback is for metrics of this type alone.
 _TRIGGER: Final = _object(
-    ("type", "metadata"),
-    type={"const": "redis-streams"},
-    metadata=_REDIS_STREAMS,
-    authenticationRef=_object(("name",), name=_TEXT),
+    ("type", "name", "metricType", "metadata"),
+    type={"const": "metrics-api"},
+    name=_TEXT,
+    metricType={"const": "AverageValue"},
+    metadata=_METRICS_API,
 )
 
-_SECRET: Final = _object(("parameter", "name", "key"), parameter={"enum": ["password", "ca"]}, name=_TEXT, key=_TEXT)
+_FALLBACK: Final = _object(
+    ("failureThreshold", "replicas"),
+    failureThreshold=_COUNT,
+    replicas={"type": "integer", "minimum": 1},
+    behavior={"enum": ["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"]},
+)
 
 _PATH: Final = _object(
     ("type", "value"), type={"enum": ["Exact", "PathPrefix"]}, value={"type": "string", "pattern": "^/"}
@@ -112,14 +115,12 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         _object(
             ("scaleTargetRef", "triggers"),
             scaleTargetRef=_object(("name",), name=_TEXT),
+            pollingInterval=_COUNT,
+            cooldownPeriod=_COUNT,
+            fallback=_FALLBACK,
             minReplicaCount=_COUNT,
             maxReplicaCount=_COUNT,
             triggers=_list(_TRIGGER),
         ),
-    ),
-    "TriggerAuthentication": _resource(
-        "keda.sh/v1alpha1",
-        "TriggerAuthentication",
-        _object(("secretTargetRef",), secretTargetRef=_list(_SECRET)),
     ),
 }

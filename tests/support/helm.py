@@ -53,34 +53,47 @@ def find_helm() -> str:
         pytest.skip(str(remedy))
 
 
-@cache
-def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run helm, once for the same arguments, and return its result, even if it failed."""
+def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run helm, and return its result, even if it failed."""
     return subprocess.run([find_helm(), *arguments], capture_output=True, text=True, timeout=60)
 
 
+helm = cache(run_helm)
+
+
 def render(
-    values: Mapping[str, Any] | None = None, overlay: Path | None = None, chart: Path = CHART, release: str = "demo"
+    values: Mapping[str, Any] | None = None,
+    overlay: Path | None = None,
+    chart: Path = CHART,
+    release: str = "demo",
+    kubernetes: str = KUBERNETES,
+    server: str = "",
 ) -> list[Object]:
-    """Return the objects of a release in the namespace C{here}."""
-    done = _template(values, overlay, chart, release)
+    """
+    Return the objects of a release in the namespace C{here}.
+
+    @param server: the URL of the API that C{lookup} asks; without one it finds nothing.
+    """
+    more = ["--dry-run=server", f"--kube-apiserver={server}"] if server else []
+    done = _template(values, overlay, chart, release, f"--kube-version={kubernetes}", *more)
     assert done.returncode == 0, done.stderr
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
 
-def refusal(values: Mapping[str, Any]) -> str:
+def refusal(values: Mapping[str, Any], chart: Path = CHART) -> str:
     """Return the error of rendering the chart with these values."""
-    done = _template(values, None, CHART, "demo")
+    done = _template(values, None, chart, "demo", f"--kube-version={KUBERNETES}")
     assert done.returncode != 0, "it was rendered"
     return done.stderr
 
 
 def _template(
-    values: Mapping[str, Any] | None, overlay: Path | None, chart: Path, release: str
+    values: Mapping[str, Any] | None, overlay: Path | None, chart: Path, release: str, *options: str
 ) -> subprocess.CompletedProcess[str]:
     more = [f"--values={overlay}"] if overlay else []
     more += [f"--set-json={name}={json.dumps(value)}" for name, value in (values or {}).items()]
-    return helm("template", release, str(chart), "--namespace=here", f"--kube-version={KUBERNETES}", *more)
+    run = run_helm if "--dry-run=server" in options else helm  # a server may change
+    return run("template", release, str(chart), "--namespace=here", *options, *more)
 
 
 def the(objects: Sequence[Object], kind: str, name: str) -> Object:

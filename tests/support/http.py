@@ -19,8 +19,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eventsvc.measures import Measures
 from eventsvc.web.access import Access
 from eventsvc.web.api import Api
+from eventsvc.web.backlog import GroupBacklog
 from eventsvc.web.destinations import make_destinations
 from eventsvc.web.health import Health
 from eventsvc.web.post_head import PostReader
@@ -302,8 +304,18 @@ routes_alone = partial(make_site, fast_path=False)
 #: What makes a site: with the routes alone, and with the fast path in front.
 MAKERS = [routes_alone, make_site]
 
+#: Nothing waits to be handled.
+DRAINED = Measures(unread=0, pending=0, unread_age=0.0, pending_age=0.0)
+
 #: A producer that is well.
-WELL = Health(is_live=lambda: True, not_ready=lambda: "", metrics=lambda: b"figures 1\n")
+WELL = Health(
+    is_live=lambda: True,
+    not_ready=lambda: "",
+    metrics=lambda: b"figures 1\n",
+    backlog=lambda stream: GroupBacklog(
+        stream, "group", Measures(unread=0, pending=0, unread_age=0.0, pending_age=0.0)
+    ),
+)
 
 
 @contextmanager

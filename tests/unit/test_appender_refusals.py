@@ -8,9 +8,11 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from twisted.internet.defer import fail
 
+from eventsvc.errors import RedisFull
 from eventsvc.producer.appender import RENEWAL
-from eventsvc.testing import Fate, MemoryStream
+from eventsvc.testing import Fate, MemoryEventLog, MemoryStream
 from tests.support.producer_world import ProducerWorld, judge, make_world
 
 
@@ -86,3 +88,22 @@ def test_an_answer_may_be_followed_by_the_next_request_from_inside(first: Fate, 
         assert verdict.held, (fates, verdict.describe())
         assert not world.appender.backlog
         assert len(world.clock.getDelayedCalls()) == 1  # the next renewal
+
+
+def test_a_full_log_refuses_all_that_wait_for_that_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that were never attempted too; once it has room again, another refusal has another reason."""
+    world = make_world(wait=5.0, batch_events=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryEventLog, "append", lambda *_: fail(RedisFull("Redis is out of memory")))
+        for text in ("a", "b", "c"):
+            world.post(text)
+            world.run(0.1)
+        world.run(10.0)
+        assert world.appender.counts.refused == {"redis_full": 3}
+    world.post("d")
+    world.run(1.0)
+    world.link.disconnect()
+    world.post("e")
+    world.run(10.0)
+    assert world.stored() == ["d"]
+    assert world.appender.counts.refused == {"redis_full": 3, "redis_away": 1}

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.task import Clock
 
+from eventsvc.errors import RedisFull
 from eventsvc.interfaces import QueueFull, Refused, Result, TooLarge, Unknown
 from eventsvc.producer.backlog import Backlog, Limits, PendingRequest
+from eventsvc.producer.sequence import Resend
 
 
 @attrs.define
@@ -231,6 +233,18 @@ def test_the_reason_is_passed_on(line: Line) -> None:
     line.put(2, 1)
     line.clock.advance(5.0)
     assert [str(line.answers[number][0]) for number in (1, 2)] == ["OOM", "Redis is away"]
+
+
+def test_the_trouble_of_the_queue_is_that_of_all_in_it(line: Line) -> None:
+    """Also of a request that was never attempted, because those before it could not be stored."""
+    line.put(1, 1).problem = "Redis is out of memory"
+    line.put(2, 1)
+    line.backlog.trouble = Resend(False, "Redis is out of memory", RedisFull)
+    line.clock.advance(5.0)
+    for number in (1, 2):
+        [error] = line.answers[number]
+        assert isinstance(error, RedisFull)
+        assert (str(error), error.reason) == ("Redis is out of memory", "redis_full")
 
 
 def test_an_answer_is_given_once(line: Line) -> None:

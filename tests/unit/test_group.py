@@ -375,23 +375,6 @@ async def test_consumers_that_left_nothing_are_removed(backend: Backend) -> None
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_stream_is_measured(backend: Backend) -> None:
-    """It returns lengths, and the ages of the oldest entries not delivered and not acknowledged."""
-    group = await opened(backend)
-    measures = await backend.wait(group.measure())
-    assert (measures.length, measures.dead, measures.pending) == (0, 0, 0)
-    assert (measures.unread_age, measures.pending_age) == (0.0, 0.0)
-    ages = (400.0, 300.0, 200.0, 100.0)
-    ids = [backend.add(event("x"), age) for age in ages]
-    await read(backend, group, 3)
-    await backend.wait(group.set_aside(ids[0], "failed", "", 1))
-    measures = await backend.wait(group.measure())
-    assert (measures.length, measures.dead, measures.pending) == (4, 1, 2)
-    assert 100.0 <= measures.unread_age < 150.0
-    assert 300.0 <= measures.pending_age < 350.0
-
-
-@pytest_twisted.ensureDeferred
 async def test_a_group_that_is_gone_begins_anew(backend: Backend) -> None:
     """The next call fails; then the group is created again, from the marker on."""
     group, _ = await opened(backend), await backend.log()

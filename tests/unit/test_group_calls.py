@@ -115,9 +115,10 @@ def test_a_name_is_held_for_milliseconds_and_told_in_seconds() -> None:
 
 
 def test_measures_are_in_seconds() -> None:
-    recorder = Recorder(answer=[1, 2, 3, 4_000, 5_500])
-    assert result_of(make_group(recorder).measure()) == Measures(1, 2, 3, 4.0, 5.5)
-    assert recorder.calls == [("group",)]
+    recorder = Recorder(answer=[1, 2, None, 3, 4_000, 5_500, []])
+    told = Measures(length=1, dead=2, unread=None, pending=3, unread_age=4.0, pending_age=5.5)
+    assert result_of(make_group(recorder).measure()) == told
+    assert recorder.calls == [("group", b"CreateStream")]
 
 
 @pytest.mark.parametrize(

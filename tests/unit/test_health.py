@@ -189,9 +189,10 @@ def test_a_consumer_that_waits_for_redis_is_live(consuming: ConsumerWorld) -> No
 
 
 def figure(port: int, name: str) -> float:
-    """Return a scraped metric; -1 if it is not known yet."""
-    lines = [line for line in get(port, "/metrics")[1].splitlines() if line.startswith(f"{name} ")]
-    return float(lines[0].split()[1]) if lines else -1.0
+    """Return a scraped metric, with its labels or the only one of its name; -1 if it is not known yet."""
+    lines = [line.rsplit(" ", 1) for line in get(port, "/metrics")[1].splitlines()]
+    found = [value for label, value in lines if name in (label, label.partition("{")[0])]
+    return float(found[0]) if found else -1.0
 
 
 def is_ready(port: int, status: int) -> Callable[[], bool]:

@@ -30,12 +30,14 @@ def make_log(recorder: Any, window: float = 100.0) -> RedisEventLog:
 
 
 def test_a_batch_without_keys_names_no_hashes() -> None:
-    """A script with fewer keys is cheaper.  The producer id is remembered for a week."""
+    """
+    A script with fewer keys is cheaper, and so is one submission.  The producer id is remembered for a week.
+    """
     recorder = Recorder(answer=[b"APPENDED", [], b"1-0"])
     reply = make_log(recorder).append(b"producer", 7, [Submission((1, 2), (b"a", b"b")), Submission((3,), (b"c",))], 70)
     assert result_of(reply) == AppendReply(BatchOutcome.APPENDED, last=b"1-0")
     assert recorder.keys == [["stream", b"{stream}:lane:producer"]]
-    entries = (2, 0, b"a", b"b", 1, 0, b"c")
+    entries = (3, 0, b"a", b"b", b"c")
     assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 100_000, 8, 0, 70, *entries)]
 
 
@@ -51,11 +53,14 @@ def test_a_batch_with_a_key_names_all_hashes() -> None:
     """It carries digest, fingerprint and ids; the window is at least a millisecond."""
     recorder = Recorder(answer=[b"APPENDED", [], b"1-0"])
     make_log(recorder, window=0.0001).append(
-        b"producer", 7, [Submission((258,), (b"a",), (KEY,)), Submission((3,), (b"b",))], 70
+        b"producer",
+        7,
+        [Submission((1,), (b"0",)), Submission((258,), (b"a",), (KEY,)), Submission((3,), (b"b",))],
+        70,
     )
     assert recorder.keys == [["stream", b"{stream}:lane:producer", *HASHES]]
     keyed = (1, 1, b"d" * 16 + b"f" * 16 + b"\0\0\0\0\0\0\1\2", b"a")
-    assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 1, 8, 1, 70, *keyed, 1, 0, b"b")]
+    assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 1, 8, 1, 70, 1, 0, b"0", *keyed, 1, 0, b"b")]
 
 
 def test_a_batch_with_a_key_for_each_event_packs_them() -> None:

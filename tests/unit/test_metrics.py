@@ -1,5 +1,5 @@
 """
-Tests for L{eventsvc.telemetry.metrics}, L{eventsvc.producer.counts}, L{eventsvc.consumer.lag} and what the
+Tests for L{eventsvc.telemetry.metrics}, L{eventsvc.producer.counts}, L{eventsvc.telemetry.lag} and what the
 roles publish, read from parts that did real work on a fake clock.
 """
 
@@ -19,7 +19,6 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from eventsvc.consumer.chore import Chore
-from eventsvc.consumer.lag import Lag
 from eventsvc.consumer.name_hold import NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
@@ -41,6 +40,7 @@ from eventsvc.tap.health import Vitals
 from eventsvc.tap.producer_figures import durability_figures, producer_figures, tls_figures
 from eventsvc.tap.token_file import TokenFile, token_figures
 from eventsvc.tap.tracing import tracing_figures
+from eventsvc.telemetry.lag import Lag
 from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 from eventsvc.web.access import Access
@@ -240,7 +240,7 @@ def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> N
 
     with capturedLogs() as logs:
         consumer = consuming.consumer(handler, max_deliveries=3)
-        lag = Lag(consumer.group, consuming.clock, lifetime=30.0)
+        lag = Lag("s", "g", consumer.group.measure, consuming.clock, lifetime=30.0)
         consumer.chores.append(Chore(2.0, lag.measure))
         consuming.stream.add({MARKER_FIELD: b"stream created"})
         consuming.add("good", "bad", "good")
@@ -259,8 +259,9 @@ def test_a_consumer_counts_what_became_of_entries(consuming: ConsumerWorld) -> N
     assert figures["handler_failures_total"] == 3
     assert figures["redelivered_total"] == 2
     assert figures["dead_lettered_total"] == figures["dead_letters"] == 1
-    assert figures["stream_entries"] == 4
-    assert figures["pending_entries"] == figures["in_flight"] == 0
+    assert figures["stream_entries{group=g,stream=s}"] == 4
+    assert figures["pending_entries{group=g,stream=s}"] == figures["in_flight"] == 0
+    assert figures["oldest_unread_seconds{group=g,stream=s}"] == 0
     assert {"alarm": "dead_letter"} in [event.get("details") for event in logs]
 
 
@@ -271,7 +272,7 @@ def test_a_group_that_was_created_anew_is_an_alarm(consuming: ConsumerWorld) -> 
     consuming.stream.wipe()
     with capturedLogs() as logs:
         consuming.run(10.0)
-    lag = Lag(consumer.group, consuming.clock, lifetime=30.0)
+    lag = Lag("s", "g", consumer.group.measure, consuming.clock, lifetime=30.0)
     figures = read(
         publish(
             *consumer_figures(
@@ -290,7 +291,7 @@ def test_a_measure_is_published_only_while_it_is_fresh() -> None:
     """After a long outage the last measure says nothing about the group."""
     clock = Clock()
     group = MemoryEventGroup(MemoryStream(clock), Link(clock))
-    lag = Lag(group, clock, lifetime=30.0)
+    lag = Lag("s", "g", group.measure, clock, lifetime=30.0)
     assert lag.latest() is None
     group.open()
     clock.advance(1.0)
@@ -348,9 +349,8 @@ def every_figure() -> set[str]:
     group = consumer.group
     simulator = Simulator(post=lambda _: ..., clock=clock, random=Random(1), rate=1.0)  # type: ignore[arg-type,return-value]
     vitals.metrics.add(producer_figures({"s": make_world().appender}))
-    vitals.metrics.add(
-        consumer_figures(consumer, Retention(group, clock, 1), Lag(group, clock, 1.0), make_hold(consumer))
-    )
+    lag = Lag("s", "g", group.measure, clock, 1.0)
+    vitals.metrics.add(consumer_figures(consumer, Retention(group, clock, 1), lag, make_hold(consumer)))
     vitals.metrics.add(connection_figures(Connection(NOWHERE, clock, lambda: 0.5), "producer"))
     vitals.metrics.add(simulator_figures(simulator))
     webhook = make_webhook(clock, WebhookSettings(url="http://h/", secret=()), lambda: 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from eventsvc.errors import KeyConflict, KeysFull, QueueFull, Refused, StreamFull, Unknown
+from eventsvc.errors import KeyConflict, KeysFull, QueueFull, RedisFull, Refused, StreamFull, Unknown
 from eventsvc.producer.sequence import (
     Resend,
     Restore,
@@ -50,6 +50,8 @@ KEYED = Submission((3,), (b"c",), (KEY,))
         (Refused("no"), False, Resend(False, "no")),
         (Refused("no"), True, Resend(True, "no")),
         (StreamFull("no room"), False, Resend(False, "no room")),
+        (RedisFull("full"), False, Resend(False, "full", RedisFull)),
+        (RedisFull("full"), True, Resend(True, "full", RedisFull)),
         # Whatever else went wrong may have come after the batch was applied.
         (Unknown("silence"), False, Resend(True, "silence")),
         (Unknown("silence"), True, Resend(True, "silence")),

@@ -412,6 +412,7 @@ def test_the_names_are_those_of_the_contract() -> None:
             "REST_SERVER_HOST": "-",
             "REST_SERVER_PORT": "8080",
             "REST_SERVER_WRITE_TIMEOUT": "10",
+            "REST_SERVER_GRACE": "0.5",
             "EVENT_PRODUCER_HOST": "127.0.0.1",
             "EVENT_PRODUCER_PORT": "8080",
             "EVENTS_PER_SECOND": "5",

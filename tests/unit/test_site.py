@@ -147,6 +147,17 @@ def test_idle_connections_end_after_a_grace(served: Served, drain: Drain) -> Non
     assert [fresh.lost, used.lost, drain.done] == [True, True, True]
 
 
+def test_the_grace_can_be_longer(served: Served, drain: Drain) -> None:
+    """Behind a load balancer, clients with many connections take seconds to use each of them."""
+    connection = served.connect()
+    served.site.grace = 5 * GRACE
+    drain.begin(served)
+    served.run(4.9 * GRACE)
+    assert not connection.lost
+    served.run(0.2 * GRACE)
+    assert connection.lost
+
+
 def test_a_request_that_comes_within_the_grace_has_its_answer(served: Served, drain: Drain) -> None:
     """It is the last on its connection, and says so."""
     connection = served.connect()

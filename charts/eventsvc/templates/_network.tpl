@@ -1,20 +1,33 @@
-{{/* The egress that all pods need: names. */}}
+{{/* Egress to where names are asked: port 53, and 5353 for the pods of OpenShift's. */}}
 {{- define "eventsvc.egressToNames" -}}
 - ports:
     - {protocol: UDP, port: 53}
     - {protocol: TCP, port: 53}
+    - {protocol: UDP, port: 5353}
+    - {protocol: TCP, port: 5353}
+  {{- with .Values.networkPolicy.dns }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 
+{{/* Egress of a role to Redis, and to the Sentinels that know it: (list $ "producer"). */}}
 {{- define "eventsvc.egressToRedis" -}}
-{{- if .Values.redis.enabled -}}
+{{- $root := index . 0 -}}
+{{- if include "eventsvc.usesOwnRedis" . -}}
 - to:
     - podSelector:
         matchLabels:
-          {{- include "eventsvc.selector" (list . "redis") | nindent 10 }}
+          {{- include "eventsvc.selector" (list $root "redis") | nindent 10 }}
   ports:
     - {protocol: TCP, port: 6379}
 {{- else -}}
+{{- $external := $root.Values.externalRedis -}}
+{{- $ports := list (include "eventsvc.text" $external.port) -}}
+{{- range $external.sentinels }}{{ $ports = append $ports (regexFind "[0-9]+$" .) }}{{ end -}}
 - ports:
-    - {protocol: TCP, port: {{ include "eventsvc.text" .Values.externalRedis.port }}}
+    {{- range uniq $ports }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
 {{- end }}
 {{- end }}

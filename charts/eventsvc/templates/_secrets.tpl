@@ -8,9 +8,20 @@ The role "robot" is that of helm test.
 {{- $producer := $root.Values.producer -}}
 {{- $external := $root.Values.externalRedis -}}
 {{- if ne $role "simulator" }}
-- {name: redis, secret: {{ include "eventsvc.redisSecret" $root | quote }}, files: {redis-password: redis-password}}
+{{- with include "eventsvc.redisPassword" . | fromYaml }}
+- {name: redis, secret: {{ .name | quote }}, files: { {{- .key | quote }}: redis-password}}
+{{- end }}
+{{- if include "eventsvc.usesOwnRedis" . }}
+{{- if $root.Values.redis.tls.enabled }}
+- {name: redis-ca, secret: {{ $root.Values.redis.tls.existingSecret | quote }}, files: {ca.crt: ca.crt}}
+{{- end }}
+{{- else }}
+{{- if $external.sentinels }}
+- {name: sentinel, secret: {{ $external.sentinelExistingSecret | quote }}, files: {sentinel-password: sentinel-password}}
+{{- end }}
 {{- if $external.tls.enabled }}
 - {name: redis-ca, secret: {{ $external.tls.caSecret | quote }}, files: {ca.crt: ca.crt}}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if eq $role "producer" }}

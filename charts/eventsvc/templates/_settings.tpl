@@ -3,31 +3,6 @@
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end }}
 
-{{/* Where Redis is, for producer and consumer. */}}
-{{- define "eventsvc.redisSettings" -}}
-{{- $external := .Values.externalRedis -}}
-{{- if .Values.redis.enabled }}
-REDIS_HOST: {{ include "eventsvc.name" (list . "redis-master") }}
-REDIS_PORT: "6379"
-{{- else }}
-REDIS_HOST: {{ $external.host | quote }}
-REDIS_PORT: {{ include "eventsvc.text" $external.port | quote }}
-REDIS_DB: {{ include "eventsvc.text" $external.database | quote }}
-{{- with $external.username }}
-REDIS_USERNAME: {{ . | quote }}
-{{- end }}
-{{- if $external.tls.enabled }}
-REDIS_TLS: "on"
-{{- with $external.tls.caSecret }}
-REDIS_TLS_CA: /etc/eventsvc/redis-ca/ca.crt
-{{- end }}
-{{- end }}
-{{- end }}
-{{- if include "eventsvc.redisSecret" . }}
-REDIS_PASSWORD_FILE: /etc/eventsvc/redis/redis-password
-{{- end }}
-{{- end }}
-
 {{/* Who may post to the producer, and how. */}}
 {{- define "eventsvc.accessSettings" -}}
 {{- with .Values.producer.streams }}
@@ -75,14 +50,20 @@ of a role beats what they say of all.
 {{- $_ := set $all "LOG_LEVEL" ($root.Values.settings.LOG_LEVEL | default "INFO") -}}
 {{- $all = merge (include "eventsvc.clientSettings" (list $root $root.Values.simulator.tokenSecret) | fromYaml) $all -}}
 {{- else -}}
-{{- $all = merge (include "eventsvc.redisSettings" $root | fromYaml) $root.Values.settings -}}
+{{- $all = merge (include "eventsvc.redisSettings" . | fromYaml) $root.Values.settings -}}
 {{- end -}}
 {{- /* The consumer trims so that the producer does not come to its limit: it must know the same one. */ -}}
 {{- with $root.Values.producer.settings.REDIS_STREAM_HARD_MAX -}}
 {{- if eq $role "consumer" }}{{ $_ := set $all "REDIS_STREAM_HARD_MAX" . }}{{ end -}}
 {{- end -}}
+{{- /* The producer tells how far the consumers are behind: it must know their group. */ -}}
+{{- with $root.Values.consumer.settings.REDIS_CONSUMER_GROUP -}}
+{{- if eq $role "producer" }}{{ $_ := set $all "REDIS_CONSUMER_GROUP" . }}{{ end -}}
+{{- end -}}
 {{- if eq $role "producer" -}}
 {{- $_ := set $all "REST_SERVER_PORT" "8080" -}}
+{{- /* Clients behind the Service take time to use each of their connections once more. */ -}}
+{{- $_ := set $all "REST_SERVER_GRACE" (dig "REST_SERVER_GRACE" 5 $root.Values.settings) -}}
 {{- $all = merge (include "eventsvc.accessSettings" $root | fromYaml) $all -}}
 {{- else -}}
 {{- $_ := set $all "ADMIN_PORT" "8080" -}}
@@ -105,7 +86,8 @@ What a pod has time for when it is to end: its pause, its drain, and more.
 {{- if eq (index . 1) "producer" -}}
 {{- $request := $own.REST_SERVER_WRITE_TIMEOUT | default 10 -}}
 {{- $write := $own.REDIS_WRITE_TIMEOUT | default 5 -}}
-{{- add $root.Values.producer.lameDuckSeconds (ceil $request) (ceil $write) 10 -}}
+{{- $grace := $own.REST_SERVER_GRACE | default $root.Values.settings.REST_SERVER_GRACE | default 5 -}}
+{{- add $root.Values.producer.lameDuckSeconds (ceil $grace) (ceil $request) (ceil $write) 10 -}}
 {{- else if eq (index . 1) "consumer" -}}
 {{- add (ceil ($own.CONSUMER_DRAIN_TIMEOUT | default 10)) 15 -}}
 {{- else -}}

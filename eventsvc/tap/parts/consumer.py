@@ -16,7 +16,6 @@ from eventsvc.consumer.bound_handler import BoundHandler
 from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.handler_shape import WrongHandler, bind, count_threads
 from eventsvc.consumer.in_flight import InFlight
-from eventsvc.consumer.lag import Lag
 from eventsvc.consumer.name_hold import EVERY, NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
@@ -34,6 +33,8 @@ from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.connection import make_connection
 from eventsvc.tap.process import Process
 from eventsvc.tap.tracing import Tracing, start_tracing
+from eventsvc.telemetry.lag import EVERY as MEASURE_EVERY
+from eventsvc.telemetry.lag import Lag
 from eventsvc.telemetry.logs import JsonLog, json_log
 from eventsvc.web.health import Health
 
@@ -95,13 +96,13 @@ def add_consumer(
     """
     connection = make_connection(reactor, redis, lasting=lasting)
     handler, concurrency = bind_handler(reactor, settings, webhook, log, vitals)
-    name = settings.name or take_name(redis.stream, settings.group)
+    name = settings.name or take_name(redis.stream, limits.group)
     if tracing is not None:
-        handler = tracing.trace_handler(handler, redis.stream, settings.group, name)
-    group = RedisEventGroup(connection, redis.stream, settings.group, name)
+        handler = tracing.trace_handler(handler, redis.stream, limits.group, name)
+    group = RedisEventGroup(connection, redis.stream, limits.group, name)
     hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
     retention = Retention(group, reactor, settings.max_len, limits.hard_max)
-    lag = Lag(group, reactor, lifetime=30.0 + settings.claim_idle)
+    lag = Lag(redis.stream, limits.group, group.measure, reactor, lifetime=30.0 + settings.claim_idle)
     consumer = Consumer(
         group=group,
         in_flight=InFlight(
@@ -120,7 +121,7 @@ def add_consumer(
         drain_timeout=settings.drain_timeout,
         chores=[
             Chore(0.1, retention.trim, handled=max(1, retention.headroom // 4)),
-            Chore(2.0, lag.measure),
+            Chore(MEASURE_EVERY, lag.measure),
             Chore(EVERY, hold.check),
         ],
     )

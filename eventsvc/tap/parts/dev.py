@@ -44,7 +44,9 @@ def make_process(options: RoleOptions) -> IService:
         limits = options.read(StreamSettings)
         producer = options.read(ProducerSettings)
         producer = attrs.evolve(producer, host=producer.host or "127.0.0.1")
-        listener = add_producer(process, reactor, redis, limits, producer, vitals, lasting=False, tracing=tracing)
+        listener = add_producer(
+            process, reactor, redis, limits, producer, vitals, lasting=False, tracing=tracing, with_lag=False
+        )
         consumer, webhook = options.read(ConsumerSettings), options.read(WebhookSettings)
         add_consumer(process, reactor, redis, limits, consumer, webhook, log, vitals, lasting=False, tracing=tracing)
         _begin_traffic(process, reactor, options, listener, redis)

@@ -17,12 +17,13 @@ from eventsvc.producer.retained import Retained
 from eventsvc.redis.connection import Session
 from eventsvc.redis.durability import make_durability
 from eventsvc.redis.log import RedisEventLog, stream_opener
+from eventsvc.redis.measuring import measure
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
-from eventsvc.tap.figures import connection_figures
+from eventsvc.tap.figures import connection_figures, lag_figures
 from eventsvc.tap.health import Vitals, add_admin, producer_health
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
@@ -30,6 +31,7 @@ from eventsvc.tap.process import Listener, Process
 from eventsvc.tap.producer_figures import durability_figures, producer_figures, tls_figures
 from eventsvc.tap.token_file import add_tokens
 from eventsvc.tap.tracing import Tracing, start_tracing
+from eventsvc.telemetry.lag import Lag, Watch
 from eventsvc.telemetry.logs import json_log
 from eventsvc.web.api import Api
 from eventsvc.web.destinations import make_destinations
@@ -40,6 +42,8 @@ from eventsvc.web.site import BoundedSite, make_site
 #: A producer whose port is plain, and serves health and metrics too.
 NO_TLS: Final = TLSSettings()
 NO_ADMIN: Final = AdminSettings()
+#: Seconds after which a producer no longer tells how far a group was behind.
+LIFETIME: Final = 6.0
 #: The memory of the primary is enough.
 IN_MEMORY: Final = DurabilitySettings()
 
@@ -57,6 +61,7 @@ def add_producer(
     lasting: bool = True,
     fast_path: bool = True,
     tracing: Tracing | None = None,
+    with_lag: bool = True,
 ) -> Listener:
     """
     Put the parts of a producer into a process.
@@ -65,6 +70,7 @@ def add_producer(
     @param durable: what a 200 promises.
     @param lasting: whether confirmed events must survive a restart of Redis.
     @param tracing: makes spans; C{None} for none.
+    @param with_lag: whether to publish how far the group is behind; not if a consumer in this process does.
     @raise InvalidSettings: the TLS files are not valid.
     """
     streams = list(dict.fromkeys([redis.stream, *settings.streams]))
@@ -109,7 +115,14 @@ def add_producer(
     vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
     if durability is not None:
         vitals.metrics.add(durability_figures(durability))
-    health = producer_health(vitals, list(appenders.values()), connection)
+    lags = [
+        Lag(stream, limits.group, partial(measure, connection, stream, limits.group), reactor, LIFETIME)
+        for stream in streams
+    ]
+    vitals.on_beat.append(Watch(lags, reactor, lambda: connection.ready).look)
+    if with_lag:
+        vitals.metrics.add(lag_figures(lags))
+    health = producer_health(vitals, list(appenders.values()), connection, lags)
     access = add_tokens(settings.tokens, streams, vitals)
     posts = PostReader(make_destinations(appenders), access, settings.allowed_origins)
     site = make_site(
@@ -121,6 +134,7 @@ def add_producer(
         fast_path=fast_path,
         hidden=PROBES if admin.port else frozenset(),
     )
+    site.grace = settings.grace
     names = name_settings(ProducerSettings, "port", "host")
     listener = Listener(reactor, settings.port, with_tls(site, reactor, tls, vitals), settings.host, names)
     for part in (connection, *map(AppenderService, appenders.values()), listener):

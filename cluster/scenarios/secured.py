@@ -18,11 +18,13 @@ import requests
 
 from chaos import STREAM
 from cluster.commands import Failed, Namespace, run, wait_for
-from cluster.release import CHART, Release
+from cluster.release import Release
+from cluster.stage import Scenario, Stage
 
 #: The name that the certificate is for.
 _HOST: Final = "event-producer-svc"
 _VALUES: Final = (
+    "redis.persistence.keep=false",
     "producer.tokens.existingSecret=event-tokens",
     "producer.tls.existingSecret=event-certificate",
     "producer.tls.caSecret=event-certificate",
@@ -75,21 +77,22 @@ class Client:
                 raise Failed(f"{pod}: {problem}") from None
 
 
-def try_secured(namespace: Namespace, release: str) -> None:
+def _play(stage: Stage) -> str:
+    with tempfile.TemporaryDirectory(prefix="eventsvc-secured-") as directory:
+        return _try(stage, Path(directory))
+
+
+def _try(stage: Stage, directory: Path) -> str:
     """
-    Install the release, try who may post, change tokens and certificate, and uninstall it.
+    Try who may post, and change tokens and certificate.
 
     @raise Failed: a client was let in or kept out wrongly.
     """
-    with tempfile.TemporaryDirectory(prefix="eventsvc-secured-") as directory:
-        _try(namespace, release, Path(directory))
-
-
-def _try(namespace: Namespace, release: str, directory: Path) -> None:
+    namespace = stage.namespace
     certificate = _put_certificate(namespace, directory / "first")
     _put_tokens(namespace, {"audit": ["Audit"], "robot": [STREAM]})
     _put(namespace, "robot-token", f"--from-literal=token={_token('robot')}")
-    namespace.helm("install", release, str(CHART), *(f"--set={value}" for value in _VALUES), "--wait", "--timeout=180s")
+    stage.install(*_VALUES)
     stranger = Client(namespace, "", certificate)
     audit, robot, second = (Client(namespace, _token(name), certificate) for name in ("audit", "robot", "second"))
     _expect("no token", stranger.ask(), 401)
@@ -99,32 +102,21 @@ def _try(namespace: Namespace, release: str, directory: Path) -> None:
     _expect("the token of another stream", audit.ask("/streams/Audit/event"), 200)
     _expect("metrics on the port of events", stranger.ask("/metrics", "GET"), 404)
     _expect("metrics on their own port", stranger.ask("/metrics", "GET", "http", 8081), 200)
-    print("who may post is right", flush=True)
-    _try_from_inside(namespace, release)
+    stage.test()
+    wait_for(lambda: _simulated(namespace) > 0, "the simulator is answered 200", 60)
 
     begin = time.monotonic()
     _put_tokens(namespace, {"second": [STREAM, "Audit"]})
     wait_for(lambda: second.ask("/streams/Audit/event") == {200}, "the new token is accepted", _UPDATE)
     _expect("a token that was removed", robot.ask(), 401)
-    print(f"new tokens were in use {time.monotonic() - begin:.0f} s after the change", flush=True)
+    tokens = time.monotonic() - begin
 
     begin = time.monotonic()
     renewed = attrs.evolve(second, authority=_put_certificate(namespace, directory / "second"))
     wait_for(lambda: renewed.ask() == {200}, "the new certificate is in use", _UPDATE)
-    print(f"a new certificate was in use {time.monotonic() - begin:.0f} s after the change", flush=True)
+    certificates = time.monotonic() - begin
     _expect_no_restart(namespace)
-    namespace.helm("uninstall", release, "--wait")
-    namespace.kubectl("delete", "secret", "event-tokens", "event-certificate", "robot-token")
-
-
-def _try_from_inside(namespace: Namespace, release: str) -> None:
-    """Run helm test, and wait until the simulator's events are in the stream."""
-    try:
-        namespace.helm("test", release)
-    except Failed as problem:
-        raise Failed(f"{problem}\n{namespace.kubectl('logs', 'event-test')}") from None
-    print("helm test passed over TLS, with a token", flush=True)
-    wait_for(lambda: _simulated(namespace) > 0, "the simulator is answered 200", 60)
+    return f"new tokens in use after {tokens:.0f} s, a new certificate after {certificates:.0f} s"
 
 
 def _simulated(namespace: Namespace) -> float:
@@ -186,3 +178,6 @@ def _put(namespace: Namespace, name: str, *content: str) -> None:
     """Create or change a Secret."""
     create = ("create", "secret", "generic", name, *content, "--dry-run=client", "--output=yaml")
     namespace.kubectl("apply", "--filename=-", input=namespace.kubectl(*create))
+
+
+SCENARIO: Final = Scenario("secured", "Tokens and TLS: who may post, and tokens and certificate are changed.", _play)
