@@ -110,13 +110,14 @@ def test_another_release_wakes_nobody(tmp_path: Path) -> None:
         ({"consumer.enabled": False}, {name for name, each in ALERTS.items() if "consumer" in each.get("needs", ())}),
         ({"producer.enabled": False}, {name for name, each in ALERTS.items() if "producer" in each.get("needs", ())}),
         (
-            {"redis.enabled": False, "externalRedis.host": "redis.example.org"},
-            {name for name, each in ALERTS.items() if "redis" in each.get("needs", ())},
+            {"redis.enabled": False, "redis.replicas": 1, "externalRedis.host": "redis.example.org"},
+            {name for name, each in ALERTS.items() if {"redis", "failover"} & set(each.get("needs", ()))},
         ),
         ({"producer.tokens.existingSecret": ""}, {"TokensAreStale"}),
         ({"producer.tls.existingSecret": ""}, {"ACertificateIsRefused", "ACertificateExpires"}),
         ({"consumer.settings": {}}, {"AWebhookReceiverIsGone"}),
         ({"consumer.replicas": 0}, {"NoConsumer"}),
+        ({"redis.replicas": 1}, {"LittleIsRetained"}),
         ({"monitoring.prometheusRule.disabled": ["DeadLetters", "NoProducer"]}, {"DeadLetters", "NoProducer"}),
     ],
 )

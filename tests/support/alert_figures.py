@@ -12,6 +12,9 @@ from tests.support.alerts import MINUTES, Figures
 #: The samples of a scenario.
 SAMPLES: Final = MINUTES * 4
 
+#: The labels of figures on how far a group is behind.
+BACKLOG: Final[Mapping[str, str]] = {"stream": "NotificationStream", "group": "demo_consumer_group"}
+
 #: The figures that are not eventsvc's, by who makes them.
 FOREIGN: Final[Mapping[str, str]] = {
     "up": "Prometheus",
@@ -69,8 +72,8 @@ def of_kubernetes(prefix: str = "") -> dict[str, str]:
         for name in ("kube_deployment_spec_replicas", "kube_deployment_status_replicas_available"):
             figures[series(name, deployment=f"{prefix}event-{role}")] = steady(replicas)
     for name in ("kube_statefulset_replicas", "kube_statefulset_status_replicas_ready"):
-        figures[series(name, statefulset=f"{prefix}redis-master")] = steady(1)
-    for role, replicas in (*deployments.items(), ("redis", 1)):
+        figures[series(name, statefulset=f"{prefix}redis-master")] = steady(3)
+    for role, replicas in (*deployments.items(), ("redis", 3)):
         for number in range(1, replicas + 1):
             its = {"pod": pod(role, number, prefix)}
             figures[series("kube_pod_status_phase", phase="Pending", **its)] = steady(0)
@@ -90,12 +93,16 @@ def of_pods(prefix: str = "") -> dict[str, str]:
             ("eventsvc_restored_total", 0),
             ("eventsvc_events_unknown_total", 0),
             ("eventsvc_idempotency_keys", 800_000),
+            ("eventsvc_retained_seconds", 30),
         ):
             figures[scraped("producer", name, number, prefix, stream="Orders")] = steady(value)
-        for reason in ("redis_away", "queue_full", "stream_full", "keys_full"):
+        for name in ("eventsvc_oldest_unread_seconds", "eventsvc_oldest_pending_seconds"):
+            figures[scraped("producer", name, number, prefix, **BACKLOG)] = steady(1)
+        for reason in ("redis_away", "redis_full", "queue_full", "stream_full", "keys_full"):
             labels = {"stream": "Orders", "reason": reason}
             figures[scraped("producer", "eventsvc_events_refused_total", number, prefix, **labels)] = steady(0)
         for name, value in (
+            ("eventsvc_redis_full", 0),
             ("eventsvc_tokens_stale", 0),
             ("eventsvc_tls_reload_failures_total", 0),
             ("eventsvc_tls_certificate_expires_seconds", 700_000),
@@ -112,10 +119,13 @@ def of_pods(prefix: str = "") -> dict[str, str]:
         ("eventsvc_groups_recreated_total", 0),
         ("eventsvc_trimmed_pending_total", 0),
         ("eventsvc_dead_letters", 0),
-        ("eventsvc_oldest_unread_seconds", 1),
-        ("eventsvc_oldest_pending_seconds", 1),
     ):
         figures[scraped("consumer", name, 1, prefix)] = steady(value)
+    for name in ("eventsvc_oldest_unread_seconds", "eventsvc_oldest_pending_seconds"):
+        figures[scraped("consumer", name, 1, prefix, **BACKLOG)] = steady(1)
+    for role in ("producer", "consumer"):
+        figures[scraped(role, "eventsvc_redis_memory_bytes", 1, prefix, role=role)] = steady(80)
+        figures[scraped(role, "eventsvc_redis_memory_max_bytes", 1, prefix, role=role)] = steady(100)
     figures[scraped("consumer", "eventsvc_redis_connected", 1, prefix, role="consumer")] = steady(1)
     return figures
 

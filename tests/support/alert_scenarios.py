@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from tests.support.alert_figures import (
+    BACKLOG,
     during,
     healthy,
     pod,
@@ -53,8 +54,8 @@ def firing(prefix: str = "") -> dict[str, Scenario]:
 
     producers, consumers = f'job="{prefix}event-producer-metrics"', f'job="{prefix}event-consumer-metrics"'
     restarts = "kube_pod_container_status_restarts_total"
-    unread = {producer("eventsvc_oldest_unread_seconds", stream="NotificationStream"): steady(90)}
-    pending = {producer("eventsvc_oldest_pending_seconds", stream="NotificationStream"): steady(90)}
+    unread = {producer("eventsvc_oldest_unread_seconds", **BACKLOG): steady(90)}
+    pending = {producer("eventsvc_oldest_pending_seconds", **BACKLOG): steady(90)}
     ready = "kube_statefulset_status_replicas_ready"
 
     def with_one(alert: str, name: str, values: str) -> Scenario:
@@ -73,7 +74,21 @@ def firing(prefix: str = "") -> dict[str, Scenario]:
         "a reason of the future": with_one("EventsAreRefused", refused("something_new"), "0+15x120"),
         "the stream is full": with_one("NoRoomForEvents", refused("stream_full"), since(28, 1)),
         "the keys are full": with_one("NoRoomForEvents", refused("keys_full"), since(28, 1)),
-        "Redis is full": with_one("NoRoomForEvents", refused("redis_full"), "0+15x120"),
+        "Redis is full": Scenario(
+            {"RedisIsFull", "RedisIsNearlyFull"},
+            {
+                **well,
+                refused("redis_full"): "0+15x120",
+                producer("eventsvc_redis_full"): since(20, 1),
+                producer("eventsvc_redis_memory_bytes", role="producer"): since(20, 100, "80"),
+            },
+        ),
+        "Redis is nearly full": with_one(
+            "RedisIsNearlyFull", consumer("eventsvc_redis_memory_bytes", role="consumer"), since(20, 95, "80")
+        ),
+        "events are large": with_one(
+            "LittleIsRetained", producer("eventsvc_retained_seconds", stream="Orders"), since(15, 2, "30")
+        ),
         "a replica hangs": with_one(
             "EventsAreUnconfirmed", producer("eventsvc_events_unknown_total", stream="Orders"), "0+15x120"
         ),
@@ -104,17 +119,19 @@ def firing(prefix: str = "") -> dict[str, Scenario]:
             {"NoConsumerForABacklog"}, {**without(well, consumers), **pending}, True
         ),
         "the consumer is slow": with_one(
-            "ConsumersAreBehind", consumer("eventsvc_oldest_unread_seconds"), since(25, 100)
+            "ConsumersAreBehind", consumer("eventsvc_oldest_unread_seconds", **BACKLOG), since(25, 100)
         ),
         "events wait while no consumer is there": Scenario(
             {"NoConsumer", "ConsumersAreBehind"}, {**without(well, consumers), **unread}
         ),
-        "a handler never ends": with_one("AnEventIsStuck", consumer("eventsvc_oldest_pending_seconds"), steady(1000)),
+        "a handler never ends": with_one(
+            "AnEventIsStuck", consumer("eventsvc_oldest_pending_seconds", **BACKLOG), steady(1000)
+        ),
         "a consumer died with an event, and none came after it": Scenario(
             {"NoConsumer", "AnEventIsStuck"},
             {
                 **without(well, consumers),
-                producer("eventsvc_oldest_pending_seconds", stream="NotificationStream"): steady(1000),
+                producer("eventsvc_oldest_pending_seconds", **BACKLOG): steady(1000),
             },
         ),
         "Redis refuses reads": with_one("AConsumerIsNotReady", consumer("eventsvc_consumer_ready"), since(25, 0, "1")),
@@ -143,8 +160,11 @@ def firing(prefix: str = "") -> dict[str, Scenario]:
                 **well,
                 **{name: since(20, 0, "1") for name in well if "redis_connected" in name},
                 consumer("eventsvc_consumer_ready"): since(20, 0, "1"),
-                series(ready, statefulset=f"{prefix}redis-master"): since(20, 0, "1"),
+                series(ready, statefulset=f"{prefix}redis-master"): since(20, 0, "3"),
             },
+        ),
+        "one of three pods of Redis is away": with_one(
+            "RedisPodsAreMissing", series(ready, statefulset=f"{prefix}redis-master"), since(20, 2, "3")
         ),
         "the volume fills up": with_one("RedisVolumeFillsUp", volume("available"), since(20, 24, "60")),
         "the volume is full": Scenario(
@@ -192,7 +212,7 @@ SILENT: Final[Mapping[str, Figures]] = {
     "it is installed": {
         **{name: _late(values, 1.5) for name, values in _WELL.items()},
         **{name: f"_x5 0x4 {steady(1)}" for name in _WELL if "redis_connected" in name or "consumer_ready" in name},
-        _READY: f"_x3 0x4 {steady(1)}",
+        _READY: f"_x3 0x4 {steady(3)}",
     },
     "producers are rolled": {
         **_WELL,
@@ -213,7 +233,7 @@ SILENT: Final[Mapping[str, Figures]] = {
     "Redis is rolled": {
         **_WELL,
         **{name: during(10, 11, 0, "1") for name in _WELL if "redis_connected" in name or "consumer_ready" in name},
-        _READY: during(10, 11, 0, "1"),
+        _READY: during(10, 11, 2, "3"),
         _REFUSED: "0x39 0+50x3 200x100",
         _RESTARTS: steady(0),
     },
@@ -243,8 +263,8 @@ _IDLE: Final = {
     **without(_WELL, _CONSUMER),
     series("kube_deployment_spec_replicas", deployment="event-consumer"): steady(0),
     series("kube_deployment_status_replicas_available", deployment="event-consumer"): steady(0),
-    scraped("producer", "eventsvc_oldest_unread_seconds", stream="NotificationStream"): steady(0),
-    scraped("producer", "eventsvc_oldest_pending_seconds", stream="NotificationStream"): steady(0),
+    scraped("producer", "eventsvc_oldest_unread_seconds", **BACKLOG): steady(0),
+    scraped("producer", "eventsvc_oldest_pending_seconds", **BACKLOG): steady(0),
 }
 
 #: What is well where KEDA may end the last consumer.
@@ -252,12 +272,12 @@ ON_DEMAND_SILENT: Final[Mapping[str, Figures]] = {
     "nothing is to be done": _IDLE,
     "an event wakes a consumer": {
         **_IDLE,
-        scraped("producer", "eventsvc_oldest_unread_seconds", stream="NotificationStream"): "0x38 0+15x5 0x100",
+        scraped("producer", "eventsvc_oldest_unread_seconds", **BACKLOG): "0x38 0+15x5 0x100",
         scraped("consumer", "up"): "_x43 1x20",
-        scraped("consumer", "eventsvc_oldest_unread_seconds"): "_x43 1x20",
+        scraped("consumer", "eventsvc_oldest_unread_seconds", **BACKLOG): "_x43 1x20",
     },
     "another release has no consumer for its stream": {
         **_IDLE,
-        scraped("producer", "eventsvc_oldest_unread_seconds", 1, "orders-", stream="NotificationStream"): steady(90),
+        scraped("producer", "eventsvc_oldest_unread_seconds", 1, "orders-", **BACKLOG): steady(90),
     },
 }

@@ -24,6 +24,7 @@ EVERYTHING: Final[Mapping[str, Any]] = {
     "producer.tokens.existingSecret": "tokens",
     "producer.tls.existingSecret": "certificate",
     "consumer.settings": {"CONSUMER_HANDLER": "webhook"},
+    "redis.replicas": 3,
 }
 
 #: Values with which KEDA ends the last consumer.

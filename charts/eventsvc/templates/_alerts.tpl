@@ -12,6 +12,7 @@ consumer: {{ .Values.consumer.enabled }}
 consumers-always: {{ gt (int $atLeast) 0 }}
 consumers-on-demand: {{ eq (int $atLeast) 0 }}
 redis: {{ .Values.redis.enabled }}
+failover: {{ or (not (empty .Values.externalRedis.sentinels)) (not (empty (include "eventsvc.sentinels" .))) }}
 tokens: {{ not (empty .Values.producer.tokens.existingSecret) }}
 tls: {{ not (empty .Values.producer.tls.existingSecret) }}
 webhook: {{ eq ($consumer.CONSUMER_HANDLER | default "log") "webhook" }}
