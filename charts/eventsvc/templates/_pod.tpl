@@ -32,7 +32,7 @@ labels:
   {{- include "eventsvc.selector" (list $root (printf "event-%s" $role)) | nindent 2 }}
   app.kubernetes.io/part-of: eventsvc
 annotations:
-  checksum/config: {{ list (include "eventsvc.settings" .) $root.Values.redis.auth.password $root.Values.externalRedis.password | toJson | sha256sum }}
+  checksum/config: {{ list (include "eventsvc.settings" .) (include "eventsvc.passwordChange" .) | toJson | sha256sum }}
   {{- with (index $root.Values $role).podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
