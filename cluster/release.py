@@ -121,7 +121,7 @@ class Release:
 
     def post(self, description: str) -> str:
         """
-        Post an event, and return its id.  It comes from a producer's own pod, because it must come from inside the cluster.
+        Post an event from a producer's own pod, and return its id.
 
         @raise Failed: it was not answered 200.
         """
