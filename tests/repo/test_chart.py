@@ -254,7 +254,6 @@ def test_a_typing_error_is_refused_by_its_name(values: Any, named: str) -> None:
         ({"consumer.extraEnv": [{"name": "REDIS_HOST", "value": "x"}]}, "consumer.extraEnv has REDIS_HOST"),
         ({"consumer.extraEnv": [{"name": "REDIS_CONSUMER", "value": "x"}]}, "consumer.extraEnv has REDIS_CONSUMER"),
         ({"producer.extraEnv": [{"name": "REDIS_PORT", "value": "x"}]}, "producer.extraEnv has REDIS_PORT"),
-        ({"consumer.keda": {"enabled": True, "lagCount": 1000}}, "consumer.keda.lagCount is gone"),
         ({"consumer.keda": {"enabled": True, "minReplicas": 3, "maxReplicas": 2}}, "consumer.keda.minReplicas is"),
         ({"consumer.keda.enabled": True, "producer.enabled": False}, "there is no producer to ask"),
         ({"consumer.keda.enabled": True, "consumer.settings.REDIS_STREAM": "Orders"}, "do not know the stream Orders"),
