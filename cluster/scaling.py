@@ -151,7 +151,7 @@ class Scaler:
     def _ask(self, url: str, valueLocation: str, **_: str) -> float | None:
         """Ask as KEDA does, but by way of the API server; return C{None} if there is no number."""
         parts = urlsplit(url)
-        service, _dot, namespace = (parts.hostname or "").partition(".")
+        service, namespace = (parts.hostname or "").split(".")[:2]
         path = f"/api/v1/namespaces/{namespace}/services/{service}:{parts.port}/proxy{parts.path}?{parts.query}"
         with suppress(Failed, KeyError, TypeError, ValueError):
             return float(json.loads(run("kubectl", "get", "--raw", path))[valueLocation])
