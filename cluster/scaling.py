@@ -17,11 +17,12 @@ import attrs
 
 from cluster.commands import Failed, Namespace, run, wait_for
 
+_OURS: Final = "eventsvc-tests"
 #: The kind of resource that KEDA brings, without its schema.
 _DEFINITION: Final[Mapping[str, Any]] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
-    "metadata": {"name": "scaledobjects.keda.sh", "labels": {"app.kubernetes.io/part-of": "eventsvc-tests"}},
+    "metadata": {"name": "scaledobjects.keda.sh", "labels": {"app.kubernetes.io/part-of": _OURS}},
     "spec": {
         "group": "keda.sh",
         "scope": "Namespaced",
@@ -44,7 +45,16 @@ _DEFINITION: Final[Mapping[str, Any]] = {
 
 
 def define_scaled_objects() -> None:
-    """Let the cluster accept ScaledObjects, if it does not yet."""
+    """
+    Let the cluster accept ScaledObjects.
+
+    @raise Failed: KEDA is installed, whose definition would be lost.
+    """
+    found = run(
+        "kubectl", "get", "crd/scaledobjects.keda.sh", "--ignore-not-found", "--output=jsonpath={.metadata.labels}"
+    )
+    if found and _OURS not in found:
+        raise Failed("the cluster has KEDA already: its scaling needs no stand-in")
     run("kubectl", "apply", "--filename=-", input=json.dumps(_DEFINITION))
     run("kubectl", "wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
 
