@@ -38,6 +38,7 @@ from eventsvc.web.limits import (
 )
 from eventsvc.web.tokens import Forbidden, TooManyRequests, Unauthorized
 from tools.chaos_tables import faults_table, signs_table
+from tools.chart_values import values_table
 
 
 def _answer(error: Exception) -> Answer:
@@ -127,6 +128,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "errors": errors_table,
     "faults": faults_table,
     "signs": signs_table,
+    "values": values_table,
 }
 
 _PART: Final = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.S)

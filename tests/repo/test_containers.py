@@ -42,6 +42,15 @@ def test_the_base_of_an_image_can_be_another(path: Path) -> None:
     assert set(re.findall(r"^FROM (\S+)", text, re.M)) - {"scratch"} == {"${BASE_IMAGE}"}
 
 
+@dockerfiles
+def test_an_image_says_what_it_is(path: Path) -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', path.read_text()))
+    assert labels.keys() >= {"title", "description", "licenses"}
+    if path.parent.name != "redis":  # whose version is that of Valkey
+        assert labels["version"] == __version__
+        assert f"/usr/share/sbom/{labels['title']}.cdx.json" in path.read_text()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_service_of_compose_understands_its_settings(role: str) -> None:
     service = COMPOSE[role]
