@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from math import ceil
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -43,15 +43,18 @@ _DEFINITION: Final[Mapping[str, Any]] = {
 }
 
 
-def define_scaled_objects() -> None:
-    """Let the cluster accept ScaledObjects, if it does not yet."""
-    run("kubectl", "apply", "--filename=-", input=json.dumps(_DEFINITION))
-    run("kubectl", "wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
-
-
-def forget_scaled_objects() -> None:
-    """Undo L{define_scaled_objects}: all ScaledObjects go too."""
-    run("kubectl", "delete", "crd/scaledobjects.keda.sh", "--ignore-not-found")
+@contextmanager
+def scaled_objects() -> Iterator[None]:
+    """Let the cluster accept ScaledObjects meanwhile; one that has KEDA does already."""
+    if "scaledobjects.keda.sh" in run("kubectl", "get", "crd", "--output=name"):
+        yield
+        return
+    run("kubectl", "create", "--filename=-", input=json.dumps(_DEFINITION))
+    try:
+        run("kubectl", "wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
+        yield
+    finally:
+        run("kubectl", "delete", "crd/scaledobjects.keda.sh")
 
 
 @attrs.frozen
