@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import ceil
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,11 +17,12 @@ import attrs
 
 from cluster.commands import Failed, Namespace, run, wait_for
 
+_OURS: Final = "eventsvc-tests"
 #: The kind of resource that KEDA brings, without its schema.
 _DEFINITION: Final[Mapping[str, Any]] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
-    "metadata": {"name": "scaledobjects.keda.sh", "labels": {"app.kubernetes.io/part-of": "eventsvc-tests"}},
+    "metadata": {"name": "scaledobjects.keda.sh", "labels": {"app.kubernetes.io/part-of": _OURS}},
     "spec": {
         "group": "keda.sh",
         "scope": "Namespaced",
@@ -43,18 +44,24 @@ _DEFINITION: Final[Mapping[str, Any]] = {
 }
 
 
-@contextmanager
-def scaled_objects() -> Iterator[None]:
-    """Let the cluster accept ScaledObjects meanwhile; one that has KEDA does already."""
-    if "scaledobjects.keda.sh" in run("kubectl", "get", "crd", "--output=name"):
-        yield
-        return
-    run("kubectl", "create", "--filename=-", input=json.dumps(_DEFINITION))
-    try:
-        run("kubectl", "wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
-        yield
-    finally:
-        run("kubectl", "delete", "crd/scaledobjects.keda.sh")
+def define_scaled_objects() -> None:
+    """
+    Let the cluster accept ScaledObjects.
+
+    @raise Failed: KEDA is installed, whose definition would be lost.
+    """
+    found = run(
+        "kubectl", "get", "crd/scaledobjects.keda.sh", "--ignore-not-found", "--output=jsonpath={.metadata.labels}"
+    )
+    if found and _OURS not in found:
+        raise Failed("the cluster has KEDA already: its scaling needs no stand-in")
+    run("kubectl", "apply", "--filename=-", input=json.dumps(_DEFINITION))
+    run("kubectl", "wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
+
+
+def forget_scaled_objects() -> None:
+    """Undo L{define_scaled_objects}: all ScaledObjects go too."""
+    run("kubectl", "delete", "crd/scaledobjects.keda.sh", "--ignore-not-found")
 
 
 @attrs.frozen
@@ -109,13 +116,14 @@ class Scaler:
 
     @ivar name: that of the ScaledObject.
     @ivar steps: the number of replicas after each step that changed it.
+    @ivar failures: how often in a row a trigger could not be asked.
     """
 
     namespace: Namespace
     name: str = "event-consumer"
     clock: Callable[[], float] = time.monotonic
     steps: list[int] = attrs.field(factory=list, init=False)
-    _failures: int = attrs.field(default=0, init=False)
+    failures: int = attrs.field(default=0, init=False)
     _active: float = attrs.field(default=float("-inf"), init=False)
 
     def step(self) -> int:
@@ -123,11 +131,11 @@ class Scaler:
         spec = self.namespace.get("scaledobject", self.name)["spec"]
         target = f"deployment/{spec['scaleTargetRef']['name']}"
         values = [self._ask(**trigger["metadata"]) for trigger in spec["triggers"]]
-        self._failures = self._failures + 1 if None in values else 0
+        self.failures = self.failures + 1 if None in values else 0
         if any(values):
             self._active = self.clock()
         replicas = self.namespace.get(target)["spec"]["replicas"]
-        wanted = decide(spec, values, State(replicas, self._failures, self.clock() - self._active))
+        wanted = decide(spec, values, State(replicas, self.failures, self.clock() - self._active))
         if wanted != replicas:
             self.namespace.kubectl("scale", target, f"--replicas={wanted}")
             self.steps.append(wanted)

@@ -18,7 +18,7 @@ from cluster.scenarios import (
     robustness,
     rollback,
     rolling,
-    scaled,
+    scaling,
     secured,
     uninstall,
 )
@@ -38,7 +38,7 @@ ALL: Final[Sequence[Scenario]] = (
     growth.SCENARIO,
     external.SCENARIO,
     password.SCENARIO,
-    scaled.SCENARIO,
+    scaling.SCENARIO,
     secured.SCENARIO,
     uninstall.SCENARIO,
     eviction.DRAINED,
