@@ -19,7 +19,7 @@ from tests.unit.test_handling import GROUP, STREAM, pending, start_consumer, unr
 MEBIBYTE: Final = 2**20
 #: Of the limit of the chart: the rest is for handlers, tracing and what Python makes of it.
 SHARE: Final = 0.7
-COUNT: Final = 100
+COUNT: Final = 60
 
 
 def limit_of_the_chart() -> int:
@@ -70,5 +70,5 @@ def test_a_backlog_of_large_events_fits_the_limit_of_the_chart(
         most = highest(consumer)
         return not (pending(server) or unread(server))
 
-    wait_until(is_done)
+    wait_until(is_done, patience=120.0)
     assert most < SHARE * limit_of_the_chart()
