@@ -56,7 +56,10 @@ SECRET_FILES = {
 }
 
 #: Values with members of their own, which are those of Kubernetes or of the settings.
-FREE = {"settings", "resources", "podSecurityContext", "securityContext", "strategy", "behavior"}
+FREE = {
+    *("settings", "resources", "podSecurityContext", "securityContext", "strategy", "behavior"),
+    *("startupProbe", "livenessProbe", "readinessProbe"),
+}
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 
