@@ -171,9 +171,7 @@ CASES = {
         "primary", sentinels=dict.fromkeys(range(3), _knows(NODES[0])), volume={"appendonly.aof": ""}
     ),
     "from one to three, the first": Case("primary", sentinels={0: NONE, 1: NONE, 2: NONE}, volume=ALONE),
-    "from one to three, another": Case(
-        "replica 127.0.0.31", me=2, sentinels={1: NONE, 2: NONE}, volume={}, primary=0
-    ),
+    "from one to three, another": Case("replica 127.0.0.31", me=2, sentinels={1: NONE, 2: NONE}, volume={}, primary=0),
     "the first has a Sentinel, but is no primary yet": Case("wait", me=2, sentinels=dict.fromkeys(range(3), NONE)),
     "from three to one and back, the first": Case(
         "wait", sentinels={0: NONE, 1: _knows(NODES[1]), 2: _knows(NODES[1])}, volume=ALONE
