@@ -28,7 +28,7 @@ SECRET = {"redis-password": "operator", KEY: "ours"}
 def rights(page: str, user: str) -> list[str]:
     """Return the rules of a user on a page, without its password."""
     (line,) = re.findall(rf"^ACL SETUSER {user} on >\S+ (.+)$", (ROOT / "docs" / page).read_text(), re.M)
-    return line.split()
+    return str(line).split()
 
 
 @pytest.fixture(params=REMEDIES)

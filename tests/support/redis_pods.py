@@ -15,6 +15,8 @@ from typing import Any
 
 import attrs
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from eventsvc.embedded import free_port
 from tests.support.certificates import Authority
@@ -63,9 +65,9 @@ class Pod:
 
     def redis(self, port: str = "REDIS_PORT") -> Any:
         """Return a client of its Redis, or of its Sentinel."""
-        tls = {"ssl": True, "ssl_cert_reqs": "none"} if "TLS" in self.environment else {}
-        number = int(self.environment[port])
-        return redis.Redis(self.host, number, password=PASSWORD, socket_timeout=2, protocol=2, **tls)
+        tls: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none"} if "TLS" in self.environment else {}
+        at = {"host": self.host, "port": int(self.environment[port]), "password": PASSWORD, **tls}
+        return redis.Redis(**at, socket_timeout=2, protocol=2, retry=Retry(NoBackoff(), 0))
 
     def role(self) -> str:
         with suppress(redis.RedisError), self.redis() as client:
