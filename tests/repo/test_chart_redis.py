@@ -48,6 +48,40 @@ def _named(objects: Sequence[Object], kind: str) -> set[str]:
 # What is installed
 
 
+def test_a_sentinel_begins_with_the_users_of_the_secret(tmp_path: Path) -> None:
+    """Producers and consumers ask it as the user eventsvc from its first moment on."""
+    for name in ("secret", "data", "bin"):
+        (tmp_path / name).mkdir()
+    for key in ("redis-password", "eventsvc-password"):
+        (tmp_path / "secret" / key).write_text(PASSWORD)
+    (tmp_path / "bin" / "redis-server").write_text("#!/bin/bash\necho started\n")
+    (tmp_path / "bin" / "redis-server").chmod(0o755)
+    for name, text in the(render(THREE), "ConfigMap", "redis")["data"].items():
+        (tmp_path / name).write_text(text)
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "NODES": " ".join(NODES),
+        "SET": SET,
+        "ME": NODES[0],
+        "USER_KEY": "eventsvc-password",
+        "CONFIG": str(tmp_path),
+        "DATA": str(tmp_path / "data"),
+        "SECRET": str(tmp_path / "secret"),
+    }
+    with subprocess.Popen(
+        ["bash", str(tmp_path / "sentinel")], env=environment, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"started\n"
+        finally:
+            os.killpg(process.pid, 9)
+    lines = (tmp_path / "data" / "sentinel.conf").read_text().splitlines()
+    users = [line.split()[1] for line in lines if line.startswith("user ")]
+    assert users == ["eventsvc", "default"]
+    assert not [line for line in lines if line.startswith("requirepass")]
+
+
 def test_one_pod_has_no_sentinel() -> None:
     objects = render()
     assert [each["name"] for each in _pod({})["containers"]] == ["redis"]
@@ -318,6 +352,9 @@ def pods(tmp_path: Path) -> Iterator[Pods]:
     config, programs = tmp_path / "config", tmp_path / "bin"
     config.mkdir()
     programs.mkdir()
+    (tmp_path / "secret").mkdir()
+    for key in ("redis-password", "eventsvc-password"):
+        (tmp_path / "secret" / key).write_text(PASSWORD)
     values = {**THREE, "redis.sentinel": {"downAfterMilliseconds": 500, "failoverTimeoutMilliseconds": 2000}}
     for name, text in the(render(values), "ConfigMap", "redis")["data"].items():
         (config / name).write_text(text.replace("dir /data\n", ""))
@@ -329,8 +366,8 @@ def pods(tmp_path: Path) -> Iterator[Pods]:
         "NODES": " ".join(NODES),
         "SET": SET,
         "CONFIG": str(config),
-        "REDIS_PASSWORD": PASSWORD,
-        "REDISCLI_AUTH": PASSWORD,
+        "SECRET": str(tmp_path / "secret"),
+        "USER_KEY": "eventsvc-password",
         "REDIS_PORT": str(free_port()),
         "SENTINEL_PORT": str(free_port()),
     }
