@@ -232,6 +232,6 @@ def test_a_typing_error_is_refused_by_its_name(values: Any, named: str) -> None:
 def test_the_streams_come_through_as_a_list() -> None:
     """Names that YAML takes for something else, too."""
     objects = render({"producer.streams": ["Orders", "on", "1e3", 'q"uote']})
-    assert settings(objects, "event-producer")["REDIS_STREAMS"] == 'Orders,on,1e3,q"uote'
+    assert settings(objects, "event-producer")["REDIS_STREAMS"] == 'Orders,on,1e3,q"uote,HelmTest'
     assert "REDIS_STREAMS" not in settings(objects, "event-consumer")
     assert "REDIS_STREAMS" not in settings(render(), "event-producer")
