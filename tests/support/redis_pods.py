@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import attrs
@@ -46,18 +47,22 @@ class Pod:
                 command = ["bash", f"{self.environment['CONFIG']}/{script}"]
                 environment = {**self.environment, "ME": self.host, "HERE": self.host, "BIND": self.host}
                 environment |= {"DATA": str(self.directory), "LOG": "/dev/stdout"}
-                self.processes[script] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+                self.processes[script] = subprocess.Popen(
+                    command, env=environment, stdout=log, stderr=log, start_new_session=True
+                )
 
     def kill(self, *scripts: str) -> None:
         for script in scripts or tuple(self.processes):
             process = self.processes.pop(script)
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, SIGKILL)  # what runs beside Redis ends with it, as in a container
             process.wait()
 
     def run(self, script: str) -> str:
         """Run a script to its end, and return its output."""
         self.start(script)
-        self.processes.pop(script).wait(60)
+        self.processes[script].wait(60)
+        self.kill(script)
         return (self.directory / f"{script}.log").read_text()
 
     def says(self, words: str) -> bool:
