@@ -34,7 +34,7 @@ pods read only when they start: a change of it restarts them.
 {{- $role := index . 1 -}}
 {{- $values := index $root.Values $role -}}
 {{- $own := include "eventsvc.ownLabels" (list $root (printf "event-%s" $role)) | fromYaml -}}
-{{- $read := list (include "eventsvc.settings" .) (include "eventsvc.readAtStart" .) $root.Values.redis.auth.password $root.Values.externalRedis.password -}}
+{{- $read := list (include "eventsvc.settings" .) (include "eventsvc.readAtStart" .) (include "eventsvc.passwordChange" .) -}}
 {{- if eq $role "consumer" }}{{ $read = append $read $values.handlers }}{{ end -}}
 {{- $checksum := dict "checksum/config" ($read | toJson | sha256sum) -}}
 labels:
