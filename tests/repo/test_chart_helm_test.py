@@ -49,3 +49,9 @@ def test_no_stream_is_made_for_a_test_that_cannot_be() -> None:
     """The suite has no certificate."""
     tls = {"existingSecret": "certificate", "clientCASecret": "clients"}
     assert "REDIS_STREAMS" not in settings(render({"producer.tls": tls}), "event-producer")
+
+
+def test_the_user_of_redis_has_the_right_to_the_stream() -> None:
+    """Without it no producer were ready."""
+    files = the(render(), "ConfigMap", "redis")["data"]
+    assert '"~HelmTest" "~{HelmTest}:*"' in "".join(files.values())

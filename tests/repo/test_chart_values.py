@@ -144,6 +144,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "redis.tls.existingSecret": Row("x", REDIS, '"secretName":"x"'),
     "redis.auth.password": Row("x", "Secret/redis", '"redis-password":"eA=="'),
     "redis.auth.existingSecret": Row("x", REDIS, '"name":"x"'),
+    "redis.auth.eventsvcPassword": Row("x", "Secret/redis", '"eventsvc-password":"eA=="'),
+    "redis.auth.eventsvcKey": Row("x", PRODUCER, '{"key":"x"'),
+    "redis.auth.rotation": Row(7, "Secret/redis", '"eventsvc/rotation":"7"'),
     "redis.maxmemory": Row("99mb", CONFIG, "maxmemory 99mb"),
     "redis.appendfsync": Row("everysec", CONFIG, "appendfsync everysec"),
     "redis.extraConfig": Row("timeout 9", CONFIG, "timeout 9"),
@@ -151,7 +154,8 @@ ROWS: Final[Mapping[str, Row]] = {
     "redis.persistence.storageClass": Row("x", REDIS, '"storageClassName":"x"'),
     "redis.persistence.keep": Row(False, REDIS, '"whenDeleted":"Delete"'),
     "redis.resources": Row({"limits": {"memory": "999Mi"}}, REDIS, '"limits":{"memory":"999Mi"}'),
-    "redis.podAnnotations": Row({"x": "seen"}, REDIS, '"x":"seen"'),
+    "redis.podAnnotations": Row({"x/note": "seen"}, REDIS, '"x/note":"seen"'),
+    "redis.podLabels": Row({"x/label": "seen"}, REDIS, '"x/label":"seen"'),
     "redis.nodeSelector": Row({"x": "seen"}, REDIS, '"nodeSelector":{"x":"seen"}'),
     "redis.tolerations": Row([{"key": "x"}], REDIS, '"tolerations":[{"key":"x"}]'),
     "redis.affinity": Row({"podAffinity": {}}, REDIS, '"affinity":{"podAffinity":{}}'),
@@ -174,6 +178,10 @@ ROWS: Final[Mapping[str, Row]] = {
     "monitoring.serviceMonitor.labels": Row({"x": "seen"}, MONITOR, '"x":"seen"'),
     "monitoring.prometheusRule.enabled": Row(False, RULE, ""),
     "monitoring.prometheusRule.labels": Row({"x": "seen"}, RULE, '"x":"seen"'),
+    "monitoring.prometheusRule.runbookUrl": Row("http://x", RULE, '"runbook_url":"http://x#'),
+    "monitoring.prometheusRule.alertLabels": Row({"x/alert": "seen"}, RULE, '"x/alert":"seen"'),
+    "monitoring.prometheusRule.disabled": Row(["NoConsumer"], RULE, '"alert":"NoConsumer"'),
+    "monitoring.prometheusRule.extraRules": Row([{"alert": "Mine", "expr": "vector(1)"}], RULE, '"alert":"Mine"'),
     "networkPolicy.enabled": Row(False, "NetworkPolicy/event-producer", ""),
     "networkPolicy.clients": Row([{"podSelector": {"x": "seen"}}], "NetworkPolicy/event-producer", '"x":"seen"'),
     "networkPolicy.redisClients": Row([{"podSelector": {"x": "seen"}}], "NetworkPolicy/redis", '"x":"seen"'),
@@ -219,6 +227,7 @@ GIVEN: Final[Mapping[str, Mapping[str, Any]]] = {
     "producer.autoscaling.": {"producer.autoscaling.enabled": True},
     "consumer.webhook.secretKey": {"consumer.webhook.existingSecret": "signing"},
     "consumer.keda.": {"consumer.keda.enabled": True},
+    "redis.auth.eventsvcKey": {"redis.auth.existingSecret": "account"},
     "redis.enabled": {"producer.enabled": False, "consumer.enabled": False},
     "redis.spread": {"redis.replicas": 3},
     "redis.sentinel.": {"redis.replicas": 3},
@@ -237,6 +246,9 @@ ALONE: Final = re.compile(
     r"fullnameOverride|settings|nodeSelector|tolerations|affinity|priorityClassName"
     r"|redis\.replicas|externalRedis\.(moved|sentinels)|networkPolicy\.dns|.*(enabled|digest|image\.tag|existingSecret|serviceAccount\.name)"
 )
+
+#: Values that take away what is seen.
+TAKING_AWAY: Final = {"monitoring.prometheusRule.disabled"}
 
 #: A value that is gone and refused, and one that is a step of a move, which has tests of its own.
 ELSEWHERE: Final = {"consumer.keda.lagCount", "externalRedis.moved"}
@@ -291,7 +303,10 @@ def test_a_value_changes_what_it_is_for(name: str) -> None:
     row, given = ROWS[name], _given(name)
     after = {**given, **{each: ROWS[each].value for each in _together(name)}}
     was, is_now = _text(render(given), row.where), _text(render(after), row.where)
-    if row.seen:
+    if name in TAKING_AWAY:
+        assert row.seen in was
+        assert row.seen not in is_now
+    elif row.seen:
         assert row.seen not in was
         assert row.seen in is_now
     else:

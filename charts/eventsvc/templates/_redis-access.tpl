@@ -109,7 +109,7 @@ upgrade changes it: (list $ "redis-password" "what the values say, or empty").
 {{/* The keys and commands of the user eventsvc, as words of redis.conf: as docs/install.md has them, for all streams. */}}
 {{- define "eventsvc.redisRights" -}}
 {{- $values := .Values -}}
-{{- $streams := prepend $values.producer.streams ($values.settings.REDIS_STREAM | default "NotificationStream") -}}
+{{- $streams := prepend (include "eventsvc.streams" . | fromJsonArray) ($values.settings.REDIS_STREAM | default "NotificationStream") -}}
 {{- range list $values.producer $values.consumer -}}
 {{- with .settings.REDIS_STREAM }}{{ $streams = append $streams . }}{{ end -}}
 {{- end -}}
