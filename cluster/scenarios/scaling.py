@@ -75,7 +75,8 @@ def _handle(release: Release, scaler: Scaler, what: str) -> None:
 
 
 def _rest(release: Release, scaler: Scaler) -> None:
-    scaler.until(lambda: not release.pods("consumer"), "no consumer is left", _PATIENCE)
+    consumers = ("pods", "--selector", release.selector("consumer"))  # one that is ending still reads
+    scaler.until(lambda: not release.namespace.get(*consumers)["items"], "no consumer is left", _PATIENCE)
 
 
 SCENARIO: Final = Scenario("scaling", "Consumers are scaled from 0 and back by how long events wait.", _play)
