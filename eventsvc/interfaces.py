@@ -182,6 +182,15 @@ class IEventGroup(Interface):
         which the process with another token still holds it.
         """
 
+    def leave(token: str) -> Deferred[bool]:
+        """
+        Remove this consumer from the group, unless it has pending entries, or another process holds its name.
+
+        Fires with whether it was removed.
+
+        @param token: that of this process, as for L{hold_name}.
+        """
+
     def measure() -> Deferred[Measures]:
         """Measure the stream and the group."""
 

@@ -62,6 +62,12 @@ class BatchDelivery:
     may_begin: Callable[[], bool]
     _log = Logger()
 
+    def begin(self, batch: Batch) -> Unfinished | None:
+        """Call the handler with a batch."""
+        if len(batch) == 1:
+            return self.handler.begin_one(batch[0][1])
+        return self.handler.begin([notification for _, notification in batch])
+
     async def run(self, batch: Batch, unfinished: Unfinished | None = None) -> Batch:
         """
         Deliver a batch, and return those entries that are to be put back.

@@ -55,6 +55,10 @@ class DeliveryAttempts:
 
     @ivar exit: called with a sentence when the handler asks for the end of the
         process.
+    @ivar acknowledge_early: called before a delivery is counted, so that what is
+        done does not come again if that delivery kills the process.
+    @ivar ended: called with the id of an entry that was read before when a call
+        for it has ended.
     @ivar retry_for: seconds for which an event is retried, even if its
         deliveries are used up.
     @ivar open: knows which entries are not ours any more.
@@ -66,6 +70,8 @@ class DeliveryAttempts:
     handler: BoundHandler
     breaker: Breaker
     exit: Callable[[str], object]
+    acknowledge_early: Callable[[], None]
+    ended: Callable[[str], None]
     clock: IReactorTime
     jitter: Callable[[], float]
     max_deliveries: int
@@ -148,6 +154,12 @@ class DeliveryAttempts:
             return Ended.HANDLED
         finally:
             self.counts.handler_seconds.observe(self.clock.seconds() - began)
+            if entry.again:
+                self.ended(entry.id)
+
+    def has_put_back(self, id: str) -> bool:
+        """Return whether an entry was put back and is not tried at present."""
+        return id in self._put_back
 
     @property
     def put_back(self) -> int:
@@ -239,6 +251,7 @@ class DeliveryAttempts:
         self.counts.redelivered += 1
         if self.open.in_doubt or entry.id in self.open.lost:
             return
+        self.acknowledge_early()
         try:
             await self.group.count_delivery([entry.id], self._stored(entry, failing))
         except CancelledError:

@@ -21,6 +21,7 @@ from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery import PassOver, SetAside, decide
 from eventsvc.consumer.delivery_attempts import DeliveryAttempts, Ended
 from eventsvc.consumer.handler_call import Unfinished
+from eventsvc.consumer.isolation import Isolation
 from eventsvc.consumer.line import Line
 from eventsvc.consumer.open_entries import OpenEntries
 from eventsvc.consumer.setting_aside import Letter, SettingAside
@@ -43,7 +44,7 @@ class Dispatch:
     With a concurrency of 1 an entry that is retried blocks those behind it, so
     that their order is kept.  With more, it blocks those of its key.
 
-    @ivar after_slice: called when a slice is over and more entries wait.
+    @ivar acknowledge_early: called when a slice is over and more entries wait.
     """
 
     open: OpenEntries
@@ -55,8 +56,9 @@ class Dispatch:
     counts: ConsumerCounts
     concurrency: int
     max_deliveries: int
-    after_slice: Callable[[], None]
+    acknowledge_early: Callable[[], None]
     line: Line = attrs.field(init=False)
+    isolation: Isolation = attrs.field(init=False)
     #: what is under way, by the id of its first entry
     _working: dict[str, Deferred[None]] = attrs.field(factory=dict, init=False)
     _batches: BatchDelivery = attrs.field(init=False)
@@ -67,6 +69,7 @@ class Dispatch:
 
     def __attrs_post_init__(self) -> None:
         self.line = Line(one_at_a_time=self.concurrency == 1)
+        self.isolation = Isolation(self.clock, self.concurrency, self._begin)
         self._batches = BatchDelivery(
             handler=self.handler,
             attempts=self.attempts,
@@ -81,7 +84,7 @@ class Dispatch:
     @property
     def is_busy(self) -> bool:
         """Whether a new entry would have to wait for the handler."""
-        return bool(self.line.entries) or len(self._working) >= self.concurrency
+        return bool(self.line.entries) or len(self._working) >= self.isolation.slots
 
     @property
     def is_working(self) -> bool:
@@ -102,10 +105,11 @@ class Dispatch:
     def stop(self) -> None:
         """Begin no more entries."""
         self._stopping = True
+        self.isolation.stop()
 
     def cancel(self) -> None:
         """Cancel what is under way."""
-        self._stopping = True
+        self.stop()
         working, self._working = self._working, {}
         for work in working.values():
             work.cancel()
@@ -114,8 +118,7 @@ class Dispatch:
         """
         Begin the next entries in the line, for one slice.
 
-        Does nothing if it is running already, because a handler may end at
-        once, or while the next slice is scheduled.
+        Does nothing if it is running already, or while the next slice is scheduled.
         """
         if self._is_beginning or self._next_slice is not None:
             return
@@ -123,13 +126,13 @@ class Dispatch:
         handled: list[Entry] = []
         now, is_batch = self.clock.seconds, self.handler.batch_size
         began = now()
-        end = began + _SLICE
         try:
             while (
                 self.line.entries
-                and len(self._working) < self.concurrency
+                and len(self._working) < self.isolation.slots
                 and not self._stopping
                 and not self.breaker.is_open
+                and not (self.line.entries[0].again and self._has_to_wait(self.line.entries[0]))
             ):
                 if is_batch:
                     self._begin_batch()
@@ -137,7 +140,7 @@ class Dispatch:
                     entry = self.line.entries.popleft()
                     if self._begin_with(entry):
                         handled.append(entry)
-                if now() >= end:
+                if now() - began >= _SLICE:
                     self._next_slice = self.clock.callLater(0, self._begin_slice)
                     break
         finally:
@@ -145,18 +148,19 @@ class Dispatch:
         if handled:
             self._end_run(handled, now() - began)
         if self._next_slice is not None:
-            self.after_slice()
+            self.acknowledge_early()
 
     def _begin_slice(self) -> None:
         self._next_slice = None
         self._begin()
 
-    def _has_slot(self) -> bool:
-        return len(self._working) < self.concurrency and not self._stopping
+    def _has_to_wait(self, entry: Entry) -> bool:
+        """Return whether an entry that was read before may not begin beside those that the handler has."""
+        return not (self.attempts.has_put_back(entry.id) or self.isolation.admits(entry, is_idle=not self._working))
 
     def begin_probe(self, note_probe: Callable[[str], None], behind: int) -> None:
         """Begin an entry in the line although the breaker is open: see L{Breaker}."""
-        if self.line.entries and self._has_slot():
+        if self.line.entries and len(self._working) < self.isolation.slots and not self._stopping:
             entry = self.line.take(behind)
             note_probe(entry.id)
             if self._begin_with(entry):
@@ -192,7 +196,7 @@ class Dispatch:
         batch: list[tuple[Entry, Notification]] = []
         keys: set[str] = set()
         line, most = self.line.entries, self.handler.batch_size
-        while line and len(batch) < most and not (batch and line[0].again):
+        while line and len(batch) < most and not (line[0].again and (batch or self._has_to_wait(line[0]))):
             entry = line.popleft()
             action = decide(entry, self.max_deliveries)
             if not isinstance(action, Notification):
@@ -208,7 +212,7 @@ class Dispatch:
             return
         began = self.clock.seconds()
         try:
-            unfinished = self._call_with(batch)
+            unfinished = self._batches.begin(batch)
         except Exception as error:
             unfinished = fail_with(error)
         if unfinished is None:
@@ -217,13 +221,9 @@ class Dispatch:
         else:
             self._work(batch, self._batches.run(batch, unfinished))
 
-    def _call_with(self, batch: Batch) -> Unfinished | None:
-        if len(batch) == 1:
-            return self.handler.begin_one(batch[0][1])
-        return self.handler.begin([notification for _, notification in batch])
-
     def _end_without_handler(self, entry: Entry, action: SetAside | PassOver) -> None:
-        """End an entry that is no event."""
+        """End an entry that is no event, or is given up."""
+        self.isolation.end(entry.id)
         if isinstance(action, SetAside):
             self._work([(entry, None)], self._set_aside(Letter.of(entry.id, action, entry.deliveries)))
         else:

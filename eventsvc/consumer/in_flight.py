@@ -37,8 +37,9 @@ class InFlight:
         deliveries are used up.
     @ivar exit: called with a sentence when the handler asks to end the process;
         no entry is begun after that.
-    @ivar after_slice: called when plain handlers have held the reactor for long
-        and more entries wait, to acknowledge what is done.
+    @ivar acknowledge_early: called to acknowledge what is done: when plain handlers
+        have held the reactor for long and more entries wait, and before a delivery
+        is counted.
     """
 
     group: IEventGroup
@@ -50,7 +51,7 @@ class InFlight:
     retry_for: float = 0.0
     exit: Callable[[str], object] = lambda _: None
     counts: ConsumerCounts = attrs.field(factory=ConsumerCounts)
-    after_slice: Callable[[], None] = attrs.field(default=lambda: None, init=False)
+    acknowledge_early: Callable[[], None] = attrs.field(default=lambda: None, init=False)
     aside: SettingAside = attrs.field(init=False)
     breaker: Breaker = attrs.field(init=False)
     _open: OpenEntries = attrs.field(init=False)
@@ -66,6 +67,8 @@ class InFlight:
             handler=self.handler,
             breaker=self.breaker,
             exit=self.exit,
+            acknowledge_early=lambda: self.acknowledge_early(),
+            ended=lambda id: self._dispatch.isolation.end(id),
             clock=self.clock,
             jitter=self.jitter,
             max_deliveries=self.max_deliveries,
@@ -82,8 +85,9 @@ class InFlight:
             clock=self.clock,
             counts=self.counts,
             concurrency=self.concurrency,
-            max_deliveries=self.max_deliveries,
-            after_slice=lambda: self.after_slice(),
+            # One may have been in company: see the Note [Bystanders].
+            max_deliveries=max(self.max_deliveries, 2 if self.concurrency > 1 else 1),
+            acknowledge_early=lambda: self.acknowledge_early(),
         )
 
     @property

@@ -1,5 +1,5 @@
 """
-Detects two processes that use the same consumer name.
+Detects two processes that use the same consumer name, and gives the name up.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from eventsvc.interfaces import IEventGroup
+from eventsvc.interfaces import IEventGroup, Refused, Unknown
 
 #: Seconds between two checks.
 EVERY: Final = 2.0
@@ -37,6 +37,20 @@ class NameHold:
         alive:    15 s left | 13 | 14: renewed | 12 | 13: renewed, so it is in use
 
     It takes two renewals, because the server's clock may be set back once.
+
+    # Note [Leaving]
+
+    A consumer that Redis removes loses its pending entries.  So one script looks
+    for them and removes it.  A process that starts with the same name meanwhile
+    has read something or it has not::
+
+        old:    nothing pending   | looks: 5 is pending, stays
+        new:           reads 5    |
+
+        old:    nothing pending   | looks, is removed |
+        new:           waits for 5                    | 5 arrives: Redis makes the consumer again
+
+    A consumer whose name another process holds does not remove it.
 
     @ivar token: identifies this process.
     @ivar lifetime: seconds for which the name is held; several times the time
@@ -72,3 +86,10 @@ class NameHold:
                 "Give each process its own REDIS_CONSUMER, or none",
                 details={"alarm": "consumer_name_in_use"},
             )
+
+    async def leave(self) -> None:
+        """Remove this consumer from its group, unless it has pending entries or another process holds its name."""
+        try:
+            await self.group.leave(self.token)
+        except (Refused, Unknown) as error:
+            self._log.info("cannot leave the group, others remove this consumer later: {error}", error=error)

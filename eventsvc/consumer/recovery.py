@@ -5,7 +5,7 @@ flight, and hands them over when the consumer stops.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -50,6 +50,8 @@ class Recovery:
     #: ids that another event had which is not ours any more and still in flight
     _behind: set[str] = attrs.field(factory=set, init=False)
     _cursor: str = attrs.field(default=_START, init=False)
+    #: whether all pending entries were searched once for idle ones
+    has_searched: bool = attrs.field(default=False, init=False)
     _claim_due: float = attrs.field(default=0.0, init=False)
     _log = Logger()
 
@@ -108,6 +110,7 @@ class Recovery:
         page = await self.group.claim(self.claim_idle, self._cursor, count, size)
         self._cursor = page.cursor
         if page.cursor == _START:
+            self.has_searched = True
             self._claim_due = self.clock.seconds() + self.claim_idle / 10
         self.claimed += len(page.entries)
         self._note_trimmed(len(page.trimmed))
@@ -185,9 +188,9 @@ class Recovery:
         if removed:
             self._log.info("removed stale consumers: {names}", names=", ".join(removed))
 
-    async def hand_over(self) -> None:
+    async def hand_over(self, leave: Callable[[], Awaitable[None]] | None) -> None:
         """
-        Acknowledge what is done, and let other consumers claim the rest at once.
+        Acknowledge what is done, let other consumers claim the rest at once, and leave the group.
 
         A delivery that the stop has prevented or cancelled does not count: a few
         restarts would use all of them up.
@@ -206,3 +209,5 @@ class Recovery:
         while ids := await self.group.list_pending(after, _PAGE):
             await self.group.release(ids)
             after = ids[-1]
+        if leave is not None:
+            await leave()

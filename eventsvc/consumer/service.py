@@ -6,7 +6,7 @@ acknowledge until stopped.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -45,13 +45,13 @@ class Consumer(Service):
     Gives each event of a group to a handler, and acknowledges it afterwards.
 
     Each round acknowledges what is done, does the chores that are due, and takes
-    a page of entries in flight: first its own pending ones, then by turns idle
-    ones of other consumers and new ones.  It waits while it has all the entries
-    in flight that it may have.
+    a page of entries in flight, unless it has all it may have: first its own
+    pending ones, then all idle ones, then by turns idle and new ones.
 
     @ivar block: longest wait for new events, in seconds.
     @ivar claim_idle: idle seconds after which an entry of another consumer is
         claimed; entries in flight are renewed well before that.
+    @ivar leave: called at the end, to leave the group.
     @ivar chores: done between two rounds, in addition to the consumer's own.
     """
 
@@ -61,6 +61,7 @@ class Consumer(Service):
     block: float = 5.0
     claim_idle: float = 30.0
     drain_timeout: float = 10.0
+    leave: Callable[[], Awaitable[None]] | None = None
     chores: list[Chore] = attrs.field(factory=list)
     #: how often the group had to be created although it had been there
     groups_recreated: int = attrs.field(default=0, init=False)
@@ -90,16 +91,12 @@ class Consumer(Service):
         self.chores = [*self.chores, *self.recovery.chores]
 
     def startService(self) -> None:
-        """
-        Start to read.
-
-        @raise RuntimeError: it was started before.
-        """
+        """Start to read; raise C{RuntimeError} if it was started before."""
         if self._running is not None:
             raise RuntimeError("a consumer is started once: make a new one to start again")
         super().startService()
         self.last_round = self.clock.seconds()
-        self.in_flight.after_slice = self._acknowledge_early
+        self.in_flight.acknowledge_early = self._acknowledge_early
         self._running = run_in_background(self._run(), self._log)
 
     def stopService(self) -> Deferred[None]:
@@ -154,7 +151,8 @@ class Consumer(Service):
             else:
                 if not self.recovery.claim_in:
                     await self._take(self.recovery.claim(room, self._page.limit))
-                await self._read()
+                if self.recovery.has_searched:  # what was handed over is older than what is new
+                    await self._read()
                 self.problem = ""
 
     def _acknowledge_early(self) -> None:
@@ -292,7 +290,7 @@ class Consumer(Service):
         if self._running is not None:
             self._running.cancel()
         try:
-            await ensureDeferred(self.recovery.hand_over()).addTimeout(_FAREWELL, self.clock)
+            await ensureDeferred(self.recovery.hand_over(self.leave)).addTimeout(_FAREWELL, self.clock)
         except (Refused, Unknown) as error:
             self._log.warn("cannot hand over pending events, others claim them later: {error}", error=error)
         except TimeoutError:

@@ -31,6 +31,7 @@ _UPDATE_PENDING: Final = load_script("update_pending.lua")
 _SET_ASIDE: Final = load_script("rights.lua", "set_aside.lua")
 _REMOVE_STALE: Final = load_script("remove_stale.lua")
 _HOLD_NAME: Final = load_script("hold_name.lua")
+_LEAVE: Final = load_script("leave.lua")
 
 #: Idle time that lets any consumer claim an entry, in milliseconds.
 _A_YEAR: Final = 31_536_000_000
@@ -124,9 +125,15 @@ class RedisEventGroup:
         return ensureDeferred(read_memory(self._call))
 
     def hold_name(self, token: str, lifetime: float) -> Deferred[float]:
-        keys: list[Argument] = [self.stream, companion(self.stream, "owner", self.group, self.consumer)]
-        left = self._run_on(keys, _HOLD_NAME, [token, round(lifetime * 1000)])
+        left = self._run_on(self._owner_keys(), _HOLD_NAME, [token, round(lifetime * 1000)])
         return left.addCallback(lambda milliseconds: milliseconds / 1000)
+
+    def leave(self, token: str) -> Deferred[bool]:
+        reply = self._run_on(self._owner_keys(), _LEAVE, [self.group, self.consumer, token])
+        return reply.addCallback(bool)
+
+    def _owner_keys(self) -> list[Argument]:
+        return [self.stream, companion(self.stream, "owner", self.group, self.consumer)]
 
     def measure(self) -> Deferred[Measures]:
         if self._opened != self.connection.connects:

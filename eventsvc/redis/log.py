@@ -123,26 +123,15 @@ class RedisEventLog:
             hard_max = max_keys = _NO_LIMIT
         arguments: list[Argument] = [sequence, after, PRODUCER_ID_TTL, hard_max, EVENT_FIELD, window, max_keys]
         arguments += (0, events)
-        digests: set[bytes] = set()
-        plain: list[bytes] = []  # as one submission: all of them are stored, or none
-        for submission in submissions:
-            entries, own = submission.entries, submission.keys
-            if not own:
-                plain += entries
-                continue
-            if plain:
-                arguments += (len(plain), 0, *plain)
-                plain = []
-            if len(own) == 1:
-                digests.add(own[0].digest)
-            else:
-                digests.update([key.digest for key in own])
-            arguments += (len(entries), len(own), _write_keys(own, submission.ids), *entries)
-        if plain:
-            arguments += (len(plain), 0, *plain)
-        if digests:
+        if [each for each in submissions if each.keys]:
             keys += self._hashes
-            arguments[_DIFFERENT] = len(digests)
+            arguments[_DIFFERENT] = len({key.digest for each in submissions for key in each.keys})
+            for each in submissions:
+                own = (_write_keys(each.keys, each.ids),) if each.keys else ()
+                arguments += (len(each.entries), len(each.keys), *own, *each.entries)
+        elif submissions:  # all as one: all of them are stored, or none
+            entries = [entry for each in submissions for entry in each.entries]
+            arguments += (len(entries), 0, *entries)
         session = self.connection.session
         appending = self.connection.run(_APPEND, keys, arguments).addCallbacks(_read_reply, self._note_full)
         if self.durability is None or session is None:  # without a session nothing was sent

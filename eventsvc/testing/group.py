@@ -234,6 +234,18 @@ class MemoryEventGroup:
 
         return self._carry("hold_name", apply)
 
+    def leave(self, token: str) -> Deferred[bool]:
+        def apply() -> bool:
+            owner, end = self.stream.names.get((self.name, self.consumer), (token, 0.0))
+            is_held = owner != token and self.stream.clock.seconds() < end
+            if is_held or self._own(""):
+                return False
+            self._group.consumers.pop(self.consumer, None)
+            self.stream.names.pop((self.name, self.consumer), None)
+            return True
+
+        return self._carry("leave", apply)
+
     def measure(self) -> Deferred[Measures]:
         def apply() -> Measures:
             places = self.stream.entries

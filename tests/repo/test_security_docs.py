@@ -29,7 +29,7 @@ PRODUCER, CONSUMER, OPERATOR = USERS
 SCRIPTS = {
     PRODUCER: ("open", "append", "renew", "measure", "holds"),
     CONSUMER: (
-        *("claim", "create_group", "hold_name", "measure", "pending"),
+        *("claim", "create_group", "hold_name", "leave", "measure", "pending"),
         *("remove_stale", "set_aside", "trim", "update_pending"),
     ),
     OPERATOR: ("replay", "dead_page"),

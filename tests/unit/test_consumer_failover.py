@@ -410,6 +410,6 @@ def test_nothing_is_acknowledged_between_two_slices_while_redis_is_asked(consumi
     consumer.in_flight.doubt()
     consumer.in_flight.take([Entry("1-0", consuming.stream.entries[1])])
     before = list(link_of(consumer).operations)
-    consumer.in_flight.after_slice()
+    consumer.in_flight.acknowledge_early()
     assert [entry.id for entry in consumer.in_flight.done] == ["1-0"]
     assert link_of(consumer).operations == before

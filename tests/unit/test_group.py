@@ -38,6 +38,7 @@ OPERATIONS = {
     "trim": (1,),
     "memory": (),
     "hold_name": ("token", 1.0),
+    "leave": ("token",),
     "measure": (),
 }
 

@@ -89,6 +89,7 @@ CASES: Final = {
     "remove stale consumers": Case(("remove_stale.lua",), [STREAM, DEAD], ["group", "other", 0]),
     "create a group": Case(("create_group.lua",), [STREAM], ["other"]),
     "hold a name": Case(("hold_name.lua",), [STREAM, "{S}:owner"], ["token", 10_000]),
+    "leave": Case(("leave.lua",), [STREAM, "{S}:owner"], ["group", "other", "token"]),
     "trim": Case(("trim.lua",), ["{S}:dead"], [0, 100]),
     "replay": Case(("rights.lua", "replay.lua"), [STREAM, DEAD], ["1-0"]),
     "open": Case(("open.lua",), [STREAM], ["CreateStream", "stream created"], filled=False),

@@ -29,13 +29,13 @@ def test_plain_handlers_have_the_reactor_for_a_slice_at_a_time(consuming: Consum
 
     consumer = consuming.consumer(handler)
     slices: list[int] = []
-    acknowledge = consumer.in_flight.after_slice
+    acknowledge = consumer.in_flight.acknowledge_early
 
-    def after_slice() -> None:
+    def acknowledge_early() -> None:
         slices.append(len(consuming.seen))
         acknowledge()
 
-    consumer.in_flight.after_slice = after_slice
+    consumer.in_flight.acknowledge_early = acknowledge_early
     consuming.add(*[f"{number}" for number in range(1_000)])
     turn()
     consuming.run(60.0)

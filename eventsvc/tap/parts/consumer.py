@@ -119,6 +119,7 @@ def add_consumer(
         block=settings.read_timeout,
         claim_idle=settings.claim_idle,
         drain_timeout=settings.drain_timeout,
+        leave=hold.leave,
         chores=[
             Chore(0.1, retention.trim, handled=max(1, retention.headroom // 4)),
             Chore(MEASURE_EVERY, lag.measure),
