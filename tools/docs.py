@@ -39,6 +39,7 @@ from eventsvc.web.limits import (
 from eventsvc.web.tokens import Forbidden, TooManyRequests, Unauthorized
 from tools.alerts_table import alerts_table
 from tools.chaos_tables import faults_table, signs_table
+from tools.chart_values import values_table
 
 
 def _answer(error: Exception) -> Answer:
@@ -129,6 +130,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "faults": faults_table,
     "signs": signs_table,
     "alerts": alerts_table,
+    "values": values_table,
 }
 
 _PART: Final = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.S)

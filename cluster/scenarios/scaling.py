@@ -53,6 +53,7 @@ def _scale(release: Release, scaler: Scaler) -> str:
         client.xtrim(STREAM, maxlen=0)
     release.stop_one("redis")
     release.settle()
+    scaler.until(lambda: not scaler.failures, "a producer knows what waits", _PATIENCE)
     if scaler.step():
         raise Failed(f"nothing waits, but {scaler.steps[-1]} consumers are wanted after a trim and a restart of Redis")
 

@@ -67,10 +67,12 @@ class gateway:
     A system, and the last answer it gave.
 
     @ivar target: C{local} or C{cluster}; there, from a pod or from outside.
+    @ivar path: what stands before the paths of events, for a stream of the suite's own.
     """
 
-    def __init__(self, target: str, namespace: str, prefix: str, stream: str, group: str) -> None:
+    def __init__(self, target: str, namespace: str, prefix: str, stream: str, group: str, own: str) -> None:
         self.stream, self.group = stream, group
+        self.path = f"/streams/{own}" if own else ""
         self.access: Access
         if target != "cluster":
             self.access = Local(Plan(proxied=False, tokens=False))
@@ -142,6 +144,8 @@ class gateway:
         headers = {"Idempotency-Key": f'"{key}"'} if key else {}
         if self.access.token:
             headers["Authorization"] = f"Bearer {self.access.token}"
+        if path in ("/event", "/events"):
+            path = self.path + path
         with closing(self._connect()) as connection:
             # A body that is too large is answered before it is read.
             with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
@@ -240,6 +244,18 @@ class gateway:
             assert client.xack(self.stream, group, entry) == 1
 
     # The consumer
+
+    @keyword
+    def a_consumer_of_the_group_asks(self) -> None:
+        """One of the consumers of the release has lately asked for events."""
+        stream = environ.get("REDIS_STREAM", self.stream)
+
+        def asks() -> bool:
+            with self.access.redis() as client:
+                idle = [each["idle"] for each in client.xinfo_consumers(stream, self.group)]
+            return any(milliseconds < _PATIENCE * 1000 for milliseconds in idle)
+
+        wait_until(asks, "a consumer asks", _PATIENCE)
 
     @keyword
     def consumer_logs(self, description: str) -> None:

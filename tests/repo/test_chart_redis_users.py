@@ -28,7 +28,7 @@ SECRET = {"redis-password": "operator", KEY: "ours"}
 def rights(page: str, user: str) -> list[str]:
     """Return the rules of a user on a page, without its password."""
     (line,) = re.findall(rf"^ACL SETUSER {user} on >\S+ (.+)$", (ROOT / "docs" / page).read_text(), re.M)
-    return line.split()
+    return str(line).split()
 
 
 @pytest.fixture(params=REMEDIES)
@@ -89,9 +89,7 @@ def test_both_roles_and_the_suites_work_as_this_user(pod: RedisPod, services: Se
     assert denied <= {b"client"}, "which is redis-py's"
 
 
-@pytest.mark.parametrize(
-    "command", ["FLUSHALL", "KEYS *", "CONFIG GET *", "XADD Other * a b", "SHUTDOWN", "ACL LIST"]
-)
+@pytest.mark.parametrize("command", ["FLUSHALL", "KEYS *", "CONFIG GET *", "XADD Other * a b", "SHUTDOWN", "ACL LIST"])
 def test_what_this_user_cannot_do(pod: RedisPod, command: str) -> None:
     with pod.client("eventsvc", "ours") as client, pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command.split())

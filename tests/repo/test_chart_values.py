@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.support.helm import CHART, Object, render
+from tools.chart_values import values
 
 VALUES: Final = yaml.safe_load((CHART / "values.yaml").read_text())
 DIGEST: Final = f"sha256:{'5' * 64}"
@@ -94,7 +95,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "image.pullPolicy": Row("Always", CONSUMER, '"imagePullPolicy":"Always"'),
     "imagePullSecrets": Row([{"name": "x"}], REDIS, '"imagePullSecrets":[{"name":"x"}]'),
     "settings": Row({"REDIS_STREAM": "Orders"}, "ConfigMap/event-consumer", '"REDIS_STREAM":"Orders"'),
-    "producer.streams": Row(["Orders"], "ConfigMap/event-producer", '"REDIS_STREAMS":"Orders"'),
+    "producer.streams": Row(["Orders"], "ConfigMap/event-producer", '"REDIS_STREAMS":"Orders,'),
     "producer.tokens.existingSecret": Row("x", PRODUCER, '"secretName":"x"'),
     "producer.tokens.key": Row("rows", PRODUCER, '{"key":"rows","path":"tokens.toml"}'),
     "producer.tls.existingSecret": Row("x", PRODUCER, '"secretName":"x"'),
@@ -181,6 +182,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "networkPolicy.producerEgress": Row([{"ports": [{"port": 9}]}], "NetworkPolicy/event-producer", '{"port":9}'),
     "networkPolicy.consumerEgress": Row([{"ports": [{"port": 9}]}], "NetworkPolicy/event-consumer", '{"port":9}'),
     "podDisruptionBudget.enabled": Row(False, "PodDisruptionBudget/event-producer", ""),
+    "tests.stream": Row("Trial", TEST, '"--variable=STREAM:Trial"'),
     "tests.tokenSecret": Row("x", TEST, '"secretName":"x"'),
     "tests.image.repository": Row("x/y", TEST, '"image":"x/y:0.1.0"'),
     "tests.image.tag": Row("9", TEST, '"image":"localhost/eventsvc-robot:9"'),
@@ -241,18 +243,16 @@ ELSEWHERE: Final = {"consumer.keda.lagCount", "externalRedis.moved"}
 
 #: Values whose members are those of Kubernetes or of the services.
 WHOLE: Final = {
-    *("settings", "resources", "podSecurityContext", "securityContext", "behavior"),
+    *("settings", "resources", "podSecurityContext", "securityContext", "behavior", "dns"),
 }
 
 
-def _leaves(values: Mapping[str, Any], at: str = "") -> list[str]:
-    found = []
+def _defaults(values: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
     for name, below in values.items():
         if isinstance(below, dict) and below and name not in WHOLE:
-            found += _leaves(below, f"{at}{name}.")
+            yield from _defaults(below, f"{at}{name}.")
         else:
-            found.append(f"{at}{name}")
-    return found
+            yield f"{at}{name}", below
 
 
 def _text(objects: list[Object], where: str) -> str:
@@ -263,7 +263,7 @@ def _text(objects: list[Object], where: str) -> str:
 
 
 def test_every_value_has_a_row() -> None:
-    leaves = set(_leaves(VALUES)) - ELSEWHERE
+    leaves = set(dict(_defaults(VALUES))) - ELSEWHERE
     assert leaves == ROWS.keys(), (
         f"tests/repo/test_chart_values.py, ROWS: add {sorted(leaves - ROWS.keys())}, "
         f"remove {sorted(ROWS.keys() - leaves)}"
@@ -308,3 +308,15 @@ def test_no_value_is_taken_for_another() -> None:
 def test_a_digest_beats_the_tag() -> None:
     objects = render({"image.tag": "9", "image.digest": DIGEST})
     assert f'"image":"localhost/eventsvc@{DIGEST}"' in _text(objects, PRODUCER)
+
+
+def test_the_table_in_the_docs_has_every_value_with_its_default() -> None:
+    """That it is not stale is checked with the other generated parts."""
+    table = {value.path: value.default for value in values((CHART / "values.yaml").read_text()) if value.default}
+    assert {name: json.loads(default) for name, default in table.items()} == dict(_defaults(VALUES))
+
+
+def test_a_comment_belongs_to_the_value_below_it() -> None:
+    text = "# Of a,\n# two lines.\na:\n  # Of b.\n  b: 1\n\n# Of nothing.\n\nc: [x]\n"
+    found = {value.path: (value.default, value.text) for value in values(text)}
+    assert found == {"a": ("", "Of a, two lines."), "a.b": ("1", "Of b."), "c": ('["x"]', "")}

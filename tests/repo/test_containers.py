@@ -42,6 +42,15 @@ def test_the_base_of_an_image_can_be_another(path: Path) -> None:
     assert set(re.findall(r"^FROM (\S+)", text, re.M)) - {"scratch"} == {"${BASE_IMAGE}"}
 
 
+@dockerfiles
+def test_an_image_says_what_it_is(path: Path) -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', path.read_text()))
+    assert labels.keys() >= {"title", "description", "licenses"}
+    if path.parent.name != "redis":  # whose version is that of Valkey
+        assert labels["version"] == __version__
+        assert f"/usr/share/sbom/{labels['title']}.cdx.json" in path.read_text()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_service_of_compose_understands_its_settings(role: str) -> None:
     service = COMPOSE[role]
@@ -66,6 +75,34 @@ def test_the_page_names_what_compose_can_be_told() -> None:
     for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "compose.yaml").read_text()):
         assert f"`{name}`" in section
         assert default in section or name == "HANDLERS"
+
+
+def test_compose_has_the_memory_limits_of_the_chart() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    limits = {part: values[part]["resources"]["limits"]["memory"] for part in (*ROLES, "redis")}
+    assert {part: COMPOSE[part]["mem_limit"] for part in limits} == {
+        part: limit.replace("Mi", "m") for part, limit in limits.items()
+    }
+    assert COMPOSE["redis"]["environment"]["MAXMEMORY"] == f"${{MAXMEMORY:-{values['redis']['maxmemory']}}}"
+
+
+def test_compose_publishes_on_loopback_alone() -> None:
+    ports = [port for service in COMPOSE.values() for port in service.get("ports", [])]
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_profile_of_sentinels_is_what_the_page_says() -> None:
+    """Three Sentinels watch the Redis that is there anyway, and two replicas of it."""
+    profile = {name for name, service in COMPOSE.items() if service.get("profiles") == ["sentinels"]}
+    assert profile == {"replica-1", "replica-2", "sentinel-1", "sentinel-2", "sentinel-3"}
+    named = ",".join(f"{name}:26379" for name in sorted(profile) if name.startswith("sentinel"))
+    assert f"REDIS_SENTINELS={named}" in (ROOT / "docs" / "install.md").read_text()
+    for name in (*profile, "redis"):
+        assert COMPOSE[name]["hostname"] == name, "it is announced by this name"
+        assert COMPOSE[name]["volumes"] == [f"{name}:/data"]
+    for role in ("producer", "consumer"):
+        assert COMPOSE[role]["environment"]["REDIS_SENTINELS"] == "${REDIS_SENTINELS:-}"
 
 
 def test_compose_runs_the_images_of_the_chart() -> None:

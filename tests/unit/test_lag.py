@@ -187,7 +187,7 @@ def test_each_stream_has_its_own_backlog() -> None:
     clock, redis = Clock(), Redis()
     lags = [redis.lag(clock, name) for name in ("s", "Orders")]
     beat(clock, redis.watch(clock, *lags), 1)
-    health = producer_health(Vitals(clock), [], cast(Any, redis), lags)
+    health = producer_health(Vitals(clock), [], cast(Any, redis), cast(Any, None), lags)
     streams = [json.loads(health.behind(name).body).get("stream") for name in (b"", b"s", b"Orders", b"\xff", b"no")]
     assert streams == ["s", "s", "Orders", None, None]
     assert [health.behind(name).status for name in (b"\xff", b"no")] == [404, 404]

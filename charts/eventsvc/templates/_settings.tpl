@@ -5,7 +5,7 @@
 
 {{/* Who may post to the producer, and how. */}}
 {{- define "eventsvc.accessSettings" -}}
-{{- with .Values.producer.streams }}
+{{- with include "eventsvc.streams" . | fromJsonArray }}
 REDIS_STREAMS: {{ join "," . | quote }}
 {{- end }}
 {{- if include "eventsvc.producerAdmin" . }}
