@@ -17,11 +17,12 @@ import attrs
 
 from cluster.commands import Failed, Namespace, run, wait_for
 
+_OURS: Final = "eventsvc-tests"
 #: The kind of resource that KEDA brings, without its schema.
 _DEFINITION: Final[Mapping[str, Any]] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
-    "metadata": {"name": "scaledobjects.keda.sh", "labels": {"app.kubernetes.io/part-of": "eventsvc-tests"}},
+    "metadata": {"name": "scaledobjects.keda.sh", "labels": {"app.kubernetes.io/part-of": _OURS}},
     "spec": {
         "group": "keda.sh",
         "scope": "Namespaced",
@@ -44,7 +45,16 @@ _DEFINITION: Final[Mapping[str, Any]] = {
 
 
 def define_scaled_objects() -> None:
-    """Let the cluster accept ScaledObjects, if it does not yet."""
+    """
+    Let the cluster accept ScaledObjects.
+
+    @raise Failed: KEDA is installed, whose definition would be lost.
+    """
+    found = run(
+        "kubectl", "get", "crd/scaledobjects.keda.sh", "--ignore-not-found", "--output=jsonpath={.metadata.labels}"
+    )
+    if found and _OURS not in found:
+        raise Failed("the cluster has KEDA already: its scaling needs no stand-in")
     run("kubectl", "apply", "--filename=-", input=json.dumps(_DEFINITION))
     run("kubectl", "wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
 
@@ -139,10 +149,19 @@ class Scaler:
         wait_for(lambda: (self.step(), done())[1], name, patience)
 
     def _ask(self, url: str, valueLocation: str, **_: str) -> float | None:
-        """Ask as KEDA does, but by way of the API server; return C{None} if there is no number."""
-        parts = urlsplit(url)
-        service, _, namespace = (parts.hostname or "").partition(".")
-        path = f"/api/v1/namespaces/{namespace}/services/{service}:{parts.port}/proxy{parts.path}?{parts.query}"
+        """Ask as KEDA does; return C{None} if there is no number."""
         with suppress(Failed, KeyError, TypeError, ValueError):
-            return float(json.loads(run("kubectl", "get", "--raw", path))[valueLocation])
+            return float(ask(url)[valueLocation])
         return None
+
+
+def ask(url: str) -> Any:
+    """
+    Return the decoded JSON at a URL of a Service, by way of the API server.
+
+    @raise Failed: the answer is not 200.
+    """
+    parts = urlsplit(url)
+    service, namespace = (parts.hostname or "").split(".")[:2]
+    path = f"/api/v1/namespaces/{namespace}/services/{service}:{parts.port}/proxy{parts.path}?{parts.query}"
+    return json.loads(run("kubectl", "get", "--raw", path))

@@ -16,6 +16,7 @@ from eventsvc.consumer.page import PAGE_BYTES
 from eventsvc.errors import KeyConflict, KeyRunning, KeysFull, QueueFull, Refused, StreamFull, TooLarge, Unknown
 from eventsvc.event import Entry, Event, Notification
 from eventsvc.measures import Measures
+from eventsvc.memory import Memory
 from eventsvc.submission import AppendReply, IdempotencyKey, Renewal, Result, Submission
 
 __all__ = [
@@ -170,13 +171,12 @@ class IEventGroup(Interface):
         Fires with the number of removed entries; 0 means that none are left.
         """
 
-    def memory_used() -> Deferred[float]:
-        """Fire with the share of its memory limit that the server uses: 0 if it has none or does not report it."""
+    def memory() -> Deferred[Memory]:
+        """Fire with the memory of the server; none is known if it does not report it."""
 
     def hold_name(token: str, lifetime: float) -> Deferred[float]:
         """
-        Hold the name of this consumer for the process with this token, for
-        C{lifetime} seconds.
+        Hold the name of this consumer for the process with this token, for C{lifetime} seconds.
 
         Fires with 0 if the process holds the name, else with the seconds for
         which the process with another token still holds it.

@@ -37,6 +37,7 @@ from eventsvc.web.limits import (
     bad_request,
 )
 from eventsvc.web.tokens import Forbidden, TooManyRequests, Unauthorized
+from tools.alerts_table import alerts_table
 from tools.chaos_tables import faults_table, signs_table
 
 
@@ -127,6 +128,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "errors": errors_table,
     "faults": faults_table,
     "signs": signs_table,
+    "alerts": alerts_table,
 }
 
 _PART: Final = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.S)

@@ -18,6 +18,7 @@ from cluster.scenarios import (
     robustness,
     rollback,
     rolling,
+    scaling,
     secured,
     uninstall,
 )
@@ -37,6 +38,7 @@ ALL: Final[Sequence[Scenario]] = (
     growth.SCENARIO,
     external.SCENARIO,
     password.SCENARIO,
+    scaling.SCENARIO,
     secured.SCENARIO,
     uninstall.SCENARIO,
     eviction.DRAINED,

@@ -11,13 +11,10 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from eventsvc.interfaces import IEventGroup
+from eventsvc.memory import HISTORY_SHARE, Memory
 
 #: The longest one round of trimming may hold up the reader, in seconds.
 _LONGEST: Final = 0.2
-
-#: The share of the hard limit, and of the server's memory, that history may
-#: fill.  Acknowledged entries past it give way to new events.
-HISTORY_SHARE: Final = 0.75
 
 
 @attrs.define(eq=False)
@@ -30,12 +27,16 @@ class Retention:
 
     @ivar max_len: entries kept as history.
     @ivar hard_max: stream length at which the producer refuses new events.
+    @ivar share: of the server's memory, past which no history is kept.
+    @ivar memory: what the server used when it was last asked.
     """
 
     group: IEventGroup
     clock: IReactorTime
     max_len: int
     hard_max: int = 1_000_000
+    share: float = HISTORY_SHARE
+    memory: Memory = attrs.field(factory=Memory, init=False)
     #: entries removed so far
     trimmed: int = attrs.field(default=0, init=False)
 
@@ -59,4 +60,5 @@ class Retention:
 
     async def _keep(self) -> int:
         """Return how many entries to keep: none while the server's memory is short."""
-        return 0 if await self.group.memory_used() > HISTORY_SHARE else self.length
+        self.memory = await self.group.memory()
+        return 0 if self.memory.share > self.share else self.length

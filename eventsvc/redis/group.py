@@ -15,10 +15,11 @@ from zope.interface import implementer
 from eventsvc.consumer.page import PAGE_BYTES
 from eventsvc.event import Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures, Unknown
+from eventsvc.memory import Memory
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply
+from eventsvc.redis.history import TRIM, TRIM_STEP, read_memory
 from eventsvc.redis.measuring import measure
-from eventsvc.redis.questions import parse_info
 from eventsvc.redis.scripts import companion, dead_letters, load_script
 from eventsvc.redis.session import Argument, Script
 from eventsvc.redis.silence import REPLY_TIMEOUT
@@ -29,12 +30,8 @@ _CLAIM: Final = load_script("rights.lua", "claim.lua")
 _UPDATE_PENDING: Final = load_script("update_pending.lua")
 _SET_ASIDE: Final = load_script("rights.lua", "set_aside.lua")
 _REMOVE_STALE: Final = load_script("remove_stale.lua")
-_TRIM: Final = load_script("trim.lua")
 _HOLD_NAME: Final = load_script("hold_name.lua")
 _LEAVE: Final = load_script("leave.lua")
-
-#: Entries that one call to trim may remove.
-_TRIM_STEP: Final = 1_000
 
 #: Idle time that lets any consumer claim an entry, in milliseconds.
 _A_YEAR: Final = 31_536_000_000
@@ -122,20 +119,10 @@ class RedisEventGroup:
         return reply.addCallback(lambda names: [name.decode("utf-8", "replace") for name in names])
 
     def trim(self, max_len: int) -> Deferred[int]:
-        return self._run_on([self.stream], _TRIM, [max_len, _TRIM_STEP])
+        return self._run_on([self.stream], TRIM, [max_len, TRIM_STEP])
 
-    def memory_used(self) -> Deferred[float]:
-        return ensureDeferred(self._memory_used())
-
-    async def _memory_used(self) -> float:
-        try:
-            found = parse_info(await self._call("INFO", "memory"))
-        except ErrorReply as error:
-            if error.code != "NOPERM":
-                raise
-            return 0.0  # the user may not ask
-        limit = int(found.get(b"maxmemory", 0))
-        return int(found.get(b"used_memory", 0)) / limit if limit else 0.0
+    def memory(self) -> Deferred[Memory]:
+        return ensureDeferred(read_memory(self._call))
 
     def hold_name(self, token: str, lifetime: float) -> Deferred[float]:
         left = self._run_on(self._owner_keys(), _HOLD_NAME, [token, round(lifetime * 1000)])

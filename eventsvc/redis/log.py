@@ -5,15 +5,17 @@ The event log on a Redis stream, for the producer.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eventsvc.errors import RedisFull
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused
 from eventsvc.redis.connection import Connection
@@ -55,13 +57,15 @@ def stream_opener(*streams: str) -> Any:
     Return the L{Connection.prepare} of a producer, which creates the streams that are missing.
 
     One of them must be usable.  If another is not, such as a key of another
-    type, only its own events are refused.
+    type, only its own events are refused.  A full server creates none, and may
+    be used all the same: it refuses events for that reason, until it has room.
     """
 
     async def prepare(session: Session) -> None:
         opening = [session.run(_OPEN, [stream], [MARKER_FIELD, MARKER_VALUE]) for stream in streams]
         replies = await DeferredList(opening, consumeErrors=True)  # all at once: a handshake has little time
         problems = {stream: reply.value for stream, (is_open, reply) in zip(streams, replies) if not is_open}
+        problems = {stream: problem for stream, problem in problems.items() if not isinstance(problem, RedisFull)}
         for problem in problems.values():
             if not isinstance(problem, Refused):
                 raise problem
@@ -83,6 +87,7 @@ class RedisEventLog:
     @ivar window: the least seconds for which an idempotency key is remembered.
     @ivar max_keys: number of idempotency keys at which new ones are refused.
     @ivar durability: confirms batches; C{None}: the memory of the primary is enough.
+    @ivar on_full: called when a batch is refused because the memory of Redis is full.
     """
 
     connection: Connection
@@ -91,6 +96,7 @@ class RedisEventLog:
     window: float = 86_400.0
     max_keys: int = 1_000_000
     durability: Durability | None = None
+    on_full: Callable[[], object] = attrs.field(default=lambda: None)
     _hashes: Sequence[bytes] = attrs.field(init=False)
 
     @_hashes.default
@@ -117,31 +123,25 @@ class RedisEventLog:
             hard_max = max_keys = _NO_LIMIT
         arguments: list[Argument] = [sequence, after, PRODUCER_ID_TTL, hard_max, EVENT_FIELD, window, max_keys]
         arguments += (0, events)
-        digests: set[bytes] = set()
-        plain: list[bytes] = []  # as one submission: all of them are stored, or none
-        for submission in submissions:
-            entries, own = submission.entries, submission.keys
-            if not own:
-                plain += entries
-                continue
-            if plain:
-                arguments += (len(plain), 0, *plain)
-                plain = []
-            if len(own) == 1:
-                digests.add(own[0].digest)
-            else:
-                digests.update([key.digest for key in own])
-            arguments += (len(entries), len(own), _write_keys(own, submission.ids), *entries)
-        if plain:
-            arguments += (len(plain), 0, *plain)
-        if digests:
+        if [each for each in submissions if each.keys]:
             keys += self._hashes
-            arguments[_DIFFERENT] = len(digests)
+            arguments[_DIFFERENT] = len({key.digest for each in submissions for key in each.keys})
+            for each in submissions:
+                own = (_write_keys(each.keys, each.ids),) if each.keys else ()
+                arguments += (len(each.entries), len(each.keys), *own, *each.entries)
+        elif submissions:  # all as one: all of them are stored, or none
+            entries = [entry for each in submissions for entry in each.entries]
+            arguments += (len(entries), 0, *entries)
         session = self.connection.session
-        appending = self.connection.run(_APPEND, keys, arguments).addCallback(_read_reply)
+        appending = self.connection.run(_APPEND, keys, arguments).addCallbacks(_read_reply, self._note_full)
         if self.durability is None or session is None:  # without a session nothing was sent
             return appending
         return appending.addCallback(self.durability.confirm, session)
+
+    def _note_full(self, failure: Failure) -> Failure:
+        if failure.check(RedisFull):
+            self.on_full()
+        return failure
 
     def renew(self, producer_id: bytes, sequence: int) -> Deferred[Renewal]:
         keys = [companion(self.stream, "lane", producer_id), *self._hashes]

@@ -4,6 +4,7 @@ Loads the Lua scripts in this directory, and names their keys.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.resources import files
 
 from eventsvc.redis.session import Script
@@ -14,6 +15,7 @@ def load_script(*names: str) -> Script:
     return Script("".join(files("eventsvc.redis").joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
+@lru_cache
 def companion(stream: str, *names: str | bytes) -> bytes:
     """Return a key that belongs to a stream, in the same hash slot."""
     parts = [name.encode() if isinstance(name, str) else name for name in names]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from eventsvc.memory import HISTORY_SHARE
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.kinds import (
     ADDRESS,
@@ -24,6 +25,7 @@ from eventsvc.settings.kinds import (
     ORIGINS,
     REACTOR,
     SECONDS,
+    SHARE,
     STREAMS,
     TEXT,
 )
@@ -45,6 +47,13 @@ class StreamSettings:
         1_000_000,
         "Number of entries in the stream at which new events are refused. The consumer keeps at most three quarters "
         "of this number as history.",
+    )
+    max_memory: float = setting(
+        "REDIS_STREAM_MAX_MEMORY",
+        SHARE,
+        HISTORY_SHARE,
+        "Share of Redis' maxmemory past which history gives way: entries that every group has acknowledged are "
+        "trimmed, so that new events are not refused. Without a maxmemory only the numbers of entries count.",
     )
     group: str = setting(
         "REDIS_CONSUMER_GROUP",
@@ -134,7 +143,7 @@ class ConsumerSettings:
         COUNT,
         100_000,
         "Number of entries kept as history; older ones are trimmed once every group has acknowledged them. Fewer are "
-        "kept while Redis uses more than three quarters of its maxmemory.",
+        "kept while Redis uses more than REDIS_STREAM_MAX_MEMORY.",
     )
     handler: str = setting(
         "CONSUMER_HANDLER",

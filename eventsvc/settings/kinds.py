@@ -177,6 +177,7 @@ SECONDS = Kind("seconds from 0.001 to 31536000, decimals allowed", _bounded(0.00
 LONG_SECONDS = Kind("seconds from 60 to 31536000, decimals allowed", _bounded(60, 365 * _DAY))
 OPTIONAL_SECONDS = Kind("seconds from 0 to 31536000, decimals allowed", _bounded(0, 365 * _DAY))
 RATE = Kind("events per second from 0.001 to 1000000, decimals allowed", _bounded(0.001, 1e6))
+SHARE = Kind("a number from 0.01 to 1", _bounded(0.01, 1))
 SWITCH = Kind("on or off", _switch)
 URL = Kind(
     "an http or https URL in ASCII, without user, password or fragment", _url, show=lambda text: repr(hide_url(text))

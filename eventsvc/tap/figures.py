@@ -11,6 +11,7 @@ from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.webhook import Webhook
 from eventsvc.interfaces import Measures, Refused
+from eventsvc.memory import Memory
 from eventsvc.redis.connection import Connection
 from eventsvc.simulator.service import Simulator
 from eventsvc.telemetry.lag import Lag
@@ -32,6 +33,30 @@ def connection_figures(connection: Connection, role: str) -> list[Figure]:
             "eventsvc_redis_reconnects",
             "Connections to Redis made after the first one.",
             lambda: {role: max(0, connection.connects - 1)},
+            "role",
+        ),
+    ]
+
+
+def memory_figures(latest: Callable[[], Memory], role: str) -> list[Figure]:
+    """Return the metrics of the memory of Redis, as a role last saw it; without samples if Redis does not tell."""
+
+    def known(size: int) -> Reading:
+        return {role: size} if size else {}
+
+    return [
+        Figure(
+            "gauge",
+            "eventsvc_redis_memory_bytes",
+            "Memory of Redis in use, as far as it counts against its maxmemory, in bytes.",
+            lambda: known(latest().used),
+            "role",
+        ),
+        Figure(
+            "gauge",
+            "eventsvc_redis_memory_max_bytes",
+            "The maxmemory of Redis, in bytes; absent if there is none.",
+            lambda: known(latest().limit),
             "role",
         ),
     ]
@@ -148,6 +173,7 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
             lambda: None if (measures := lag.latest()) is None else measures.dead,
         ),
         *lag_figures([lag]),
+        *memory_figures(lambda: retention.memory, "consumer"),
     ]
 
 

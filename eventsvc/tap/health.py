@@ -16,6 +16,7 @@ from eventsvc import __version__
 from eventsvc.consumer.service import Consumer
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.producer.appender import Appender
+from eventsvc.producer.room import Room
 from eventsvc.redis.connection import Connection
 from eventsvc.settings import AdminSettings
 from eventsvc.tap.options import name_settings
@@ -99,12 +100,14 @@ class Vitals(Service):
 
 
 def producer_health(
-    vitals: Vitals, appenders: Sequence[Appender], connection: Connection, lags: Sequence[Lag] = ()
+    vitals: Vitals, appenders: Sequence[Appender], connection: Connection, room: Room, lags: Sequence[Lag] = ()
 ) -> Health:
     """
     Return the health of a producer.
 
     It is ready while one stream can take events: a full one refuses its own alone.
+    It stays ready while Redis is full, because no other producer could do better,
+    and only this one tells clients why.
 
     @param lags: how far the group is behind in each stream, that of the producer first.
     """
@@ -112,7 +115,7 @@ def producer_health(
     def not_ready() -> str:
         if not connection.ready:
             return why_not_connected(connection)
-        if all(appender.backlog.is_full for appender in appenders):
+        if not room.is_full and all(appender.backlog.is_full for appender in appenders):
             return "The queue of events that wait for Redis is full"
         return ""
 

@@ -11,6 +11,7 @@ from eventsvc.histogram import Histogram
 from eventsvc.interfaces import KeysFull, QueueFull, Refused, StreamFull
 from eventsvc.net.server_certificates import ServerCertificates
 from eventsvc.producer.appender import Appender
+from eventsvc.producer.room import Room
 from eventsvc.redis.durability import Durability
 from eventsvc.telemetry.metrics import Figure, Reading
 
@@ -156,6 +157,24 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
             "Idempotency-Keys in Redis at the last check.",
             by_stream(lambda each: each.known_keys),
             "stream",
+        ),
+    ]
+
+
+def room_figures(room: Room) -> list[Figure]:
+    """Return the metrics of the room that Redis has for new events."""
+    return [
+        Figure(
+            "gauge",
+            "eventsvc_redis_full",
+            "1 while Redis refuses new events because its memory is full, else 0.",
+            lambda: float(room.is_full),
+        ),
+        Figure(
+            "counter",
+            "eventsvc_trimmed_by_producer",
+            "Acknowledged entries removed by this producer because the memory of Redis was short.",
+            lambda: room.trimmed,
         ),
     ]
 

@@ -17,6 +17,7 @@ from eventsvc.consumer.page import PAGE_BYTES, size_of
 from eventsvc.consumer.recent import digest_of
 from eventsvc.event import MARKER_FIELD, Entry
 from eventsvc.interfaces import Claimed, IEventGroup, Measures, Refused, Unknown
+from eventsvc.memory import Memory
 from eventsvc.testing.link import Link
 from eventsvc.testing.log import Group, MemoryStream, Pending
 
@@ -219,8 +220,8 @@ class MemoryEventGroup:
 
         return self._carry("trim", apply)
 
-    def memory_used(self) -> Deferred[float]:
-        return self._carry("memory_used", lambda: self.stream.memory_used)
+    def memory(self) -> Deferred[Memory]:
+        return self._carry("memory", lambda: self.stream.memory)
 
     def hold_name(self, token: str, lifetime: float) -> Deferred[float]:
         def apply() -> float:

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
 from eventsvc.interfaces import IEventLog, Refused
+from eventsvc.memory import Memory
 from eventsvc.submission import AppendReply, BatchOutcome, Earlier, Kept, Renewal, Submission
 from eventsvc.testing.link import Link
 
@@ -77,7 +78,7 @@ class MemoryStream:
     @ivar lag: number of appends that L{roll_back} undoes.
     @ivar names: by group and consumer, the process that holds the name, and
         until when.
-    @ivar memory_used: the share of the memory limit in use.
+    @ivar memory: the memory in use.
     """
 
     clock: IReactorTime
@@ -94,7 +95,7 @@ class MemoryStream:
     lag: int = 1
     _applied: list[_Applied] = attrs.field(factory=list)
     names: dict[tuple[str, str], tuple[str, float]] = attrs.field(factory=dict)
-    memory_used: float = 0.0
+    memory: Memory = attrs.field(factory=Memory)
     _next: int = 1
     _watchers: list[Deferred[None]] = attrs.field(factory=list)
 

@@ -119,7 +119,6 @@ def test_names_are_asked_where_they_are_known(role: str) -> None:
             {"externalRedis": {"host": "x", "password": "y", "moved": "producers"}},
             "externalRedis.password is set during a move:",
         ),
-        ({"redis.auth": {"password": "a", "existingSecret": "b"}}, "redis.auth.password and"),
         (EXTERNAL | {"externalRedis.password": "a", "externalRedis.existingSecret": "b"}, "externalRedis.password and"),
         ({"redis.extraConfig": "maxmemory 1gb"}, "redis.extraConfig has maxmemory: use redis.maxmemory"),
         ({"redis.extraConfig": "timeout 0\n  RequirePass x"}, "redis.extraConfig has RequirePass: use redis.auth"),

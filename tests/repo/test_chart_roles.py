@@ -130,3 +130,117 @@ def test_a_producer_that_need_not_wait_has_no_hook() -> None:
         "containers"
     ]
     assert "lifecycle" not in container
+
+
+# What restarts a pod
+
+
+def _secret(name: str, text: str) -> Object:
+    metadata = {"name": name, "namespace": "here"}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"token": text}}
+
+
+ROLES = ("producer", "consumer", "simulator")
+
+
+@pytest.mark.parametrize(
+    ("values", "restarted"),
+    [
+        ({"redis.auth.existingSecret": "mine"}, {"producer", "consumer"}),
+        ({"consumer.webhook.existingSecret": "mine"}, {"consumer"}),
+        ({"simulator.tokenSecret": "mine"}, {"simulator"}),
+        ({"producer.tokens.existingSecret": "mine", "simulator.tokenSecret": "other"}, set()),
+        ({"producer.tls.existingSecret": "mine"}, set()),
+    ],
+)
+def test_a_secret_of_yours_restarts_those_that_read_it_only_when_they_start(values: Any, restarted: set[str]) -> None:
+    """The rest is read again while they run."""
+    found = []
+    for text in ("b25l", "dHdv"):
+        with serving([_secret("mine", text)]) as url:
+            found.append(_checksums(render({"simulator.enabled": True, **values}, server=url)))
+    before, after = found
+    assert {role for role in ROLES if before[role] != after[role]} == restarted
+
+
+def test_the_generated_password_restarts_nothing() -> None:
+    """It is found from the second installation on."""
+    with serving([_secret("redis", "b25l")]) as url:
+        assert _checksums(render({"simulator.enabled": True}, server=url)) == _checksums(
+            render({"simulator.enabled": True})
+        )
+
+
+def test_a_changed_handler_restarts_the_consumer_alone() -> None:
+    before, after = (
+        _checksums(render({"simulator.enabled": True, "consumer.handlers": {"mine.py": text}})) for text in "ab"
+    )
+    assert {role for role in ROLES if before[role] != after[role]} == {"consumer"}
+
+
+def _checksums(objects: list[Object]) -> dict[str, str]:
+    pods = {role: pod_of(the(objects, "Deployment", f"event-{role}")) for role in ROLES}
+    return {role: pod["metadata"]["annotations"]["checksum/config"] for role, pod in pods.items()}
+
+
+# What a pod has besides
+
+
+def test_what_a_role_says_beats_what_is_said_of_all() -> None:
+    objects = render({"nodeSelector": {"pool": "any"}, "producer.nodeSelector": {"pool": "front"}})
+    selectors = {
+        role: pod_of(the(objects, "Deployment", f"event-{role}"))["spec"]["nodeSelector"]
+        for role in ("producer", "consumer")
+    }
+    assert selectors == {"producer": {"pool": "front"}, "consumer": {"pool": "any"}}
+
+
+def test_the_timing_of_a_probe_changes_and_the_rest_stays() -> None:
+    objects = render({"consumer.livenessProbe": {"periodSeconds": 30}})
+    (container,) = pod_of(the(objects, "Deployment", "event-consumer"))["spec"]["containers"]
+    get = {"path": "/health/live", "port": "http"}
+    assert container["livenessProbe"] == {
+        "httpGet": get,
+        "periodSeconds": 30,
+        "timeoutSeconds": 5,
+        "failureThreshold": 3,
+    }
+
+
+def test_pods_are_spread_by_their_own_labels() -> None:
+    values = {"consumer.topologySpreadConstraints": [{"topologyKey": "zone", "maxSkew": 2}]}
+    (constraint,) = pod_of(the(render(values), "Deployment", "event-consumer"))["spec"]["topologySpreadConstraints"]
+    labels = {"app": "event-consumer", "app.kubernetes.io/instance": "demo"}
+    assert constraint == {"topologyKey": "zone", "maxSkew": 2, "labelSelector": {"matchLabels": labels}}
+
+
+def test_a_handler_of_the_values_can_be_imported() -> None:
+    objects = render({"consumer.handlers": {"mine.py": "def handle(event): ..."}})
+    assert the(objects, "ConfigMap", "event-consumer-handlers")["data"] == {"mine.py": "def handle(event): ..."}
+    pod = pod_of(the(objects, "Deployment", "event-consumer"))["spec"]
+    (container,) = pod["containers"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "handlers"]
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "handlers"]
+    assert volume["configMap"] == {"name": "event-consumer-handlers"}
+    assert {"name": "PYTHONPATH", "value": mount["mountPath"]} in container["env"]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"commonLabels": {"app": "x"}}, "commonLabels has app, which the chart sets"),
+        (
+            {"consumer.podLabels": {"app.kubernetes.io/name": "x"}},
+            "consumer.podLabels has app.kubernetes.io/name, which the chart sets",
+        ),
+        (
+            {"consumer.handlers": {"a.py": ""}, "consumer.extraEnv": [{"name": "PYTHONPATH", "value": "/x"}]},
+            "consumer.extraEnv has PYTHONPATH, which consumer.handlers sets",
+        ),
+        ({"consumer.handlers": {"not a module": ""}}, "not a module"),
+        ({"producer.livenessProbe": {"httpGet": {}}}, "httpGet"),
+        ({"image.digest": "latest"}, "digest"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_name(values: Any, sentence: str) -> None:
+    assert sentence in refusal(values)

@@ -23,6 +23,7 @@ from cluster.load import LoadPod
 from cluster.logs import Logs
 from cluster.patience import pauses, waits
 from cluster.release import Release
+from cluster.scaling import define_scaled_objects
 from cluster.scenarios import ALL
 from cluster.servers import Servers
 from cluster.stage import Scenario, Stage, check_context, expect_refusal
@@ -395,3 +396,11 @@ def test_a_run_that_failed_keeps_its_evidence(tmp_path: Path, monkeypatch: pytes
     kept = {path.name: path.read_text() for path in (tmp_path / "build/cluster/here-it").iterdir()}
     assert kept.keys() == {"charts.html", "ops.jsonl", "services.log"}
     assert ("<svg" in kept["charts.html"], len(kept["ops.jsonl"].splitlines())) == (True, 2)
+
+
+def test_the_definition_of_keda_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in's own has no schema: KEDA would no longer refuse a wrong ScaledObject."""
+    noted = fake_commands(tmp_path, monkeypatch, kubectl="""echo '{"app.kubernetes.io/part-of":"keda-operator"}'""")
+    with pytest.raises(Failed, match="the cluster has KEDA already"):
+        define_scaled_objects()
+    assert "apply" not in noted.read_text()

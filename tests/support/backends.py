@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 
 from chaos.suites import wait_until
 from eventsvc.interfaces import IEventGroup, IEventLog
+from eventsvc.memory import Memory
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.redis.log import RedisEventLog, stream_opener
@@ -108,7 +109,7 @@ class InMemory:
 
     def use_memory(self, share: float) -> None:
         """Set the share of the memory limit in use."""
-        self.stream.memory_used = share
+        self.stream.memory = Memory(round(share * 1000), 1000) if share else Memory()
 
     def remove(self, *ids: str) -> None:
         """Remove entries, even if they are pending."""

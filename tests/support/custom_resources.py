@@ -34,15 +34,19 @@ def _resource(version: str, kind: str, spec: Schema) -> Schema:
     )
 
 
-_ENDPOINT: Final = _object(("port", "path"), port=_TEXT, path=_TEXT, interval=_DURATION)
+_RELABELING: Final = _object(("sourceLabels", "targetLabel"), sourceLabels=_list(_TEXT), targetLabel=_TEXT)
 
-#: An alert with a severity and a summary.
+_ENDPOINT: Final = _object(("port", "path"), port=_TEXT, path=_TEXT, interval=_DURATION, relabelings=_list(_RELABELING))
+
+_SEVERITY: Final = {"severity": {"enum": ["warning", "critical"]}}
+
+#: An alert with all that whoever is woken needs.
 _RULE: Final = _object(
     ("alert", "expr", "labels", "annotations"),
     alert=_TEXT,
     expr=_TEXT,
-    labels=_object(("severity",), severity={"enum": ["warning", "critical"]}),
-    annotations=_object(("summary",), summary=_TEXT),
+    labels=_TEXTS | {"required": ["severity", "namespace", "release"], "properties": _SEVERITY},
+    annotations=_object(("summary", "description", "runbook_url"), summary=_TEXT, description=_TEXT, runbook_url=_TEXT),
     **{"for": _DURATION},
 )
 

@@ -5,7 +5,8 @@ on each server.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +16,8 @@ from twisted.logger import capturedLogs
 
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
-from tests.support.processes import Server, Services, post
+from eventsvc.event import EVENT_FIELD
+from tests.support.processes import Server, Service, Services, get, post
 from tests.support.producer_harness import STREAM, until
 from tests.support.readers import GROUP, add, running_reader
 
@@ -94,6 +96,42 @@ def start_both(services: Services, server: Server, **settings: str) -> int:
     return producer
 
 
+def start_producer(services: Services, server: Server, **settings: str) -> tuple[Service, int]:
+    """Start a producer alone, and return it with its port."""
+    environment = {"REDIS_PORT": f"{server.port}", "REDIS_WRITE_TIMEOUT": "1", **settings}
+    producer = services.start("eventsvc", "producer", "--rest-server-port", "0", environment=environment)
+    port = producer.port()
+    wait_until(lambda: get(port, "/health/ready")[0] == 200)
+    return producer, port
+
+
+def limit_memory(client: Any, more: int) -> None:
+    """Let the server use so many bytes more than it does."""
+    client.config_set("maxmemory", client.info("memory")["used_memory"] + more)
+
+
+def count_events(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> int:
+    """Return how many entries are events, which the marker is not."""
+    return sum(EVENT_FIELD in fields for _, fields in entries)
+
+
+def read_all(client: Any, group: str, consumer: str = "foreign", acknowledge: bool = True) -> int:
+    """Read as a foreign consumer does, and return the number of events."""
+    count = 0
+    while rows := client.xreadgroup(group, consumer, {STREAM: ">"}, count=1_000):
+        [(_, entries)] = rows
+        count += count_events(entries)
+        if acknowledge:
+            client.xack(STREAM, group, *[id for id, _ in entries])
+    return count
+
+
+def figure(port: int, name: str) -> float:
+    """Return a figure of a producer, which has one sample or none."""
+    found = [line.rpartition(" ")[2] for line in get(port, "/metrics")[1].splitlines() if line.startswith(name)]
+    return float(found[0]) if found else 0.0
+
+
 def post_batch(port: int, events: int, size: int) -> int:
     """Post a batch of events of this size, and return the status."""
     return post(port, "[" + ",".join(['{"description":"' + "x" * size + '"}'] * events) + "]", "/events").status
@@ -121,3 +159,123 @@ def test_history_never_fills_the_memory_up(services: Services, each_server: Serv
                 assert post_batch(port, 20, 5_000) == 200
             wait_until(lambda: is_read(client))
         assert client.xlen(STREAM) < 4_000
+
+
+def test_history_gives_way_where_no_consumer_of_ours_trims(services: Services, each_server: Server) -> None:
+    """Foreign consumers read and acknowledge; what they have done makes room for new events."""
+    with each_server.client() as client:
+        client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+        limit_memory(client, 16 * 2**20)
+        producer, port = start_producer(services, each_server)
+        posted = read = 0
+        for _ in range(100):
+            for _ in range(4):
+                assert post_batch(port, 20, 5_000) == 200
+                posted += 20
+            read += read_all(client, GROUP)
+        assert read == posted
+        assert client.xlen(STREAM) < 4_000
+        assert figure(port, "eventsvc_trimmed_by_producer_total") > 4_000
+    assert "redis_full" not in producer.out()
+
+
+def test_two_groups_and_a_dead_consumer_lose_nothing(services: Services, each_server: Server) -> None:
+    """
+    A flood fills the memory again and again, with a group that is behind, and one whose consumer died.
+
+    Whatever is trimmed, each group still reads every event that was answered 200, and has its pending ones.
+    """
+    accepted = refused = 0
+    with each_server.client() as client:
+        for group in ("quick", "behind"):
+            client.xgroup_create(STREAM, group, "0", mkstream=True)
+        limit_memory(client, 5 * 2**20)
+        _, port = start_producer(services, each_server, REDIS_WRITE_TIMEOUT="0.3")
+        read = {"quick": 0, "behind": 0}
+        dead: list[bytes] = []
+        for turn in range(40):
+            for _ in range(3):
+                if post_batch(port, 40, 5_000) == 200:
+                    accepted += 40
+                else:
+                    refused += 40
+            read["quick"] += read_all(client, "quick")
+            if turn % 10 == 5:
+                for _, entries in client.xreadgroup("behind", "dead", {STREAM: ">"}, count=7):
+                    dead += [id for id, _ in entries]
+                    read["behind"] += count_events(entries)
+            if turn % 10 == 9:
+                read["behind"] += read_all(client, "behind")
+                held = client.xrange(STREAM, min(dead), max(dead))
+                assert set(dead) <= {id for id, _ in held}
+                for id, fields in client.xclaim(STREAM, "behind", "heir", 0, dead):
+                    assert fields is not None, id
+                client.xack(STREAM, "behind", *dead)
+                dead.clear()
+        for group in read:
+            read[group] += read_all(client, group)
+        assert accepted > 0 < refused
+        assert read == {"quick": accepted, "behind": accepted}
+        assert figure(port, "eventsvc_trimmed_by_producer_total") > 0
+
+
+def test_a_redis_that_stays_full_refuses_in_words_until_memory_is_freed(
+    services: Services, each_server: Server
+) -> None:
+    """Nobody has read the events: none is trimmed.  Health stays ready, and one line of the log says it."""
+    with each_server.client() as client:
+        client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+        limit_memory(client, 4 * 2**20)
+        producer, port = start_producer(services, each_server)
+        stored = 0
+        while post_batch(port, 20, 5_000) == 200:
+            stored += 20
+        for _ in range(2):
+            answer = post(port, '{"description":"' + "x" * 100_000 + '"}')
+            assert json.loads(answer.body) == {
+                "status": 503,
+                "title": "Redis Client error",
+                "description": "Redis is out of memory",
+                "stored": "no",
+            }
+        assert figure(port, 'eventsvc_events_refused_total{reason="redis_full"') == 22
+        assert figure(port, 'eventsvc_events_refused_total{reason="redis_away"') == 0
+        assert figure(port, "eventsvc_redis_full") == 1
+        share = figure(port, "eventsvc_redis_memory_bytes") / figure(port, "eventsvc_redis_memory_max_bytes")
+        assert 0.9 < share < 1.2  # Redis refuses once it is past the limit
+        assert get(port, "/health/ready") == (200, '{"status":"ready"}')
+        assert client.xlen(STREAM) == stored + 1
+        assert [line["level"] for line in producer.lines() if line.get("alarm") == "redis_full"] == ["error"]
+        read_all(client, GROUP)
+        wait_until(lambda: post_batch(port, 20, 5_000) == 200)
+        wait_until(lambda: figure(port, "eventsvc_redis_full") == 0)
+        wait_until(lambda: producer.says("Redis takes new events again"))
+
+
+def test_a_producer_without_the_right_to_trim_goes_on(services: Services, each_server: Server) -> None:
+    """It refuses until somebody else makes room, and says why it cannot."""
+    with each_server.client() as client:
+        client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+        client.execute_command("ACL", "SETUSER", "default", "-xtrim")
+        try:
+            limit_memory(client, 4 * 2**20)
+            producer, port = start_producer(services, each_server)
+            while post_batch(port, 20, 5_000) == 200:
+                read_all(client, GROUP)
+            wait_until(lambda: producer.says("History could not be trimmed: Redis denies access"))
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+xtrim")
+        client.xtrim(STREAM, maxlen=10, approximate=False)
+        assert post_batch(port, 20, 5_000) == 200
+
+
+def test_a_producer_starts_on_a_full_server_without_its_stream(services: Services, each_server: Server) -> None:
+    """Other keys fill it.  The stream cannot be created, and events are refused for that reason, while it is full."""
+    with each_server.client() as client, full(client):
+        _, port = start_producer(services, each_server)
+        answer = post(port, '{"description":"x"}')
+        assert (answer.status, json.loads(answer.body)["description"]) == (503, "Redis is out of memory")
+        assert figure(port, 'eventsvc_events_refused_total{reason="redis_full"') == 1
+        client.config_set("maxmemory", 0)
+        assert post_batch(port, 2, 10) == 200
+        wait_until(lambda: figure(port, "eventsvc_redis_full") == 0)

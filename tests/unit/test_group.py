@@ -36,7 +36,7 @@ OPERATIONS = {
     "set_aside": ("1-0", "failed", "", 1),
     "remove_stale": (0.0,),
     "trim": (1,),
-    "memory_used": (),
+    "memory": (),
     "hold_name": ("token", 1.0),
     "leave": ("token",),
     "measure": (),
@@ -180,10 +180,10 @@ async def test_a_name_is_held_by_one_process(backend: Backend) -> None:
 async def test_the_share_of_memory_in_use_is_told(backend: Backend) -> None:
     """It is 0 without a limit."""
     group = await opened(backend)
-    assert await backend.wait(group.memory_used()) == 0.0
+    assert (await backend.wait(group.memory())).share == 0.0
     backend.use_memory(0.5)
     try:
-        assert 0.4 < await backend.wait(group.memory_used()) < 0.6
+        assert 0.4 < (await backend.wait(group.memory())).share < 0.6
     finally:
         backend.use_memory(0.0)
 
@@ -196,7 +196,7 @@ async def test_without_the_right_to_ask_memory_is_not_short(backend: OnServer) -
     backend.use_memory(0.5)
     backend.client.execute_command("ACL", "SETUSER", "default", "-info")
     try:
-        assert await backend.wait(group.memory_used()) == 0.0
+        assert (await backend.wait(group.memory())).share == 0.0
     finally:
         backend.client.execute_command("ACL", "SETUSER", "default", "+info")
         backend.use_memory(0.0)

@@ -125,6 +125,7 @@ def test_measures_are_in_seconds() -> None:
     ("facts", "share"),
     [
         (b"# Memory\r\nused_memory:25\r\nmaxmemory:100\r\n", 0.25),
+        (b"# Memory\r\nused_memory:25\r\nmem_not_counted_for_evict:5\r\nmaxmemory:100\r\n", 0.2),
         (b"# Memory\r\nused_memory:25\r\nmaxmemory:0\r\n", 0.0),
         (b"# Memory\r\nused_memory:25\r\n", 0.0),
         (b"# Memory\r\nmaxmemory:100\r\n", 0.0),
@@ -132,15 +133,18 @@ def test_measures_are_in_seconds() -> None:
     ],
 )
 def test_the_memory_used_is_a_share_of_the_limit(facts: Any, share: float) -> None:
-    """It is 0 without a limit, or without the permission to read it."""
+    """
+    It is 0 without a limit, or without the permission to read it.  What does not count against the limit,
+    such as the buffers of replicas, is left out.
+    """
     recorder = Recorder(answer=facts)
-    assert result_of(make_group(recorder).memory_used()) == share
+    assert result_of(make_group(recorder).memory()).share == share
     assert recorder.calls == [("INFO", "memory")]
 
 
 def test_any_other_error_reply_to_the_question_for_memory_is_raised() -> None:
     recorder = Recorder(answer=ErrorReply("LOADING no"))
-    assert str(error_of(make_group(recorder).memory_used())) == "Redis is starting"
+    assert str(error_of(make_group(recorder).memory())) == "Redis is starting"
 
 
 def test_an_interruption_ends_the_connection() -> None:

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, fail
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from eventsvc.interfaces import Unknown
+from eventsvc.producer.room import Room
 from eventsvc.tap.health import Rounds, Vitals, producer_health
 from eventsvc.web.health import Health
 from tests.support.consumer_world import ConsumerWorld
@@ -47,10 +48,12 @@ def world() -> Iterator[ProducerWorld]:
     made.run(10.0)
 
 
-def make_health(world: ProducerWorld, connection: Connection) -> tuple[Vitals, Health]:
+def make_health(world: ProducerWorld, connection: Connection, is_full: bool = False) -> tuple[Vitals, Health]:
     """Return the health of a producer with a heartbeat."""
     vitals = Vitals(world.clock)
-    health = producer_health(vitals, [world.appender], cast(Any, connection))
+    room = Room(cast(Any, None), world.clock, lambda: 0)
+    room.is_full = is_full
+    health = producer_health(vitals, [world.appender], cast(Any, connection), room)
     vitals.startService()
     return vitals, health
 
@@ -87,6 +90,9 @@ def test_a_producer_is_not_ready_while_its_queue_is_nearly_full(world: ProducerW
     world.post("last")
     assert told(health)[1] == 503
     assert told(health)[2]["description"] == "The queue of events that wait for Redis is full"
+    full, healthy = make_health(world, Connection(), is_full=True)
+    assert told(healthy)[1] == 200  # no other producer could do better, and clients are told why
+    full.stopService()
     vitals.stopService()
 
 

@@ -53,14 +53,11 @@ def test_a_batch_with_a_key_names_all_hashes() -> None:
     """It carries digest, fingerprint and ids; the window is at least a millisecond."""
     recorder = Recorder(answer=[b"APPENDED", [], b"1-0"])
     make_log(recorder, window=0.0001).append(
-        b"producer",
-        7,
-        [Submission((1,), (b"0",)), Submission((258,), (b"a",), (KEY,)), Submission((3,), (b"b",))],
-        70,
+        b"producer", 7, [Submission((258,), (b"a",), (KEY,)), Submission((3,), (b"b",))], 70
     )
     assert recorder.keys == [["stream", b"{stream}:lane:producer", *HASHES]]
     keyed = (1, 1, b"d" * 16 + b"f" * 16 + b"\0\0\0\0\0\0\1\2", b"a")
-    assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 1, 8, 1, 70, 1, 0, b"0", *keyed, 1, 0, b"b")]
+    assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 1, 8, 1, 70, *keyed, 1, 0, b"b")]
 
 
 def test_a_batch_with_a_key_for_each_event_packs_them() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,6 +26,7 @@ from eventsvc.event import MARKER_FIELD, Event
 from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
 from eventsvc.outcome import Outcome
+from eventsvc.producer.room import Room
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.durability import OnDisk
 from eventsvc.settings.webhook import WebhookSettings
@@ -37,7 +38,7 @@ from eventsvc.tap.figures import (
     webhook_figures,
 )
 from eventsvc.tap.health import Vitals
-from eventsvc.tap.producer_figures import durability_figures, producer_figures, tls_figures
+from eventsvc.tap.producer_figures import durability_figures, producer_figures, room_figures, tls_figures
 from eventsvc.tap.token_file import TokenFile, token_figures
 from eventsvc.tap.tracing import tracing_figures
 from eventsvc.telemetry.lag import Lag
@@ -349,6 +350,7 @@ def every_figure() -> set[str]:
     group = consumer.group
     simulator = Simulator(post=lambda _: ..., clock=clock, random=Random(1), rate=1.0)  # type: ignore[arg-type,return-value]
     vitals.metrics.add(producer_figures({"s": make_world().appender}))
+    vitals.metrics.add(room_figures(Room(cast(Any, None), clock, lambda: 0)))
     lag = Lag("s", "g", group.measure, clock, 1.0)
     vitals.metrics.add(consumer_figures(consumer, Retention(group, clock, 1), lag, make_hold(consumer)))
     vitals.metrics.add(connection_figures(Connection(NOWHERE, clock, lambda: 0.5), "producer"))

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from eventsvc.consumer.retention import Retention
 from eventsvc.event import EVENT_FIELD
 from eventsvc.interfaces import Refused, Unknown
+from eventsvc.memory import Memory
 from eventsvc.testing import Fate, Link, MemoryEventGroup, MemoryStream
 from eventsvc.testing.clock import run_clock
 from eventsvc.testing.log import Group, Pending
@@ -69,7 +70,7 @@ def test_a_short_stream_is_left_alone(world: World) -> None:
     """It costs one call."""
     world.add_handled(100)
     assert world.trim() is None
-    assert (world.length, world.retention.trimmed, world.link.operations) == (100, 0, ["memory_used", "trim"])
+    assert (world.length, world.retention.trimmed, world.link.operations) == (100, 0, ["memory", "trim"])
 
 
 def test_a_long_stream_is_trimmed_step_by_step(world: World) -> None:
@@ -77,7 +78,7 @@ def test_a_long_stream_is_trimmed_step_by_step(world: World) -> None:
     world.add_handled(3_456)
     assert world.trim() is None
     assert (world.length, world.retention.trimmed) == (100, 3_356)
-    assert world.link.operations == ["memory_used", "trim"] * 5
+    assert world.link.operations == ["memory", "trim"] * 5
     world.add_handled(10)
     assert world.trim() is None
     assert (world.length, world.retention.trimmed) == (100, 3_366)
@@ -134,18 +135,28 @@ def test_history_gives_way_when_memory_is_short(world: World, used: float, lengt
     """However short history is, but never unacknowledged entries."""
     world.add_handled(60)
     world.stream.groups["group"].pending[50] = Pending("consumer", 0.0)
-    world.stream.memory_used = used
+    world.stream.memory = Memory(round(used * 100), 100)
     assert world.trim() is None
     assert world.length == length
+
+
+def test_the_share_of_memory_for_history_is_set(world: World) -> None:
+    """What was last seen is kept for the figures."""
+    world.add_handled(60)
+    world.stream.memory = Memory(30, 100)
+    for share, length in ((0.5, 60), (0.2, 1)):
+        world.retention.share = share
+        assert world.trim() is None
+        assert (world.length, world.retention.memory) == (length, Memory(30, 100))
 
 
 def test_history_stays_once_memory_is_enough_again(world: World) -> None:
     """Memory is checked before each step."""
     world.add_handled(3_000)
-    world.retention.max_len, world.stream.memory_used = 5_000, 0.9
+    world.retention.max_len, world.stream.memory = 5_000, Memory(90, 100)
     world.begin()
     run_clock(world.clock, 0.0015)
-    world.stream.memory_used = 0.7
+    world.stream.memory = Memory(70, 100)
     run_clock(world.clock, 1.0)
     assert world.outcomes == [None]
     assert world.length == 2_000

@@ -34,6 +34,7 @@ from eventsvc.settings.kinds import (
     REACTOR,
     SECONDS,
     SEED,
+    SHARE,
     SIGNING_SECRETS,
     SIZE,
     STREAM,
@@ -73,6 +74,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     LONG_SECONDS: {"60": 60.0, "86400": 86_400.0},
     OPTIONAL_SECONDS: {"0": 0.0, "0.0": 0.0, "31536000": 31_536_000.0},
     RATE: {"0.001": 0.001, "5": 5.0, "1000000": 1e6},
+    SHARE: {"0.01": 0.01, "0.75": 0.75, "1": 1.0},
     SWITCH: {"on": True, "True": True, "YES": True, "1": True, "off": False, "FALSE": False, "no": False, "0": False},
     DURABILITY: {"memory": "MEMORY", "Disk": "DISK", "REPLICAS": "REPLICAS"},
     TRACING: {"off": "OFF", "Otlp": "OTLP"},
@@ -141,6 +143,7 @@ REFUSED: dict[Kind, list[str]] = {
     LONG_SECONDS: [*NO_NUMBER, "0", "59.9", "31536001"],
     OPTIONAL_SECONDS: [*NO_NUMBER, "31536000.1"],
     RATE: [*NO_NUMBER, "0", "1000000.1"],
+    SHARE: [*NO_NUMBER, "0", "1.01", "75%"],
     SWITCH: ["", "maybe", "on ", "2", "-"],
     ORIGINS: [
         *[

@@ -30,20 +30,59 @@ app: {{ include "eventsvc.name" . }}
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- end }}
 
-{{/* The labels of an object: (list $ "event-producer"), or (list $ "") if it is of no part. */}}
-{{- define "eventsvc.labels" -}}
-{{- $root := index . 0 -}}
-{{- if index . 1 -}}
+{{/* What the chart itself labels the objects and pods of a part with: (list $ "event-producer"), or (list $ "") if it is of no part. */}}
+{{- define "eventsvc.ownLabels" -}}
+{{- $part := index . 1 -}}
+{{- if $part -}}
 {{ include "eventsvc.selector" . }}
 {{- else -}}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+{{- end }}
+{{- if ne $part "redis" }}
+app.kubernetes.io/name: eventsvc
+{{- with $part }}
+app.kubernetes.io/component: {{ trimPrefix "event-" . }}
+{{- end }}
 {{- end }}
 app.kubernetes.io/part-of: eventsvc
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name ($root.Chart.Version | replace "+" "_") }}
 {{- end }}
 
-{{- define "eventsvc.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{/* The labels of an object: (list $ "event-producer"), and perhaps more of them. */}}
+{{- define "eventsvc.labels" -}}
+{{- $root := index . 0 -}}
+{{- $labels := include "eventsvc.ownLabels" . | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" $root.Chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name ($root.Chart.Version | replace "+" "_")) -}}
+{{- if gt (len .) 2 }}{{ $labels = merge $labels (index . 2) }}{{ end -}}
+{{ merge $labels $root.Values.commonLabels | toYaml }}
+{{- end }}
+
+{{/*
+The metadata of an object: (list $ "its part" "its name"), and perhaps annotations
+and labels of its own.
+*/}}
+{{- define "eventsvc.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $annotations := dict -}}
+{{- if gt (len .) 3 }}{{ $annotations = deepCopy (index . 3) }}{{ end -}}
+{{- $labels := dict -}}
+{{- if gt (len .) 4 }}{{ $labels = index . 4 }}{{ end -}}
+name: {{ include "eventsvc.name" (list $root (index . 2)) }}
+labels:
+  {{- include "eventsvc.labels" (list $root (index . 1) $labels) | nindent 2 }}
+{{- with merge $annotations $root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* An image by its digest, or by its tag: (list .Values.image "the tag if it names none"). */}}
+{{- define "eventsvc.imageOf" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ $image.tag | default (index . 1) }}
+{{- end -}}
 {{- end }}

@@ -20,7 +20,7 @@
         matchLabels:
           {{- include "eventsvc.selector" (list $root "redis") | nindent 10 }}
   ports:
-    - {protocol: TCP, port: 6379}
+    {{- include "eventsvc.redisPorts" $root | nindent 4 }}
 {{- else -}}
 {{- $external := $root.Values.externalRedis -}}
 {{- $ports := list (include "eventsvc.text" $external.port) -}}
@@ -29,5 +29,14 @@
     {{- range uniq $ports }}
     - {protocol: TCP, port: {{ . }}}
     {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The ports of the release's own Redis: also that of its Sentinels, and the one behind the Service redis-master. */}}
+{{- define "eventsvc.redisPorts" -}}
+- {protocol: TCP, port: 6379}
+{{- if include "eventsvc.sentinels" . }}
+- {protocol: TCP, port: 6380}
+- {protocol: TCP, port: 26379}
 {{- end }}
 {{- end }}

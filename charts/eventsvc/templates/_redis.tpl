@@ -60,9 +60,8 @@ watch: |
 {{- if .Values.redis.tls.enabled }}
 - {name: TLS, value: "on"}
 {{- end }}
-- name: REDIS_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "eventsvc.redisSecret" . }}, key: redis-password}}
-# So that redis-cli in this container needs no password.
+- {name: USER_KEY, value: {{ include "eventsvc.eventsvcKey" . | quote }}}
+# So that redis-cli in this container needs no password, until that changes.
 - name: REDISCLI_AUTH
   valueFrom: {secretKeyRef: {name: {{ include "eventsvc.redisSecret" . }}, key: redis-password}}
 {{- end }}
@@ -78,6 +77,7 @@ securityContext:
 volumeMounts:
   - {name: data, mountPath: /data}
   - {name: config, mountPath: /etc/redis-config, readOnly: true}
+  - {name: secret, mountPath: /etc/redis-secret, readOnly: true}
   {{- if .Values.redis.tls.enabled }}
   - {name: tls, mountPath: /etc/redis-tls, readOnly: true}
   {{- end }}

@@ -60,3 +60,17 @@ The role "robot" is that of helm test.
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/*
+What is in the Secrets that a role reads only when it starts, the chart's own left
+out: (list $ "producer").  `helm template` sees none of them.
+*/}}
+{{- define "eventsvc.readAtStart" -}}
+{{- $root := index . 0 -}}
+{{- $others := list "" (include "eventsvc.name" (list $root "redis")) -}}
+{{- range include "eventsvc.secrets" . | fromYamlArray }}
+{{- if not (or (has .secret $others) (has .name (list "tokens" "tls" "client-ca"))) }}
+{{ .secret }}: {{ (lookup "v1" "Secret" $root.Release.Namespace .secret).data | toJson }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -101,7 +101,7 @@ def add_consumer(
         handler = tracing.trace_handler(handler, redis.stream, limits.group, name)
     group = RedisEventGroup(connection, redis.stream, limits.group, name)
     hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
-    retention = Retention(group, reactor, settings.max_len, limits.hard_max)
+    retention = Retention(group, reactor, settings.max_len, limits.hard_max, limits.max_memory)
     lag = Lag(redis.stream, limits.group, group.measure, reactor, lifetime=30.0 + settings.claim_idle)
     consumer = Consumer(
         group=group,

@@ -14,8 +14,10 @@ from eventsvc.net.tls_transport import TLSFactory
 from eventsvc.producer.appender import Appender
 from eventsvc.producer.backlog import Limits
 from eventsvc.producer.retained import Retained
+from eventsvc.producer.room import Room
 from eventsvc.redis.connection import Session
 from eventsvc.redis.durability import make_durability
+from eventsvc.redis.history import RedisHistory
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.redis.measuring import measure
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
@@ -23,12 +25,12 @@ from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
-from eventsvc.tap.figures import connection_figures, lag_figures
+from eventsvc.tap.figures import connection_figures, lag_figures, memory_figures
 from eventsvc.tap.health import Vitals, add_admin, producer_health
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
-from eventsvc.tap.producer_figures import durability_figures, producer_figures, tls_figures
+from eventsvc.tap.producer_figures import durability_figures, producer_figures, room_figures, tls_figures
 from eventsvc.tap.token_file import add_tokens
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.lag import Lag, Watch
@@ -94,6 +96,7 @@ def add_producer(
                 settings.idempotency_window,
                 settings.idempotency_max_keys,
                 durability,
+                on_full=lambda: room.refused(),
             ),
             clock=reactor,
             new_id=partial(random.getrandbits, 63),
@@ -110,9 +113,21 @@ def add_producer(
         )
         for stream in streams
     }
+    room = Room(
+        RedisHistory(connection, streams),
+        reactor,
+        lambda: sum(appender.counts.batches for appender in appenders.values()),
+        limits.max_memory,
+    )
+    vitals.on_beat.append(room.beat)
     if tracing is not None:
         appenders = {stream: tracing.trace_appender(each, stream, redis) for stream, each in appenders.items()}
-    vitals.metrics.add(producer_figures(appenders) + connection_figures(connection, "producer"))
+    vitals.metrics.add(
+        producer_figures(appenders)
+        + room_figures(room)
+        + memory_figures(lambda: room.memory, "producer")
+        + connection_figures(connection, "producer")
+    )
     if durability is not None:
         vitals.metrics.add(durability_figures(durability))
     lags = [
@@ -122,7 +137,7 @@ def add_producer(
     vitals.on_beat.append(Watch(lags, reactor, lambda: connection.ready).look)
     if with_lag:
         vitals.metrics.add(lag_figures(lags))
-    health = producer_health(vitals, list(appenders.values()), connection, lags)
+    health = producer_health(vitals, list(appenders.values()), connection, room, lags)
     access = add_tokens(settings.tokens, streams, vitals)
     posts = PostReader(make_destinations(appenders), access, settings.allowed_origins)
     site = make_site(

@@ -1,0 +1,108 @@
+"""
+The Redis pod of the chart without Kubernetes: its scripts, its ConfigMap and its Secret in directories.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import redis
+
+from chaos.suites import wait_until
+from eventsvc.embedded import free_port
+from tests.support.helm import find_command, render, settings, the
+
+
+@attrs.define(eq=False)
+class RedisPod:
+    """
+    One pod of Redis, on a port of this machine.
+
+    @ivar directory: contains C{config}, C{secret}, C{data}, and what the pod prints in C{log}.
+    """
+
+    directory: Path
+    port: int
+
+    def put(self, place: str, files: Mapping[str, str]) -> None:
+        """Replace the files of a mounted directory: C{config} or C{secret}."""
+        directory = self.directory / place
+        for old in directory.iterdir():
+            if old.name not in files:
+                old.unlink()
+        for name, text in files.items():
+            (directory / f".{name}").write_text(text)
+            (directory / f".{name}").rename(directory / name)
+
+    def client(self, username: str, password: str) -> Any:
+        return redis.Redis(port=self.port, username=username, password=password, protocol=2)
+
+    def admits(self, username: str, password: str) -> bool:
+        """Return whether Redis accepts the password of a user."""
+        try:
+            with self.client(username, password) as client:
+                return bool(client.ping())
+        except (redis.AuthenticationError, redis.ResponseError):
+            return False
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+
+def config_of(values: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the ConfigMap of Redis."""
+    return settings(render(values), "redis")
+
+
+def secret_of(values: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the Secret that the chart makes."""
+    data = the(render(values), "Secret", "redis")["data"]
+    return {name: b64decode(text).decode() for name, text in data.items()}
+
+
+@contextmanager
+def running_redis_pod(
+    binary: str, directory: Path, secret: Mapping[str, str], values: Mapping[str, Any] | None = None, key: str = ""
+) -> Iterator[RedisPod]:
+    """
+    Run a pod until the end of the block.
+
+    @param binary: the program that is its redis-server.
+    @param key: the key of the password of the user eventsvc.
+    """
+    pod = RedisPod(directory, free_port())
+    for name in ("config", "secret", "data", "bin"):
+        (directory / name).mkdir(parents=True)
+    pod.put("config", config_of(values))
+    pod.put("secret", secret)
+    (directory / "bin" / "redis-server").symlink_to(binary)
+    (directory / "bin" / "redis-cli").symlink_to(find_command("redis-cli"))
+    environment = {
+        "PATH": f"{directory / 'bin'}:{os.environ['PATH']}",
+        **{name.upper(): str(directory / name) for name in ("config", "secret", "data")},
+        "ME": "here",
+        "NODES": "here",
+        "SET": "redis-master",
+        "USER_KEY": key,
+        "REDIS_PORT": str(pod.port),
+    }
+    # Redis goes to the directory /data of its image.
+    config = (directory / "config" / "redis.conf").read_text()
+    (directory / "config" / "redis.conf").write_text(config.replace("dir /data", f"dir {directory / 'data'}"))
+    with (directory / "log").open("wb") as log:
+        command = ["bash", str(directory / "config" / "start")]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until(lambda: "Ready to accept connections" in pod.log(), "Redis is up")
+        yield pod
+    finally:
+        # What runs beside Redis in the container ends with it.
+        os.killpg(process.pid, 9)
+        process.wait()
