@@ -174,6 +174,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "monitoring.serviceMonitor.labels": Row({"x": "seen"}, MONITOR, '"x":"seen"'),
     "monitoring.prometheusRule.enabled": Row(False, RULE, ""),
     "monitoring.prometheusRule.labels": Row({"x": "seen"}, RULE, '"x":"seen"'),
+    "monitoring.prometheusRule.runbookUrl": Row("https://x", RULE, "https://x#noconsumer"),
+    "monitoring.prometheusRule.alertLabels": Row({"x": "seen"}, RULE, '"x":"seen"'),
+    "monitoring.prometheusRule.extraRules": Row([{"alert": "Mine", "expr": "vector(1)"}], RULE, '"alert":"Mine"'),
     "networkPolicy.enabled": Row(False, "NetworkPolicy/event-producer", ""),
     "networkPolicy.clients": Row([{"podSelector": {"x": "seen"}}], "NetworkPolicy/event-producer", '"x":"seen"'),
     "networkPolicy.redisClients": Row([{"podSelector": {"x": "seen"}}], "NetworkPolicy/redis", '"x":"seen"'),
@@ -238,8 +241,8 @@ ALONE: Final = re.compile(
     r"|redis\.replicas|externalRedis\.(moved|sentinels)|networkPolicy\.dns|.*(enabled|digest|image\.tag|existingSecret|serviceAccount\.name)"
 )
 
-#: A value that is gone and refused, and one that is a step of a move, which has tests of its own.
-ELSEWHERE: Final = {"consumer.keda.lagCount", "externalRedis.moved"}
+#: A value that is gone and refused, a step of a move, and one that takes away: they have tests of their own.
+ELSEWHERE: Final = {"consumer.keda.lagCount", "externalRedis.moved", "monitoring.prometheusRule.disabled"}
 
 #: Values whose members are those of Kubernetes or of the services.
 WHOLE: Final = {
