@@ -250,8 +250,8 @@ ALONE: Final = re.compile(
 #: Values that take away what is seen.
 TAKING_AWAY: Final = {"monitoring.prometheusRule.disabled"}
 
-#: A value that is gone and refused, and one that is a step of a move, which has tests of its own.
-ELSEWHERE: Final = {"consumer.keda.lagCount", "externalRedis.moved"}
+#: A step of a move, which has tests of its own.
+ELSEWHERE: Final = {"externalRedis.moved"}
 
 #: Values whose members are those of Kubernetes or of the services.
 WHOLE: Final = {
