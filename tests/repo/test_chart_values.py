@@ -143,6 +143,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "redis.tls.enabled": Row(True, "ConfigMap/event-producer", '"REDIS_TLS":"on"'),
     "redis.tls.existingSecret": Row("x", REDIS, '"secretName":"x"'),
     "redis.auth.password": Row("x", "Secret/redis", '"redis-password":"eA=="'),
+    "redis.auth.eventsvcPassword": Row("x", "Secret/redis", '"eventsvc-password":"eA=="'),
+    "redis.auth.rotation": Row(7, "Secret/redis", '"eventsvc/rotation":"7"'),
+    "redis.auth.eventsvcKey": Row("x", PRODUCER, '{"key":"x","path":"redis-password"}'),
     "redis.auth.existingSecret": Row("x", REDIS, '"name":"x"'),
     "redis.maxmemory": Row("99mb", CONFIG, "maxmemory 99mb"),
     "redis.appendfsync": Row("everysec", CONFIG, "appendfsync everysec"),
@@ -224,6 +227,7 @@ GIVEN: Final[Mapping[str, Mapping[str, Any]]] = {
     "redis.sentinel.": {"redis.replicas": 3},
     "redis.tls.": {"redis.tls.existingSecret": "certificate"},
     "redis.tls.existingSecret": {"redis.tls.enabled": True},
+    "redis.auth.eventsvcKey": {"redis.auth.existingSecret": "account"},
     "externalRedis.": EXTERNAL,
     "externalRedis.existingSecretKey": {"externalRedis.existingSecret": "account"},
     "externalRedis.sentinel": {"externalRedis.host": "", "externalRedis.sentinels": ["y:1"]},
@@ -235,7 +239,7 @@ GIVEN: Final[Mapping[str, Mapping[str, Any]]] = {
 #: Values that hide others, or that refuse them: each is rendered alone.
 ALONE: Final = re.compile(
     r"fullnameOverride|settings|nodeSelector|tolerations|affinity|priorityClassName"
-    r"|redis\.replicas|externalRedis\.(moved|sentinels)|networkPolicy\.dns|.*(enabled|digest|image\.tag|existingSecret|serviceAccount\.name)"
+    r"|redis\.replicas|redis\.auth|externalRedis\.(moved|sentinels)|networkPolicy\.dns|.*(enabled|digest|image\.tag|existingSecret|serviceAccount\.name)"
 )
 
 #: A value that is gone and refused, and one that is a step of a move, which has tests of its own.
