@@ -143,6 +143,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "redis.tls.enabled": Row(True, "ConfigMap/event-producer", '"REDIS_TLS":"on"'),
     "redis.tls.existingSecret": Row("x", REDIS, '"secretName":"x"'),
     "redis.auth.password": Row("x", "Secret/redis", '"redis-password":"eA=="'),
+    "redis.auth.eventsvcPassword": Row("x", "Secret/redis", '"eventsvc-password":"eA=="'),
+    "redis.auth.rotation": Row(7, "Secret/redis", '"eventsvc/rotation":"7"'),
+    "redis.auth.eventsvcKey": Row("x", PRODUCER, '{"key":"x","path":"redis-password"}'),
     "redis.auth.existingSecret": Row("x", REDIS, '"name":"x"'),
     "redis.auth.eventsvcPassword": Row("x", "Secret/redis", '"eventsvc-password":"eA=="'),
     "redis.auth.eventsvcKey": Row("x", PRODUCER, '{"key":"x"'),
@@ -233,6 +236,7 @@ GIVEN: Final[Mapping[str, Mapping[str, Any]]] = {
     "redis.sentinel.": {"redis.replicas": 3},
     "redis.tls.": {"redis.tls.existingSecret": "certificate"},
     "redis.tls.existingSecret": {"redis.tls.enabled": True},
+    "redis.auth.eventsvcKey": {"redis.auth.existingSecret": "account"},
     "externalRedis.": EXTERNAL,
     "externalRedis.existingSecretKey": {"externalRedis.existingSecret": "account"},
     "externalRedis.sentinel": {"externalRedis.host": "", "externalRedis.sentinels": ["y:1"]},
@@ -244,7 +248,7 @@ GIVEN: Final[Mapping[str, Mapping[str, Any]]] = {
 #: Values that hide others, or that refuse them: each is rendered alone.
 ALONE: Final = re.compile(
     r"fullnameOverride|settings|nodeSelector|tolerations|affinity|priorityClassName"
-    r"|redis\.replicas|externalRedis\.(moved|sentinels)|networkPolicy\.dns|.*(enabled|digest|image\.tag|existingSecret|serviceAccount\.name)"
+    r"|redis\.replicas|redis\.auth|externalRedis\.(moved|sentinels)|networkPolicy\.dns|.*(enabled|digest|image\.tag|existingSecret|serviceAccount\.name)"
 )
 
 #: Values that take away what is seen.
