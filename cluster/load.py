@@ -65,7 +65,7 @@ class LoadPod:
         self.remove()
         pod = _pod(self.image, "python", "-m", "chaos.workload", msgspec.json.encode(load).decode(), url)
         self.namespace.kubectl("create", "--filename", "-", input=json.dumps(pod))
-        wait_for(lambda: any(op.outcome is Outcome.OK for op in self.ops()), "events are answered 200", 60)
+        wait_for(lambda: any(op.outcome is Outcome.OK for op in self.ops()), "events are answered 200", 180)
 
     def clock(self) -> tuple[float, float]:
         """Return the time of day and the time on the clock of the attempts."""

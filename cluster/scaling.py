@@ -116,13 +116,14 @@ class Scaler:
 
     @ivar name: that of the ScaledObject.
     @ivar steps: the number of replicas after each step that changed it.
+    @ivar failures: how often in a row a trigger could not be asked.
     """
 
     namespace: Namespace
     name: str = "event-consumer"
     clock: Callable[[], float] = time.monotonic
     steps: list[int] = attrs.field(factory=list, init=False)
-    _failures: int = attrs.field(default=0, init=False)
+    failures: int = attrs.field(default=0, init=False)
     _active: float = attrs.field(default=float("-inf"), init=False)
 
     def step(self) -> int:
@@ -130,11 +131,11 @@ class Scaler:
         spec = self.namespace.get("scaledobject", self.name)["spec"]
         target = f"deployment/{spec['scaleTargetRef']['name']}"
         values = [self._ask(**trigger["metadata"]) for trigger in spec["triggers"]]
-        self._failures = self._failures + 1 if None in values else 0
+        self.failures = self.failures + 1 if None in values else 0
         if any(values):
             self._active = self.clock()
         replicas = self.namespace.get(target)["spec"]["replicas"]
-        wanted = decide(spec, values, State(replicas, self._failures, self.clock() - self._active))
+        wanted = decide(spec, values, State(replicas, self.failures, self.clock() - self._active))
         if wanted != replicas:
             self.namespace.kubectl("scale", target, f"--replicas={wanted}")
             self.steps.append(wanted)

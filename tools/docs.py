@@ -129,8 +129,8 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "errors": errors_table,
     "faults": faults_table,
     "signs": signs_table,
-    "values": values_table,
     "alerts": alerts_table,
+    "values": values_table,
 }
 
 _PART: Final = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.S)

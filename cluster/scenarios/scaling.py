@@ -53,6 +53,7 @@ def _scale(release: Release, scaler: Scaler) -> str:
         client.xtrim(STREAM, maxlen=0)
     release.stop_one("redis")
     release.settle()
+    scaler.until(lambda: not scaler.failures, "a producer knows what waits", _PATIENCE)
     if scaler.step():
         raise Failed(f"nothing waits, but {scaler.steps[-1]} consumers are wanted after a trim and a restart of Redis")
 
@@ -74,7 +75,8 @@ def _handle(release: Release, scaler: Scaler, what: str) -> None:
 
 
 def _rest(release: Release, scaler: Scaler) -> None:
-    scaler.until(lambda: not release.pods("consumer"), "no consumer is left", _PATIENCE)
+    consumers = ("pods", "--selector", release.selector("consumer"))  # one that is ending still reads
+    scaler.until(lambda: not release.namespace.get(*consumers)["items"], "no consumer is left", _PATIENCE)
 
 
 SCENARIO: Final = Scenario("scaling", "Consumers are scaled from 0 and back by how long events wait.", _play)

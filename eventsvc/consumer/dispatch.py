@@ -125,21 +125,19 @@ class Dispatch:
         self._is_beginning = True
         handled: list[Entry] = []
         now, is_batch = self.clock.seconds, self.handler.batch_size
+        line, working, isolation, breaker = self.line, self._working, self.isolation, self.breaker
         began = now()
         try:
-            while (
-                self.line.entries
-                and len(self._working) < self.isolation.slots
-                and not self._stopping
-                and not self.breaker.is_open
-                and not (self.line.entries[0].again and self._has_to_wait(self.line.entries[0]))
-            ):
+            while line.entries and len(working) < isolation.slots and not self._stopping and not breaker.is_open:
+                entry = line.entries.popleft()
+                if entry.again and self._has_to_wait(entry):
+                    line.entries.appendleft(entry)
+                    break
                 if is_batch:
+                    line.entries.appendleft(entry)
                     self._begin_batch()
-                else:
-                    entry = self.line.entries.popleft()
-                    if self._begin_with(entry):
-                        handled.append(entry)
+                elif self._begin_with(entry):
+                    handled.append(entry)
                 if now() - began >= _SLICE:
                     self._next_slice = self.clock.callLater(0, self._begin_slice)
                     break

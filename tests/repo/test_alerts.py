@@ -113,6 +113,14 @@ def test_another_release_wakes_nobody(tmp_path: Path) -> None:
             {"redis.enabled": False, "redis.replicas": 1, "externalRedis.host": "redis.example.org"},
             {name for name, each in ALERTS.items() if {"redis", "failover"} & set(each.get("needs", ()))},
         ),
+        (
+            {"producer.enabled": False, "consumer.enabled": False},
+            {
+                name
+                for name, each in ALERTS.items()
+                if {"producer", "consumer", "producer-or-consumer"} & set(each.get("needs", ()))
+            },
+        ),
         ({"producer.tokens.existingSecret": ""}, {"TokensAreStale"}),
         ({"producer.tls.existingSecret": ""}, {"ACertificateIsRefused", "ACertificateExpires"}),
         ({"consumer.settings": {}}, {"AWebhookReceiverIsGone"}),

@@ -100,13 +100,14 @@ def test_clients_reach_events_alone_and_monitoring_the_figures_alone() -> None:
     assert _ingress({"enabled": True}, TLS) == {8080: None, 8081: None}
 
 
-def test_prometheus_is_not_kept_out_by_naming_the_clients() -> None:
-    values = {
-        "networkPolicy": {"enabled": True, "clients": [{"podSelector": {}}]},
-        "monitoring.serviceMonitor.enabled": True,
-    }
-    assert "networkPolicy.clients keeps Prometheus out:" in refusal(values)
-    ways_out: list[Any] = [ADMIN, TLS, {"networkPolicy.monitoring": [{}]}, {"producer.enabled": False}]
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [({"monitoring.serviceMonitor.enabled": True}, "Prometheus"), ({"consumer.keda.enabled": True}, "KEDA")],
+)
+def test_who_reads_figures_is_not_kept_out_by_naming_the_clients(asked: Any, named: str) -> None:
+    values = {"networkPolicy": {"enabled": True, "clients": [{"podSelector": {}}]}, **asked}
+    assert f"networkPolicy.clients keeps {named} out:" in refusal(values)
+    ways_out: list[Any] = [ADMIN, TLS, {"networkPolicy.monitoring": [{}]}]
     for way_out in ways_out:
         assert render(values | way_out)
 

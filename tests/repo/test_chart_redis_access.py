@@ -101,6 +101,29 @@ def test_names_are_asked_where_they_are_known(role: str) -> None:
     assert "to" not in anywhere
 
 
+@pytest.mark.parametrize(("replicas", "ports"), [(1, {6379}), (3, {6379, 6380, 26379})])
+def test_a_pod_of_redis_is_reached_by_its_roles_and_reaches_its_like(replicas: int, ports: set[int]) -> None:
+    values = {"networkPolicy.enabled": True, "redis.replicas": replicas}
+    objects = render(values)
+    spec = the(objects, "NetworkPolicy", "redis")["spec"]
+    (rule,) = spec["ingress"]
+    labels = [each["podSelector"]["matchLabels"] for each in rule["from"]]
+    assert {each.get("app", each.get("app.kubernetes.io/name")) for each in labels} == {
+        *("event-producer", "event-consumer", "event-test", "redis")
+    }
+    assert {port["port"] for port in rule["ports"]} == ports
+    if replicas == 1:
+        assert spec["egress"] == []
+    else:
+        names, own = spec["egress"]
+        assert {port["port"] for port in names["ports"]} == {53, 5353}
+        assert own["to"] == [{"podSelector": {"matchLabels": labels[-1]}}]
+        assert {port["port"] for port in own["ports"]} == ports
+    for role in ("producer", "consumer"):
+        egress = the(objects, "NetworkPolicy", f"event-{role}")["spec"]["egress"]
+        assert {port["port"] for port in egress[1]["ports"]} == ports
+
+
 # What cannot be meant
 
 

@@ -4,7 +4,9 @@ Tests the users of the chart's Redis: their passwords, which change while it run
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.support.helm import ROOT, pod_of, refusal, render, settings, the
 from tests.support.pods import files
 from tests.support.processes import Services, post
 from tests.support.redis_pod import RedisPod, config_of, running_redis_pod, secret_of
+from tests.support.redis_pods import NODES, PASSWORD, SET
 from tests.support.server_binaries import REMEDIES, find_binary
 
 KEY = "eventsvc-password"
@@ -214,3 +217,37 @@ def test_no_password_is_where_it_could_be_read() -> None:
 )
 def test_what_cannot_be_meant_is_refused_with_a_sentence(values: Any, sentence: str) -> None:
     assert sentence in refusal(values)
+
+
+def test_a_sentinel_begins_with_the_users_of_the_secret(tmp_path: Path) -> None:
+    """Producers and consumers ask it as the user eventsvc from its first moment on."""
+    for name in ("secret", "data", "bin"):
+        (tmp_path / name).mkdir()
+    for key in ("redis-password", "eventsvc-password"):
+        (tmp_path / "secret" / key).write_text(PASSWORD)
+    (tmp_path / "bin" / "redis-server").write_text("#!/bin/bash\necho started\n")
+    (tmp_path / "bin" / "redis-server").chmod(0o755)
+    for name, text in the(render({"redis.replicas": 3}), "ConfigMap", "redis")["data"].items():
+        (tmp_path / name).write_text(text)
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "NODES": " ".join(NODES),
+        "SET": SET,
+        "ME": NODES[0],
+        "USER_KEY": "eventsvc-password",
+        "CONFIG": str(tmp_path),
+        "DATA": str(tmp_path / "data"),
+        "SECRET": str(tmp_path / "secret"),
+    }
+    with subprocess.Popen(
+        ["bash", str(tmp_path / "sentinel")], env=environment, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"started\n"
+        finally:
+            os.killpg(process.pid, 9)
+    lines = (tmp_path / "data" / "sentinel.conf").read_text().splitlines()
+    users = [line.split()[1] for line in lines if line.startswith("user ")]
+    assert users == ["eventsvc", "default"]
+    assert not [line for line in lines if line.startswith("requirepass")]

@@ -4,6 +4,7 @@ Tests for what the chart refuses when it sees what is in the cluster, with objec
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -76,6 +77,23 @@ def test_an_upgrade_that_would_lose_or_fail_is_refused_with_a_remedy(chart: Path
     assert sentence in refusal({"global.found": running(), **values}, chart=chart)
 
 
+@pytest.mark.parametrize("field", ["podManagementPolicy", "serviceName"])
+def test_a_set_of_an_older_chart_is_refused_with_the_command_to_type(chart: Path, field: str) -> None:
+    found = running()
+    found["StatefulSet"]["redis-master"]["spec"][field] = "OrderedReady"
+    told = refusal({"global.found": found}, chart=chart)
+    assert "The StatefulSet redis-master is of an older chart" in told
+    assert "kubectl --namespace here delete statefulset redis-master --cascade=orphan" in told
+
+
+def test_a_pod_that_comes_back_to_an_old_claim_is_refused(chart: Path) -> None:
+    found: Found = running() | {"PersistentVolumeClaim": {"data-redis-master-2": {"spec": {"volumeName": "old"}}}}
+    assert "the claim data-redis-master-2 is there" in refusal(
+        {"global.found": found, "redis.replicas": 3}, chart=chart
+    )
+    assert render({"global.found": found}, chart=chart)
+
+
 def test_a_drained_redis_may_go(chart: Path) -> None:
     objects = render({"global.found": running(), **EXTERNAL, "externalRedis.moved": "all"}, chart=chart)
     assert not [each for each in objects if "redis" in each["metadata"]["name"]]
@@ -89,6 +107,54 @@ def test_the_redis_of_another_release_is_not_asked_after(chart: Path) -> None:
     found = running()
     found["StatefulSet"]["redis-master"]["metadata"] = {"annotations": {"meta.helm.sh/release-name": "other"}}
     assert render({"global.found": found, **EXTERNAL}, chart=chart)
+
+
+# Passwords
+
+
+def _secret(chart: Path, kept: dict[str, str], rotation: str | None, values: Any) -> dict[str, str]:
+    """Return the Secret after an upgrade, with C{kept} in the one before."""
+    data = {name: b64encode(text.encode()).decode() for name, text in kept.items()}
+    annotations = {} if rotation is None else {"annotations": {"eventsvc/rotation": rotation}}
+    found = {"Secret": {"redis": {"metadata": annotations, "data": data}}}
+    made = the(render({"global.found": found, **values}, chart=chart), "Secret", "redis")["data"]
+    return {name: b64decode(text).decode() for name, text in made.items()}
+
+
+BOTH = {"redis-password": "a", "eventsvc-password": "b"}
+PREVIOUS = {f"{name}-previous": text for name, text in BOTH.items()}
+
+
+def test_passwords_are_kept(chart: Path) -> None:
+    assert _secret(chart, BOTH, "0", {}) == BOTH
+    assert _secret(chart, BOTH | PREVIOUS, "2", {"redis.auth.rotation": 2}) == BOTH, "the old ones are dropped"
+
+
+def test_a_release_of_an_older_chart_keeps_its_password_and_gets_another(chart: Path) -> None:
+    made = _secret(chart, {"redis-password": "a"}, None, {})
+    assert made.keys() == BOTH.keys()
+    assert made["redis-password"] == "a"
+    assert len(made["eventsvc-password"]) == 32
+
+
+def test_a_rotation_makes_new_passwords_and_accepts_the_old_ones(chart: Path) -> None:
+    made = _secret(chart, BOTH, "0", {"redis.auth.rotation": 1})
+    assert made.items() > PREVIOUS.items()
+    assert len({made["redis-password"], made["eventsvc-password"], "a", "b"}) == 4
+
+
+def test_a_password_of_ones_own_replaces_the_one_before(chart: Path) -> None:
+    values = {"redis.auth.eventsvcPassword": "new"}
+    made = BOTH | {"eventsvc-password": "new"}
+    assert _secret(chart, BOTH, "0", values) == made | {"eventsvc-password-previous": "b"}
+    assert _secret(chart, made, "0", values) == made
+    assert _secret(chart, made, "0", {}) == made, "it is kept"
+    again = _secret(chart, made, "0", values | {"redis.auth.rotation": 1})
+    assert again["eventsvc-password"] == "new", "rotation is for those that were made"
+    assert again["redis-password-previous"] == "a"
+
+
+# A second release
 
 
 def _owned(kind: str, name: str, owner: str | None) -> Found:

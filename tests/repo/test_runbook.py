@@ -13,6 +13,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.support.helm import CHART, KUBERNETES, ROOT, helm, picks, pods, render
+from tools.docs import anchors, slugs
 
 GUIDE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 RUNBOOK = GUIDE[GUIDE.index("\n## When you are woken\n") : GUIDE.index("\n## Health\n")]
@@ -84,3 +85,14 @@ def test_what_a_pod_of_redis_logs_is_what_its_scripts_say() -> None:
     said = re.findall(r"^\| `([^`]+)`", table, re.M)
     assert len(said) == 4
     assert [words for words in said if words not in scripts] == []
+
+
+def test_the_chart_names_sections_of_the_docs_that_there_are() -> None:
+    """Words of the chart that refuse something, or comment a value, send their reader to a section."""
+    files = [*(CHART / "templates").rglob("*"), CHART / "values.yaml"]
+    text = "".join([file.read_text(encoding="utf-8") for file in files if file.is_file()]).replace('\\"', '"')
+    text = re.sub(r"\n\s*#", "", text)
+    named = re.findall(r'Follow "([^"]+)" in docs/([\w-]+\.md)', text)
+    named += [(section, page) for page, section in re.findall(r'docs/([\w-]+\.md), "([^"]+)"', text)]
+    assert len(named) >= 3
+    assert [each for each in named if slugs([each[0]])[0] not in anchors(ROOT / "docs" / each[1])] == []

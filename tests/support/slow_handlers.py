@@ -30,3 +30,8 @@ async def take_turns(notification: Notification) -> None:
     if notification.data["number"] % 4 == 0:
         await deferLater(reactor, 0.05)
     print(json.dumps([notification.key, notification.data["number"]]))
+
+
+async def wait(_: Notification) -> None:
+    """Finish after a moment, as a handler that asks another service."""
+    await deferLater(reactor, 0.05)

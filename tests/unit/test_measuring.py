@@ -5,6 +5,7 @@ Tests for L{eventsvc.redis.measuring}: what is told of a group in every state, o
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -12,11 +13,14 @@ import pytest_twisted
 
 from chaos.suites import wait_until
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE
+from eventsvc.interfaces import Refused
 from eventsvc.measures import Measures
 from eventsvc.redis.measuring import explain, measure
 from tests.support.backends import Backend
 from tests.support.processes import Server
+from tests.support.producer_harness import until
 from tests.support.real_connection import ready, started
+from tests.support.replicas import running_replica
 
 STREAM: Final = "NotificationStream"
 GROUP: Final = "group"
@@ -280,6 +284,29 @@ async def test_what_may_not_be_asked_is_not_known(each_server: Server, command: 
             assert (measures.age is None) == (command != "xlen")
             client.execute_command("ACL", "SETUSER", "default", f"+{command}")
             check(await measure(connection, STREAM, GROUP), STATES[some_read])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_server_tells_too(each_server: Server) -> None:
+    """Measuring needs no memory."""
+    with each_server.client() as client:
+        some_read(client)
+        async with started(each_server.port) as connection:
+            await ready(connection)
+            client.config_set("maxmemory", 1)
+            check(await measure(connection, STREAM, GROUP), STATES[some_read])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_replica_is_not_asked(own_server: Server, tmp_path: Path) -> None:
+    """It may lag behind: there is no connection to it."""
+    with own_server.client() as client:
+        some_read(client)
+    with running_replica(own_server, tmp_path / "replica") as replica:
+        async with started(replica.port) as connection:
+            await until(lambda: "read-only replica" in connection.problem)
+            with pytest.raises(Refused):
+                await measure(connection, STREAM, GROUP)
 
 
 @pytest_twisted.ensureDeferred

@@ -8,6 +8,7 @@ rendered if all that it needs is on.
 {{- $atLeast := ternary $keda.minReplicas .Values.consumer.replicas $keda.enabled -}}
 producer: {{ .Values.producer.enabled }}
 consumer: {{ .Values.consumer.enabled }}
+producer-or-consumer: {{ or .Values.producer.enabled .Values.consumer.enabled }}
 # Whether there is always a consumer, also while there is nothing to do.
 consumers-always: {{ gt (int $atLeast) 0 }}
 consumers-on-demand: {{ eq (int $atLeast) 0 }}

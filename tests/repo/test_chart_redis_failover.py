@@ -1,0 +1,100 @@
+"""
+The chart's Redis with three pods: the real scripts with real servers and Sentinels.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pytest
+
+from chaos.suites import wait_until
+from eventsvc.embedded import NoServer
+from tests.support.redis_pods import Pods, three_pods
+from tests.support.server_binaries import find_binary
+
+#: Seconds for a start or a failover; on a busy machine Sentinels take several tries.
+LONG: Final = 120
+
+
+@pytest.fixture
+def pods(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pods]:
+    """Three pods that have not started; by default of the current server."""
+    name, _, tls = getattr(request, "param", "valkey-9").partition(" with ")
+    if shutil.which("redis-cli") is None:
+        pytest.skip("the command redis-cli is not installed")
+    try:
+        server = find_binary(name)
+    except NoServer as remedy:
+        pytest.skip(str(remedy))
+    with three_pods(tmp_path, server, tls=bool(tls)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("pods", ["valkey-9", "redis-7.0", "redis-7.0 with TLS"], indirect=True)
+def test_pods_find_each_other_fail_over_and_come_back(pods: Pods) -> None:
+    first, second, third = pods.pods
+    first.start()
+    third.start()
+    wait_until(lambda: first.says("some may that do not answer"), "it waits for the last Sentinel", LONG)
+    second.start()
+    wait_until(pods.is_complete, "the first start", LONG)
+    assert pods.primary() is first
+
+    # Before it ends, the primary makes another the primary.
+    assert "OK" in first.run("stop")
+    wait_until(lambda: first.role() == "slave", "the primary steps down", LONG)
+    wait_until(pods.is_complete, "the primary has stepped down", LONG)
+    primary = pods.primary()
+    assert primary not in (None, first)
+
+    # All at once: what the Sentinels knew is on the volumes.
+    for pod in pods.pods:
+        pod.kill()
+    for pod in pods.pods:
+        pod.start()
+    wait_until(pods.is_complete, "all have started again", LONG)
+    assert pods.primary() is primary
+
+
+def test_an_empty_volume_never_becomes_the_primary(pods: Pods) -> None:
+    for pod in pods.pods:
+        pod.start()
+    wait_until(pods.is_complete, "the first start", LONG)
+    first = pods.pods[0]
+    with first.redis() as client:
+        client.set("kept", "yes")
+        assert client.wait(2, 5000) == 2
+    first.kill()
+    first.lose_volume()
+    first.start()
+    wait_until(pods.is_complete, "another has been promoted", LONG)
+    assert first.role() == "slave"
+    for pod in pods.pods:
+        with pod.redis() as client:
+            assert client.get("kept") == b"yes"
+
+
+def test_from_one_to_three_without_losing_an_event(pods: Pods) -> None:
+    first, *others = pods.pods
+    alone = attrs.evolve(first, environment={**first.environment, "NODES": first.host}, processes={})
+    (Path(first.environment["CONFIG"]) / "redis.conf").write_text("appendonly yes\n")
+    alone.start("start")
+    try:
+        wait_until(lambda: alone.role() == "master", "the only pod has started", LONG)
+        with alone.redis() as client:
+            client.set("kept", "yes")
+        for pod in others:
+            pod.start()
+        wait_until(lambda: all(pod.role() == "slave" for pod in others), "the others copy it", LONG)
+    finally:
+        alone.kill()
+    first.start()
+    wait_until(pods.is_complete, "the first has a Sentinel", LONG)
+    for pod in pods.pods:
+        with pod.redis() as client:
+            assert client.get("kept") == b"yes"
