@@ -52,7 +52,7 @@ def pod(binary: str, tmp_path: Path) -> Iterator[RedisPod]:
 
 
 def test_the_rights_are_those_of_the_pages() -> None:
-    config = config_of()
+    config = config_of({"tests.stream": ""})
     assert config["rights"].replace('"', "").split() == rights("install.md", "eventsvc")
     assert config["sentinel-rights"].split() == rights("security.md", "eventsvc-sentinel")
 
@@ -64,7 +64,7 @@ def test_the_rights_are_for_all_streams_of_the_release() -> None:
         "consumer.settings.REDIS_STREAM": "Mine",
     }
     keys = [word for word in config_of(values)["rights"].split() if word.startswith('"~')]
-    names = ("Audit", "Mine", "Orders", r"a\\*b")
+    names = ("Audit", "HelmTest", "Mine", "Orders", r"a\\*b")
     assert keys == [f'"~{pattern}"' for name in names for pattern in (name, f"{{{name}}}:*")]
 
 
