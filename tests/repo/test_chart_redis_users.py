@@ -17,7 +17,7 @@ import redis
 
 from chaos.suites import wait_until
 from eventsvc.embedded import NoServer
-from tests.support.helm import ROOT, pod_of, refusal, render, settings, the
+from tests.support.helm import CHART, ROOT, pod_of, refusal, render, settings, the
 from tests.support.pods import files
 from tests.support.processes import Services, post
 from tests.support.redis_pod import RedisPod, config_of, running_redis_pod, secret_of
@@ -157,6 +157,19 @@ def test_a_password_that_is_replaced_at_once_is_taken_up_too(pod: RedisPod) -> N
         wait_until(partial(pod.admits, "default", f"operator {number}"))
         assert pod.admits("eventsvc", f"ours {number}")
     assert not pod.admits("eventsvc", "ours")
+
+
+def test_a_password_that_changes_while_redis_starts_is_taken_up(tmp_path: Path) -> None:
+    """What follows the Secret presents the password that Redis began with, not that of its first look."""
+    (tmp_path / "redis-password").write_text("new")
+    (tmp_path / "rights").write_text("+ping")
+    script = f"""source {CHART}/files/redis/accounts
+        turns=0 && sleep() {{ ((turns++ == 0)); }} && say() {{ :; }}
+        give_users_to_redis() {{ echo "$auth"; [[ $auth == old ]]; }}
+        follow redis rights "default reset on" old"""
+    environment = {"PATH": os.environ["PATH"], "USER_KEY": "", "config": str(tmp_path), "SECRET": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "old\n", done.stderr
 
 
 def test_without_its_key_there_is_no_such_user(tmp_path: Path) -> None:
