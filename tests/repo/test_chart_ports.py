@@ -28,7 +28,7 @@ def test_every_port_that_is_named_exists(overlay: Path) -> None:
         assert behind
         for pod in behind:
             for port in service["spec"]["ports"]:
-                assert port["targetPort"] in _ports(pod["spec"]["containers"][0])
+                assert [each for each in pod["spec"]["containers"] if port["targetPort"] in _ports(each)]
     for pod in pods(objects):
         each = pod["spec"]["containers"][0]
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):

@@ -66,7 +66,7 @@ watch: |
   valueFrom: {secretKeyRef: {name: {{ include "eventsvc.redisSecret" . }}, key: redis-password}}
 {{- end }}
 
-{{/* What the containers of a Redis pod have in common, but for name, command, ports, probes and resources. */}}
+{{/* What the containers of a Redis pod have in common, but for name, command, ports, probes and resources. Mounts come last. */}}
 {{- define "eventsvc.redisContainer" -}}
 image: {{ include "eventsvc.imageOf" (list .Values.redis.image "") }}
 imagePullPolicy: {{ .Values.redis.image.pullPolicy }}
