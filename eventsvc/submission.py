@@ -5,8 +5,8 @@ The request to an event log and its replies, as plain values.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Set
-from typing import Final
+from collections.abc import Mapping, Sequence, Set
+from typing import Final, Protocol
 
 import attrs
 import msgspec
@@ -79,6 +79,17 @@ class Kept:
     events: int = 0
 
 
+class Sent(Protocol):
+    """A batch as it was sent to a log."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of memory it takes, nearly."""
+
+    def unpack(self) -> Sequence[Submission]:
+        """Return the submissions; those without keys perhaps together, and without their ids."""
+
+
 class AppendReply(msgspec.Struct, frozen=True):
     """
     The reply to a batch.
@@ -90,6 +101,7 @@ class AppendReply(msgspec.Struct, frozen=True):
     @ivar kept: what the log has kept, if the batch is LOST or DUPLICATE.
     @ivar last: the id of the last entry that was appended; empty if there is none,
         or another attempt appended it.
+    @ivar sent: the batch as it was sent, if the log can tell.
     @ivar unsure: whether an earlier attempt may have stored what this one did not.
     """
 
@@ -99,6 +111,7 @@ class AppendReply(msgspec.Struct, frozen=True):
     kept: Kept = Kept()
     last: bytes = b""
     unsure: bool = False
+    sent: Sent | None = None
 
 
 @attrs.frozen

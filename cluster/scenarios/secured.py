@@ -90,7 +90,7 @@ def _try(stage: Stage, directory: Path) -> str:
     """
     namespace = stage.namespace
     certificate = _put_certificate(namespace, directory / "first")
-    _put_tokens(namespace, {"audit": ["Audit"], "robot": [STREAM]})
+    _put_tokens(namespace, {"audit": ["Audit"], "robot": [STREAM, "HelmTest"]})
     _put(namespace, "robot-token", f"--from-literal=token={_token('robot')}")
     stage.install(*_VALUES)
     stranger = Client(namespace, "", certificate)

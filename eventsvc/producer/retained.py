@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from eventsvc.event import with_id
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.producer.sequence import find_result, stores_all
-from eventsvc.submission import AppendReply, IdempotencyKey, Kept, Result, Submission
+from eventsvc.submission import AppendReply, IdempotencyKey, Kept, Result, Sent, Submission
 
 #: Bytes of memory of a batch, beside those of its pieces; and with keys.
 _PER_BATCH: Final = 450
@@ -109,7 +109,7 @@ class RetainedBatch(msgspec.Struct, frozen=True, gc=False):
 
     sequence: int
     at: float
-    packed: _Packed
+    packed: Sent
     events: int
     total: int
     size: int
@@ -185,14 +185,15 @@ class Retained:
 
         @param asked: when it was sent first, in seconds.
         """
-        stored: Sequence[Submission] = sent
-        if not stores_all(reply):
+        if stores_all(reply):
+            packed = (reply.sent or _Packed.of(sent)) if events else None
+        else:
             stored = _as_answered(sent, reply)
             events = sum([len(each.entries) for each in stored])
+            packed = _Packed.of(stored) if events else None
         self.sequence += 1
         self.total = reply.kept.events or self.total + events  # another attempt may have had more
-        if events:
-            packed = _Packed.of(stored)
+        if packed is not None:
             size = packed.size
             self._batches.append(RetainedBatch(self.sequence, self.clock.seconds(), packed, events, self.total, size))
             self.size += size

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Any, Final
 
 import attrs
@@ -21,8 +20,9 @@ from eventsvc.interfaces import IEventLog, Refused
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.durability import Durability
 from eventsvc.redis.scripts import companion, load_script
+from eventsvc.redis.sent_batch import DIGEST, ID, SentBatch, write_keys
 from eventsvc.redis.session import Argument, Session
-from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Kept, Renewal, Submission
+from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, Kept, Renewal, Submission
 
 #: Seconds for which a producer id is remembered after its last use.
 PRODUCER_ID_TTL: Final = 7 * 86_400
@@ -30,17 +30,11 @@ PRODUCER_ID_TTL: Final = 7 * 86_400
 #: its own hash.  Two more hashes exist: one being filled, one being forgotten.
 _STRETCHES: Final = 4
 
-#: Bytes in the digest of an idempotency key.
-_DIGEST: Final = 16
-
 #: The place of the number of different keys in the arguments of append.lua.
 _DIFFERENT: Final = 7
 
 #: In place of a limit that does not apply.
 _NO_LIMIT: Final = 1 << 52
-
-#: How an id is kept: 8 bytes.
-_ID: Final = struct.Struct(">Q")
 
 #: The outcomes that append.lua returns.
 _OUTCOMES: Final = {outcome.name.encode(): outcome for outcome in BatchOutcome}
@@ -127,13 +121,15 @@ class RedisEventLog:
             keys += self._hashes
             arguments[_DIFFERENT] = len({key.digest for each in submissions for key in each.keys})
             for each in submissions:
-                own = (_write_keys(each.keys, each.ids),) if each.keys else ()
+                own = (write_keys(each.keys, each.ids),) if each.keys else ()
                 arguments += (len(each.entries), len(each.keys), *own, *each.entries)
         elif submissions:  # all as one: all of them are stored, or none
             entries = [entry for each in submissions for entry in each.entries]
             arguments += (len(entries), 0, *entries)
         session = self.connection.session
-        appending = self.connection.run(_APPEND, keys, arguments).addCallbacks(_read_reply, self._note_full)
+        appending: Deferred[AppendReply] = self.connection.run(_APPEND, keys, arguments)
+        sent = SentBatch(session.command) if session is not None else None
+        appending.addCallbacks(_read_reply, self._note_full, callbackArgs=(sent,))
         if self.durability is None or session is None:  # without a session nothing was sent
             return appending
         return appending.addCallback(self.durability.confirm, session)
@@ -153,36 +149,23 @@ class RedisEventLog:
         return self.connection.run(_HOLDS, [self.stream], [entry_id, EVENT_FIELD, entry]).addCallback(bool)
 
 
-def _read_reply(reply: Any) -> AppendReply:
+def _read_reply(reply: Any, sent: SentBatch | None) -> AppendReply:
     outcome, passed, *more = reply
     if len(more) == 1 and not passed:  # nearly always
-        return AppendReply(_OUTCOMES[outcome], last=more[0])
+        return AppendReply(_OUTCOMES[outcome], last=more[0], sent=sent)
     last = more[0] if len(more) == 1 else b""
     kept = Kept(more[0], int(more[1])) if len(more) > 1 else Kept()
     return AppendReply(
         _OUTCOMES[outcome],
-        {each[:_DIGEST]: _read_record(each[_DIGEST:]) for each in passed if len(each) > _DIGEST},
-        frozenset(each for each in passed if len(each) == _DIGEST),
+        {each[:DIGEST]: _read_record(each[DIGEST:]) for each in passed if len(each) > DIGEST},
+        frozenset(each for each in passed if len(each) == DIGEST),
         kept,
         last,
     )
 
 
-def _write_keys(keys: Sequence[IdempotencyKey], ids: Sequence[int]) -> bytes:
-    """
-    Return, for each key, its digest and what is kept under it: the fingerprint and all ids of a request, or the id
-    of an event.
-    """
-    if len(keys) == len(ids) == 1 and keys[0].fingerprint == ANY_BODY:
-        return keys[0].digest + _ID.pack(ids[0])
-    if keys[0].fingerprint != ANY_BODY:
-        return struct.pack(f">16s16s{len(ids)}Q", keys[0].digest, keys[0].fingerprint, *ids)
-    digests = [key.digest for key in keys]
-    return struct.pack(">" + "16sQ" * len(keys), *chain.from_iterable(zip(digests, ids)))
-
-
 def _read_record(record: bytes) -> Earlier:
-    if len(record) == _ID.size:
-        return Earlier(ANY_BODY, _ID.unpack(record))
+    if len(record) == ID.size:
+        return Earlier(ANY_BODY, ID.unpack(record))
     ids = struct.unpack(f">{(len(record) - 16) // 8}Q", record[16:])
     return Earlier(record[:16], ids)

@@ -63,6 +63,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         super().__init__(charset=None, convertNumbers=False)
         self.complain = complain
         self.reason = ""
+        self.command = b""  # the last one that was sent
         self._told = ""  # as reason, without the text of Redis
         self._silence = Silence(clock, self.abort)
         self._sent_whole: set[str] = set()
@@ -179,6 +180,7 @@ class Session(txredisapi.HiredisProtocol):  # type: ignore[misc]
         if self.reason:
             return fail(NotConnected("Redis is not connected"))
         data = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its annotation is a tuple of one
+        self.command = data
         self._write(data)
         self._silence.sent(len(data), timeout)
         answer: Deferred[Any] = Deferred()

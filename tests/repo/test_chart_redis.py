@@ -100,6 +100,20 @@ def test_tls_without_a_certificate_is_refused_with_a_sentence() -> None:
     assert "redis.tls.enabled is set without redis.tls.existingSecret:" in refusal({"redis.tls.enabled": True})
 
 
+def test_an_image_without_a_tag_is_refused_with_a_sentence() -> None:
+    assert "redis.image.tag and redis.image.digest are both empty:" in refusal({"redis.image.tag": ""})
+
+
+@pytest.mark.parametrize("value", ["redis.auth", "producer.settings", "consumer.keda", "tests"])
+def test_a_part_that_is_taken_away_is_named(value: str) -> None:
+    """Helm leaves out a value that is null."""
+    assert f"missing property '{value.rpartition('.')[2]}'" in refusal({value: None})
+
+
+def test_redis_may_have_no_resources_at_all() -> None:
+    assert render({"redis.resources": None})
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_is_bash(path: Path) -> None:
     subprocess.run(["bash", "-n", path], check=True)

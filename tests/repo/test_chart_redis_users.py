@@ -172,6 +172,20 @@ def test_a_password_that_changes_while_redis_starts_is_taken_up(tmp_path: Path) 
     assert done.stdout == "old\n", done.stderr
 
 
+def test_a_secret_that_lacks_a_password_changes_nothing(tmp_path: Path) -> None:
+    """Redis would admit nobody without it."""
+    with running_redis_pod(find_binary("valkey-9"), tmp_path / "pod", SECRET, key=KEY) as pod:
+        for lacking in SECRET:
+            pod.put("secret", {name: f"{text} 2" for name, text in SECRET.items() if name != lacking})
+            wait_until(partial(_says, pod, f"the Secret has no {lacking}:"))
+            assert pod.admits("default", "operator")
+            assert pod.admits("eventsvc", "ours")
+
+
+def _says(pod: RedisPod, words: str) -> bool:
+    return words in pod.log()
+
+
 def test_without_its_key_there_is_no_such_user(tmp_path: Path) -> None:
     with running_redis_pod(find_binary("valkey-9"), tmp_path / "pod", {"redis-password": "operator"}) as pod:
         assert pod.admits("default", "operator")

@@ -71,6 +71,13 @@ def test_what_scales_by_itself_keeps_its_pods(producers: int, consumers: int) ->
     assert the(objects, "Deployment", "event-consumer")["spec"]["replicas"] == consumers
 
 
+def test_a_producer_that_was_scaled_to_0_comes_back_with_an_upgrade() -> None:
+    """An autoscaler does nothing for a Deployment without pods."""
+    with serving([_running("event-producer", 0)]) as url:
+        objects = render(SCALING, server=url)
+    assert the(objects, "Deployment", "event-producer")["spec"]["replicas"] == 1
+
+
 def test_a_second_release_keeps_pods_of_its_own() -> None:
     with serving([_running("event-producer", 5), _running("second-event-producer", 7)]) as url:
         objects = render({**SCALING, "fullnameOverride": "second"}, server=url)

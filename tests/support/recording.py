@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import attrs
+import hiredis
 from twisted.internet.defer import Deferred, fail, succeed
 
 from eventsvc.redis.silence import REPLY_TIMEOUT
@@ -21,11 +22,12 @@ class Recorder:
     Records every command and script, and gives all the same answer.
 
     @ivar answer: the reply, or the error; L{NOTHING} leaves the caller waiting.
-    @ivar session: fires once there is a session.
+    @ivar opened: fires once there is a session.
+    @ivar command: what a session says of the last script that was run.
     """
 
     answer: Any = NOTHING
-    session: Deferred[None] = attrs.field(factory=lambda: succeed(None))
+    opened: Deferred[None] = attrs.field(factory=lambda: succeed(None))
     calls: list[tuple[Any, ...]] = attrs.field(factory=list)
     keys: list[list[Any]] = attrs.field(factory=list)
     timeouts: list[float] = attrs.field(factory=list)
@@ -33,7 +35,17 @@ class Recorder:
     connects: int = 0
 
     def when_ready(self) -> Deferred[None]:
-        return self.session
+        return self.opened
+
+    @property
+    def session(self) -> Recorder:
+        """Return itself, with the last C{command}."""
+        return self
+
+    @property
+    def command(self) -> bytes:
+        """Return the last call of a script in the protocol of Redis."""
+        return bytes(hiredis.pack_command(("EVALSHA", "sha", len(self.keys[-1]), *self.keys[-1], *self.calls[-1])))
 
     def call(self, *arguments: Any, timeout: float = REPLY_TIMEOUT) -> Deferred[Any]:
         self.calls.append(arguments)

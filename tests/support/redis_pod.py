@@ -14,6 +14,8 @@ from typing import Any
 
 import attrs
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
@@ -42,7 +44,9 @@ class RedisPod:
             (directory / f".{name}").rename(directory / name)
 
     def client(self, username: str, password: str) -> Any:
-        return redis.Redis(port=self.port, username=username, password=password, protocol=2)
+        # An error of authentication is a lost connection to redis-py, after which it would wait.
+        retry = Retry(NoBackoff(), 0)
+        return redis.Redis(port=self.port, username=username, password=password, protocol=2, retry=retry)
 
     def admits(self, username: str, password: str) -> bool:
         """Return whether Redis accepts the password of a user."""
@@ -92,6 +96,7 @@ def running_redis_pod(
         "SET": "redis-master",
         "USER_KEY": key,
         "REDIS_PORT": str(pod.port),
+        "LOOK_EVERY": "0.1",
     }
     # Redis goes to the directory /data of its image.
     config = (directory / "config" / "redis.conf").read_text()

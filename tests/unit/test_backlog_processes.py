@@ -38,10 +38,10 @@ def waits(port: int, unread: bool, pending: bool) -> bool:
     return told == [each > 0 for each in figures] == [unread, pending] and found["waiting"] == int(unread or pending)
 
 
-def test_a_producer_tells_what_waits_while_no_consumer_runs(services: Services, each_server: Server) -> None:
+def test_a_producer_tells_what_waits_while_no_consumer_runs(services: Services, own_server: Server) -> None:
     """From the first event to the last acknowledgement, and through a restart of Redis with nothing unread."""
-    port = start(services, each_server).port()
-    with each_server.client() as client:
+    port = start(services, own_server).port()
+    with own_server.client() as client:
         wait_until(lambda: backlog(port).get("waiting") == 0)  # the marker alone
         assert post(port, '{"description": "a"}').status == 200
         wait_until(lambda: waits(port, unread=True, pending=False))
@@ -59,9 +59,9 @@ def test_a_producer_tells_what_waits_while_no_consumer_runs(services: Services, 
         wait_until(lambda: backlog(port).get("description") == f"there is no stream {STREAM}")
         assert figure(port, OLDEST["unread"]) == -1.0
         handled_since_a_rewrite(client)
-    each_server.end()
+    own_server.end()
     wait_until(lambda: "Redis cannot be reached" in backlog(port).get("description", ""))
-    each_server.start()
+    own_server.start()
     wait_until(lambda: waits(port, unread=False, pending=False))
 
 

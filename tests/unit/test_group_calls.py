@@ -49,10 +49,10 @@ def test_idle_times_are_sent_in_milliseconds() -> None:
 
 def test_a_group_is_looked_for_once_there_is_a_session() -> None:
     """A group that exists is not created."""
-    recorder = Recorder(answer=[], session=Deferred())
+    recorder = Recorder(answer=[], opened=Deferred())
     opened = make_group(recorder).open()
     assert recorder.calls == []
-    recorder.session.callback(None)
+    recorder.opened.callback(None)
     assert result_of(opened) is False
     assert recorder.calls == [("XPENDING", "stream", "group", "-", "+", 1)]
 

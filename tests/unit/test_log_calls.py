@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from eventsvc.event import EVENT_FIELD
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.log import RedisEventLog, stream_opener
+from eventsvc.redis.sent_batch import SentBatch
 from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, IdempotencyKey, Kept, Renewal, Submission
 from tests.support.recording import Recorder, result_of
 
@@ -35,10 +36,42 @@ def test_a_batch_without_keys_names_no_hashes() -> None:
     """
     recorder = Recorder(answer=[b"APPENDED", [], b"1-0"])
     reply = make_log(recorder).append(b"producer", 7, [Submission((1, 2), (b"a", b"b")), Submission((3,), (b"c",))], 70)
-    assert result_of(reply) == AppendReply(BatchOutcome.APPENDED, last=b"1-0")
+    assert result_of(reply) == AppendReply(BatchOutcome.APPENDED, last=b"1-0", sent=SentBatch(recorder.command))
     assert recorder.keys == [["stream", b"{stream}:lane:producer"]]
     entries = (3, 0, b"a", b"b", b"c")
     assert recorder.calls == [(7, 6, WEEK, 9, EVENT_FIELD, 100_000, 8, 0, 70, *entries)]
+
+
+SENT = {
+    "nothing": [],
+    "without keys": [Submission((1, 2), (b"a", b"b")), Submission((3,), (b"\r\n$1",))],
+    "a request": [Submission((1,), (b"a",), (KEY,))],
+    "requests of several events": [Submission((1, 2, 3), (b"a", b"", b"c"), (KEY,)), Submission((4,), (b"d",), (KEY,))],
+    "an event": [Submission(((1 << 63) - 1,), (b"a",), (IdempotencyKey(b"e" * 16),))],
+    "events": [Submission((1, 2), (b"a", b"b"), (IdempotencyKey(b"e" * 16), IdempotencyKey(b"f" * 16)))],
+    "all kinds": [
+        Submission((1,), (b"a",)),
+        Submission((2,), (b"b",), (KEY,)),
+        Submission((3, 4), (b"c", b"d")),
+        Submission((5, 6), (b"e", b"f"), (IdempotencyKey(b"e" * 16), IdempotencyKey(b"f" * 16))),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_was_sent_can_be_read_again(name: str) -> None:
+    """Without keys all may be one submission, and their ids are not sent: the entries have them."""
+    recorder = Recorder(answer=[b"APPENDED", [], b"1-0"])
+    reply = result_of(make_log(recorder).append(b"producer", 7, SENT[name], 70))
+    read = reply.sent.unpack()
+    keyed = [each for each in SENT[name] if each.keys]
+    assert [(each.ids, each.entries, each.keys) for each in read if each.keys] == [
+        (each.ids, each.entries, each.keys) for each in keyed
+    ]
+    assert [entry for each in read for entry in each.entries] == [
+        entry for each in SENT[name] for entry in each.entries
+    ]
+    assert all(not each.ids for each in read if not each.keys)
 
 
 def test_what_is_given_back_has_no_limits() -> None:

@@ -81,7 +81,7 @@ class Pair:
         """Call both logs, and return their reply, which is the same."""
         replies = [await backend.wait(getattr(log, name)(*arguments)) for backend, log in zip(self.backends, self.logs)]
         if name == "append":
-            replies = [replace(reply, last=b"some" if reply.last else b"") for reply in replies]
+            replies = [replace(reply, last=b"some" if reply.last else b"", sent=None) for reply in replies]
         assert replies[0] == replies[1], (name, arguments)
         return replies[0]
 

@@ -68,7 +68,7 @@ watch: |
 
 {{/* What the containers of a Redis pod have in common, but for name, command, ports, probes and resources. Mounts come last. */}}
 {{- define "eventsvc.redisContainer" -}}
-image: {{ include "eventsvc.redisImage" . }}
+image: {{ include "eventsvc.imageOf" (list .Values.redis.image "") }}
 imagePullPolicy: {{ .Values.redis.image.pullPolicy }}
 env:
   {{- include "eventsvc.redisEnv" . | nindent 2 }}
@@ -81,12 +81,6 @@ volumeMounts:
   {{- if .Values.redis.tls.enabled }}
   - {name: tls, mountPath: /etc/redis-tls, readOnly: true}
   {{- end }}
-{{- end }}
-
-{{- define "eventsvc.redisImage" -}}
-{{- with .Values.redis.image -}}
-{{ .repository }}{{ ternary (printf "@%s" .digest) (printf ":%s" .tag) (ne .digest "") }}
-{{- end -}}
 {{- end }}
 
 {{/* Pods of Redis on nodes of their own: soft, hard, or none. */}}

@@ -1,16 +1,18 @@
 {{/*
-The replicas of a role: (list $ "producer" "whether it scales by itself").
+The replicas of a role: (list $ "producer" "whether it scales by itself" "its least number").
 What scales by itself keeps those it has: without the field Kubernetes would set
-one.  `helm template` sees no cluster, and leaves the field out.
+one.  A producer has one at least: an autoscaler leaves alone what was scaled to 0.
+`helm template` sees no cluster, and leaves the field out.
 */}}
 {{- define "eventsvc.replicas" -}}
 {{- $root := index . 0 -}}
 {{- if not (index . 2) -}}
 replicas: {{ (index $root.Values (index . 1)).replicas }}
 {{- else -}}
+{{- $least := index . 3 -}}
 {{- $name := include "eventsvc.name" (list $root (printf "event-%s" (index . 1))) -}}
 {{- with lookup "apps/v1" "Deployment" $root.Release.Namespace $name -}}
-replicas: {{ int .spec.replicas }}
+replicas: {{ max (int .spec.replicas) $least }}
 {{- end -}}
 {{- end -}}
 {{- end }}
