@@ -143,6 +143,9 @@ def three_pods(directory: Path, server: str, tls: bool = False) -> Iterator[Pods
         (config / name).write_text(text.replace("dir /data\n", ""))
     (programs / "redis-server").write_text(f'#!/bin/bash\ncd "$DATA" && exec "{server}" "$@"\n')
     (programs / "redis-server").chmod(0o755)
+    beside = Path(server).with_name("redis-cli")
+    if beside.exists():  # another on the PATH may know no TLS
+        (programs / "redis-cli").symlink_to(beside)
     environment = {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "NODES": " ".join(NODES),

@@ -107,7 +107,7 @@ def test_a_stream_that_cannot_be_used_refuses_alone(broken: str, services: Servi
     other = {"NotificationStream": "Orders", "Orders": "NotificationStream"}[broken]
     with server.client() as client:
         client.set(broken, "no stream")
-        gateway = start(services, server, REDIS_WRITE_TIMEOUT="0.2")
+        gateway = start(services, server, REDIS_WRITE_TIMEOUT="0.5")
         for _ in range(2):
             assert gateway.post(PLAIN, f"/streams/{other}/event")[0] == 200
             status, body = gateway.post(PLAIN, f"/streams/{broken}/event")

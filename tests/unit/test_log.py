@@ -55,7 +55,7 @@ async def append(
 ) -> Any:
     """Append a batch after which there are ten times as many events, and return the reply without what is kept."""
     reply = await backend.wait(log.append(producer_id, number, submissions, 10 * number))
-    return replace(reply, last=b"", kept=reply.kept if reply.outcome is BatchOutcome.LOST else Kept())
+    return replace(reply, last=b"", sent=None, kept=reply.kept if reply.outcome is BatchOutcome.LOST else Kept())
 
 
 def lost(kept: int) -> AppendReply:
@@ -446,4 +446,4 @@ async def test_a_log_tells_where_it_put_the_last_entry_and_whether_it_is_there(b
 async def give_back(backend: Backend, log: IEventLog, sequence: int, kept: int, *submissions: Submission) -> Any:
     """Append batches that were confirmed before, and return the reply without the last id."""
     reply = await backend.wait(log.append(b"producer", sequence, submissions, 10 * sequence, kept))
-    return replace(reply, last=b"")
+    return replace(reply, last=b"", sent=None)
