@@ -119,13 +119,20 @@ class RedisEventLog:
         arguments += (0, events)
         if [each for each in submissions if each.keys]:
             keys += self._hashes
-            arguments[_DIFFERENT] = len({key.digest for each in submissions for key in each.keys})
+            digests: set[bytes] = set()
             for each in submissions:
-                own = (write_keys(each.keys, each.ids),) if each.keys else ()
-                arguments += (len(each.entries), len(each.keys), *own, *each.entries)
+                entries, own = each.entries, each.keys
+                if own:
+                    arguments += (len(entries), len(own), write_keys(own, each.ids), *entries)
+                    digests.update([key.digest for key in own])
+                else:
+                    arguments += (len(entries), 0, *entries)
+            arguments[_DIFFERENT] = len(digests)
+        elif len(submissions) == 1:
+            arguments += (len(submissions[0].entries), 0, *submissions[0].entries)
         elif submissions:  # all as one: all of them are stored, or none
-            entries = [entry for each in submissions for entry in each.entries]
-            arguments += (len(entries), 0, *entries)
+            plain = [entry for each in submissions for entry in each.entries]
+            arguments += (len(plain), 0, *plain)
         session = self.connection.session
         appending: Deferred[AppendReply] = self.connection.run(_APPEND, keys, arguments)
         sent = SentBatch(session.command) if session is not None else None

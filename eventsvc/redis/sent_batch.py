@@ -65,8 +65,9 @@ def write_keys(keys: Sequence[IdempotencyKey], ids: Sequence[int]) -> bytes:
     Return, for each key, its digest and what is kept under it: the fingerprint and all ids of a request, or the id
     of an event.
     """
-    if len(keys) == len(ids) == 1 and keys[0].fingerprint == ANY_BODY:
-        return keys[0].digest + ID.pack(ids[0])
+    if len(keys) == len(ids) == 1:  # nearly always
+        fingerprint = keys[0].fingerprint
+        return keys[0].digest + (fingerprint if fingerprint != ANY_BODY else b"") + ID.pack(ids[0])
     if keys[0].fingerprint != ANY_BODY:
         return struct.pack(f">16s16s{len(ids)}Q", keys[0].digest, keys[0].fingerprint, *ids)
     digests = [key.digest for key in keys]
