@@ -84,12 +84,17 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(params=REMEDIES)
-def each_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """As L{own_server}: of each of the makes that eventsvc is tested on."""
+def binary(request: pytest.FixtureRequest) -> str:
+    """The program of each of the makes that eventsvc is tested on."""
     try:
-        binary = find_binary(request.param)
+        return find_binary(request.param)
     except NoServer as remedy:
         pytest.skip(str(remedy))
+
+
+@pytest.fixture
+def each_server(binary: str, tmp_path: Path) -> Iterator[Server]:
+    """As L{own_server}: of each of the makes that eventsvc is tested on."""
     with running_server(*_durable(tmp_path), binary=binary) as server:
         yield server
 

@@ -44,7 +44,7 @@ class _Packed(msgspec.Struct, frozen=True, gc=False):
 
     @ivar sizes: the bytes of each entry.
     @ivar keys: digest and fingerprint of each key.  Without any, all are one submission.
-    @ivar counts: of each submission the number of its entries, and of its keys; none if that is always 1.
+    @ivar counts: of each submission the number of its entries, and of its keys, if there are keys.
     @ivar ids: the id of each entry, if there are keys.
     """
 
@@ -63,9 +63,7 @@ class _Packed(msgspec.Struct, frozen=True, gc=False):
         sizes = array("I", list(map(len, entries)))
         if not keys:
             return cls(joined, sizes)
-        counts: Sequence[int] = ()
-        if not len(entries) == len(keys) == len(submissions):
-            counts = array("I", [count for each in submissions for count in (len(each.entries), len(each.keys))])
+        counts = array("I", [count for each in submissions for count in (len(each.entries), len(each.keys))])
         ids = array("Q", [id for each in submissions for id in each.ids])
         return cls(joined, sizes, b"".join([key.digest + key.fingerprint for key in keys]), ids, counts)
 
@@ -82,7 +80,6 @@ class _Packed(msgspec.Struct, frozen=True, gc=False):
         entries = iter([self.entries[begin:end] for begin, end in pairwise(accumulate(self.sizes, initial=0))])
         if not self.keys:
             return [Submission((), tuple(entries))]
-        counts = self.counts or (1, 1) * len(self.sizes)
         ids, keys = iter(self.ids), iter(range(0, len(self.keys), 2 * _HALF))
         return [
             Submission(
@@ -90,7 +87,7 @@ class _Packed(msgspec.Struct, frozen=True, gc=False):
                 tuple(islice(entries, count)),
                 tuple([self._key(begin) for begin in islice(keys, of_keys)]),
             )
-            for count, of_keys in zip(counts[::2], counts[1::2])
+            for count, of_keys in zip(self.counts[::2], self.counts[1::2])
         ]
 
     def _key(self, begin: int) -> IdempotencyKey:

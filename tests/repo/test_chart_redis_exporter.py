@@ -8,17 +8,15 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
 import redis
 
 from chaos.suites import wait_until
-from eventsvc.embedded import NoServer
-from tests.support.helm import CHART, Object, picks, pod_of, refusal, render, the
+from tests.support.helm import Object, picks, pod_of, refusal, render, the
 from tests.support.redis_pod import RedisPod, config_of, running_redis_pod, secret_of
-from tests.support.server_binaries import REMEDIES, find_binary
+from tests.support.server_binaries import find_binary
 
 ON = {"redis.exporter.enabled": True}
 TLS = {"redis.tls": {"enabled": True, "existingSecret": "certificate"}}
@@ -34,12 +32,8 @@ FORBIDDEN = [
 ]
 
 
-@pytest.fixture(params=REMEDIES)
-def pod(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisPod]:
-    try:
-        binary = find_binary(request.param)
-    except NoServer as problem:
-        pytest.skip(str(problem))
+@pytest.fixture
+def pod(binary: str, tmp_path: Path) -> Iterator[RedisPod]:
     with running_redis_pod(binary, tmp_path / "pod", SECRET, ON, key="eventsvc-password") as pod:
         yield pod
 
@@ -117,21 +111,11 @@ def _reads(pod: RedisPod) -> bool:
 # Passwords
 
 
-@pytest.fixture(scope="module")
-def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a chart that finds in the cluster the Secrets in the value C{global.found}, by name."""
-    chart = copytree(CHART, tmp_path_factory.mktemp("found") / "eventsvc")
-    (chart / "templates" / "_found.tpl").write_text(
-        '{{ define "eventsvc.found" }}'
-        '{{ ternary (dig "found" (index . 3) dict (index . 0).Values.global) dict (eq (index . 2) "Secret") | toJson }}'
-        "{{ end }}"
-    )
-    return chart
-
-
 def _found(name: str, **passwords: str) -> dict[str, Any]:
     data = {key.replace("_", "-"): b64encode(text.encode()).decode() for key, text in passwords.items()}
-    return {"global": {"found": {name: {"metadata": {"annotations": {"eventsvc/rotation": "0"}}, "data": data}}}}
+    return {
+        "global": {"found": {"Secret": {name: {"metadata": {"annotations": {"eventsvc/rotation": "0"}}, "data": data}}}}
+    }
 
 
 def test_the_password_is_made_once_and_not_changed_with_the_others(chart: Path) -> None:

@@ -16,13 +16,12 @@ import pytest
 import redis
 
 from chaos.suites import wait_until
-from eventsvc.embedded import NoServer
 from tests.support.helm import CHART, ROOT, pod_of, refusal, render, settings, the
 from tests.support.pods import files
 from tests.support.processes import Services, post
 from tests.support.redis_pod import RedisPod, config_of, running_redis_pod, secret_of
 from tests.support.redis_pods import NODES, PASSWORD, SET
-from tests.support.server_binaries import REMEDIES, find_binary
+from tests.support.server_binaries import find_binary
 
 KEY = "eventsvc-password"
 SECRET = {"redis-password": "operator", KEY: "ours"}
@@ -32,14 +31,6 @@ def rights(page: str, user: str) -> list[str]:
     """Return the rules of a user on a page, without its password."""
     (line,) = re.findall(rf"^ACL SETUSER {user} on >\S+ (.+)$", (ROOT / "docs" / page).read_text(), re.M)
     return str(line).split()
-
-
-@pytest.fixture(params=REMEDIES)
-def binary(request: pytest.FixtureRequest) -> str:
-    try:
-        return find_binary(request.param)
-    except NoServer as problem:
-        pytest.skip(str(problem))
 
 
 @pytest.fixture

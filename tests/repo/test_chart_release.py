@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
@@ -17,18 +16,6 @@ OURS = {"annotations": {"meta.helm.sh/release-name": "demo"}}
 EXTERNAL = {"redis.enabled": False, "externalRedis.host": "redis.example.org"}
 
 Found = dict[str, dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a chart that finds in the cluster what is in the value C{global.found}: objects by kind and name."""
-    chart = copytree(CHART, tmp_path_factory.mktemp("found") / "eventsvc")
-    (chart / "templates" / "_found.tpl").write_text(
-        '{{ define "eventsvc.found" }}'
-        '{{ dig "found" (index . 2) (index . 3) dict (index . 0).Values.global | toJson }}'
-        "{{ end }}"
-    )
-    return chart
 
 
 def running(**claim: Any) -> Found:
