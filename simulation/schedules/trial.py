@@ -1,0 +1,33 @@
+"""
+Runs schedules in the simulated world.
+"""
+
+from __future__ import annotations
+
+from simulation.planted import planted
+from simulation.schedules.choices import Schedule
+from simulation.schedules.generator import make_schedule
+from simulation.schedules.records import Record
+from simulation.schedules.runner import search
+from simulation.schedules.summary import Search
+
+
+def try_schedule(schedule: Schedule) -> Record:
+    """Run a schedule."""
+    raise NotImplementedError(schedule)
+
+
+def try_seed(seed: int) -> Record:
+    """Run the schedule of a seed."""
+    return try_schedule(make_schedule(seed))
+
+
+def tell_schedule(schedule: Schedule, command: str) -> tuple[Record, str]:
+    """Run a schedule, and return its record and its story."""
+    raise NotImplementedError(schedule, command)
+
+
+def search_bug(name: str, first: int, most: int) -> Search:
+    """Plant a bug, and run schedules from a seed on until it is found."""
+    with planted(name) as bug:
+        return search(try_seed, name, bug.findings, first, most)
