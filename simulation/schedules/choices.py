@@ -12,6 +12,8 @@ from typing import Literal
 import msgspec
 
 Version = Literal["6.2", "7.0", "9.1"]
+Durability = Literal["memory", "disk", "replicas"]
+Fsync = Literal["no", "everysec", "always"]
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,8 +35,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     version: Version = "9.1"
     replicas: int = 0
-    durability: Literal["memory", "disk", "replicas"] = "memory"
-    fsync: Literal["no", "everysec", "always"] = "always"
+    durability: Durability = "memory"
+    fsync: Fsync = "always"
     producers: int = 1
     consumers: int = 1
     concurrency: int = 1

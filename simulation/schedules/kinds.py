@@ -2,8 +2,8 @@
 The kinds of faults, as a table, and the steps at which one may begin.
 
 Processes are named C{producer-1}, C{consumer-1}, C{redis-1}, C{sentinel-1},
-C{client-1}.  A link is named by its two ends, C{producer-1:redis-1}; C{producer-1:redis}
-stands for whichever server answers as primary.
+C{client-1}; C{primary} is whichever server is the primary when the fault begins.  A
+link is named by its two ends, the one that connects first: C{producer-1:primary}.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Kind:
     @ivar amount: the least and the largest strength; C{None} if it has none.
     @ivar whats: the further words to choose from.
     @ivar loses: whether Redis may lose or take back what it has confirmed.
-    @ivar needs: C{replicas} if there must be a replica, C{disk} if servers must keep their data.
+    @ivar needs: C{replicas} if there must be a replica, C{disk} if servers must keep their data,
+        C{consumers} if there must be another consumer.
     @ivar weight: how often it is chosen, against the others.
     """
 
@@ -41,6 +42,8 @@ class Kind:
     needs: str = ""
     weight: float = 1.0
 
+
+PRIMARY: Final = "primary"
 
 #: Commands whose right is taken away.
 _RIGHTS: Final = (
@@ -67,6 +70,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "refuse": Kind(("link",), "{target} refuses connections, and cuts those it has", (0.2, 8.0)),
     "kill": Kind(("producer", "consumer", "redis"), "{target} is killed, and restarted", (0.1, 6.0), weight=3),
     "stop": Kind(("producer", "consumer"), "{target} gets SIGTERM, and is started again", (0.1, 4.0), weight=2),
+    "leave": Kind(("consumer",), "{target} is killed for good", needs="consumers"),
     "pause": Kind(("producer", "consumer", "redis"), "{target} is suspended", (0.3, 20.0), weight=2),
     "power": Kind(("redis",), "the power of {target} fails", (0.2, 6.0), loses=True, needs="disk", weight=2),
     "lag": Kind(
@@ -127,3 +131,9 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "redis": ("applied:append", "applied:XREADGROUP", "applied:XACK", "applied:claim", "applied:update_pending"),
 }
+
+
+def role_of(target: str) -> str:
+    """Return what a target is: the role of a process, or of the end of a link that connects."""
+    name = target.partition(":")[0].partition("-")[0]
+    return "redis" if name == PRIMARY else name
