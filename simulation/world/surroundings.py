@@ -10,8 +10,9 @@ import random
 import secrets
 import signal
 import time
+from time import gmtime
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,7 @@ from twisted.logger import globalLogPublisher
 
 import eventsvc.tap.parts.producer as producer_parts
 import eventsvc.tap.process as eventsvc_process
+from simulation.world.handlers import ruling
 from simulation.world.process import EPOCH, Process
 from simulation.world.reactor import Port
 
@@ -88,7 +90,7 @@ def surroundings(world: Any) -> Iterator[None]:
         ),
         patch.object(os, "urandom", lambda size: chance().randbytes(size)),
         patch.object(twisted_logger, "time", wall),
-        patch.object(twisted_http, "time", SimpleNamespace(time=wall)) if hasattr(twisted_http, "time") else None,
+        patch.multiple(twisted_http, time=wall, gmtime=lambda *seconds: gmtime(*(seconds or [wall()]))),
         patch.multiple(
             eventsvc_process,
             signal=SimpleNamespace(signal=take_signal, SIGTERM=signal.SIGTERM, SIGINT=signal.SIGINT),
@@ -103,16 +105,12 @@ def surroundings(world: Any) -> Iterator[None]:
     collects = gc.isenabled()
     gc.disable()  # finalizers would run at any time
     globalLogPublisher.addObserver(observe)
-    started = []
     try:
-        for each in patches:
-            if each is not None:
-                each.start()
-                started.append(each)
-        yield
+        with ExitStack() as stack, ruling(world):
+            for each in patches:
+                stack.enter_context(each)
+            yield
     finally:
-        for each in reversed(started):
-            each.stop()
         globalLogPublisher.removeObserver(observe)
         if collects:
             gc.enable()
