@@ -21,7 +21,9 @@ _SCRIPT_CALLS: Final = (b"EVAL", b"EVALSHA")
 def script_names() -> dict[bytes, str]:
     """Return the name of each script, by its digest."""
     directory = files("eventsvc.redis")
-    sources = {path.name.removesuffix(".lua"): path.read_text() for path in directory.iterdir() if path.suffix == ".lua"}  # type: ignore[attr-defined]
+    sources = {
+        path.name.removesuffix(".lua"): path.read_text() for path in directory.iterdir() if path.suffix == ".lua"
+    }  # type: ignore[attr-defined]
     names = {}
     for module in iter_modules(eventsvc.redis.__path__, "eventsvc.redis."):
         for value in vars(import_module(module.name)).values():

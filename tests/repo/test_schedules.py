@@ -16,7 +16,7 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from simulation.planted import BUGS
+from simulation.planted import BUGS, NOT_SHOWN
 from simulation.schedules.choices import Choice, Schedule, Setup, read_schedule, write_schedule
 from simulation.schedules.coverage import NOTHING, Coverage
 from simulation.schedules.generator import is_possible, make_schedule, make_setup, name_targets
@@ -299,3 +299,10 @@ def test_the_report_is_one_page_of_all_results(tmp_path: Path) -> None:
 
 def test_a_report_without_results_is_a_page_too() -> None:
     assert "</html>" in make_page(None, [])
+
+
+def test_every_kind_step_and_bug_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text()
+    steps = [step for each in STEPS.values() for step in each]
+    assert [name for name in (*KINDS, *steps, *BUGS, *NOT_SHOWN) if f"`{name}`" not in page] == []
+    assert [bug.what for bug in BUGS.values() if bug.what not in page] == []
