@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     now = datetime.now(UTC)
     match options.command:
         case "replay":
-            return _tell(options.file)
+            return max(map(_tell, options.file))
         case "self-test":
             seed = first_seed(now) if options.seed is None else options.seed
             return _self_test(options.bug or [*BUGS], seed, options)
@@ -59,8 +59,8 @@ def _make_parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--schedules", type=int, metavar="N", help="run N schedules; default: that of --seed, or 2,000"
     )
-    replaying = commands.add_parser("replay", help="run a schedule again, and tell what happens")
-    replaying.add_argument("file", type=Path, metavar="FILE")
+    replaying = commands.add_parser("replay", help="run schedules again, and tell what happens")
+    replaying.add_argument("file", nargs="+", type=Path, metavar="FILE")
     testing = commands.add_parser("self-test", help="plant bugs, which must be found")
     testing.add_argument("bug", nargs="*", choices=[[], *BUGS], metavar="BUG")
     testing.add_argument("--most", type=int, default=2_000, metavar="N", help="schedules per bug; default %(default)s")
