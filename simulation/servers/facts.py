@@ -20,13 +20,13 @@ def role(server: Server) -> list[Any]:
     now = server.clock.seconds()
     link = server.link
     if link is not None:
-        state = b"connected" if link.is_in_sync(now) else b"sync" if link.since is not None else b"connect"
+        state = b"connected" if link.silence(now) is not None else b"sync" if link.since is not None else b"connect"
         offset = link.position(now).offset if state == b"connected" else -1
         return [b"slave", link.primary.host.encode(), link.primary.port, state, offset]
     replicas = [
         [each.replica.host.encode(), b"%d" % each.replica.port, b"%d" % max(0, each.confirmed(now))]
         for each in server.replicas
-        if each.is_in_sync(now)
+        if each.silence(now) is not None
     ]
     return [b"master", server.history.end, replicas]
 
@@ -77,14 +77,15 @@ def _replication(server: Server) -> Mapping[str, Any]:
         facts |= {
             "master_host": link.primary.host,
             "master_port": link.primary.port,
-            "master_link_status": "up" if link.is_in_sync(now) else "down",
+            "master_link_status": "up" if link.silence(now) is not None else "down",
             "slave_repl_offset": link.position(now).offset,
         }
     facts["connected_slaves"] = len(server.replicas)
     for number, each in enumerate(server.replicas):
-        state = "online" if each.is_in_sync(now) else "wait_bgsave"
-        offset = max(0, each.confirmed(now))
-        facts[f"slave{number}"] = f"ip={each.replica.host},port={each.replica.port},state={state},offset={offset},lag=0"
+        silence, offset = each.silence(now), max(0, each.confirmed(now))
+        state = "wait_bgsave" if silence is None else "online"
+        where = f"ip={each.replica.host},port={each.replica.port}"
+        facts[f"slave{number}"] = f"{where},state={state},offset={offset},lag={int(silence or 0)}"
     return facts | {"master_replid": server.position().history.id, "master_repl_offset": server.position().offset}
 
 

@@ -167,6 +167,11 @@ class Node(Factory):
         """Accept a connection; C{None} if the process does not run."""
         return ServerSession(self) if self.up else None
 
+    @property
+    def runs(self) -> bool:
+        """Whether it is up and not paused."""
+        return self.up and not self.paused
+
     @abstractmethod
     def answer(self, session: ServerSession, command: Command) -> Any:
         """Run a command, and return its reply or L{LATER}."""

@@ -130,7 +130,8 @@ def _waiting(server: Server, session: ServerSession, command: Command, count: in
         numbers = [int(word) for word in command[1:]]
     except ValueError:
         return ErrorReply(b"ERR value is not an integer or out of range")
-    return wait(server, session, Wanted(numbers[0] if count == 3 else 0, *numbers[-2:], on_disk=count == 3))
+    local, replicas, milliseconds = [0, *numbers][-3:]
+    return wait(server, session, Wanted(local, replicas, milliseconds, on_disk=count == 3))
 
 
 def _replicaof(server: Server, session: ServerSession, command: Command) -> Any:

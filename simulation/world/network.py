@@ -34,8 +34,8 @@ class Way:
     One direction between two hosts.
 
     @ivar extra: seconds that each message takes longer.
-    @ivar silent: whether nothing arrives, for now.
-    @ivar refuses: whether no connection can be made.
+    @ivar silences: how many faults let nothing arrive.
+    @ivar refuses: how many faults let no connection be made.
     @ivar piece: the most bytes that arrive at once; 0: there is no limit.
     @ivar trap: what becomes of the next message: C{half}, C{swallow} or empty.
     """
@@ -44,11 +44,16 @@ class Way:
     target: str
     random: Random
     extra: float = 0.0
-    silent: bool = False
-    refuses: bool = False
+    silences: int = 0
+    refuses: int = 0
     piece: int = 0
     trap: str = ""
     held: dict[Transport, None] = attrs.field(factory=dict, init=False)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing arrives, for now."""
+        return self.silences > 0
 
     def delay(self) -> float:
         return _QUICKEST + (_SLOWEST - _QUICKEST) * self.random.random() + self.extra
@@ -371,8 +376,8 @@ class Network:
     def silence(self, source: str, target: str, silent: bool) -> None:
         """Let nothing arrive in one direction, or let everything arrive that was held."""
         way = self.way(source, target)
-        way.silent = silent
-        if not silent:
+        way.silences += 1 if silent else -1
+        if not way.silences:
             held, way.held = way.held, {}
             for end in held:
                 end.release()

@@ -50,6 +50,7 @@ class Process:
     @ivar life: how often the name has been started before.
     @ivar alive: whether it runs; what happens to a dead process has no effect.
     @ivar busy_until: as in L{simulation.world.timeline.Owner}.
+    @ivar ended_at: when it ended.
     @ivar exit_code: C{None} while it runs, and if it was killed.
     @ivar log: its log events that have a level of warning or above, or an alarm, with their times.
     @ivar errors: exceptions that nothing in it has caught.
@@ -64,6 +65,7 @@ class Process:
     busy_until: float = attrs.field(default=0.0, init=False)
     held: list[Happening] = attrs.field(factory=list, init=False)
     exit_code: int | None = attrs.field(default=None, init=False)
+    ended_at: float | None = attrs.field(default=None, init=False)
     signals: dict[int, Callable[..., object]] = attrs.field(factory=dict, init=False)
     log: list[tuple[float, Mapping[str, Any]]] = attrs.field(factory=list, init=False)
     errors: list[Exception] = attrs.field(factory=list, init=False)
@@ -123,5 +125,6 @@ class Process:
     def kill(self, with_word: bool = True) -> None:
         """End the process at once; its kernel tells others unless the power fails."""
         self.alive = False
+        self.ended_at = self.world.timeline.now
         self.held.clear()
         self.world.network.drop(self, with_word)
