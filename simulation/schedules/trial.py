@@ -9,12 +9,14 @@ from simulation.schedules.choices import Schedule
 from simulation.schedules.generator import make_schedule
 from simulation.schedules.records import Record
 from simulation.schedules.runner import search
+from simulation.schedules.story import subjects_of, tell
 from simulation.schedules.summary import Search
+from simulation.world.run import run
 
 
 def try_schedule(schedule: Schedule) -> Record:
     """Run a schedule."""
-    raise NotImplementedError(schedule)
+    return run(schedule).record
 
 
 def try_seed(seed: int) -> Record:
@@ -23,8 +25,16 @@ def try_seed(seed: int) -> Record:
 
 
 def tell_schedule(schedule: Schedule, command: str) -> tuple[Record, str]:
-    """Run a schedule, and return its record and its story."""
-    raise NotImplementedError(schedule, command)
+    """
+    Run a schedule, and return its record and its story.
+
+    @param command: the command that runs it again.
+    """
+    done = run(schedule)
+    names = {*subjects_of(done.record)}
+    others = {name.partition(".")[0] for name in names}  # a batch is called by its first event
+    others |= {f"{each.id}" for each in (*done.history.ops, *done.history.stream) if each.description in names}
+    return done.record, tell(done.record, done.journal, done.beliefs, command, others)
 
 
 def search_bug(name: str, first: int, most: int) -> Search:
