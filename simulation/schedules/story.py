@@ -84,7 +84,7 @@ def describe_setup(setup: Setup) -> str:
     services = ", ".join(
         [
             f"{_count(setup.producers, 'producer')} (REDIS_DURABILITY={setup.durability})",
-            f"{_count(setup.consumers, 'consumer')} of concurrency {setup.concurrency}",
+            f"{_count(setup.consumers, 'consumer')} of concurrency {setup.concurrency} ({setup.handler})",
             f"{_count(setup.clients, 'client')} that post {setup.rate:g} requests/s for {setup.seconds:g} s",
         ]
     )

@@ -4,6 +4,10 @@ Runs schedules in the simulated world.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from eventsvc.event import Notification
+from eventsvc.testing.history import Op
 from simulation.planted import planted
 from simulation.schedules.choices import Schedule
 from simulation.schedules.generator import make_schedule
@@ -33,7 +37,8 @@ def tell_schedule(schedule: Schedule, command: str) -> tuple[Record, str]:
     done = run(schedule)
     names = {*subjects_of(done.record)}
     others = {name.partition(".")[0] for name in names}  # a batch is called by its first event
-    others |= {f"{each.id}" for each in (*done.history.ops, *done.history.stream) if each.description in names}
+    known: Sequence[Op | Notification] = [*done.history.ops, *done.history.stream]
+    others |= {f"{each.id}" for each in known if each.description in names}
     return done.record, tell(done.record, done.journal, done.beliefs, command, others)
 
 
