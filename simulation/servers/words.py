@@ -50,6 +50,13 @@ def unknown_subcommand(version: Version, command: Command) -> ErrorReply:
     return ErrorReply(b"ERR %b '%b'. Try %b HELP." % (words, command[1], command[0].upper()))
 
 
+def only_messages(version: Version, command: Command) -> ErrorReply:
+    """Return what is said to a session that has subscribed to something, and asks for anything else."""
+    patterns = b"(P)SUBSCRIBE / (P)UNSUBSCRIBE" if version.is_old else b"(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE"
+    words = b"ERR Can't execute '%b': only %b / PING / QUIT / RESET are allowed in this context"
+    return ErrorReply(words % (command[0].lower(), patterns))
+
+
 def no_right(version: Version, user: User, command: Command) -> ErrorReply | None:
     """Return why a user may not run a command; C{None} if it may."""
     name = full_name = command[0].lower()

@@ -4,67 +4,21 @@ Tests that simulated servers answer as real ones do, word by word.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
 
-import hiredis
 import pytest
-from twisted.internet.task import Clock
 
 from eventsvc.embedded import NoServer
 from simulation.redis.values import User, Version
-from simulation.servers.server import Server
 from tests.support.processes import running_server
 from tests.support.server_binaries import find_binary
-from tests.support.simulated import Client
-
-#: The versions of the model, and the names of real servers.
-MAKES = {Version.REDIS_6_2: "redis-6.2", Version.REDIS_7_0: "redis-7.0", Version.VALKEY_9_1: "valkey-9"}
+from tests.support.simulated import MAKES, Ask, Client, asking, asking_real, described, make_server
 
 #: Facts that a fresh server of one version tells alike, whatever the machine.
 SAME = [
     *(b"redis_version", b"role", b"connected_slaves", b"aof_enabled", b"loading", b"blocked_clients"),
     *(b"maxmemory", b"maxmemory_policy", b"aof_last_write_status"),
 ]
-
-Ask = Callable[..., Any]
-
-
-class Nothing:
-    """A data set without commands."""
-
-    used_memory = 1_000_000
-
-
-def make_server(version: Version = Version.VALKEY_9_1) -> Server:
-    clock = Clock()
-    return Server("10.0.0.1", 6379, clock, lambda: 1_700_000_000_000 + round(clock.seconds() * 1000), Nothing, version)
-
-
-def described(reply: Any) -> Any:
-    """Return a reply that can be compared: errors are equal if their words are."""
-    if isinstance(reply, list):
-        return [described(each) for each in reply]
-    return f"-{reply}" if isinstance(reply, hiredis.ReplyError) else reply
-
-
-@contextmanager
-def asking_real(port: int) -> Iterator[Ask]:
-    """Send commands to a real server, over one connection."""
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
-        reader = hiredis.Reader()
-
-        def ask(*words: str) -> Any:
-            connection.sendall(hiredis.pack_command(words))  # type: ignore[arg-type]
-            while (reply := reader.gets()) is False:
-                data = connection.recv(65_536)
-                assert data, f"the server has hung up after {words}"
-                reader.feed(data)
-            return described(reply)
-
-        yield ask
 
 
 @pytest.fixture(params=MAKES, ids=[*MAKES.values()], scope="module")
@@ -82,19 +36,8 @@ def make(request: pytest.FixtureRequest) -> Iterator[tuple[Version, int]]:
 def both(make: tuple[Version, int]) -> Iterator[tuple[Ask, Ask]]:
     """Ask the simulated server of a version, and the real one."""
     version, port = make
-    server = make_server(version)
-    client = Client(server.clock, server)
-
-    def ask(*words: str) -> Any:
-        client.send(*words)
-        replies = client.take()
-        while not replies:
-            server.clock.advance(0.01)  # type: ignore[attr-defined]
-            replies = client.take()
-        return described(replies[0])
-
     with asking_real(port) as ask_real:
-        yield ask, ask_real
+        yield asking(make_server(version)), ask_real
 
 
 @pytest.mark.parametrize(
