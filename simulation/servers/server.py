@@ -48,6 +48,7 @@ class Server(Member):
         self.users: dict[bytes, tuple[User, bytes]] = {}
         self.reading: list[BlockedRead] = []
         self.waiting: list[BlockedWait] = []
+        self._serves = False
         self._conditions: dict[bytes, Conditions] = {}
 
     def settings_changed(self) -> None:
@@ -126,13 +127,19 @@ class Server(Member):
             self.kill()
 
     def _serve_reads(self) -> None:
-        """Answer the reads that find something now."""
-        for blocked in list(self.reading):
-            session = blocked.session
-            if session.blocked is blocked:
-                reply = self._execute(session, blocked.command)
-                if reply is not None and session.blocked is blocked:
-                    session.unblock(reply)
+        """Answer the reads that find something now.  A read of a group is a write too: it does not begin this again."""
+        if self._serves:
+            return
+        self._serves = True
+        try:
+            for blocked in list(self.reading):
+                session = blocked.session
+                if session.blocked is blocked:
+                    reply = self._execute(session, blocked.command)
+                    if reply is not None and session.blocked is blocked:
+                        session.unblock(reply)
+        finally:
+            self._serves = False
 
     def conditions(self, user: bytes) -> Conditions:
         """Return what is to be refused."""
