@@ -158,6 +158,8 @@ def wait(server: Server, session: ServerSession, wanted: Wanted) -> Any:
                 else b"since Redis 4.0 if a replica is configured to be writable (which is not the default) ",
             )
         )
+    if wanted.local and not server.keeps_file:
+        return ErrorReply(b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
     blocked = BlockedWait(server, session, wanted)
     if blocked.is_met():
         blocked.end()

@@ -24,12 +24,14 @@ class Disk:
 
     @ivar policy: C{always}, C{everysec} or C{no}.
     @ivar phase: when the server began: it syncs at whole periods after that.
+    @ivar has_room: whether the next write goes to the file.
     @ivar full: the offset of the last write that had room; C{None} while there is room.
     @ivar stuck: since when no sync ends; C{None} if they do.
     """
 
     policy: bytes
     phase: float
+    has_room: bool = True
     full: int | None = None
     stuck: float | None = None
 

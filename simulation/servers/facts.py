@@ -12,7 +12,12 @@ from simulation.redis.values import Version
 if TYPE_CHECKING:
     from simulation.servers.server import Server
 
-_RELEASES: Final = {Version.REDIS_6_2: "6.2.14", Version.REDIS_7_0: "7.0.15", Version.VALKEY_9_1: "7.2.4"}
+#: By version, the name of the product and its release.
+RELEASES: Final = {
+    Version.REDIS_6_2: (b"redis", b"6.2.14"),
+    Version.REDIS_7_0: (b"redis", b"7.0.15"),
+    Version.VALKEY_9_1: (b"valkey", b"9.1.2"),
+}
 
 
 def role(server: Server) -> list[Any]:
@@ -43,10 +48,12 @@ def info(server: Server, wanted: Sequence[bytes]) -> bytes:
 
 
 def _server(server: Server) -> Mapping[str, Any]:
-    facts = {"redis_version": _RELEASES[server.version]}
-    if server.version is Version.VALKEY_9_1:
-        facts |= {"server_name": "valkey", "valkey_version": "9.1.2"}
-    return facts | {"redis_mode": "standalone", "run_id": server.history.id, "tcp_port": server.port}
+    product, release = (word.decode() for word in RELEASES[server.version])
+    if product == "valkey":
+        facts = {"redis_version": "7.2.4", "server_name": product, "valkey_version": release}
+    else:
+        facts = {"redis_version": release}
+    return {**facts, "run_id": server.history.id, "tcp_port": server.port}
 
 
 def _clients(server: Server) -> Mapping[str, Any]:
@@ -55,7 +62,7 @@ def _clients(server: Server) -> Mapping[str, Any]:
 
 def _memory(server: Server) -> Mapping[str, Any]:
     return {
-        "used_memory": server.keyspace().used_memory(),
+        "used_memory": server.keyspace().used_memory,
         "maxmemory": server.settings.number(b"maxmemory"),
         "maxmemory_policy": server.settings.values[b"maxmemory-policy"].decode(),
         "mem_not_counted_for_evict": 0,

@@ -93,6 +93,15 @@ class Member(Node):
         for link in [*self.replicas, *([self.link] if self.link else [])]:
             link.look(self.clock.seconds())
 
+    def fill_disk(self) -> None:
+        """Leave no room for the append-only file."""
+        self.disk.has_room = not self.keeps_file
+
+    def clear_disk(self) -> None:
+        """Make room: what was held back is written."""
+        self.disk.has_room, self.disk.full = True, None
+        self.settings_changed()
+
     def kill(self) -> None:
         """End the process; what it has given to its file stays."""
         self._end(self.disk.written(self.position().offset))

@@ -121,6 +121,7 @@ class ServerSession(Protocol):
     def forget(self) -> None:
         """Stop waiting: there is nobody to answer."""
         self.closing = True
+        self._answers.clear()
         if self.blocked is not None:
             self.blocked.end()
             self.blocked = None

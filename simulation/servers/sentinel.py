@@ -4,13 +4,23 @@ A Sentinel: what it names, and what it announces.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from simulation.redis.values import OK, Command, ErrorReply, Status
+from simulation.redis.values import OK, Command, ErrorReply, Status, Version
 from simulation.servers.node import LATER, Node, ServerSession
 from simulation.servers.server import Server
+from simulation.servers.words import (
+    NO_LOGIN,
+    NOT_LOGGED_IN,
+    WRONG_LOGIN,
+    only_messages,
+    unknown_command,
+    unknown_subcommand,
+    wrong_number,
+)
 
 #: What all Sentinels of a simulation watch.
 SERVICE: Final = b"mymaster"
@@ -28,40 +38,50 @@ class Sentinel(Node):
     @ivar password: needed by everybody who asks; empty for none.
     """
 
-    def __init__(self, host: str, port: int, clock: IReactorTime, servers: list[Server], others: int = 0) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        clock: IReactorTime,
+        servers: Sequence[Server],
+        others: int = 0,
+        version: Version = Version.VALKEY_9_1,
+    ) -> None:
         super().__init__(host, port, clock)
         self.servers = servers
+        self.others = others
+        self.version = version
         self.named = servers[0]
         self.epoch = 0
-        self.others = others
         self.password = b""
         self.is_isolated = False
 
     def answer(self, session: ServerSession, command: Command) -> Any:
         name = command[0].upper()
-        if self.password and not session.user and name not in (b"AUTH", b"QUIT"):
-            return ErrorReply(b"NOAUTH Authentication required.")
+        if self.password and not session.user and name != b"AUTH":
+            return NOT_LOGGED_IN
+        if session.channels and name not in (b"SUBSCRIBE", b"PING"):
+            return only_messages(self.version, command)
         match [name, *command[1:]]:
             case [b"AUTH", *_, password]:
-                return self._log_in(session, password)
+                return self._log_in(session, password, len(command) == 2)
             case [b"PING"]:
                 return [b"pong", b""] if session.channels else Status(b"PONG")
             case [b"ROLE"]:
                 return [b"sentinel", [SERVICE]]
-            case [b"SUBSCRIBE", *channels]:
+            case [b"SUBSCRIBE", *channels] if channels:
                 return self._subscribe(session, channels)
             case [b"SENTINEL", question, *arguments]:
-                return self._tell(question.upper(), arguments)
-        return ErrorReply(b"ERR unknown command '%b', with args beginning with: " % command[0])
+                return self._tell(command, question.upper(), arguments)
+            case [b"SENTINEL" | b"AUTH" | b"SUBSCRIBE"]:
+                return wrong_number(name.lower())
+        return unknown_command(self.version, command)
 
-    def _log_in(self, session: ServerSession, password: bytes) -> Any:
-        if not self.password:
-            return ErrorReply(
-                b"ERR AUTH <password> called without any password configured for the default user. "
-                b"Are you sure your configuration is correct?"
-            )
-        if password != self.password:
-            return ErrorReply(b"WRONGPASS invalid username-password pair or user is disabled.")
+    def _log_in(self, session: ServerSession, password: bytes, by_password_alone: bool) -> Any:
+        if by_password_alone and not self.password:
+            return NO_LOGIN
+        if not self.password or password != self.password:
+            return WRONG_LOGIN
         session.user = b"default"
         return OK
 
@@ -72,18 +92,17 @@ class Sentinel(Node):
             session.reply([b"subscribe", channel, len(session.channels)])
         return LATER
 
-    def _tell(self, question: bytes, arguments: list[bytes]) -> Any:
+    def _tell(self, command: Command, question: bytes, arguments: Sequence[bytes]) -> Any:
+        if question not in (b"GET-MASTER-ADDR-BY-NAME", b"MASTER", b"REPLICAS", b"SLAVES"):
+            return unknown_subcommand(self.version, command)
         is_known = arguments == [SERVICE]
         if question == b"GET-MASTER-ADDR-BY-NAME":
             return [self.named.host.encode(), b"%d" % self.named.port] if is_known else None
         if not is_known:
             return ErrorReply(b"ERR No such master with that name")
-        match question:
-            case b"MASTER":
-                return self._describe_primary()
-            case b"REPLICAS" | b"SLAVES":
-                return [_describe(each, b"slave") for each in self.servers if each is not self.named]
-        return ErrorReply(b"ERR unknown subcommand '%b'. Try SENTINEL HELP." % question)
+        if question == b"MASTER":
+            return self._describe_primary()
+        return [_describe(each, b"slave") for each in self.servers if each is not self.named]
 
     def _describe_primary(self) -> list[bytes]:
         facts = {

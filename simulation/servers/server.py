@@ -9,18 +9,15 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from simulation.redis.values import Command, Conditions, ErrorReply, User, Version
+from simulation.redis.values import Command, Conditions, User, Version
 from simulation.servers.blocking import BlockedRead, BlockedWait, read_options
 from simulation.servers.member import Member
 from simulation.servers.node import LATER, ServerSession
-from simulation.servers.server_commands import COMMANDS, refusal
+from simulation.servers.server_commands import NOT_OURS, answer_own
+from simulation.servers.words import DEMOTED
 
-#: What a session that waits is told when its server becomes a replica.
-_DEMOTED: Final = ErrorReply(
-    b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
-)
-#: The user until somebody logs in.
-_DEFAULT: Final = User()
+#: Who has every right and no password, as the first user of a server.
+_NOBODY: Final = (User(), b"")
 
 
 class Server(Member):
@@ -51,6 +48,7 @@ class Server(Member):
         self.users: dict[bytes, tuple[User, bytes]] = {}
         self.reading: list[BlockedRead] = []
         self.waiting: list[BlockedWait] = []
+        self._serves = False
         self._conditions: dict[bytes, Conditions] = {}
 
     def settings_changed(self) -> None:
@@ -63,13 +61,18 @@ class Server(Member):
 
     def interrupt(self) -> None:
         for session in [each.session for each in (*self.reading, *self.waiting)]:
-            session.unblock(_DEMOTED)
+            session.unblock(DEMOTED)
             session.close()
 
     @property
     def needs_login(self) -> bool:
         """Whether a session must log in first."""
         return bool(self.settings.values[b"requirepass"])
+
+    def set_user(self, user: User, password: bytes = b"") -> None:
+        """Change what a user may do, also in the sessions that it has."""
+        self.users[user.name] = (user, password)
+        self.settings_changed()
 
     def log_in(self, name: bytes, password: bytes) -> bool:
         """Return whether a user has a password."""
@@ -83,10 +86,8 @@ class Server(Member):
 
     def answer(self, session: ServerSession, command: Command) -> Any:
         name = command[0].upper()
-        if error := refusal(self, session, name, command):
-            return error
-        own = COMMANDS.get(name)
-        return self.run(session, command, name) if own is None else own(self, session, command)
+        reply = answer_own(self, session, name, command)
+        return self.run(session, command, name) if reply is NOT_OURS else reply
 
     def run(self, session: ServerSession, command: Command, name: bytes) -> Any:
         """Run a command on the data set."""
@@ -109,24 +110,43 @@ class Server(Member):
     def _wrote(self, session: ServerSession, effect: Any) -> None:
         session.written = self.history.append(self.clock.seconds(), effect)
         self.state.wrote(self.history, session.written)
+        if not self.disk.has_room and self.disk.full is None:
+            self._write_without_room(session.written)
         if self.reading:
             self._serve_reads()
 
+    def _write_without_room(self, offset: int) -> None:
+        """
+        Do what servers do at the first write that the disk has no room for.
+
+        Under C{appendfsync always} they end before they answer; else they answer it, and refuse all others.
+        """
+        self.disk.full = offset - 1
+        self.settings_changed()
+        if self.disk.policy == b"always":
+            self.kill()
+
     def _serve_reads(self) -> None:
-        """Answer the reads that find something now."""
-        for blocked in list(self.reading):
-            session = blocked.session
-            if session.blocked is blocked:
-                reply = self._execute(session, blocked.command)
-                if reply is not None and session.blocked is blocked:
-                    session.unblock(reply)
+        """Answer the reads that find something now.  A read of a group is a write too: it does not begin this again."""
+        if self._serves:
+            return
+        self._serves = True
+        try:
+            for blocked in list(self.reading):
+                session = blocked.session
+                if session.blocked is blocked:
+                    reply = self._execute(session, blocked.command)
+                    if reply is not None and session.blocked is blocked:
+                        session.unblock(reply)
+        finally:
+            self._serves = False
 
     def conditions(self, user: bytes) -> Conditions:
         """Return what is to be refused."""
         found = self._conditions.get(user)
         if found is None or self.settings.number(b"min-replicas-to-write"):
             found = self._conditions[user] = Conditions(
-                user=self.users[user][0] if user in self.users else _DEFAULT,
+                user=self.users.get(user or b"default", _NOBODY)[0],
                 maxmemory=self.settings.number(b"maxmemory"),
                 is_replica=self.link is not None,
                 has_replicas=self._count_good() >= self.settings.number(b"min-replicas-to-write"),

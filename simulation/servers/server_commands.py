@@ -7,52 +7,89 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from simulation.redis.values import OK, Command, ErrorReply, Status, Version
 from simulation.servers.blocking import Wanted, wait
-from simulation.servers.facts import info, role
+from simulation.servers.facts import RELEASES, info, role
 from simulation.servers.node import ServerSession
+from simulation.servers.words import (
+    NO_LOGIN,
+    NO_SPACE,
+    NOT_A_NUMBER,
+    NOT_LOGGED_IN,
+    SYNTAX,
+    WRONG_LOGIN,
+    loading,
+    no_right,
+    unknown_command,
+    unknown_subcommand,
+    wrong_number,
+)
 
 if TYPE_CHECKING:
     from simulation.servers.server import Server
 
-Answer = Callable[["Server", ServerSession, Command], Any]
-
-#: What a server answers while it loads its data, and to those who have not logged in.
-_WHILE_LOADING: Final = frozenset(b"AUTH HELLO INFO ROLE CONFIG SELECT QUIT COMMAND CLIENT SUBSCRIBE".split())
-_BEFORE_LOGIN: Final = frozenset(b"AUTH HELLO QUIT".split())
 #: Commands of the data set that C{COMMAND INFO} knows.
 _DATA_COMMANDS: Final = frozenset(b"eval evalsha get xadd xautoclaim xlen xrange xreadgroup".split())
-_NO_AUTH: Final = ErrorReply(b"NOAUTH Authentication required.")
-_WRONG: Final = ErrorReply(b"WRONGPASS invalid username-password pair or user is disabled.")
-_SYNTAX: Final = ErrorReply(b"ERR syntax error")
 
 
-def refusal(server: Server, session: ServerSession, name: bytes, command: Command) -> ErrorReply | None:
-    """Return why the server runs a command not at all; C{None} if it does."""
-    if not session.user and name not in _BEFORE_LOGIN and server.needs_login:
-        return _NO_AUTH
-    if server.is_loading and name not in _WHILE_LOADING:
-        product = b"Valkey" if server.version is Version.VALKEY_9_1 else b"Redis"
-        return ErrorReply(b"LOADING %b is loading the dataset in memory" % product)
+def answer_own(server: Server, session: ServerSession, name: bytes, command: Command) -> Any:
+    """Return the reply to a command that may be about the server; L{NOT_OURS} if it is about the data."""
+    own = COMMANDS.get(name)
+    if own is None:
+        return _refuse(server, session, False, False) or NOT_OURS
+    if own.since is not None and own.since is not server.version:
+        return unknown_command(server.version, command)
+    if not own.least <= len(command) - 1 <= own.most:
+        return wrong_number(name.lower())
+    if error := _refuse(server, session, own.before_login, own.while_loading):
+        return error
+    if not own.before_login and (error := no_right(server.version, server.conditions(session.user).user, command)):
+        return error
+    return own.answer(server, session, command)
+
+
+def _refuse(server: Server, session: ServerSession, before_login: bool, while_loading: bool) -> ErrorReply | None:
+    if server.needs_login and not session.user and not before_login:
+        return NOT_LOGGED_IN
+    if server.is_loading and not while_loading:
+        return loading(server.version)
     return None
 
 
+#: What L{answer_own} returns for a command that it does not have.
+NOT_OURS: Final = object()
+
+
 def _auth(server: Server, session: ServerSession, command: Command) -> Any:
-    if len(command) not in (2, 3):
-        return _SYNTAX if len(command) > 3 else _wrong_number(b"auth")
+    if len(command) > 3:
+        return SYNTAX
     name, password = (b"default", command[1]) if len(command) == 2 else command[1:]
     if len(command) == 2 and not server.needs_login:
-        return ErrorReply(
-            b"ERR AUTH <password> called without any password configured for the default user. "
-            b"Are you sure your configuration is correct?"
-        )
+        return NO_LOGIN
     if not server.log_in(name, password):
-        return _WRONG
+        return WRONG_LOGIN
     session.user = name
     return OK
 
 
+def _hello(server: Server, session: ServerSession, command: Command) -> Any:
+    """Answer C{HELLO 2}; there is no other version, and no login by it."""
+    if command[1:] not in ([], [b"2"]):
+        return ErrorReply(b"NOPROTO unsupported protocol version")
+    if not session.user and server.needs_login:
+        return ErrorReply(b"NOAUTH HELLO must be called with the client already authenticated")
+    product, release = RELEASES[server.version]
+    return [
+        *(b"server", product, b"version", release, b"proto", 2, b"id", server.number_of(session)),
+        *(b"mode", b"standalone", b"role", b"master" if server.link is None else b"replica", b"modules", []),
+    ]
+
+
 def _ping(server: Server, session: ServerSession, command: Command) -> Any:
+    if server.disk.full is not None and server.link is None:
+        return NO_SPACE
     return Status(b"PONG") if len(command) == 1 else command[1]
 
 
@@ -61,6 +98,8 @@ def _echo(server: Server, session: ServerSession, command: Command) -> Any:
 
 
 def _select(server: Server, session: ServerSession, command: Command) -> Any:
+    if not command[1].isdigit():
+        return NOT_A_NUMBER
     if command[1] != b"0":  # the model has one data set
         return ErrorReply(b"ERR DB index is out of range")
     return OK
@@ -72,14 +111,12 @@ def _quit(server: Server, session: ServerSession, command: Command) -> Any:
 
 
 def _client(server: Server, session: ServerSession, command: Command) -> Any:
-    match [word.upper() for word in command[1:2]]:
-        case [b"SETNAME" | b"SETINFO"]:
+    match command[1].upper():
+        case b"SETNAME" | b"SETINFO":
             return OK
-        case [b"ID"]:
+        case b"ID":
             return server.number_of(session)
-        case [b"GETNAME"]:
-            return None
-    return _unknown_subcommand(server, command)
+    return unknown_subcommand(server.version, command)
 
 
 def _role(server: Server, session: ServerSession, command: Command) -> Any:
@@ -91,47 +128,38 @@ def _info(server: Server, session: ServerSession, command: Command) -> Any:
 
 
 def _config(server: Server, session: ServerSession, command: Command) -> Any:
-    match [command[1].upper(), *command[2:]]:
-        case [b"GET", *patterns] if patterns:
-            return server.settings.get(patterns)
-        case [b"SET", *pairs] if pairs and len(pairs) % 2 == 0:
-            reply = server.settings.set(pairs)
+    question, *words = command[1:]
+    is_old = server.version is Version.REDIS_6_2
+    match question.upper():
+        case b"GET" if len(words) == 1 or (words and not is_old):
+            return server.settings.get(words, server.version)
+        case b"SET" if len(words) == 2 or (words and len(words) % 2 == 0 and not is_old):
+            reply = server.settings.set(words, server.version)
             server.settings_changed()
             return reply
-        case [b"REWRITE" | b"RESETSTAT"]:
-            return OK
-    return _unknown_subcommand(server, command)
+        case b"GET" | b"SET" if not is_old:
+            return wrong_number(b"config|%b" % question.lower())
+    return unknown_subcommand(server.version, command)
 
 
 def _command(server: Server, session: ServerSession, command: Command) -> Any:
     """Answer C{COMMAND INFO}: of all that Redis says, the name."""
-    if len(command) > 1 and command[1].upper() == b"INFO":
-        return [
-            [name.lower()] if name.lower() in _DATA_COMMANDS or name.upper() in COMMANDS else None
-            for name in command[2:]
-        ]
-    return _unknown_subcommand(server, command)
+    if command[1].upper() != b"INFO":
+        return unknown_subcommand(server.version, command)
+    names = [name.lower() for name in command[2:]]
+    return [[name] if name in _DATA_COMMANDS or name.upper() in COMMANDS else None for name in names]
 
 
 def _wait(server: Server, session: ServerSession, command: Command) -> Any:
-    return _waiting(server, session, command, 2)
-
-
-def _waitaof(server: Server, session: ServerSession, command: Command) -> Any:
-    if server.version is not Version.VALKEY_9_1:
-        return unknown(server, command)
-    return _waiting(server, session, command, 3)
-
-
-def _waiting(server: Server, session: ServerSession, command: Command, count: int) -> Any:
-    if len(command) != count + 1:
-        return _wrong_number(command[0].lower())
     try:
-        numbers = [int(word) for word in command[1:]]
+        local, replicas, milliseconds = [0, *map(int, command[1:])][-3:]
     except ValueError:
-        return ErrorReply(b"ERR value is not an integer or out of range")
-    local, replicas, milliseconds = [0, *numbers][-3:]
-    return wait(server, session, Wanted(local, replicas, milliseconds, on_disk=count == 3))
+        return NOT_A_NUMBER
+    if milliseconds < 0:
+        return ErrorReply(b"ERR timeout is negative")
+    if local > 1:
+        return ErrorReply(b"ERR value is out of range, value must between 0 and 1")
+    return wait(server, session, Wanted(local, replicas, milliseconds, on_disk=len(command) == 4))
 
 
 def _replicaof(server: Server, session: ServerSession, command: Command) -> Any:
@@ -141,42 +169,39 @@ def _replicaof(server: Server, session: ServerSession, command: Command) -> Any:
     return ErrorReply(b"ERR the simulation tells its servers whom to follow")
 
 
-def unknown(server: Server, command: Command) -> ErrorReply:
-    """Return what a server says to a command that it does not have."""
-    arguments = b" ".join(b"'%b'" % word[:128] for word in command[1:])
-    if server.version is Version.REDIS_6_2:
-        listed = b"".join(b"`%b`, " % word[:128] for word in command[1:])
-        return ErrorReply(b"ERR unknown command `%b`, with args beginning with: %b" % (command[0], listed))
-    return ErrorReply(
-        b"ERR unknown command '%b', with args beginning with: %b" % (command[0], arguments + b" " if arguments else b"")
-    )
+@attrs.frozen
+class Own:
+    """
+    A command.
+
+    @ivar least: how many arguments it needs.
+    @ivar most: how many it may have.
+    @ivar before_login: whether everybody may run it, and at once.
+    @ivar while_loading: whether a server answers it that still loads its data.
+    @ivar since: the only version that has it; C{None} if all do.
+    """
+
+    answer: Callable[[Server, ServerSession, Command], Any]
+    least: int = 0
+    most: int = 1_000
+    before_login: bool = False
+    while_loading: bool = True
+    since: Version | None = None
 
 
-def _unknown_subcommand(server: Server, command: Command) -> ErrorReply:
-    name = command[0].upper()
-    if server.version is Version.REDIS_6_2:
-        return ErrorReply(
-            b"ERR Unknown subcommand or wrong number of arguments for '%b'. Try %b HELP." % (command[1], name)
-        )
-    return ErrorReply(b"ERR unknown subcommand '%b'. Try %b HELP." % (command[1], name))
-
-
-def _wrong_number(name: bytes) -> ErrorReply:
-    return ErrorReply(b"ERR wrong number of arguments for '%b' command" % name)
-
-
-COMMANDS: Final[Mapping[bytes, Answer]] = {
-    b"AUTH": _auth,
-    b"CLIENT": _client,
-    b"COMMAND": _command,
-    b"CONFIG": _config,
-    b"ECHO": _echo,
-    b"INFO": _info,
-    b"PING": _ping,
-    b"QUIT": _quit,
-    b"REPLICAOF": _replicaof,
-    b"ROLE": _role,
-    b"SELECT": _select,
-    b"WAIT": _wait,
-    b"WAITAOF": _waitaof,
+COMMANDS: Final[Mapping[bytes, Own]] = {
+    b"AUTH": Own(_auth, 1, before_login=True),
+    b"CLIENT": Own(_client, 1),
+    b"COMMAND": Own(_command, 1),
+    b"CONFIG": Own(_config, 1),
+    b"ECHO": Own(_echo, 1, 1),
+    b"HELLO": Own(_hello, before_login=True),
+    b"INFO": Own(_info),
+    b"PING": Own(_ping, 0, 1, while_loading=False),
+    b"QUIT": Own(_quit, before_login=True),
+    b"REPLICAOF": Own(_replicaof, 2, 2),
+    b"ROLE": Own(_role, 0, 0),
+    b"SELECT": Own(_select, 1, 1),
+    b"WAIT": Own(_wait, 2, 2, while_loading=False),
+    b"WAITAOF": Own(_wait, 3, 3, while_loading=False, since=Version.VALKEY_9_1),
 }

@@ -4,6 +4,9 @@ Connections in memory to simulated servers, on a clock that a test advances.
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -12,10 +15,18 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from simulation.redis.values import Version
 from simulation.servers.node import Node
+from simulation.servers.server import Server
+
+#: The versions of the model, and the names of real servers.
+MAKES = {Version.REDIS_6_2: "redis-6.2", Version.REDIS_7_0: "redis-7.0", Version.VALKEY_9_1: "valkey-9"}
+
+Ask = Callable[..., Any]
 
 
 @attrs.define(eq=False)
@@ -141,3 +152,59 @@ def turn(clock: Any) -> None:
     """Let everything arrive that is on its way."""
     for _ in range(20):
         clock.advance(0)
+
+
+def asking(node: Node) -> Ask:
+    """Return what sends commands to a simulated process, over one connection."""
+    clock: Any = node.clock
+    client = Client(clock, node)
+
+    def ask(*words: str) -> Any:
+        client.send(*words)
+        replies = client.take()
+        while not replies:
+            clock.advance(0.01)
+            replies = client.take()
+        return described(replies[0])
+
+    return ask
+
+
+class Nothing:
+    """A data set without commands."""
+
+    used_memory = 1_000_000
+    changes = 0
+
+    def execute(self, *effect: Any) -> None:
+        raise AssertionError("there is nothing to apply")
+
+
+def make_server(version: Version = Version.VALKEY_9_1, clock: Clock | None = None, host: str = "10.0.0.1") -> Server:
+    """Return a server whose wall clock began at a round number."""
+    clock = clock or Clock()
+    return Server(host, 6379, clock, lambda: 1_700_000_000_000 + round(clock.seconds() * 1000), Nothing, version)
+
+
+def described(reply: Any) -> Any:
+    """Return a reply that can be compared: errors are equal if their words are."""
+    if isinstance(reply, list):
+        return [described(each) for each in reply]
+    return f"-{reply}" if isinstance(reply, hiredis.ReplyError) else reply
+
+
+@contextmanager
+def asking_real(port: int) -> Iterator[Ask]:
+    """Send commands to a real server, over one connection."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        reader = hiredis.Reader()
+
+        def ask(*words: str) -> Any:
+            connection.sendall(hiredis.pack_command(words))  # type: ignore[arg-type]
+            while (reply := reader.gets()) is False:
+                data = connection.recv(65_536)
+                assert data, f"the server has hung up after {words}"
+                reader.feed(data)
+            return described(reply)
+
+        yield ask
