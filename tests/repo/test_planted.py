@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from chaos import planted as chaos
-from simulation.planted import BUGS, NOT_SHOWN, _places, planted
+from eventsvc.producer.appender import Appender
+from simulation.planted import BUGS, NOT_SHOWN, Bug, _places, planted
 
 
 def names() -> dict[int, dict[str, Any]]:
@@ -41,3 +42,13 @@ def test_no_bug_of_the_chaos_suite_is_forgotten() -> None:
     shown = {name for name in chaos.BUGS if name in BUGS}
     assert shown | NOT_SHOWN.keys() == set(chaos.BUGS)
     assert not shown & NOT_SHOWN.keys()
+
+
+def test_a_name_that_a_bug_adds_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plant() -> None:
+        Appender.added = 1  # type: ignore[attr-defined]
+
+    monkeypatch.setitem(BUGS, "another", Bug(plant, ()))
+    with planted("another"):
+        assert hasattr(Appender, "added")
+    assert not hasattr(Appender, "added")

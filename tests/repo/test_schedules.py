@@ -133,13 +133,14 @@ def test_what_the_failure_needs_is_kept() -> None:
     assert (least.setup.replicas, least.setup.consumers, least.choices) == (2, 1, (replace(CUT, at=3.0),))
 
 
-def test_shrinking_ends_with_its_runs() -> None:
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_shrinking_ends_with_its_runs(every: int) -> None:
     runs = 0
 
     def fails(schedule: Schedule) -> bool:
         nonlocal runs
         runs += 1
-        return True
+        return runs % every == 0
 
     shrink(Schedule(seed=1, setup=BUSY, choices=tuple(NOISE)), fails, most=5)
     assert runs == 5

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,9 +30,12 @@ def simulate(*arguments: str, timeout: float = 150) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_no_schedule_of_the_day_breaks_a_promise(part: int, tmp_path: Path) -> None:
+def test_no_schedule_of_the_day_breaks_a_promise(
+    part: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     count = SCHEDULES // PARTS
     first = first_seed(datetime.now(UTC)) + part * count
+    record_property("seeds", f"simulation: seeds {first} to {first + count - 1}")
     done = simulate("run", f"--schedules={count}", f"--seed={first}", "--processes=1", f"--report={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all held" in done.stdout
