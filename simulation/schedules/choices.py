@@ -14,6 +14,7 @@ import msgspec
 Version = Literal["6.2", "7.0", "9.1"]
 Durability = Literal["memory", "disk", "replicas"]
 Fsync = Literal["no", "everysec", "always"]
+Handler = Literal["coroutine", "awaitable", "batch"]
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,6 +26,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         address of the server is fixed.
     @ivar durability: C{REDIS_DURABILITY} of the producers.
     @ivar fsync: C{appendfsync} of the servers; C{no}: they keep nothing.
+    @ivar handler: what the handler of consumers looks like.
     @ivar keyed: the share of requests with a key of their own: an
         C{Idempotency-Key}, or a CloudEvent.
     @ivar batched: the share of requests with more than one event.
@@ -40,6 +42,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     producers: int = 1
     consumers: int = 1
     concurrency: int = 1
+    handler: Handler = "coroutine"
     clients: int = 2
     keyed: float = 0.3
     batched: float = 0.2

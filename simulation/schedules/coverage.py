@@ -4,60 +4,52 @@ Which faults met which phases, in many runs.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-import attrs
+import msgspec
 
 from simulation.schedules.kinds import KINDS, Kind
 from simulation.schedules.records import Record
 
-#: Of a fault that met nothing: its target was not there, or did nothing.
-NOTHING = "nothing"
+#: The phase of a target that was not there, or did nothing.
+NOTHING: Final = "nothing"
 
 
-@attrs.define
-class Coverage:
+class Coverage(msgspec.Struct):
     """
-    Counts the faults of runs by kind, and by what they met: a role and its phase.
+    Counts the faults of runs by what they met.
 
-    @ivar met: how often, by kind and by role and phase.
-    @ivar runs: how many runs are counted.
-    @ivar chosen: how many faults they were to have, by kind.
+    @ivar met: how often, by kind, role and phase.
+    @ivar chosen: how many faults there were to be, by kind.
     """
 
-    met: dict[str, Counter[tuple[str, str]]] = attrs.field(factory=dict)
-    runs: int = 0
-    chosen: Counter[str] = attrs.field(factory=Counter)
+    met: dict[str, dict[str, dict[str, int]]] = {}
+    chosen: dict[str, int] = {}
 
     def add(self, record: Record) -> None:
         """Count the faults of a run."""
-        self.runs += 1
-        self.chosen.update(choice.kind for choice in record.schedule.choices)
+        for choice in record.schedule.choices:
+            self.chosen[choice.kind] = self.chosen.get(choice.kind, 0) + 1
         for meeting in record.meetings:
-            self.met.setdefault(meeting.kind, Counter())[meeting.role, meeting.phase or NOTHING] += 1
+            phases = self.met.setdefault(meeting.kind, {}).setdefault(meeting.role, {})
+            phase = meeting.phase or NOTHING
+            phases[phase] = phases.get(phase, 0) + 1
 
     @property
-    def phases(self) -> Sequence[tuple[str, str]]:
-        """All roles and phases that were met, in order."""
-        return sorted({column for row in self.met.values() for column in row})
+    def columns(self) -> Sequence[tuple[str, str]]:
+        """The roles and phases that were met, in order."""
+        return sorted(
+            {(role, phase) for roles in self.met.values() for role, phases in roles.items() for phase in phases}
+        )
 
     def count(self, kind: str, role: str, phase: str) -> int:
         """Return how often a kind of fault met a phase of a role."""
-        return self.met.get(kind, Counter())[role, phase]
+        return self.met.get(kind, {}).get(role, {}).get(phase, 0)
 
     def find_gaps(self, kinds: Mapping[str, Kind] = KINDS) -> Sequence[str]:
         """Return the kinds of faults that never met anything."""
-        return [
-            name
-            for name in kinds
-            if not any(count for (_, phase), count in self.met.get(name, Counter()).items() if phase != NOTHING)
-        ]
+        return [name for name in kinds if not any(self._phases(name) - {NOTHING})]
 
-
-def cover(records: Iterable[Record]) -> Coverage:
-    """Return the coverage of runs."""
-    coverage = Coverage()
-    for record in records:
-        coverage.add(record)
-    return coverage
+    def _phases(self, kind: str) -> set[str]:
+        return {phase for phases in self.met.get(kind, {}).values() for phase in phases}

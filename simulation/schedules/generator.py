@@ -9,7 +9,7 @@ from math import exp, log
 from random import Random
 from typing import Final, TypeVar
 
-from simulation.schedules.choices import Choice, Durability, Fsync, Schedule, Setup, Version
+from simulation.schedules.choices import Choice, Durability, Fsync, Handler, Schedule, Setup, Version
 from simulation.schedules.kinds import KINDS, PRIMARY, STEPS, Kind, Role, role_of
 
 T = TypeVar("T")
@@ -66,6 +66,7 @@ def make_setup(random: Random) -> Setup:
     }
     durability = _draw(random, levels)
     versions: Mapping[Version, float] = {"6.2": 2, "7.0": 2, "9.1": 3}
+    handlers: Mapping[Handler, float] = {"coroutine": 3, "awaitable": 1, "batch": 1}
     return Setup(
         version="9.1" if durability == "disk" else _draw(random, versions),
         replicas=replicas,
@@ -74,6 +75,7 @@ def make_setup(random: Random) -> Setup:
         producers=_draw(random, {1: 3, 2: 1}),
         consumers=_draw(random, {1: 3, 2: 2}),
         concurrency=_draw(random, {1: 2, 4: 1}),
+        handler=_draw(random, handlers),
         clients=_draw(random, {1: 1, 2: 2, 4: 1}),
         keyed=_draw(random, {0.0: 1, 0.3: 2, 0.8: 1}),
         batched=_draw(random, {0.0: 1, 0.2: 1, 0.5: 1}),

@@ -19,6 +19,7 @@ _SIMPLER: Final = {
     "consumers": 1,
     "clients": 1,
     "concurrency": 1,
+    "handler": "coroutine",
     "batched": 0.0,
     "keyed": 0.0,
     "replicas": 0,

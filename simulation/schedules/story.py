@@ -6,7 +6,7 @@ who did what, and what each side believed at the end.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -38,13 +38,20 @@ class Line:
     words: str
 
 
-def tell(record: Record, journal: Sequence[Line], beliefs: Mapping[str, Sequence[str]], command: str) -> str:
+def tell(
+    record: Record,
+    journal: Sequence[Line],
+    beliefs: Mapping[str, Sequence[str]],
+    command: str,
+    subjects: Collection[str] = (),
+) -> str:
     """
     Return the story of a run.
 
     @param journal: all that happened, in order.
     @param beliefs: what each process believed at the end, a sentence each.
     @param command: the command that runs it again.
+    @param subjects: what the journal calls the events that the findings name, beside their descriptions.
     """
     lines = [
         f"Seed {record.schedule.seed}: {record.state}",
@@ -60,7 +67,7 @@ def tell(record: Record, journal: Sequence[Line], beliefs: Mapping[str, Sequence
         *(f"  {describe_choice(choice)}" for choice in record.schedule.choices),
         "",
         "What happened",
-        *(f"  {line}" for line in _extract(journal, subjects_of(record))),
+        *(f"  {line}" for line in _extract(journal, {*subjects_of(record), *subjects})),
         "",
         "What each side believes at the end",
         *(f"  {who:<11} {sentence}" for who, sentences in beliefs.items() for sentence in sentences),
@@ -77,7 +84,7 @@ def describe_setup(setup: Setup) -> str:
     services = ", ".join(
         [
             f"{_count(setup.producers, 'producer')} (REDIS_DURABILITY={setup.durability})",
-            f"{_count(setup.consumers, 'consumer')} of concurrency {setup.concurrency}",
+            f"{_count(setup.consumers, 'consumer')} of concurrency {setup.concurrency} ({setup.handler})",
             f"{_count(setup.clients, 'client')} that post {setup.rate:g} requests/s for {setup.seconds:g} s",
         ]
     )
@@ -102,7 +109,7 @@ def subjects_of(record: Record) -> Sequence[str]:
     return [name for sentence in record.broken for name in _QUOTED.findall(sentence)]
 
 
-def _extract(journal: Sequence[Line], subjects: Sequence[str]) -> Iterator[str]:
+def _extract(journal: Sequence[Line], subjects: Collection[str]) -> Iterator[str]:
     """Yield the lines that matter: the faults and what is around them, and what is about the events that broke."""
     faults = [line.at for line in journal if not line.who]
     ranked = [place for place, line in enumerate(journal) if not line.who]
@@ -123,7 +130,7 @@ def _extract(journal: Sequence[Line], subjects: Sequence[str]) -> Iterator[str]:
         yield f"{'':>9}  ... {len(journal) - 1 - before} more ..."
 
 
-def _is_about(line: Line, subjects: Sequence[str]) -> bool:
+def _is_about(line: Line, subjects: Collection[str]) -> bool:
     return any(re.search(rf"{re.escape(subject)}(?!\w)", line.words) for subject in subjects)
 
 

@@ -4,7 +4,7 @@ The handler of simulated consumers: it keeps a record, and does what its world s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -55,6 +55,9 @@ class Handler:
 
     async def handle(self, notification: Notification) -> None:
         """Handle an event, or not."""
+        await self._handle([notification])
+
+    async def _handle(self, notifications: Sequence[Notification]) -> None:
         process = self.process
         self.world.happens(process, "handler:begin")
         behaviour = self.behaviour
@@ -68,21 +71,57 @@ class Handler:
             hanging: Deferred[None] = Deferred()
             self.world.hangs(process, hanging)
             await hanging
-        failed = way in ("fail", "again", "reject") or POISON in notification.description
+        failed = way in ("fail", "again", "reject") or any(POISON in each.description for each in notifications)
         if process.alive:
-            self.world.handled(
-                Handling(
-                    notification.id,
-                    process.name,
-                    process.world.timeline.seconds(),
-                    failed,
-                    None if failed else content_of(notification),
-                )
-            )
+            for each in notifications:
+                self._record(each, failed)
         if way == "again":
             raise RetryAfter(0.5)
         if way == "reject":
             raise Reject("rejected")
         if failed:
-            raise ValueError(f"the handler fails on {notification.description}")
+            raise ValueError(f"the handler fails on {', '.join(each.description for each in notifications)}")
         self.world.happens(process, "handler:end")
+
+    def _record(self, notification: Notification, failed: bool) -> None:
+        now, content = self.process.world.timeline.seconds(), None if failed else content_of(notification)
+        self.world.handled(Handling(notification.id, self.process.name, now, failed, content))
+
+
+class AwaitableHandler:
+    """Handles events as L{Handler}; its calls return what is neither a coroutine nor a Deferred."""
+
+    def __init__(self) -> None:
+        self._handler = Handler()
+
+    def handle(self, notification: Notification) -> Awaitable[None]:
+        """Handle an event, or not."""
+        return _Later(self._handler.handle(notification))
+
+
+class BatchHandler(Handler):
+    """Handles several events with one call; it fails on all of them if it fails on one."""
+
+    batch_size = 4
+
+    async def handle_batch(self, notifications: Sequence[Notification]) -> None:
+        """Handle events, or none of them."""
+        await self._handle(notifications)
+
+
+class _Later:
+    """An awaitable that is neither a coroutine nor a Deferred."""
+
+    def __init__(self, steps: Awaitable[None]) -> None:
+        self._steps = steps
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._steps.__await__()
+
+
+#: The handler of each shape.
+HANDLERS: Final = {
+    "coroutine": f"{__name__}.Handler",
+    "awaitable": f"{__name__}.AwaitableHandler",
+    "batch": f"{__name__}.BatchHandler",
+}

@@ -75,7 +75,9 @@ def tell(world: World, schedule: Schedule, settled: bool) -> History:
     now = world.timeline.now
     rest = now - max([account.last, schedule.setup.seconds, *(each.at for each in world.handlings)])
     retained = float(schedule.setup.settings.get("REDIS_RETAIN_SECONDS", "30"))
-    wiped = [rollback.at for rollback in account.rollbacks if rollback.everything or rollback.at - rollback.since > retained]
+    wiped = [
+        rollback.at for rollback in account.rollbacks if rollback.everything or rollback.at - rollback.since > retained
+    ]
     alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
     ops = [op for client in world.clients.values() for op in client.ops]
     return History(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
@@ -13,7 +14,8 @@ import attrs
 from eventsvc.testing.history import History
 from simulation.schedules.choices import Schedule
 from simulation.schedules.records import Record
-from simulation.schedules.story import Line
+from simulation.schedules.story import Line, subjects_of
+from simulation.world.beliefs import believe
 from simulation.world.faults import Faults
 from simulation.world.judge import BOUND, is_settled, judge, tell
 from simulation.world.surroundings import surroundings
@@ -37,7 +39,7 @@ class Run:
 
     record: Record
     journal: list[Line]
-    beliefs: dict[str, list[str]]
+    beliefs: Mapping[str, list[str]]
     history: History
 
 
@@ -64,7 +66,7 @@ def run(schedule: Schedule) -> Run:
     )
     history = tell(world, schedule, settled)
     _collect()
-    return Run(record, world.journal, believe(world), history)
+    return Run(record, world.journal, believe(world, subjects_of(record)), history)
 
 
 def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool:
@@ -77,18 +79,6 @@ def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool
         if timeline.now >= end and not faults.open:
             return False
         timeline.run_until(timeline.now + _LOOK)
-
-
-def believe(world: World) -> dict[str, list[str]]:
-    """Return what each process believes."""
-    beliefs = {}
-    for name, server in world.servers.by_name.items():
-        role = "primary" if server.link is None else f"replica of {server.link.primary.host}"
-        beliefs[name] = [f"{role}, {'up' if server.up else 'down'}, offset {server.position().offset}"]
-    for name, process in world.processes.items():
-        if name.startswith(("producer", "consumer")):
-            beliefs[name] = ["runs" if process.alive else "has ended"]
-    return beliefs
 
 
 def _collect() -> None:

@@ -56,7 +56,7 @@ def surroundings(world: Any) -> Iterator[None]:
 
     def chance() -> random.Random:
         current: Process | None = timeline.current
-        return (world.random if current is None else current.random)  # type: ignore[no-any-return]
+        return world.random if current is None else current.random  # type: ignore[no-any-return]
 
     def end_now(code: int) -> None:
         timeline.current.end(code)

@@ -21,7 +21,7 @@ from simulation.schedules.choices import Setup
 from simulation.schedules.story import Line
 from simulation.world.account import Account
 from simulation.world.clients import PORT, Client
-from simulation.world.handlers import POISON, Behaviour
+from simulation.world.handlers import HANDLERS, POISON, Behaviour
 from simulation.world.network import Network
 from simulation.world.process import Process, WallClock
 from simulation.world.servers import Servers
@@ -146,7 +146,7 @@ class World:
         return {
             **common,
             "REDIS_CONSUMER": name,
-            "CONSUMER_HANDLER": "simulation.world.handlers.Handler",
+            "CONSUMER_HANDLER": HANDLERS[setup.handler],
             "CONSUMER_CONCURRENCY": f"{setup.concurrency}",
         }
 
