@@ -1,1 +1,4 @@
-"""Runs producers, consumers and Redis in one process, on a clock that a test turns."""
+"""
+The simulation: whole services on one simulated clock, against a model of Redis,
+under faults that a seed chooses.
+"""

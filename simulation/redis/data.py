@@ -76,6 +76,7 @@ class Data:
         if not self.conditions.is_replica:
             self.drop(key)
             self.effects.append((b"DEL", key))
+            self.changes += 1
         return True
 
     def drop(self, key: bytes) -> bool:
@@ -108,5 +109,3 @@ def _size_of(value: Value) -> int:
 def copy_value(value: Value) -> Value:
     """Return the same value, independent of the given one."""
     return value if isinstance(value, bytes) else value.copy()
-
-

@@ -20,7 +20,9 @@ _NO_KEY: Final = (
     b"ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM "
     b"option to create an empty stream automatically."
 )
-_ONLY_READS: Final = b"ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+_ONLY_READS: Final = (
+    b"ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+)
 _NO_LAST: Final = (
     b"ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by "
     b"specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set."

@@ -149,7 +149,9 @@ def keys(data: Data, words: Command) -> Reply:
     begin, star, rest = words[1].partition(b"*")
     if rest or set(begin) & set(b"?[\\"):
         raise CommandError(b"ERR the model knows no such pattern")
-    return sorted(key for key in list(data.values) if (key.startswith(begin) if star else key == begin) and data.has(key))
+    return sorted(
+        key for key in list(data.values) if (key.startswith(begin) if star else key == begin) and data.has(key)
+    )
 
 
 def flush(data: Data, words: Command) -> Reply:

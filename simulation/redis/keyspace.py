@@ -70,4 +70,3 @@ class Keyspace(Data):
         """Return the same keys and values, independent of this one; scripts are not copied."""
         values = {key: copy_value(value) for key, value in self.values.items()}
         return Keyspace(self.version, values, self.expiry.copy())
-

@@ -12,7 +12,6 @@ from simulation.redis import lua
 from simulation.redis.checks import OOM, refused_right, refused_write
 from simulation.redis.data import Data
 from simulation.redis.numbers import read_integer
-from simulation.redis.packing import LibraryError
 from simulation.redis.table import COMMANDS, Spec, find, run
 from simulation.redis.values import OK, Command, CommandError, ErrorReply, Reply, Version
 

@@ -179,5 +179,3 @@ def xdel(data: Data, words: Command) -> Reply:
             stream.max_deleted = max(stream.max_deleted, id)
     data.changes += count
     return count
-
-
