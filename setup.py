@@ -12,6 +12,7 @@ OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 SIMULATION = ["lupa >= 2.4"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
+SIMULATION = ["lupa >= 2.4", "msgpack >= 1.0"]  # the Lua of Redis, and what its cmsgpack writes
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "pyyaml >= 6.0", "towncrier >= 25.8"]
 TEST = [
@@ -103,6 +104,7 @@ setup(
         "chaos": CHAOS,
         "simulation": SIMULATION,
         "robot": ROBOT,
+        "simulation": SIMULATION,
         # The HTML site and the changelog.
         "docs": DOCS,
         "test": TEST,

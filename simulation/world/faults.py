@@ -17,6 +17,10 @@ from simulation.world.world import World
 #: Bytes that arrive at once while a link delivers a few at a time.
 _FEW: Final = 7
 
+#: Seconds until Sentinels find a primary down, and for which it is unreachable.
+_DETECTION: Final = 1.5
+_UNREACHABLE: Final = 4.0
+
 #: Begins a fault, and returns what ends it; C{None} if it is over at once.
 Begin = Callable[[World, Choice, str], Callable[[], object] | None]
 
@@ -35,6 +39,7 @@ class Faults:
         self.meetings: list[Meeting] = []
         self.open = 0
         self.ahead: dict[int, Choice] = dict(enumerate(choices))
+        world.later = self.later
         for place, choice in self.ahead.items():
             if choice.on:
                 world.timeline.add(choice.at, None, self._watch, place, choice)
@@ -68,8 +73,12 @@ class Faults:
         world.account.last = max(world.account.last, world.timeline.now)
         end = BEGIN[choice.kind](world, choice, target)
         if end is not None:
-            self.open += 1
-            world.timeline.add(world.timeline.now + choice.seconds, None, self._end, end, words)
+            self.later(choice.seconds, end, words)
+
+    def later(self, seconds: float, end: Callable[[], object], words: str) -> None:
+        """End a fault after a time."""
+        self.open += 1
+        self.world.timeline.add(self.world.timeline.now + seconds, None, self._end, end, words)
 
     def _end(self, end: Callable[[], object], words: str) -> None:
         self.open -= 1
@@ -233,7 +242,7 @@ def _pause(world: World, choice: Choice, target: str) -> Callable[[], object]:
 
         def resume() -> None:
             if server.paused:
-                server.resume()
+                world.servers.deployment.resume(server)
             world.account.disturbed(now, world.timeline.now)
 
         return resume
@@ -255,6 +264,48 @@ def _lag(world: World, choice: Choice, target: str) -> Callable[[], object] | No
     before = link.delay
     link.slow_down(world.timeline.now, before + choice.seconds)
     return lambda: link.slow_down(world.timeline.now, before)
+
+
+def _promote(world: World, choice: Choice, target: str) -> None:
+    """The primary is unreachable for a while; meanwhile the Sentinels promote a replica."""
+    primary = world.servers.primary
+    others = [name for name in world.processes if name != primary.host]
+    heal = _isolate_server(world, primary.host, others)
+    world.timeline.add(world.timeline.now + _DETECTION, None, world.servers.fail_over)
+    world.later(_UNREACHABLE, heal, f"{primary.host} is unreachable")
+
+
+def _switch(world: World, choice: Choice, target: str) -> None:
+    world.servers.fail_over()
+
+
+def _isolate(world: World, choice: Choice, target: str) -> Callable[[], object]:
+    """Services still reach the server, so that there are two primaries for a while."""
+    return _isolate_server(world, target, [*world.servers.by_name, *world.servers.sentinels], fails_over=True)
+
+
+def _isolate_server(world: World, name: str, others: list[str], fails_over: bool = False) -> Callable[[], object]:
+    server = world.servers.by_name[name]
+    heal = _silence_pairs(world, [pair for other in others if other != name for pair in ((name, other), (other, name))])
+    links = [*server.replicas, *([server.link] if server.link else [])]
+    for link in links:
+        link.cut(world.timeline.now)
+    if fails_over and server is world.servers.primary:
+        world.timeline.add(world.timeline.now + _DETECTION, None, world.servers.fail_over)
+
+    def end() -> None:
+        heal()
+        for link in links:
+            link.heal(world.timeline.now)
+        world.servers.deployment.correct_later(server)
+
+    return end
+
+
+def _deaf(world: World, choice: Choice, target: str) -> Callable[[], object]:
+    deployment, sentinel = world.servers.deployment, world.servers.sentinels[target]
+    deployment.isolate(sentinel)
+    return lambda: deployment.rejoin(sentinel)
 
 
 def _fill(world: World, choice: Choice, target: str) -> Callable[[], object]:
@@ -330,6 +381,10 @@ BEGIN: Final[Mapping[str, Begin]] = {
     "stop": _stop,
     "pause": _pause,
     "lag": _lag,
+    "promote": _promote,
+    "switch": _switch,
+    "isolate": _isolate,
+    "deaf": _deaf,
     "fill": _fill,
     "revoke": _revoke,
     "flush-scripts": _flush,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import attrs
+from twisted.logger import LogLevel, formatEvent
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
 from eventsvc.outcome import Outcome
@@ -56,7 +57,10 @@ def _not_settled(world: World, settled: bool) -> Iterator[str]:
             yield f"never answered 200 within {BOUND:g} s after all faults ended: {', '.join(open)}"
     for process in world.lives:
         for error in process.errors:
-            yield f"an exception reached the reactor of {process.name}: {error!r}"
+            yield f"an exception reached the reactor: {process.name}: {error!r}"
+        for at, event in process.log:
+            if "log_failure" in event and event["log_level"] is LogLevel.critical:
+                yield f"an unexpected failure: {process.name} at {at:.3f}: {formatEvent(event)}: {event['log_failure'].value!r}"
 
 
 def tell(world: World, schedule: Schedule, settled: bool) -> History:

@@ -13,11 +13,15 @@ from chaos import DEAD, GROUP, STREAM
 from simulation.redis.keyspace import Keyspace
 from simulation.redis.values import Conditions, User, Version
 from simulation.schedules.choices import Setup
+from simulation.servers.deployment import Deployment
 from simulation.servers.history import Position
+from simulation.servers.sentinel import Sentinel
 from simulation.servers.server import Server
 
-#: The port of servers.
+#: The ports of servers and of Sentinels, and the number of Sentinels.
 REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+_SENTINELS: Final = 3
 _STREAM: Final = STREAM.encode()
 _DEAD: Final = DEAD.encode()
 _GROUP: Final = GROUP.encode()
@@ -38,58 +42,60 @@ class Stored:
 
 class Servers:
     """
-    All servers of a world.
+    All servers of a world, and their Sentinels.
 
-    @ivar by_name: the first is the primary at the beginning.
+    @ivar by_name: the first server is the primary at the beginning.
+    @ivar sentinels: by name; none without replicas.
+    @ivar deployment: what happens between them.
     @ivar stored: all entries that were ever in the stream, in the order in which they were seen.
     """
 
     def __init__(self, world: Any, setup: Setup) -> None:
         self.world, self.setup = world, setup
-        self.by_name: dict[str, Server] = {}
+        self.by_name = {name: self._make(name) for name in _number("redis", 1 + setup.replicas)}
+        servers = list(self.by_name.values())
+        self.sentinels: dict[str, Sentinel] = {}
+        for name in _number("sentinel", _SENTINELS if setup.replicas else 0):
+            process = world.add_process(name)
+            self.sentinels[name] = Sentinel(name, SENTINEL_PORT, process.reactor, servers, _SENTINELS - 1)
+        self.deployment = Deployment(world.clock, servers, list(self.sentinels.values()))
         self.stored: list[Stored] = []
         self._seen: dict[str, bytes] = {}
-        version = Version(setup.version)
-        for number in range(1, setup.replicas + 2):
-            name = f"redis-{number}"
-            process = world.add_process(name)
-            wall = process.wall
+        for node in (*servers, *self.sentinels.values()):
+            self._listen(node)
 
-            def milliseconds(wall: Any = wall) -> int:
-                return int(wall.time() * 1000)
+    def _make(self, name: str) -> Server:
+        process, setup, version = self.world.add_process(name), self.setup, Version(self.setup.version)
+        wall = process.wall
+        server = Server(
+            name,
+            REDIS_PORT,
+            process.reactor,
+            lambda: int(wall.time() * 1000),
+            lambda: Keyspace(version),
+            version,
+        )
+        server.settings.values[b"appendonly"] = b"no" if setup.fsync == "no" else b"yes"
+        server.settings.values[b"appendfsync"] = b"everysec" if setup.fsync == "no" else setup.fsync.encode()
+        server.settings_changed()
+        return server
 
-            server = Server(name, REDIS_PORT, process.reactor, milliseconds, lambda: Keyspace(version), version)
-            server.settings.values[b"appendonly"] = b"no" if setup.fsync == "no" else b"yes"
-            server.settings.values[b"appendfsync"] = b"everysec" if setup.fsync == "no" else setup.fsync.encode()
-            server.settings_changed()
-            self.by_name[name] = server
-
-    def start(self) -> None:
-        """Let all servers listen, and the replicas follow."""
-        first, *others = self.by_name.values()
-        for server in self.by_name.values():
-            self._listen(server)
-        for server in others:
-            server.follow(first)
-
-    def _listen(self, server: Server) -> None:
-        process = self.world.processes[server.host]
-        self.world.network.listen(process, REDIS_PORT, server)
+    def _listen(self, node: Any) -> None:
+        self.world.network.listen(self.world.processes[node.host], node.port, node)
 
     def is_server(self, host: str) -> bool:
         return host in self.by_name
 
     def settings(self) -> Mapping[str, str]:
         """Return the settings of services that lead here."""
+        if self.sentinels:
+            return {"REDIS_SENTINELS": ",".join(f"{name}:{SENTINEL_PORT}" for name in self.sentinels)}
         return {"REDIS_HOST": "redis-1", "REDIS_PORT": f"{REDIS_PORT}"}
 
     @property
     def primary(self) -> Server:
-        """The server that is the primary."""
-        for server in self.by_name.values():
-            if server.up and server.link is None:
-                return server
-        return next(iter(self.by_name.values()))
+        """The server that is the primary: the one that the latest failover has chosen."""
+        return self.deployment.primary
 
     # What it has
 
@@ -149,35 +155,53 @@ class Servers:
         server, world = self.by_name[name], self.world
         if not server.up:
             return
-        process = world.processes[name]
-        before, was_primary = server.position(), server.link is None
-        now = world.timeline.now
+        process, before = world.processes[name], server.position()
         if power:
             world.network.drop(process, with_word=False)
             world.dark.add(name)
             server.lose_power()
         else:
             server.kill()
-            world.network.stop_listening(process, REDIS_PORT)
-        kept = server._kept.offset if server._kept is not None else 0
-        if was_primary and kept < before.offset:
-            world.account.rolled_back(before.history.time(kept + 1) if kept else 0.0, everything=not kept)
-            self._seen.pop(name, None)
-        world.account.disturbed(now, now)
+            world.network.stop_listening(process, server.port)
+        kept = server.kept
+        if server.link is None:
+            self._go_back(before, Position(before.history, 0) if kept is None else kept)
+
+    def _go_back(self, before: Position, after: Position) -> None:
+        """Record what is lost when a state takes the place of another one."""
+        first = _first_lost(before, after)
+        if first is not None:
+            everything = after.offset == 0
+            self.world.account.rolled_back(0.0 if everything else first, everything)
 
     def restart(self, name: str) -> None:
         """Start a server again."""
         server = self.by_name[name]
         if not server.up:
             self.world.dark.discard(name)
-            server.start()
+            self._seen.pop(name, None)
+            self.deployment.start(server)
             self._listen(server)
+
+    def fail_over(self) -> bool:
+        """Let the Sentinels promote the best replica; return whether that begins."""
+        new, old = self.deployment.best_replica(), self.primary
+        if new is None:
+            return False
+        before, after = old.position(), new.position()
+        if not self.deployment.fail_over(new):
+            return False
+        now = self.world.timeline.now
+        self._go_back(before, after)
+        self._seen.pop(new.host, None)
+        self.world.account.promotions.append(now)
+        self.world.account.rolled_back(now)  # what the old primary does until it is demoted
+        return True
 
     def restrict(self, name: str, denied: frozenset[bytes]) -> None:
         """Take rights away, or give them back."""
         server = self.by_name[name]
-        server.users[b""] = (User(denied=denied), b"")
-        server.settings_changed()
+        server.set_user(User(denied=denied))
 
     def fill(self, name: str, full: bool) -> None:
         """Let the memory of a server be full, or not."""
@@ -187,3 +211,23 @@ class Servers:
 
 
 PLAIN: Final = Conditions()
+
+
+def _number(name: str, count: int) -> list[str]:
+    return [f"{name}-{number}" for number in range(1, count + 1)]
+
+
+def _first_lost(before: Position, after: Position) -> float | None:
+    """Return when the first write was done that the later state lacks; C{None} if it lacks none."""
+    history = before.history
+    while True:
+        if after.history is history:
+            kept = after.offset
+            break
+        if history.parent is None:
+            kept = 0
+            break
+        history = history.parent
+    if before.history.contains(after) and after.offset >= before.offset:
+        return None
+    return before.history.time(kept + 1) if kept < before.offset else None

@@ -104,13 +104,13 @@ def surroundings(world: Any) -> Iterator[None]:
     ]
     collects = gc.isenabled()
     gc.disable()  # finalizers would run at any time
-    globalLogPublisher.addObserver(observe)
+    observers, globalLogPublisher._observers = globalLogPublisher._observers, [observe]
     try:
         with ExitStack() as stack, ruling(world):
             for each in patches:
                 stack.enter_context(each)
             yield
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher._observers = observers
         if collects:
             gc.enable()

@@ -24,6 +24,7 @@ from simulation.world.clients import PORT, Client
 from simulation.world.handlers import HANDLERS, POISON, Behaviour
 from simulation.world.network import Network
 from simulation.world.process import Process, WallClock
+from simulation.world.reactor import SimulatedReactor
 from simulation.world.servers import Servers
 from simulation.world.timeline import Timeline
 from simulation.world.wire import Wire
@@ -62,6 +63,7 @@ class World:
     @ivar dark: hosts without power.
     @ivar gone: services that are not started again.
     @ivar account: what may be lost or repeated because of what was done.
+    @ivar later: ends a fault after so many seconds.
     @ivar triggers: called with each step: the process, and the name of the step.
     """
 
@@ -78,12 +80,14 @@ class World:
         self.journal: list[Line] = []
         self.account = Account(self)
         self.triggers: list[Callable[[Process, str], None]] = []
+        self.later: Callable[[float, Callable[[], object], str], None]
         self.clients: dict[str, Client] = {}
         self.unexpected: list[str] = []
         self._walls: dict[str, WallClock] = {}
         self._behaviours: dict[str, Behaviour] = {}
         self._hanging: list[tuple[Process, Deferred[None]]] = []
         self._wanted_ends: set[Process] = set()
+        self.clock = SimulatedReactor(Process(self, "world", 0, self.random, self.wall("world")))
         self.servers = Servers(self, setup)
         self.wire = Wire(self.timeline, self.servers.is_server, self._on_wire)
         self.network.watchers.append(self.wire.watch)
@@ -106,7 +110,6 @@ class World:
     def start(self) -> None:
         """Start everything."""
         setup = self.setup
-        self.servers.start()
         producers = [f"producer-{number}" for number in range(1, setup.producers + 1)]
         for name in (*producers, *(f"consumer-{number}" for number in range(1, setup.consumers + 1))):
             self.start_service(name)
