@@ -230,10 +230,12 @@ class Client:
         if not post.repeatable and outcome is Outcome.OK and len(answered.ids) != len(post.parts):
             outcome = Outcome.UNKNOWN
         now = self.process.reactor.seconds()
+        # Each producer has a line of its own: what it gives back is in no order with what others do.
+        line = f"{self.process.name} {attempt.connection.producer if attempt.connection else ''}".rstrip()
         for place, (description, content) in enumerate(post.parts):
             id = answered.ids[place] if place < len(answered.ids) else None
             number = len(self.ops)
-            self.ops.append(Op(self.process.name, number, description, attempt.begin, now, outcome, id, content))
+            self.ops.append(Op(line, number, description, attempt.begin, now, outcome, id, content))
         self.process.world.tell(self.process, f"posted {post.parts[0][0]}: {outcome.value} {answered.why}")
         if outcome is not Outcome.OK and post.repeatable:
             at = self.random.randrange(len(self.producers))

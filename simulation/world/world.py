@@ -164,8 +164,11 @@ class World:
         self._wanted_ends.add(process)
 
     def suspend(self, process: Process) -> None:
-        """Stop a process, as SIGSTOP does."""
-        process.busy_until = inf
+        """Stop a process, as SIGSTOP does, once what it does now has ended."""
+        if self.timeline.current is process:
+            self.timeline.add(self.timeline.now, None, self.suspend, process)
+        else:
+            process.busy_until = inf
 
     # What happens
 
