@@ -90,6 +90,7 @@ class _Attempt:
     number: int
     begin: float
     bytes: bytes
+    producer: str = ""
     connection: _Connection | None = None
     timer: Any = None
     ended: bool = False
@@ -187,7 +188,7 @@ class Client:
         self._send(attempt, at, len(self.producers))
 
     def _send(self, attempt: _Attempt, at: int, tries: int) -> None:
-        producer = self.producers[at % len(self.producers)]
+        producer = attempt.producer = self.producers[at % len(self.producers)]
         idle = self._idle.get(producer)
         if idle:
             connection = idle.pop()
@@ -230,12 +231,11 @@ class Client:
         if not post.repeatable and outcome is Outcome.OK and len(answered.ids) != len(post.parts):
             outcome = Outcome.UNKNOWN
         now = self.process.reactor.seconds()
-        # Each producer has a line of its own: what it gives back is in no order with what others do.
-        line = f"{self.process.name} {attempt.connection.producer if attempt.connection else ''}".rstrip()
         for place, (description, content) in enumerate(post.parts):
             id = answered.ids[place] if place < len(answered.ids) else None
             number = len(self.ops)
-            self.ops.append(Op(line, number, description, attempt.begin, now, outcome, id, content))
+            client = f"{self.process.name}>{attempt.producer}"  # each producer has a line of its own
+            self.ops.append(Op(client, number, description, attempt.begin, now, outcome, id, content))
         self.process.world.tell(self.process, f"posted {post.parts[0][0]}: {outcome.value} {answered.why}")
         if outcome is not Outcome.OK and post.repeatable:
             at = self.random.randrange(len(self.producers))

@@ -72,8 +72,7 @@ def tell(world: World, schedule: Schedule, settled: bool) -> History:
     known = {id: event.id for id, event in events.items() if event is not None}
     stream = [event for event in events.values() if event is not None]
     last = _place(servers.last_read())
-    now = world.timeline.now
-    rest = now - max([account.last, schedule.setup.seconds, *(each.at for each in world.handlings)])
+    rest = world.timeline.now - max(account.last, schedule.setup.seconds)
     retained = float(schedule.setup.settings.get("REDIS_RETAIN_SECONDS", "30"))
     wiped = [
         rollback.at for rollback in account.rollbacks if rollback.everything or rollback.at - rollback.since > retained

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from math import inf
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -123,7 +122,7 @@ class World:
                 keyed=setup.keyed,
                 batched=setup.batched,
                 mixed=_MIXED,
-                poison=_POISON,
+                poison=_POISON if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
                 ends=setup.seconds,
             )
             self.clients[process.name] = client
@@ -164,11 +163,8 @@ class World:
         self._wanted_ends.add(process)
 
     def suspend(self, process: Process) -> None:
-        """Stop a process, as SIGSTOP does, once what it does now has ended."""
-        if self.timeline.current is process:
-            self.timeline.add(self.timeline.now, None, self.suspend, process)
-        else:
-            process.busy_until = inf
+        """Stop a process, as SIGSTOP does."""
+        process.suspended = True
 
     # What happens
 
