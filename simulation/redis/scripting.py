@@ -109,15 +109,19 @@ class Interpreter:
                 self._check(spec, words)
             if spec.is_write:
                 self._is_dirty = True
-        except CommandError as error:
-            return ErrorReply(error.text)
-        try:
-            return run(data, spec, words)
+                return run(data, spec, words)
+            return spec.run(data, words)
         except CommandError as error:
             return ErrorReply(error.text)
 
     def _read(self, given: tuple[Any, ...]) -> Command:
-        words = []
+        for word in given:
+            if type(word) is not bytes:
+                break
+        else:
+            if given:
+                return given
+        words: list[bytes] = []
         for word in given:
             kind = type(word)
             if kind is bytes:
@@ -134,13 +138,13 @@ class Interpreter:
 
     def _find(self, words: Command) -> Spec:
         spec = COMMANDS.get(words[0])
-        if spec is not None and spec.accepts(len(words)):
+        if spec is not None and spec.least <= len(words) <= spec.most:
             return spec
         name = words[0].lower()
         if name in _FORBIDDEN:
             raise CommandError(self._refuse(self._words["forbidden"]))
         try:
-            return find(COMMANDS, words, self._version.is_old)
+            return find(COMMANDS, words, self._version)
         except CommandError as error:
             if error.text.startswith(b"ERR wrong number"):
                 raise CommandError(self._refuse(self._words["number"])) from None
@@ -186,7 +190,7 @@ class Interpreter:
             return True
         words = self._read(given)
         try:
-            spec = find(COMMANDS, words, is_old=False)
+            spec = find(COMMANDS, words, self._version)
         except CommandError as error:
             if error.text.startswith(b"ERR wrong number"):
                 spec = COMMANDS[words[0].lower()]

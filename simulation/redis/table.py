@@ -4,6 +4,7 @@ All commands on data, and what a server checks before it runs one.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -11,7 +12,7 @@ import attrs
 
 from simulation.redis import claims, group_commands, hashes, keys, stream_commands, stream_info
 from simulation.redis.data import Data
-from simulation.redis.values import Command, CommandError, Reply
+from simulation.redis.values import Command, CommandError, Reply, Version
 
 Run = Callable[[Data, Command], Reply]
 #: Returns the keys among the words of a command.
@@ -25,6 +26,7 @@ class Spec:
 
     @ivar name: in lower case, with its subcommand: C{xinfo|groups}.
     @ivar arity: how many words it has; if negative, at least so many.
+    @ivar least: the fewest words, as C{most}.
     @ivar grows: whether it may need memory, so that it is refused if there is none.
     """
 
@@ -34,15 +36,21 @@ class Spec:
     keys: KeysOf
     is_write: bool = False
     grows: bool = False
+    least: int = attrs.field(init=False)
+    most: int = attrs.field(init=False)
+
+    @least.default
+    def _count_least(self) -> int:
+        return abs(self.arity)
+
+    @most.default
+    def _count_most(self) -> int:
+        return self.arity if self.arity > 0 else sys.maxsize
 
     @property
     def parent(self) -> bytes:
         """The name without the subcommand."""
         return self.name.partition(b"|")[0]
-
-    def accepts(self, count: int) -> bool:
-        """Return whether so many words are right."""
-        return count == self.arity if self.arity > 0 else count >= -self.arity
 
 
 def _first(words: Command) -> Sequence[bytes]:
@@ -130,28 +138,26 @@ SPECS: Final = (
 
 
 def index(specs: Sequence[Spec]) -> Mapping[bytes, Spec]:
-    """Return commands by name."""
-    return {spec.name: spec for spec in specs}
+    """Return commands by name, in lower and in upper case."""
+    return {name: spec for spec in specs for name in (spec.name, spec.name.upper())}
 
 
 COMMANDS: Final = index(SPECS)
 
 
-def find(commands: Mapping[bytes, Spec], words: Command, is_old: bool) -> Spec:
+def find(commands: Mapping[bytes, Spec], words: Command, version: Version) -> Spec:
     """
     Return a command by its words.
 
-    @param is_old: as L{Version.is_old}.
     @raise CommandError: there is none, or it has another number of words.
     """
-    name = words[0]
-    spec = commands.get(name)
+    spec = commands.get(words[0])
     if spec is None:
-        spec = commands.get(name.lower()) or _find_inner(commands, words, is_old)
-    if spec.accepts(len(words)):
+        spec = commands.get(words[0].lower()) or _find_inner(commands, words, version.is_old)
+    if spec.least <= len(words) <= spec.most:
         return spec
-    if is_old and b"|" in spec.name:
-        raise CommandError(_unknown_inner(words, is_old))
+    if version.is_old and b"|" in spec.name:
+        raise CommandError(_unknown_inner(words, is_old=True))
     raise CommandError(b"ERR wrong number of arguments for '%s' command" % spec.name)
 
 
