@@ -5,7 +5,7 @@ Commands on the groups of a stream, and reading as a consumer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import attrs
 
@@ -14,7 +14,7 @@ from simulation.redis.group import Consumer, Group
 from simulation.redis.numbers import LAST_ID, SYNTAX, read_id, read_integer, write_id
 from simulation.redis.stream import Stream
 from simulation.redis.stream_commands import rows
-from simulation.redis.values import OK, Command, CommandError, Reply
+from simulation.redis.values import OK, Command, CommandError, Reply, Version
 
 _NO_KEY: Final = (
     b"ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM "
@@ -79,25 +79,28 @@ def _read_options(data: Data, words: Command) -> tuple[bool, int | None]:
     makes, read = False, None
     options = iter(words[5:])
     for word in options:
-        match word.lower():
-            case b"mkstream" if words[1].lower() == b"create":
-                makes = True
-            case b"entriesread" if not data.version.is_old:
-                value = next(options, None)
-                if value is None:
-                    raise CommandError(_unknown(data, words))
-                number = read_integer(value)
-                if number < -1:
-                    raise CommandError(b"ERR value for ENTRIESREAD must be positive or -1")
-                read = None if number < 0 else number
-            case _:
-                raise CommandError(_unknown(data, words))
+        option = word.lower()
+        if option == b"mkstream" and words[1].lower() == b"create":
+            makes = True
+        elif option == b"entriesread" and not data.version.is_old and (value := next(options, None)) is not None:
+            number = read_integer(value)
+            if number < -1:
+                raise CommandError(b"ERR value for ENTRIESREAD must be positive or -1")
+            read = None if number < 0 else number
+        else:
+            refuse_words(data, words)
     return makes, read
 
 
-def _unknown(data: Data, words: Command) -> bytes:
-    """Return the error of a subcommand of XGROUP with words that it does not know."""
-    return b"ERR Unknown subcommand or wrong number of arguments for '%s'. Try XGROUP HELP." % words[1]
+def refuse_words(data: Data, words: Command) -> NoReturn:
+    """Refuse a subcommand of XGROUP that is not known, or has the wrong words; Redis 6.2 looks at the key before."""
+    is_making = words[1].lower() == b"create" and len(words) == 6
+    if data.version.is_old and len(words) > 3 and not is_making:
+        is_of_group = words[1].lower() in (b"setid", b"createconsumer", b"delconsumer")
+        (_existing_group if is_of_group else _existing)(data, words)
+    begin = b"U" if data.version.is_old else b"u"
+    text = b"ERR %snknown subcommand or wrong number of arguments for '%s'. Try XGROUP HELP."
+    raise CommandError(text % (begin, words[1]))
 
 
 def xgroup_create(data: Data, words: Command) -> Reply:
@@ -179,7 +182,7 @@ class Reading:
     is_acknowledged: bool = False
 
 
-def read_reading(words: Command) -> Reading:
+def read_reading(data: Data, words: Command) -> Reading:
     """Return what XREAD or XREADGROUP asks for."""
     name = words[0].lower()
     is_group = name == b"xreadgroup"
@@ -196,7 +199,7 @@ def read_reading(words: Command) -> Reading:
         elif option == b"streams" and left:
             keys = words[at + 1 :]
             if len(keys) % 2:
-                raise CommandError(_unbalanced(name))
+                raise CommandError(_unbalanced(data, name))
             half = len(keys) // 2
             found = attrs.evolve(found, streams=list(zip(keys[:half], keys[half:])))
             break
@@ -219,7 +222,10 @@ def read_reading(words: Command) -> Reading:
     return found
 
 
-def _unbalanced(name: bytes) -> bytes:
+def _unbalanced(data: Data, name: bytes) -> bytes:
+    if data.version is Version.VALKEY_9_1:
+        id = b">" if name == b"xreadgroup" else b"$"
+        return b"ERR Unbalanced '%s' list of streams: for each stream key an ID or '%s' must be specified." % (name, id)
     return b"ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
 
 
@@ -232,7 +238,7 @@ def _read_timeout(word: bytes) -> int:
 
 def xread(data: Data, words: Command) -> Reply:
     """C{XREAD}, without waiting: C{None} if there is nothing."""
-    reading = read_reading(words)
+    reading = read_reading(data, words)
     asked = []
     for key, after in reading.streams:
         stream = data.look_up(key, Stream)
@@ -249,7 +255,7 @@ def xread(data: Data, words: Command) -> Reply:
 
 def xreadgroup(data: Data, words: Command) -> Reply:
     """C{XREADGROUP}, without waiting: C{None} if there is nothing."""
-    reading = read_reading(words)
+    reading = read_reading(data, words)
     asked = []
     for key, after in reading.streams:
         stream = data.look_up(key, Stream)
@@ -257,8 +263,8 @@ def xreadgroup(data: Data, words: Command) -> Reply:
         if stream is None or group is None:
             text = b"NOGROUP No such key '%s' or consumer group '%s' in XREADGROUP with GROUP option"
             raise CommandError(text % (key, reading.group))
-        if after == b"$":
-            raise CommandError(_NO_LAST)
+        if after == b"$" or (after == b"+" and data.version is Version.VALKEY_9_1):
+            raise CommandError(_NO_LAST.replace(b"$", after))
         asked.append((key, stream, group, None if after == b">" else read_id(after)))
     reply = []
     for key, stream, group, begin in asked:
@@ -283,7 +289,8 @@ def _read_new(data: Data, stream: Stream, group: Group, reading: Reading) -> Rep
         group.last_id = id
         if not reading.is_acknowledged:
             group.deliver(id, reading.consumer, data.now, 1)
-    group.consumers[reading.consumer].active = data.now
+    if not reading.is_acknowledged:
+        group.consumers[reading.consumer].active = data.now
     data.changes += len(ids)
     return rows(stream, ids)
 

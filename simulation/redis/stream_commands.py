@@ -97,7 +97,9 @@ def xadd(data: Data, words: Command) -> Reply:
         wanted = read_id(wish[:-2] if sequence_only else wish)
     fields = tuple(words[at + 1 :])
     if len(fields) < 2 or len(fields) % 2:
-        raise CommandError(b"ERR wrong number of arguments for 'xadd' command")
+        raise CommandError(
+            b"ERR wrong number of arguments for " + (b"XADD" if data.version.is_old else b"'xadd' command")
+        )
     if wanted == 0 and not sequence_only:
         raise CommandError(b"ERR The ID specified in XADD must be greater than 0-0")
     stream = data.look_up(words[1], Stream)
@@ -123,11 +125,11 @@ def xadd(data: Data, words: Command) -> Reply:
 
 def xtrim(data: Data, words: Command) -> Reply:
     """C{XTRIM}."""
+    trimming, _, _ = _read_trimming(words, 2, only_trims=True)
+    assert trimming is not None
     stream = data.look_up(words[1], Stream)
     if stream is None:
         return 0
-    trimming, _, _ = _read_trimming(words, 2, only_trims=True)
-    assert trimming is not None
     removed = stream.trim(trimming.length, trimming.least, trimming.is_approximate, trimming.limit)
     data.changes += removed
     return removed
@@ -135,8 +137,6 @@ def xtrim(data: Data, words: Command) -> Reply:
 
 def xlen(data: Data, words: Command) -> Reply:
     """C{XLEN}."""
-    if data.version.is_old and isinstance(data.values.get(words[1]), bytes | dict):
-        return 0
     stream = data.look_up(words[1], Stream)
     return 0 if stream is None else len(stream.ids)
 

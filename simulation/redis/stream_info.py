@@ -19,11 +19,22 @@ def _existing(data: Data, words: Command) -> Stream:
     return stream
 
 
+def xinfo_unknown(data: Data, words: Command) -> Reply:
+    """Refuse XINFO with a subcommand or a number of words that Redis 6.2 does not know; it looks at the key before."""
+    if len(words) > 2:
+        _existing(data, words)
+    raise CommandError(b"ERR Unknown subcommand or wrong number of arguments for '%s'. Try XINFO HELP." % words[1])
+
+
 def xinfo_stream(data: Data, words: Command) -> Reply:
     """C{XINFO STREAM}, the short form; the number of radix tree nodes is made up."""
-    if len(words) > 3:
-        raise CommandError(b"ERR the model knows no XINFO STREAM FULL")
     stream = _existing(data, words)
+    if len(words) > 3 and words[3].lower() == b"full":
+        raise CommandError(b"ERR the model knows no XINFO STREAM FULL")
+    if len(words) > 3:
+        begin = b"U" if data.version.is_old else b"u"
+        text = b"ERR %snknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP."
+        raise CommandError(text % begin)
     about: list[Reply] = [b"length", len(stream.ids), b"radix-tree-keys", len(stream.nodes)]
     about += [b"radix-tree-nodes", len(stream.nodes) + 1, b"last-generated-id", write_id(stream.last_id)]
     if not data.version.is_old:

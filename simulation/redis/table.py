@@ -144,6 +144,12 @@ def index(specs: Sequence[Spec]) -> Mapping[bytes, Spec]:
 
 COMMANDS: Final = index(SPECS)
 
+#: What Redis 6.2 does with subcommands that it does not know, or with another number of words.
+_UNKNOWN: Final = {
+    b"xgroup": _grow(b"xgroup", group_commands.refuse_words, -2, _second),
+    b"xinfo": _read(b"xinfo", stream_info.xinfo_unknown, -2, _second),
+}
+
 
 def find(commands: Mapping[bytes, Spec], words: Command, version: Version) -> Spec:
     """
@@ -157,7 +163,7 @@ def find(commands: Mapping[bytes, Spec], words: Command, version: Version) -> Sp
     if spec.least <= len(words) <= spec.most:
         return spec
     if version.is_old and b"|" in spec.name:
-        raise CommandError(_unknown_inner(words, is_old=True))
+        return _refuse_inner(words, is_old=True)
     raise CommandError(b"ERR wrong number of arguments for '%s' command" % spec.name)
 
 
@@ -168,14 +174,15 @@ def _find_inner(commands: Mapping[bytes, Spec], words: Command, is_old: bool) ->
     if len(words) < 2:
         raise CommandError(b"ERR wrong number of arguments for '%s' command" % name)
     spec = commands.get(name + b"|" + words[1].lower())
-    if spec is None:
-        raise CommandError(_unknown_inner(words, is_old))
-    return spec
+    return spec or _refuse_inner(words, is_old)
 
 
-def _unknown_inner(words: Command, is_old: bool) -> bytes:
+def _refuse_inner(words: Command, is_old: bool) -> Spec:
+    """Return what answers that there is no such subcommand, if that is not known without the data."""
+    if is_old and (spec := _UNKNOWN.get(words[0].lower())):
+        return spec
     text = b"Unknown subcommand or wrong number of arguments for" if is_old else b"unknown subcommand"
-    return b"ERR %s '%s'. Try %s HELP." % (text, words[1], words[0].upper())
+    raise CommandError(b"ERR %s '%s'. Try %s HELP." % (text, words[1], words[0].upper()))
 
 
 def _unknown(words: Command, is_old: bool) -> bytes:
