@@ -285,7 +285,7 @@ def _read_new(data: Data, stream: Stream, group: Group, reading: Reading) -> Rep
         if group.read is not None and not stream.has_tombstones(id):
             group.read += 1
         elif stream.added:
-            group.read = stream.estimate_read(id)
+            group.read = stream.estimate_read(id, data.version is Version.VALKEY_9_1)
         group.last_id = id
         if not reading.is_acknowledged:
             group.deliver(id, reading.consumer, data.now, 1)

@@ -9,7 +9,7 @@ import re
 from typing import Any, Final
 
 from simulation.redis import lua
-from simulation.redis.checks import OOM, refused_right, refused_write
+from simulation.redis.checks import OOM, is_out_of_memory, no_permission_in_script, refused_right, refused_write
 from simulation.redis.data import Data
 from simulation.redis.numbers import read_integer
 from simulation.redis.table import COMMANDS, Spec, find, run
@@ -162,26 +162,14 @@ class Interpreter:
         data = self._data
         conditions = data.conditions
         if lacking := refused_right(data, spec, words):
-            raise CommandError(self._refuse(self._no_right(spec, lacking)))
+            raise CommandError(
+                self._refuse(no_permission_in_script(self._version, spec, lacking, conditions.user.name))
+            )
         dash = b"-" if self._version.is_old else b""
         if spec.is_write and not self._is_dirty and (problem := refused_write(data)):
             raise CommandError(self._refuse(dash + problem))
-        is_full = spec.grows and conditions.maxmemory and data.used_memory > conditions.maxmemory
-        if is_full and not self._is_dirty:
+        if not self._is_dirty and is_out_of_memory(data, spec):
             raise CommandError(self._refuse(dash + OOM))
-
-    def _no_right(self, spec: Spec, lacking: bytes) -> bytes:
-        if self._version.is_old:
-            if lacking == b"key":
-                return (
-                    b"The user executing the script can't access at least one of the keys mentioned in the command "
-                    b"arguments"
-                )
-            return b"The user executing the script can't run this command or subcommand"
-        user = self._data.conditions.user.name
-        if lacking == b"key":
-            return b"NOPERM ACL failure in script: No permissions to access a key"
-        return b"NOPERM ACL failure in script: User %s has no permissions to run the '%s' command" % (user, spec.name)
 
     def _check_right(self, *given: Any) -> bool:
         """C{redis.acl_check_cmd}."""

@@ -54,18 +54,18 @@ def xinfo_groups(data: Data, words: Command) -> Reply:
         about: list[Reply] = [b"name", name, b"consumers", len(group.consumers), b"pending", len(group.ids)]
         about += [b"last-delivered-id", write_id(group.last_id)]
         if not data.version.is_old:
-            about += [b"entries-read", group.read, b"lag", _lag(stream, group)]
+            about += [b"entries-read", group.read, b"lag", _lag(data, stream, group)]
         found.append(about)
     return found
 
 
-def _lag(stream: Stream, group: Group) -> int | None:
+def _lag(data: Data, stream: Stream, group: Group) -> int | None:
     """Return how many entries a group has not read; C{None} if that is not known."""
     if not stream.added:
         return 0
     if group.read is not None and not stream.has_tombstones(group.last_id):
         return stream.added - group.read
-    read = stream.estimate_read(group.last_id)
+    read = stream.estimate_read(group.last_id, data.version is Version.VALKEY_9_1)
     return None if read is None else stream.added - read
 
 

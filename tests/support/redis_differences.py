@@ -18,7 +18,7 @@ import attrs
 import hiredis
 
 from simulation.redis.keyspace import Keyspace
-from simulation.redis.values import ErrorReply, Version
+from simulation.redis.values import PLAIN, Conditions, ErrorReply, User, Version
 from tests.support.processes import running_server
 from tests.support.redis_commands import Maker
 from tests.support.server_binaries import find_binary
@@ -27,6 +27,14 @@ from tests.support.server_binaries import find_binary
 MAKES: Final = {Version.REDIS_6_2: "redis-6.2", Version.REDIS_7_0: "redis-7.0", Version.VALKEY_9_1: "valkey-9"}
 #: How many commands a sequence has.
 LENGTH: Final = 25
+#: Makes a server as new, whatever a sequence has left.
+RESET: Final = [
+    b"AUTH default x",
+    b"REPLICAOF NO ONE",
+    b"CONFIG SET maxmemory 0",
+    b"CONFIG SET min-replicas-to-write 0",
+    b"FLUSHALL",
+]
 #: How many states of the model are kept.
 MOST: Final = 16
 #: How often a sequence is run in which the clock ticked in a script.
@@ -97,6 +105,55 @@ def milliseconds(time: Any) -> int:
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
+@attrs.frozen
+class Mode:
+    """
+    How a server is set up, and what the model is told of it.
+
+    @ivar enter: commands that set it up, as C{leave}.
+    @ivar user: the user who sends commands.
+    """
+
+    conditions: Conditions
+    enter: Sequence[str] = ()
+    leave: Sequence[str] = ()
+    user: str = "default"
+
+
+def make_modes(random: Random) -> Sequence[Mode]:
+    """Return ways to set up a server; with rights that are taken at random."""
+    names = [
+        "xadd",
+        "xack",
+        "set",
+        "get",
+        "hset",
+        "pexpire",
+        "xautoclaim",
+        "xrange",
+        "xpending",
+        "xlen",
+        "xclaim",
+        "xtrim",
+    ]
+    denied = random.sample([*names, "expire", "xdel", "eval", "xinfo", "xgroup", "hmget"], random.randrange(1, 4))
+    pattern = random.choice(["*", "*", "{s}*", "{s}:*"])
+    rule = f"ACL SETUSER u reset on nopass ~{pattern} +@all " + " ".join(f"-{name}" for name in denied)
+    keys = None if pattern == "*" else (pattern[:-1].encode(),)
+    user = User(b"u", denied=frozenset(name.encode() for name in denied), keys=keys)
+    return [
+        Mode(PLAIN),
+        Mode(Conditions(user=user), [rule], user="u"),
+        Mode(Conditions(maxmemory=1), ["CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"]),
+        Mode(
+            Conditions(has_replicas=False),
+            ["CONFIG SET min-replicas-to-write 1"],
+            ["CONFIG SET min-replicas-to-write 0"],
+        ),
+        Mode(Conditions(is_replica=True), ["REPLICAOF 127.0.0.1 1"], ["REPLICAOF NO ONE"]),
+    ]
+
+
 @attrs.define
 class Comparison:
     """
@@ -118,12 +175,13 @@ class Comparison:
 
     wire: Wire
     models: list[Keyspace]
+    mode: Mode = Mode(PLAIN)
     done: list[Sequence[bytes]] = attrs.field(factory=list)
     is_certain: bool = True
 
     def step(self, command: Sequence[bytes]) -> Difference | None:
         """Run one command on both sides."""
-        self.done.append(command)
+        self.done.append([self.mode.user.encode(), *command] if self.mode.user != "default" else command)
         before, real, after = self.wire.ask([b"TIME"], command, [b"TIME"])
         times = range(milliseconds(before), milliseconds(after) + 1)
         if len(times) > 1 and command[0] == b"EVAL":
@@ -133,7 +191,7 @@ class Comparison:
         for model in self.models:
             for now in times:
                 candidate = model if len(times) == 1 else model.copy()
-                replies.append(plain(candidate.execute(command, now)))
+                replies.append(plain(candidate.execute(command, now, self.mode.conditions)))
                 if replies[-1] == real:
                     agreeing.append(candidate)
         if not agreeing:
@@ -142,17 +200,37 @@ class Comparison:
         self.is_certain = self.is_certain and len(agreeing) <= MOST
         return None
 
+    def change(self, mode: Mode) -> None:
+        """Set the server up in another way."""
+        if self.mode.user != "default":
+            self._run("AUTH default x")
+        for command in (*self.mode.leave, *mode.enter):
+            self._run(command)
+        if mode.user != "default":
+            self._run(f"AUTH {mode.user} x")
+        self.mode = mode
+
+    def _run(self, command: str) -> None:
+        self.done.append(command.encode().split())
+        (reply,) = self.wire.ask(self.done[-1])
+        assert reply == b"OK", reply
+
 
 def run_sequence(wire: Wire, version: Version, seed: int) -> Difference | None:
     """Run random commands on both; return the first difference."""
     random = Random(seed)
-    wire.ask([b"FLUSHALL"])
+    for reset in RESET:
+        wire.ask(reset.split())
     both = Comparison(wire, [Keyspace(version)])
+    modes = make_modes(random) if random.random() < 0.5 else []
     for _ in range(LENGTH):
         if random.random() < 0.04:
             sleep(random.choice([0.001, 0.003]))
+        if modes and random.random() < 0.15:
+            both.change(random.choice(modes))
         if difference := both.step(Maker(random, both.models[0]).command()):
             return difference
+    both.change(Mode(PLAIN))
     for command in looks(both.models[0]):
         if difference := both.step(command):
             return difference
