@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from simulation.redis import claims, group_commands, hashes, keys, stream_commands, stream_info
+from simulation.redis import claims, group_commands, hashes, keys, reading, stream_commands, stream_info
 from simulation.redis.data import Data
 from simulation.redis.values import Command, CommandError, Reply, Version
 
@@ -120,8 +120,8 @@ SPECS: Final = (
     _read(b"xrange", stream_commands.xrange, -4),
     _read(b"xrevrange", stream_commands.xrevrange, -4),
     _write(b"xdel", stream_commands.xdel, -3),
-    _read(b"xread", group_commands.xread, -4, _streams),
-    _write(b"xreadgroup", group_commands.xreadgroup, -7, _streams),
+    _read(b"xread", reading.xread, -4, _streams),
+    _write(b"xreadgroup", reading.xreadgroup, -7, _streams),
     _write(b"xack", group_commands.xack, -4),
     _read(b"xpending", claims.xpending, -3),
     _write(b"xclaim", claims.xclaim, -6),
