@@ -178,13 +178,17 @@ class Stream:
         """Return whether an entry after an id may have been deleted."""
         return bool(self.ids) and self.max_deleted != 0 and first <= self.max_deleted
 
-    def estimate_read(self, id: int) -> int | None:
-        """Return how many entries were ever added up to an id; C{None} if that is not known."""
+    def estimate_read(self, id: int, is_careful: bool) -> int | None:
+        """
+        Return how many entries were ever added up to an id; C{None} if that is not known.
+
+        @param is_careful: it is not known either if a later entry was deleted.
+        """
         if not self.added:
             return 0
         if (not self.ids and id <= self.last_id) or id == self.last_id:
             return self.added
-        if id > self.last_id:
+        if id > self.last_id or (is_careful and 0 < id < self.max_deleted):
             return None
         if self.max_deleted == 0 or self.max_deleted < self.first_id:
             if id < self.first_id:
