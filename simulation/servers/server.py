@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from simulation.redis.values import Command, Conditions, User, Version
-from simulation.servers.blocking import BlockedRead, BlockedWait, read_options
+from simulation.redis.values import Command, Conditions, ErrorReply, User, Version
+from simulation.servers.blocking import BlockedRead, BlockedWait, explain, read_options
 from simulation.servers.member import Member
 from simulation.servers.node import LATER, ServerSession
 from simulation.servers.server_commands import NOT_OURS, answer_own
@@ -126,11 +126,13 @@ class Server(Member):
             self.kill()
 
     def _serve_reads(self) -> None:
-        """Answer the reads that find something now."""
+        """Answer the reads that find something now, or can find nothing any more."""
         for blocked in list(self.reading):
             session = blocked.session
             if session.blocked is blocked:
                 reply = self._execute(session, blocked.command)
+                if type(reply) is ErrorReply:
+                    reply = explain(self, blocked, reply)
                 if reply is not None and session.blocked is blocked:
                     session.unblock(reply)
 
