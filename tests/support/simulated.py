@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eventsvc.embedded import NoServer
+from simulation.redis.keyspace import Keyspace
 from simulation.redis.values import Version
 from simulation.servers.node import Node
 from simulation.servers.server import Server
@@ -170,20 +171,12 @@ def asking(node: Node) -> Ask:
     return Client(node.clock, node).ask
 
 
-class Nothing:
-    """A data set without commands."""
-
-    used_memory = 1_000_000
-    changes = 0
-
-    def execute(self, *effect: Any) -> None:
-        raise AssertionError("there is nothing to apply")
-
-
 def make_server(version: Version = Version.VALKEY_9_1, clock: Clock | None = None, host: str = "10.0.0.1") -> Server:
     """Return a server whose wall clock began at a round number."""
     clock = clock or Clock()
-    return Server(host, 6379, clock, lambda: 1_700_000_000_000 + round(clock.seconds() * 1000), Nothing, version)
+    return Server(
+        host, 6379, clock, lambda: 1_700_000_000_000 + round(clock.seconds() * 1000), lambda: Keyspace(version), version
+    )
 
 
 def make_pair(version: Version = Version.VALKEY_9_1) -> tuple[Server, Server]:
