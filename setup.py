@@ -11,6 +11,7 @@ CHAOS = ["mfusepy >= 3.1", "redis >= 5.0", "requests >= 2.32", "toxiproxy-python
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
+SIMULATION = ["lupa >= 2.4", "msgpack >= 1.0"]  # the Lua of Redis, and what its cmsgpack writes
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "pyyaml >= 6.0", "towncrier >= 25.8"]
 TEST = [
@@ -18,6 +19,7 @@ TEST = [
     *DOCS,
     *OTEL,
     *POSTGRES,
+    *SIMULATION,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
     "cloudevents >= 2.2",
@@ -100,6 +102,7 @@ setup(
         # What a checkout needs for `make chaos`, `make robot`, the tests and `make mutants`.
         "chaos": CHAOS,
         "robot": ROBOT,
+        "simulation": SIMULATION,
         # The HTML site and the changelog.
         "docs": DOCS,
         "test": TEST,
