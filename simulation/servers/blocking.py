@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.internet.interfaces import IDelayedCall
 
-from simulation.redis.values import Command, ErrorReply
+from simulation.redis.values import PLAIN, Command, ErrorReply, Version
 from simulation.servers.node import LATER, Blocked, ServerSession
+from simulation.servers.words import GROUP_GONE, STREAM_GONE
 
 if TYPE_CHECKING:
     from simulation.servers.server import Server
@@ -77,6 +78,20 @@ def read_options(command: Command) -> tuple[float, Command, Command] | None:
     at, streams = words.index(b"BLOCK"), words.index(b"STREAMS") + 1
     keys = command[streams : streams + (len(command) - streams) // 2]
     return int(command[at + 1]) / 1000, [*command[:at], *command[at + 2 :]], keys
+
+
+def explain(server: Server, read: BlockedRead, error: ErrorReply) -> ErrorReply | None:
+    """
+    Return what a read that waits is told of its stream or group that is gone; C{None} if it waits on.
+
+    The old servers look at the stream only when something is added to it, or a group is destroyed.
+    """
+    if server.version is Version.VALKEY_9_1:
+        return error
+    keyspace, now = server.keyspace(), server.wall()
+    if any(keyspace.execute((b"TYPE", key), now, PLAIN) != b"stream" for key in read.keys):
+        return None if server.version.is_old else STREAM_GONE
+    return GROUP_GONE
 
 
 @attrs.frozen

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from simulation.redis.values import Command, Conditions, User, Version
-from simulation.servers.blocking import BlockedRead, BlockedWait, read_options
+from simulation.redis.keyspace import Keyspace
+from simulation.redis.values import Command, Conditions, ErrorReply, User, Version
+from simulation.servers.blocking import BlockedRead, BlockedWait, explain, read_options
 from simulation.servers.member import Member
 from simulation.servers.node import LATER, ServerSession
 from simulation.servers.server_commands import NOT_OURS, answer_own
@@ -28,7 +29,7 @@ class Server(Member):
     other timer.
 
     @ivar wall: tells the server's own time of day, in milliseconds.
-    @ivar users: by name, what they may do, and their password.
+    @ivar users: by name, what they may do, and their password; the empty name is that of all who have not logged in.
     @ivar reading: reads that found nothing, the oldest first.
     @ivar waiting: waits for replicas or the disk.
     """
@@ -39,7 +40,7 @@ class Server(Member):
         port: int,
         clock: IReactorTime,
         wall: Callable[[], int],
-        make_keyspace: Callable[[], Any],
+        make_keyspace: Callable[[], Keyspace],
         version: Version = Version.VALKEY_9_1,
     ) -> None:
         super().__init__(host, port, clock, make_keyspace)
@@ -71,7 +72,7 @@ class Server(Member):
 
     def set_user(self, user: User, password: bytes = b"") -> None:
         """Change what a user may do, also in the sessions that it has."""
-        self.users[user.name] = (user, password)
+        self.users[_key(user.name)] = (user, password)
         self.settings_changed()
 
     def log_in(self, name: bytes, password: bytes) -> bool:
@@ -99,12 +100,10 @@ class Server(Member):
         return reply
 
     def _execute(self, session: ServerSession, command: Command) -> Any:
-        keyspace = self.keyspace()
-        before = keyspace.changes
-        now, conditions = self.wall(), self.conditions(session.user)
-        reply = keyspace.execute(command, now, conditions)
-        if keyspace.changes != before:
-            self._wrote(session, (command, now, conditions))
+        keyspace, now = self.keyspace(), self.wall()
+        reply = keyspace.execute(command, now, self.conditions(session.user))
+        if keyspace.effects:
+            self._wrote(session, (keyspace.effects, now))
         return reply
 
     def _wrote(self, session: ServerSession, effect: Any) -> None:
@@ -127,26 +126,35 @@ class Server(Member):
             self.kill()
 
     def _serve_reads(self) -> None:
-        """Answer the reads that find something now.  A read of a group is a write too: it does not begin this again."""
+        """
+        Answer the reads that find something now, or can find nothing any more.
+
+        A read of a group is a write too: it does not begin this again.
+        """
         if self._serves:
             return
         self._serves = True
         try:
             for blocked in list(self.reading):
-                session = blocked.session
-                if session.blocked is blocked:
-                    reply = self._execute(session, blocked.command)
-                    if reply is not None and session.blocked is blocked:
-                        session.unblock(reply)
+                if blocked.session.blocked is blocked:
+                    self._serve(blocked)
         finally:
             self._serves = False
+
+    def _serve(self, blocked: BlockedRead) -> None:
+        session = blocked.session
+        reply = self._execute(session, blocked.command)
+        if type(reply) is ErrorReply:
+            reply = explain(self, blocked, reply)
+        if reply is not None and session.blocked is blocked:
+            session.unblock(reply)
 
     def conditions(self, user: bytes) -> Conditions:
         """Return what is to be refused."""
         found = self._conditions.get(user)
         if found is None or self.settings.number(b"min-replicas-to-write"):
             found = self._conditions[user] = Conditions(
-                user=self.users.get(user or b"default", _NOBODY)[0],
+                user=self.users.get(_key(user), _NOBODY)[0],
                 maxmemory=self.settings.number(b"maxmemory"),
                 is_replica=self.link is not None,
                 has_replicas=self._count_good() >= self.settings.number(b"min-replicas-to-write"),
@@ -189,6 +197,10 @@ class Server(Member):
             found = [None if moment is None else _report(moment) for moment in found]
             found.append(self.disk.syncs_at(self.history.time(offset)))
         return [moment for moment in found if moment is not None]
+
+
+def _key(name: bytes) -> bytes:
+    return b"" if name == b"default" else name
 
 
 def _report(moment: float) -> float:

@@ -15,6 +15,9 @@ NO_LOGIN: Final = ErrorReply(
     b"Are you sure your configuration is correct?"
 )
 NO_SPACE: Final = ErrorReply(b"MISCONF Errors writing to the AOF file: No space left on device")
+#: What reads that wait are told before Valkey 9.
+STREAM_GONE: Final = ErrorReply(b"UNBLOCKED the stream key no longer exists")
+GROUP_GONE: Final = ErrorReply(b"NOGROUP the consumer group this client was blocked on no longer exists")
 SYNTAX: Final = ErrorReply(b"ERR syntax error")
 NOT_A_NUMBER: Final = ErrorReply(b"ERR value is not an integer or out of range")
 #: What a session that waits is told when its server becomes a replica.
