@@ -13,7 +13,7 @@ from twisted.logger import LogLevel, formatEvent
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
 from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
-from eventsvc.testing.history import Expectations, History, Op, Verdict, check
+from eventsvc.testing.history import Expectations, Handling, History, Op, Verdict, check
 from simulation.schedules.choices import Schedule
 from simulation.world.handlers import POISON
 from simulation.world.process import Process
@@ -92,10 +92,12 @@ def tell(world: World, schedule: Schedule) -> History:
     ]
     alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
     ops = [op for client in world.clients.values() for op in client.ops]
+    ids = {event.id for event in stream}
+    ops = _excuse(world, ops, ids)
     return History(
-        ops=_excuse(world, ops, {event.id for event in stream}),
+        ops=ops,
         stream=stream,
-        handled=world.handlings,
+        handled=_without_gone(world, ops, ids),
         causes=account.causes,
         dead=[known[id] for id in servers.dead() if id in known],
         pending={known[id]: rest for id in servers.pending() if id in known},
@@ -125,6 +127,18 @@ def _excuse(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Op]:
             op = attrs.evolve(op, outcome=Outcome.UNKNOWN, id=None)
         excused.append(op)
     return excused
+
+
+def _without_gone(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Handling]:
+    """
+    Leave out the events that were handled, and went with an earlier state of Redis.
+
+    No client was told that they are stored under this id.
+    """
+    if not world.account.rollbacks:
+        return world.handlings
+    unsure = {op.description for op in ops if op.outcome is Outcome.UNKNOWN}
+    return [each for each in world.handlings if each.id in stored or world.descriptions[each.id] not in unsure]
 
 
 def _alarm(event: Any) -> str:

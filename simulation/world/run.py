@@ -74,6 +74,7 @@ def run(schedule: Schedule) -> Run:
         processor=_processor() - began,
         digest=world.wire.digest(),
     )
+    world.close()
     _collect()
     return Run(world, record, history)
 
