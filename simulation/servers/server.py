@@ -50,6 +50,7 @@ class Server(Member):
         self.reading: list[BlockedRead] = []
         self.waiting: list[BlockedWait] = []
         self._conditions: dict[bytes, Conditions] = {}
+        self._serves = self._look_again = False
 
     def settings_changed(self) -> None:
         super().settings_changed()
@@ -87,7 +88,11 @@ class Server(Member):
     def answer(self, session: ServerSession, command: Command) -> Any:
         name = command[0].upper()
         reply = answer_own(self, session, name, command)
-        return self.run(session, command, name) if reply is NOT_OURS else reply
+        if reply is NOT_OURS:
+            reply = self.run(session, command, name)
+        if self.version is not Version.VALKEY_9_1:
+            session.written = self.history.end
+        return reply
 
     def run(self, session: ServerSession, command: Command, name: bytes) -> Any:
         """Run a command on the data set."""
@@ -125,15 +130,28 @@ class Server(Member):
             self.kill()
 
     def _serve_reads(self) -> None:
-        """Answer the reads that find something now, or can find nothing any more."""
-        for blocked in list(self.reading):
-            session = blocked.session
-            if session.blocked is blocked:
-                reply = self._execute(session, blocked.command)
-                if type(reply) is ErrorReply:
-                    reply = explain(self, blocked, reply)
-                if reply is not None and session.blocked is blocked:
-                    session.unblock(reply)
+        """Answer the reads that find something now, or can find nothing any more: the oldest first."""
+        self._look_again = True
+        if self._serves:
+            return
+        self._serves = True
+        try:
+            while self._look_again:
+                self._look_again = False
+                for blocked in list(self.reading):
+                    if blocked.session.blocked is blocked:
+                        self._serve(blocked)
+        finally:
+            self._serves = False
+
+    def _serve(self, blocked: BlockedRead) -> None:
+        session, look_again = blocked.session, self._look_again
+        reply = self._execute(session, blocked.command)
+        self._look_again = look_again  # what one reads wakes no other
+        if type(reply) is ErrorReply:
+            reply = explain(self, blocked, reply)
+        if reply is not None and session.blocked is blocked:
+            session.unblock(reply)
 
     def conditions(self, user: bytes) -> Conditions:
         """Return what is to be refused."""
@@ -153,14 +171,6 @@ class Server(Member):
         now, longest = self.clock.seconds(), self.settings.number(b"min-replicas-max-lag")
         silences = [link.silence(now) for link in self.replicas]
         return sum(1 for silence in silences if silence is not None and silence <= longest)
-
-    def offset_to_wait_for(self, session: ServerSession) -> int:
-        """
-        Return what C{WAIT} waits for.
-
-        Since Redis 7.2 that is the last write of the session; before, all that was written until its last command.
-        """
-        return session.written if self.version is Version.VALKEY_9_1 else self.history.end
 
     def count_confirmed(self, offset: int, on_disk: bool = False) -> int:
         """Return how many replicas are known to have a write, in memory or on their disk."""
