@@ -4,6 +4,7 @@ A server of Redis: what it answers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -172,13 +173,17 @@ class Server(Member):
         silences = [link.silence(now) for link in self.replicas]
         return sum(1 for silence in silences if silence is not None and silence <= longest)
 
-    def count_confirmed(self, offset: int, on_disk: bool = False) -> int:
+    def count_confirmed(self, offset: int, on_disk: bool) -> int:
         """Return how many replicas are known to have a write, in memory or on their disk."""
-        moments = (link.confirms_at(offset) for link in self.replicas) if on_disk else ()
-        if on_disk:
-            return sum(1 for moment in moments if moment is not None and _report(moment) <= self.clock.seconds())
         now = self.clock.seconds()
+        if on_disk:
+            return sum(1 for moment in self._reports(offset) if moment <= now)
         return sum(1 for link in self.replicas if link.confirmed(now) >= offset)
+
+    def _reports(self, offset: int) -> Sequence[float]:
+        """Return when replicas report that a write is on their disk: they do so once a second."""
+        moments = [link.confirms_at(offset) for link in self.replicas if link.replica.keeps_file]
+        return [math.floor(moment) + 1.0 for moment in moments if moment is not None]
 
     def count_synced(self, offset: int) -> int:
         """Return 1 if a write is on the disk, 0 if it is not known to be."""
@@ -188,17 +193,12 @@ class Server(Member):
 
     def moments(self, offset: int, on_disk: bool) -> Sequence[float]:
         """Return when the counts should change, if nothing else does."""
-        found = [link.confirms_at(offset) for link in self.replicas]
         if on_disk:
-            found = [None if moment is None else _report(moment) for moment in found]
-            found.append(self.disk.syncs_at(self.history.time(offset)))
-        return [moment for moment in found if moment is not None]
+            synced = self.disk.syncs_at(self.history.time(offset))
+            return [*self._reports(offset), *([] if synced is None else [synced])]
+        moments = [link.confirms_at(offset) for link in self.replicas]
+        return [moment for moment in moments if moment is not None]
 
 
 def _key(name: bytes) -> bytes:
     return b"" if name == b"default" else name
-
-
-def _report(moment: float) -> float:
-    """Return when a replica reports that it has synced a write: once a second."""
-    return float(int(moment) + 1)
