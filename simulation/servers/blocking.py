@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from simulation.redis.values import PLAIN, Command, ErrorReply, Version
 from simulation.servers.node import LATER, Blocked, ServerSession
-from simulation.servers.words import GROUP_GONE, STREAM_GONE
+from simulation.servers.words import GROUP_GONE, STREAM_GONE, no_wait_on_replica
 
 if TYPE_CHECKING:
     from simulation.servers.server import Server
@@ -115,7 +115,7 @@ class BlockedWait(Blocked):
         self.server = server
         self.session = session
         self.wanted = wanted
-        self.offset = server.offset_to_wait_for(session)
+        self.offset = session.written
         seconds = wanted.milliseconds / 1000
         self._late = Deadline(server, seconds, lambda: session.unblock(self.reply())) if seconds else None
         self._next: Deadline | None = None
@@ -163,16 +163,7 @@ class BlockedWait(Blocked):
 def wait(server: Server, session: ServerSession, wanted: Wanted) -> Any:
     """Answer C{WAIT} or C{WAITAOF}: at once, or later."""
     if server.link is not None:
-        return ErrorReply(
-            b"ERR %b cannot be used with replica instances. Please also note that "
-            b"%bwrites to replicas are just local and are not propagated."
-            % (
-                b"WAITAOF" if wanted.on_disk else b"WAIT",
-                b""
-                if wanted.on_disk
-                else b"since Redis 4.0 if a replica is configured to be writable (which is not the default) ",
-            )
-        )
+        return no_wait_on_replica(server.version, wanted.on_disk)
     if wanted.local and not server.keeps_file:
         return ErrorReply(b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
     blocked = BlockedWait(server, session, wanted)

@@ -37,6 +37,16 @@ def loading(version: Version) -> ErrorReply:
     return ErrorReply(b"LOADING %b is loading the dataset in memory" % product)
 
 
+def no_wait_on_replica(version: Version, on_disk: bool) -> ErrorReply:
+    """Return what a replica says to C{WAIT} and C{WAITAOF}."""
+    name, condition = (b"WAITAOF", b"") if on_disk else (b"WAIT", b"if a replica is configured to be writable ")
+    if not on_disk:
+        condition = (b"" if version is Version.VALKEY_9_1 else b"since Redis 4.0 ") + condition
+        condition += b"(which is not the default) "
+    words = b"ERR %b cannot be used with replica instances. Please also note that %bwrites to replicas are just local "
+    return ErrorReply(words % (name, condition) + b"and are not propagated.")
+
+
 def unknown_command(version: Version, command: Command) -> ErrorReply:
     """Return what is said of a command that does not exist."""
     name, *words = [word[:128] for word in command]

@@ -4,6 +4,7 @@ A stream on a simulated server, as a third backend of the tests in L{tests.suppo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import attrs
@@ -14,9 +15,10 @@ from twisted.internet.task import Clock
 
 from eventsvc.redis.connection import Connection
 from eventsvc.testing.clock import run_clock
+from simulation.redis.values import Version
 from simulation.servers.server import Server
 from tests.support.backends import OnServer
-from tests.support.simulated import Client, SimulatedEndpoint
+from tests.support.simulated import Client, SimulatedEndpoint, make_server
 
 T = TypeVar("T")
 
@@ -94,3 +96,10 @@ class OnSimulation(OnServer):
         while self.client.keys("{NotificationStream}:keys:*"):
             assert self.clock.seconds() < end
             self.clock.advance(0.05)
+
+
+def running(version: str) -> Iterator[OnSimulation]:
+    """Yield a stream on a simulated server of a version, and close all connections at the end."""
+    made = OnSimulation(SimulatedServer(make_server(Version(version))))  # type: ignore[arg-type]
+    yield made
+    assert made.leave().called

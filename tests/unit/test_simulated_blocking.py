@@ -42,16 +42,16 @@ TROUBLES: dict[str, Sequence[Sequence[str]]] = {
     "made again": [("DEL", "s"), ADD],
     "made again with its group": [("DEL", "s"), ("XGROUP", "CREATE", "s", "g", "0", "MKSTREAM"), ADD],
     "added and removed": [ADD, ("XDEL", "s", "1-1")],
-    "added and removed at once": [
-        ("EVAL", "redis.call('XADD',KEYS[1],'1-1','f','v') redis.call('XDEL',KEYS[1],'1-1')", "1", "s")
-    ],
 }
 
 
 @pytest.fixture(params=versions(), scope="module")
-def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Version, RealServer]]:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Version, RealServer]]:
     """Each version, and a real server of it."""
-    with running_server(binary=find_make(request.param)) as real:
+    directory = str(tmp_path_factory.mktemp("primary"))
+    with running_server("--dir", directory, binary=find_make(request.param)) as real:
         yield request.param, real
 
 
@@ -161,7 +161,7 @@ def test_what_a_replica_says(pair: tuple[Version, RealServer], tmp_path: Path) -
         [[name, primary_offset, [[_, _, confirmed]]]] = [ask_primary("ROLE")]
         info = ask("INFO", "replication")
         return [
-            *(role, state, offset == primary_offset, name, int(confirmed) == primary_offset),
+            *(role, state, offset <= primary_offset, name, 0 < int(confirmed) <= primary_offset),
             *(b"role:slave" in info, b"master_link_status:up" in info, b"connected_slaves:0" in info),
             *(ask(*command.split()) for command in commands),
         ]
