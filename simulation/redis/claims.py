@@ -79,7 +79,7 @@ def xclaim(data: Data, words: Command) -> Reply:
             data.changes += group.forget(id)
             continue
         old = group.pending.get(id)
-        if old is None and not forces:
+        if old is None and not (forces and id in stream.entries):
             continue
         if old is not None and least and data.now - old.delivered < least:
             continue

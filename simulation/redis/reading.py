@@ -142,11 +142,12 @@ def xreadgroup(data: Data, words: Command) -> Reply:
 
 def _read_new(data: Data, stream: Stream, group: Group, reading: Reading) -> Reply:
     ids = stream.after(group.last_id, reading.count)
+    is_careful = data.version is Version.VALKEY_9_1
     for id in ids:
-        if group.read is not None and not stream.has_tombstones(id):
+        if group.read is not None and stream.is_counted(group, id, is_careful):
             group.read += 1
         elif stream.added:
-            group.read = stream.estimate_read(id, data.version is Version.VALKEY_9_1)
+            group.read = stream.estimate_read(id, is_careful)
         group.last_id = id
         if not reading.is_acknowledged:
             group.deliver(id, reading.consumer, data.now, 1)

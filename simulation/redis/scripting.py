@@ -19,14 +19,6 @@ from simulation.redis.values import OK, Command, CommandError, ErrorReply, Reply
 _POSITION: Final = re.compile(rb"(?:\[string \"[^\"]*\"\]|user_script):(\d+): ")
 
 
-class ScriptError(Exception):
-    """Ends a script with an error of C{redis.call}, or of a library."""
-
-    def __init__(self, text: bytes, line: int) -> None:
-        super().__init__(text, line)
-        self.text, self.line = text, line
-
-
 class Interpreter:
     """
     What scripts see of a make of server, for all data sets of this process.
@@ -63,7 +55,7 @@ class Interpreter:
         try:
             found = lua.run(script, self._environment, lua.table_from(keys), lua.table_from(arguments))
             reply = lua.to_reply(found)
-        except ScriptError as error:
+        except lua.ScriptError as error:
             raise CommandError(self._explain(text, error.text, error.line)) from None
         except lua.LuaError as error:
             raise CommandError(self._explain_lua(text, error)) from error
@@ -94,7 +86,7 @@ class Interpreter:
         if kind is bytes or kind is int:
             return reply
         if kind is ErrorReply:
-            raise ScriptError(bytes(reply), lua.line())
+            raise lua.ScriptError(bytes(reply), lua.line())
         return lua.to_lua(reply)
 
     def _pcall(self, *words: Any) -> Any:
@@ -184,7 +176,9 @@ class Interpreter:
             if error.text.startswith(b"ERR wrong number"):
                 spec = COMMANDS[words[0].lower()]
             else:
-                raise ScriptError(b"ERR Invalid command passed to %s()" % self._words["check"], lua.line()) from None
+                raise lua.ScriptError(
+                    b"ERR Invalid command passed to %s()" % self._words["check"], lua.line()
+                ) from None
         return not refused_right(data, spec, words)
 
 
