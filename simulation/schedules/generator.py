@@ -28,8 +28,8 @@ _COUNTS: Final = {1: 2, 2: 3, 3: 3, 4: 2, 6: 1, 9: 1}
 #: Settings of the services in every schedule: short timeouts for short runs.
 _SETTINGS: Final[Mapping[str, str]] = {
     "REDIS_RETRY_PERIOD": "0.5",
-    "REDIS_READ_TIMEOUT": "1",
-    "REDIS_CLAIM_IDLE": "3",
+    "REDIS_READ_TIMEOUT": "3",
+    "REDIS_CLAIM_IDLE": "8",
     "CONSUMER_DRAIN_TIMEOUT": "2",
 }
 #: Further settings, and how often a schedule has them.

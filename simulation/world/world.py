@@ -61,6 +61,7 @@ class World:
     @ivar lives: all lives of services.
     @ivar dark: hosts without power.
     @ivar gone: services that are not started again.
+    @ivar descriptions: of handled events, by id.
     @ivar account: what may be lost or repeated because of what was done.
     @ivar later: ends a fault after so many seconds.
     @ivar triggers: called with each step: the process, and the name of the step.
@@ -76,6 +77,7 @@ class World:
         self.dark: set[str] = set()
         self.gone: set[str] = set()
         self.handlings: list[Handling] = []
+        self.descriptions: dict[int, str] = {}
         self.journal: list[Line] = []
         self.account = Account(self)
         self.triggers: list[Callable[[Process, str], None]] = []
@@ -139,6 +141,21 @@ class World:
         self.tell(process, "starts")
         process.start(lambda reactor: make(options, reactor))
 
+    def close(self) -> None:
+        """
+        Let no process of this world do anything any more.
+
+        # Note [Finalizers]
+
+        A coroutine that is collected runs to its end.  That of a service that stops would end this interpreter::
+
+            Process._stop_children:  awaits a child for ever | collected: GeneratorExit, caught; the next child ...;
+                                                             | no child is left: a thread calls os._exit in a second
+        """
+        for process in self.lives:
+            if process.service is not None:
+                process.service._finishing = False
+
     def settings(self, name: str) -> Mapping[str, str]:
         """Return the settings of a service."""
         setup = self.setup
@@ -184,9 +201,10 @@ class World:
             if not hanging.called:
                 self.timeline.add(self.timeline.now, process, _go_on, hanging)
 
-    def handled(self, handling: Handling) -> None:
+    def handled(self, handling: Handling, description: str) -> None:
         """Record that a handler has ended."""
         self.handlings.append(handling)
+        self.descriptions[handling.id] = description
         self.tell(handling.consumer, f"{'fails on' if handling.failed else 'handles'} {handling.id}")
 
     def happens(self, process: Process, step: str) -> None:
