@@ -73,7 +73,8 @@ def _not_settled(world: World, settled: bool) -> Iterator[str]:
             yield f"an exception reached the reactor: {process.name}: {error!r}"
         for at, event in process.log:
             if "log_failure" in event and event["log_level"] is LogLevel.critical:
-                yield f"an unexpected failure: {process.name} at {at:.3f}: {formatEvent(event)}: {event['log_failure'].value!r}"
+                words = f"{formatEvent(dict(event))}: {event['log_failure'].value!r}"
+                yield f"an unexpected failure: {process.name} at {at:.3f}: {words}"
 
 
 def tell(world: World, schedule: Schedule) -> History:
@@ -93,11 +94,11 @@ def tell(world: World, schedule: Schedule) -> History:
     alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
     ops = [op for client in world.clients.values() for op in client.ops]
     ids = {event.id for event in stream}
-    ops = _excuse(world, ops, ids)
+    excused = _excuse(world, ops, ids)
     return History(
-        ops=ops,
+        ops=excused,
         stream=stream,
-        handled=_without_gone(world, ops, ids),
+        handled=_without_gone(world, excused, ids),
         causes=account.causes,
         dead=[known[id] for id in servers.dead() if id in known],
         pending={known[id]: rest for id in servers.pending() if id in known},

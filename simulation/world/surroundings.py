@@ -10,22 +10,23 @@ import random
 import secrets
 import signal
 import time
-from time import gmtime
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from time import gmtime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import twisted.logger._logger as twisted_logger
 import twisted.web.http as twisted_http
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 
 import eventsvc.tap.parts.producer as producer_parts
 import eventsvc.tap.process as eventsvc_process
 from simulation.world.handlers import ruling
 from simulation.world.process import EPOCH, Process
 from simulation.world.reactor import Port
+from simulation.world.timeline import Timeline
 
 
 class _NoThread:
@@ -45,10 +46,10 @@ def surroundings(world: Any) -> Iterator[None]:
 
     Nothing that differs between two runs reaches the processes of a world.
     """
-    timeline = world.timeline
+    timeline: Timeline = world.timeline
 
     def seconds() -> float:
-        return timeline.seconds()  # type: ignore[no-any-return]
+        return timeline.seconds()
 
     def wall() -> float:
         current: Process | None = timeline.current
@@ -56,7 +57,7 @@ def surroundings(world: Any) -> Iterator[None]:
 
     def chance() -> random.Random:
         current: Process | None = timeline.current
-        return world.random if current is None else current.random  # type: ignore[no-any-return]
+        return world.random if current is None else current.random
 
     def end_now(code: int) -> None:
         timeline.current.end(code)
@@ -104,7 +105,7 @@ def surroundings(world: Any) -> Iterator[None]:
     ]
     collects = gc.isenabled()
     gc.disable()  # finalizers would run at any time
-    observers, globalLogPublisher._observers = globalLogPublisher._observers, [observe]
+    observers, globalLogPublisher._observers = globalLogPublisher._observers, [cast(ILogObserver, observe)]
     try:
         with ExitStack() as stack, ruling(world):
             for each in patches:
