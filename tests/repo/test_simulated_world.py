@@ -130,7 +130,7 @@ def test_a_killed_process_is_noticed_and_does_nothing_more(world: World) -> None
 
 def test_a_suspended_process_goes_on_with_its_timers_then_its_messages(world: World) -> None:
     """That is what a reactor does: it may take a peer for dead whose reply has arrived."""
-    caller, _, one, other = call(world)
+    caller, _, one, _other = call(world)
     order: list[str] = []
     caller.dataReceived = lambda data: order.append("message")  # type: ignore[method-assign]
     world.suspend(one)
