@@ -25,8 +25,11 @@ BOUND: Final = 60.0
 _LOOK_AROUND: Final = 3.0
 #: The alarms by which a service says that events may have been lost.
 _LOSSES: Final = frozenset({"lost", "group_recreated", "trimmed_pending"})
-#: Faults because of which handlers fail, and the events that may be set aside for each.
-_FAILING: Final = frozenset({"fail", "hang", "slow", "kill", "leave", "pause"})
+#: Faults because of which handlers fail, and because of which calls of handlers do not end.
+_FAILING: Final = frozenset({"fail", "hang", "slow"})
+_ENDING: Final = frozenset({"kill", "leave", "pause"})
+#: More than any run sets aside.
+_ANY: Final = 10_000
 
 
 def is_settled(world: World) -> bool:
@@ -50,17 +53,32 @@ def judge(world: World, schedule: Schedule, history: History, settled: bool) -> 
     """Return the verdict on a run, and more promises that it broke."""
     kinds = {choice.kind for choice in schedule.choices}
     setup = schedule.setup
-    failing = sum(choice.kind in _FAILING for choice in schedule.choices)
-    one = setup.consumers == 1 and not history.rolled_back and not kinds & {"fail", "hang", "again", "slow"}
+    alone = setup.consumers == 1 and not history.rolled_back
+    one = alone and not kinds & {"fail", "hang", "again", "slow"}
     expect = Expectations(
         least_ok=1,
         doomed=(POISON, "no event at"),
-        set_aside=10_000 if failing else 0,
+        set_aside=_may_be_set_aside(world, schedule),
         rest_at_most=BOUND / 2,
         in_order=one and setup.concurrency == 1 and POISON not in "".join(op.description for op in history.ops),
+        in_order_of_key=alone and setup.concurrency > 1,
         repeat_within=20.0,
     )
     return check(history, expect), list(_not_settled(world, settled))
+
+
+def _may_be_set_aside(world: World, schedule: Schedule) -> int:
+    """
+    Return how many events may be set aside that a handler could have handled.
+
+    An outage makes two dead letters at most, for each consumer and each of its starts.  What was with the
+    handler in several processes that died may be given up.
+    """
+    kinds = [choice.kind for choice in schedule.choices]
+    if sum(kind in _ENDING for kind in kinds) > 1:
+        return _ANY
+    lives = sum(life.name.startswith("consumer") for life in world.lives)
+    return 2 * lives * sum(kind in _FAILING for kind in kinds)
 
 
 def _not_settled(world: World, settled: bool) -> Iterator[str]:
