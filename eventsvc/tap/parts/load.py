@@ -129,7 +129,7 @@ class Measuring:
                 "arrival": settings.pattern.lower(),
                 "batch": settings.batch,
                 "form": simulator.events.form.lower(),
-                "size": "-".join(map(str, simulator.events.sizes)),
+                "size": "-".join(map(str, dict.fromkeys(simulator.events.sizes))),
                 "duration": settings.duration,
                 "count": settings.count,
                 "seed": self.seed,
