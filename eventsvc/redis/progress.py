@@ -4,6 +4,7 @@ Reads how far a stream and one of its groups have come.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred
 from eventsvc.errors import Refused
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import DeadLetters
-from eventsvc.redis.errors import ErrorReply
+from eventsvc.redis.errors import ErrorReply, UnclearReply
 from eventsvc.redis.measuring import explain
 from eventsvc.redis.session import Argument
 
@@ -22,6 +23,7 @@ T = TypeVar("T")
 #: What a user needs on the keys of the stream and of its dead letters, as rules of its ACL.
 RIGHTS: Final = "+xrange +xrevrange +xpending +xinfo|groups"
 
+_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
 #: Larger than the id of any entry.
 _BEYOND_ALL: Final = (2**64, 0)
 
@@ -85,7 +87,7 @@ class StreamProgress:
         await self.connection.when_ready()
         return await self._explained("XREVRANGE", self._letters.find_newest())
 
-    async def read_dead(self, after: str) -> tuple[str, Sequence[str]]:
+    async def read_dead(self, after: str) -> tuple[str, Sequence[tuple[int, int]]]:
         """
         Read a page of dead letters with ids greater than C{after}.
 
@@ -94,7 +96,8 @@ class StreamProgress:
         """
         await self.connection.when_ready()
         letters = await self._explained("XRANGE", self._letters.read(after))
-        return letters[-1].id if letters else after, [each.original for each in letters if each.group == self.group]
+        ours = [parse_id(each.original) for each in letters if each.group == self.group and _ID.match(each.original)]
+        return letters[-1].id if letters else after, ours
 
     @property
     def _letters(self) -> DeadLetters:
@@ -108,7 +111,7 @@ class StreamProgress:
         """Return a reply, or say why Redis refused the command."""
         try:
             return await reply
-        except ErrorReply as error:
+        except (ErrorReply, UnclearReply) as error:  # nothing here writes
             raise Refused(explain(self.stream, command, error.reply, RIGHTS)) from None
 
 

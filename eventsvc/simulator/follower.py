@@ -52,7 +52,7 @@ class IProgress(Protocol):
 
     async def find_newest_dead(self) -> str: ...
 
-    async def read_dead(self, after: str) -> tuple[str, Sequence[str]]: ...
+    async def read_dead(self, after: str) -> tuple[str, Sequence[EntryId]]: ...
 
 
 class _Numbered(msgspec.Struct):
@@ -144,22 +144,23 @@ class Follower(Service):
     async def _run(self) -> None:
         while True:
             try:
-                await self._look()
+                await self.look()
                 self._trouble = ""
-            except (Refused, Unknown) as error:
+            except (Refused, Unknown, ValueError) as error:  # or a dead letter that is none
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     self._log.warn("cannot follow the stream at present: {problem}", problem=self._trouble)
             await deferLater(self.clock, PAUSE)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Take what is new in the stream, and what the group has done."""
         while await self._read_page():
             pass
         frontier = await self.progress.find_frontier()
         # After the frontier: what was set aside before it is among the letters now.
         while (page := await self.progress.read_dead(self._after_dead))[0] != self._after_dead:
             self._after_dead = page[0]
-            self._dead.update(_parse(id) for id in page[1])
+            self._dead.update(page[1])
         self.ledger.advance(frontier, self._dead, self.clock.seconds())
         seen = _parse(self._position)
         self._dead = {entry for entry in self._dead if entry >= frontier or entry > seen}
