@@ -18,6 +18,7 @@ from eventsvc.settings.kinds import (
     BOUND,
     COUNT,
     LEVEL,
+    LOG_FORMAT,
     LONG_SECONDS,
     NAME,
     OPTIONAL_PORT,
@@ -220,6 +221,9 @@ class LogSettings:
     """The settings of the log."""
 
     level: str = setting("LOG_LEVEL", LEVEL, "INFO", "Lowest level that is logged.")
+    format: str = setting(
+        "LOG_FORMAT", LOG_FORMAT, "AUTO", "Format of the log; auto is text on a terminal, and JSON lines elsewhere."
+    )
 
 
 #: The settings that each role reads.

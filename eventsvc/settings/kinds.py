@@ -190,6 +190,7 @@ LEVEL = Kind(
     "one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case",
     _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
 )
+LOG_FORMAT = Kind("auto, json or text, in any case", _choice("AUTO", "JSON", "TEXT"))
 REACTOR = Kind("one of auto, asyncio, default, in any case", _choice("AUTO", "ASYNCIO", "DEFAULT"))
 TRACING = Kind("off or otlp, in any case", _choice("OFF", "OTLP"))
 DURABILITY = Kind("memory, disk or replicas, in any case", _choice("MEMORY", "DISK", "REPLICAS"))

@@ -23,6 +23,7 @@ from eventsvc.settings.kinds import (
     DURABILITY,
     FORM,
     LEVEL,
+    LOG_FORMAT,
     LONG_SECONDS,
     NAME,
     OPTIONAL_COUNT,
@@ -113,6 +114,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
         f" whsec_{'QUFB' * 8}\nwhsec_{'QkJC' * 21}Qg== ": (b"A" * 24, b"B" * 64),
         f"whsec_{'QkJC' * 21}Qg": (b"B" * 64,),
     },
+    LOG_FORMAT: {"auto": "AUTO", "Json": "JSON", "TEXT": "TEXT"},
     LEVEL: {"debug": "DEBUG", "Info": "INFO", "WARN": "WARN", "warning": "WARNING", "Error": "ERROR"},
 }
 
@@ -218,6 +220,7 @@ REFUSED: dict[Kind, list[str]] = {
         *["whsec_" + "QUFB" * 8 + ",", "whsec_" + "-_-_" * 8, "whsec_" + "QUFB" * 22, "whsec_" + "QUFB" * 8 + "Q"],
         *["none whsec_" + "QUFB" * 8, "whsec_whsec_" + "QUFB" * 8, "whsec_" + "\u0662" * 40, "whsec_" + "QU=B" * 9],
     ],
+    LOG_FORMAT: ["", "XML", "auto "],
     LEVEL: ["", "LOUD", "INFO ", "TRACE", "1"],
 }
 
@@ -420,6 +423,7 @@ def test_the_names_are_those_of_the_contract() -> None:
             "EVENT_PRODUCER_PORT": "8080",
             "EVENTS_PER_SECOND": "5",
             "LOG_LEVEL": "INFO",
+            "LOG_FORMAT": "AUTO",
         }.items()
     )
 

@@ -26,14 +26,14 @@ from eventsvc.tap.parts.producer import add_producer
 from eventsvc.tap.parts.simulator import add_simulator
 from eventsvc.tap.process import Listener, Process
 from eventsvc.tap.tracing import start_tracing
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 
 
 def make_process(options: RoleOptions) -> IService:
     """Build the process that is all roles at once; they start when the server accepts connections."""
     from twisted.internet import reactor
 
-    log = json_log(options.read(LogSettings).level)
+    log = make_log(options.read(LogSettings))
     process = Process(reactor, log)
     redis = RedisSettings(port=free_port())
     vitals = Vitals(reactor)

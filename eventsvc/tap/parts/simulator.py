@@ -21,7 +21,7 @@ from eventsvc.tap.figures import simulator_figures
 from eventsvc.tap.health import Vitals, add_admin, simulator_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.process import Process
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 
 
 def add_simulator(
@@ -62,7 +62,7 @@ def make_process(options: RoleOptions) -> IService:
     """Build the process of a simulator."""
     from twisted.internet import reactor
 
-    process = Process(reactor, json_log(options.read(LogSettings).level))
+    process = Process(reactor, make_log(options.read(LogSettings)))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     simulator = add_simulator(process, reactor, options.read(SimulatorSettings), process.finish)
