@@ -5,12 +5,12 @@ What all commands share: how they are called, and their connection to Redis.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TextIO, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -70,11 +70,11 @@ class Link:
     connection: Connection
     clock: IReactorTime
 
-    async def ask(self, operation: Callable[..., Deferred[T]], *arguments: Any) -> T:
+    async def ask(self, operation: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """Call an idempotent operation, and repeat it until there is a reply."""
         return (await self.ask_twice(operation, *arguments))[0]
 
-    async def ask_twice(self, operation: Callable[..., Deferred[T]], *arguments: Any) -> tuple[T, bool]:
+    async def ask_twice(self, operation: Callable[..., Awaitable[T]], *arguments: Any) -> tuple[T, bool]:
         """
         Call an idempotent operation, and repeat it until there is a reply.
 

@@ -26,6 +26,7 @@ from eventsvc.cli.completion import add_completion_topic, write_completion
 from eventsvc.cli.dead_topic import add_dead_topic
 from eventsvc.cli.find import add_find_topic
 from eventsvc.cli.send import add_send_topic
+from eventsvc.cli.status import add_status_topics
 from eventsvc.cli.tail import add_tail_topic
 from eventsvc.cli.tokens import NewToken, add_token_topic
 from eventsvc.settings import RedisSettings
@@ -38,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="eventsvc", description="Look at eventsvc, and manage it.")
     parser.add_argument("--version", action="version", version=__version__)
     topics = parser.add_subparsers(title="topics", required=True, metavar="TOPIC", dest="topic")
+    add_status_topics(topics)
     add_tail_topic(topics)
     add_find_topic(topics)
     add_send_topic(topics)

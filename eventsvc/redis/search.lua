@@ -20,7 +20,7 @@ local function contains(fields)
 end
 
 local seen, id, found = 0, false, {}
-local step = 10  -- entries may be large: as many are read at once as seem to fit
+local step = 1  -- entries may be large: no more are read at once than seem to fit
 while seen < most and size < room and #found < most_hits do
   local page = redis.call('XREVRANGE', KEYS[1], last, first, 'COUNT', math.min(step, most - seen))
   if #page == 0 then break end
@@ -30,6 +30,6 @@ while seen < most and size < room and #found < most_hits do
     if #found == most_hits then break end
   end
   last = '(' .. id
-  step = math.max(1, math.min(200, math.floor((room - size) / (size / seen + 1))))
+  step = math.max(1, math.min(50, math.floor((room - size) / (size / seen + 1))))
 end
 return {seen, id, found}
