@@ -24,6 +24,7 @@ from eventsvc import __version__
 from eventsvc.cli.call import Call, NotDone
 from eventsvc.cli.completion import add_completion_topic, write_completion
 from eventsvc.cli.dead_topic import add_dead_topic
+from eventsvc.cli.doctor import add_doctor_topic
 from eventsvc.cli.find import add_find_topic
 from eventsvc.cli.send import add_send_topic
 from eventsvc.cli.status import add_status_topics
@@ -44,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_find_topic(topics)
     add_send_topic(topics)
     add_dead_topic(topics)
+    add_doctor_topic(topics)
     add_token_topic(topics)
     add_completion_topic(topics)
     return parser
