@@ -19,6 +19,8 @@ SILENCE: Final = 15.0
 #: Share of its memory at which Redis is nearly full.
 _NEARLY_FULL: Final = 0.9
 
+#: The problem of a stream that is not there.
+NO_STREAM: Final = "there is no stream {}"
 _MORE_RIGHTS: Final = "use a user of Redis that may look, see docs/security.md"
 
 
@@ -50,7 +52,11 @@ def find_problems(
         *_judge_stream(state),
         *(finding for group in state.groups for finding in _judge_group(group, patience)),
         *_judge_processes(processes),
-        *(Finding(False, f"not everything is known: {problem}", _MORE_RIGHTS) for problem in state.problems),
+        *(
+            Finding(False, f"not everything is known: {problem}", _MORE_RIGHTS)
+            for problem in state.problems
+            if problem != NO_STREAM.format(state.stream)
+        ),
     ]
     return sorted(found, key=lambda finding: not finding.is_bad)
 
@@ -83,7 +89,7 @@ def _judge_server(server: ServerState) -> Iterator[Finding]:
 
 
 def _judge_stream(state: StreamState) -> Iterator[Finding]:
-    if not any(state.problems) and not state.groups and not state.length:
+    if NO_STREAM.format(state.stream) in state.problems:
         yield Finding(
             True, f"there is no stream {state.stream}", "start a producer, or check REDIS_STREAM and REDIS_DB"
         )

@@ -4,6 +4,7 @@ The C{eventsvc dead} commands: list, show, replay and purge dead letters.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, TextIO, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, Final, TextIO, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 
-from eventsvc.cli.call import Link, NotDone
+from eventsvc.cli.call import Call, Link, NotDone, connected
 from eventsvc.cli.letter_text import Members, describe, make_sheet, make_table, to_json
 from eventsvc.cli.terminal import width_of
 from eventsvc.redis.dead import NOT_MOVED, DeadLetter, DeadLetters
@@ -241,3 +242,31 @@ class Desk:
 
 def _words(count: int) -> str:
     return f"{count} dead letter{'' if count == 1 else 's'}"
+
+
+async def run_dead(call: Call) -> int:
+    """Run the command, and return the exit code."""
+    asked = Asked(**{name: value for name, value in call.given.items() if name in attrs.fields_dict(Asked)})
+    async with connected(call) as link:
+        desk = Desk(asked=asked, link=link, out=call.out, err=call.err, ask=ask)
+        await getattr(desk, asked.command)()
+    return 0
+
+
+def ask(question: str) -> bool:
+    """
+    Ask the user at the terminal.
+
+    This blocks the reactor, so its handler of Ctrl-C is replaced meanwhile;
+    otherwise Ctrl-C would have no effect.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return False
+    finally:
+        signal.signal(signal.SIGINT, before)

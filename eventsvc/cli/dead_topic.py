@@ -5,22 +5,16 @@ The command line of C{eventsvc dead}.
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 from functools import partial
 from typing import Any
 
-import attrs
-
-from eventsvc.cli.call import Call, connected
-from eventsvc.cli.dead_letters import Asked, Desk
 from eventsvc.cli.options import count, entry_id, redis_options
 
 
 def add_dead_topic(topics: Any) -> None:
     """Add the topic C{dead} to the command line."""
     dead = topics.add_parser("dead", help="list, show, replay or purge events that were set aside")
-    dead.set_defaults(run=run_dead, check=check_dead)
+    dead.set_defaults(run="eventsvc.cli.dead_letters.run_dead", check=check_dead)
     commands = dead.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
 
     everywhere = argparse.ArgumentParser(add_help=False, parents=[redis_options()])
@@ -49,31 +43,3 @@ def check_dead(parser: argparse.ArgumentParser, given: dict[str, Any], anybody: 
             parser.error("expected either ids or --all")
         if not given["yes"] and not anybody:
             parser.error("cannot ask for confirmation, because standard input is not a terminal: pass --yes")
-
-
-async def run_dead(call: Call) -> int:
-    """Run the command, and return the exit code."""
-    asked = Asked(**{name: value for name, value in call.given.items() if name in attrs.fields_dict(Asked)})
-    async with connected(call) as link:
-        desk = Desk(asked=asked, link=link, out=call.out, err=call.err, ask=ask)
-        await getattr(desk, asked.command)()
-    return 0
-
-
-def ask(question: str) -> bool:
-    """
-    Ask the user at the terminal.
-
-    This blocks the reactor, so its handler of Ctrl-C is replaced meanwhile;
-    otherwise Ctrl-C would have no effect.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sys.stderr.write(question)
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return False
-    finally:
-        signal.signal(signal.SIGINT, before)

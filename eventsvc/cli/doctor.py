@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import resource
 import time
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.defer import TimeoutError, ensureDeferred
 
@@ -24,34 +24,20 @@ from eventsvc.cli.checks import (
     from_finding,
 )
 from eventsvc.cli.letter_text import to_json
-from eventsvc.cli.options import add_settings, add_topic, json_option, redis_options
 from eventsvc.cli.terminal import lines_for
 from eventsvc.client import make_client
 from eventsvc.findings import find_problems
 from eventsvc.net.pem import read_trust_root
 from eventsvc.redis.processes import Processes
-from eventsvc.redis.rights import COMMANDS, find_missing
+from eventsvc.redis.rights import find_missing
 from eventsvc.redis.survey import survey
 from eventsvc.settings import RedisSettings
-from eventsvc.settings.reading import rows
 from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.text_lines import GREEN, RED, YELLOW, cut, printable
 
 #: Seconds to wait for the producer.
 _PATIENCE: Final = 5.0
 _MARKS: Final = {"ok": ("✓", GREEN), "warning": ("!", YELLOW), "wrong": ("✗", RED), "unknown": ("?", YELLOW)}
-
-
-def add_doctor_topic(topics: Any) -> None:
-    """Add the topic C{doctor} to the command line."""
-    doctor = add_topic(
-        topics, "doctor", "check an installation, and say what to do; exit with 1 if something is wrong",
-        json_option(), redis_options(),
-    )  # fmt: skip
-    doctor.set_defaults(run=run_doctor, settings=[RedisSettings, SimulatorSettings])
-    doctor.add_argument("--role", choices=list(COMMANDS), help="what the user of Redis has to be able to do")
-    names = ("EVENT_PRODUCER_HOST", "EVENT_PRODUCER_PORT", "EVENT_PRODUCER_TLS", "EVENT_PRODUCER_TLS_CA")
-    add_settings(doctor, "producer", (row for _, row in rows(SimulatorSettings) if row.name in names))
 
 
 async def run_doctor(call: Call) -> int:

@@ -14,7 +14,6 @@ from eventsvc.cli.call import Call, Link, NotDone, connected
 from eventsvc.cli.event_text import describe_entry, format_entry, is_marker, read_event, texts_in_json
 from eventsvc.cli.letter_text import describe as describe_letter
 from eventsvc.cli.letter_text import to_json
-from eventsvc.cli.options import add_topic, count, json_option, moment, redis_options
 from eventsvc.cli.terminal import in_words, lines_for
 from eventsvc.event import Entry, format_timestamp
 from eventsvc.redis.dead import DeadLetter, DeadLetters
@@ -24,25 +23,6 @@ from eventsvc.text_lines import printable
 
 #: Entries between two messages of progress.
 _PROGRESS: Final = 20_000
-
-
-def add_find_topic(topics: Any) -> None:
-    """Add the topic C{find} to the command line."""
-    find = add_topic(topics, "find", "find events, and say where they are", json_option(), redis_options())
-    find.set_defaults(run=run_find)
-    find.add_argument(
-        "text",
-        metavar="ID|TEXT",
-        help="id of an event or of an entry, or a text that it contains, in upper and lower case",
-    )
-    find.add_argument(
-        "--since",
-        type=moment,
-        default=0,
-        metavar="WHEN",
-        help="search back to then: 15m, 1h, 2d or a date; default: all",
-    )
-    find.add_argument("--limit", type=count, default=1, metavar="N", help="end after N events; default: 1")
 
 
 @attrs.frozen

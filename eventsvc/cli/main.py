@@ -18,18 +18,15 @@ from typing import Any, NoReturn
 
 from twisted.internet.task import react
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
+from twisted.python.reflect import namedAny
 from zope.interface import provider
 
 from eventsvc import __version__
 from eventsvc.cli.call import Call, NotDone
 from eventsvc.cli.completion import add_completion_topic, write_completion
 from eventsvc.cli.dead_topic import add_dead_topic
-from eventsvc.cli.doctor import add_doctor_topic
-from eventsvc.cli.find import add_find_topic
-from eventsvc.cli.send import add_send_topic
-from eventsvc.cli.status import add_status_topics
-from eventsvc.cli.tail import add_tail_topic
 from eventsvc.cli.tokens import NewToken, add_token_topic
+from eventsvc.cli.topics import add_doctor_topic, add_find_topic, add_send_topic, add_status_topics, add_tail_topic
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read
 from eventsvc.tap.process import use_monotonic_time
@@ -74,7 +71,7 @@ async def run(reactor: Any, given: Mapping[str, Any]) -> int:
     """Run the command, and return the exit code."""
     call = Call(given=given, reactor=reactor, out=sys.stdout, err=sys.stderr)
     try:
-        code: int = await given["run"](call)
+        code: int = await namedAny(given["run"])(call)
         sys.stdout.flush()
         return code
     except (InvalidSettings, NotDone) as problems:

@@ -11,26 +11,12 @@ from rich.text import Text
 
 from eventsvc.cli.call import Call, NotDone, connected
 from eventsvc.cli.letter_text import to_json
-from eventsvc.cli.options import add_topic, json_option, positive_seconds, redis_options
 from eventsvc.cli.terminal import cell, in_words, make_table, render
-from eventsvc.findings import PATIENCE, Finding, find_problems
+from eventsvc.findings import Finding, find_problems
 from eventsvc.heartbeat import SeenHeartbeat
 from eventsvc.redis.processes import Processes
 from eventsvc.redis.survey import survey
 from eventsvc.stream_state import GroupState, ServerState, StreamState
-
-
-def add_status_topics(topics: Any) -> None:
-    """Add the topics C{status} and C{groups} to the command line."""
-    status = add_topic(
-        topics, "status", "show on one screen how the system is; exit with 1 if unwell", json_option(), redis_options()
-    )
-    status.set_defaults(run=run_status)
-    limit = f"how long an event may wait before the system is unwell; default: {PATIENCE:g}"
-    status.add_argument("--max-age", type=positive_seconds, default=PATIENCE, metavar="SECONDS", help=limit)
-    groups = add_topic(topics, "groups", "show groups and their consumers", json_option(), redis_options())
-    groups.set_defaults(run=run_groups)
-    groups.add_argument("group", nargs="?", metavar="GROUP", help="only this group")
 
 
 async def run_status(call: Call) -> int:

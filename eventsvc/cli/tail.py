@@ -12,7 +12,6 @@ import msgspec
 
 from eventsvc.cli.call import Call, Link, connected
 from eventsvc.cli.event_text import describe_entry, format_entry, is_marker, read_event, show
-from eventsvc.cli.options import add_topic, count, json_option, redis_options
 from eventsvc.cli.terminal import lines_for
 from eventsvc.consumer.page import PageSize
 from eventsvc.event import Entry, Notification
@@ -25,22 +24,6 @@ _WAIT: Final = 2.0
 _MOST: Final = 1_000
 #: Entries among which the last ones are looked for.
 _LOOK_BACK: Final = 20_000
-
-
-def add_tail_topic(topics: Any) -> None:
-    """Add the topic C{tail} to the command line."""
-    tail = add_topic(topics, "tail", "show events as they are stored", json_option(), redis_options())
-    tail.set_defaults(run=run_tail)
-    tail.add_argument("-n", type=count, default=10, dest="last", metavar="N", help="begin with the last N; default: 10")
-    tail.add_argument("--no-follow", action="store_true", help="end after these")
-    add_filters(tail)
-
-
-def add_filters(parser: Any) -> None:
-    """Add the options that choose events."""
-    parser.add_argument("--type", metavar="TYPE", help="only events of this type")
-    parser.add_argument("--key", metavar="KEY", help="only events with this key")
-    parser.add_argument("--text", metavar="TEXT", help="only events that contain this text")
 
 
 @attrs.frozen

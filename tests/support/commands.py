@@ -50,7 +50,9 @@ class Terminal:
             self.said += data
 
     def wait_for(self, words: str) -> str:
-        return wait_until(lambda: words in self.read() and self.read(), f"{words!r} in {self.read()!r}")
+        """Wait until it has written this, and return everything it has written."""
+        wait_until(lambda: words in self.read(), words)
+        return self.read()
 
     def resize(self, columns: int, rows: int = 24) -> None:
         ioctl(self.end, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -54,7 +54,10 @@ def words_of(findings: Sequence[Finding]) -> list[tuple[bool, str]]:
         (attrs.evolve(WELL, dead=1), [(False, "1 dead letter")]),
         (attrs.evolve(WELL, dead=1000), [(False, "1,000 dead letters")]),
         (attrs.evolve(WELL, groups=[], group_count=0), [(False, "no group reads S")]),
-        (attrs.evolve(WELL, groups=[], group_count=None, length=0), [(True, "there is no stream S")]),
+        (
+            attrs.evolve(WELL, groups=[], group_count=None, length=0, problems=["there is no stream S"]),
+            [(True, "there is no stream S")],
+        ),
         (
             attrs.evolve(WELL, groups=[], group_count=None, length=None, problems=["no right"]),
             [(False, "not everything is known: no right")],
