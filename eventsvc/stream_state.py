@@ -31,12 +31,14 @@ class GroupState:
     A consumer group.
 
     @ivar measures: how far it is behind.
+    @ivar last: the id of the last entry that it was given.
     @ivar consumers: the first few; C{None} if they are not known.
     @ivar consumer_count: how many there are.
     """
 
     name: str
     measures: Measures
+    last: str
     consumer_count: int
     consumers: Sequence[ConsumerState] | None = None
 

@@ -18,7 +18,7 @@ from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument
 
 _BEAT: Final = load_script("beat.lua")
-_READ: Final = load_script("processes.lua")
+_READ: Final = load_script("read_hash.lua")
 
 #: Seconds for which the last heartbeat of a process is kept.
 LIFETIME: Final = 300.0

@@ -1,7 +1,7 @@
 -- Look at a stream, its groups and the server, as far as the user may.
 -- KEYS: stream.  ARGV: dead letters, most groups, most consumers of all groups.
 -- Returns the time in milliseconds; the length of the stream; the number of dead letters, of groups; for each group its
--- name, how many consumers it has and, unless it was refused, their names, pending entries and idle times in
+-- name, the last id it was given, how many consumers it has and, unless it was refused, their names, pending entries and idle times in
 -- milliseconds; the reply to INFO; and pairs of a command that was refused and the error.  What is not known is nil.
 local refused = {}
 local function ask(command, ...)
@@ -30,7 +30,7 @@ for index = 1, math.min(groups and #groups or 0, tonumber(ARGV[2])) do
     rows[number] = {consumer.name, consumer.pending, consumer.idle}
   end
   left = left - (rows and #rows or 0)
-  found[index] = {group.name, group.consumers, rows}
+  found[index] = {group.name, group['last-delivered-id'], group.consumers, rows}
 end
 return {
   now, ask('XLEN', KEYS[1]) or false, ask('XLEN', ARGV[1]) or false, groups and #groups or false, found,

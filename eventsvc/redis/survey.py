@@ -33,7 +33,7 @@ async def survey(connection: Connection, stream: str) -> StreamState:
     """
     limits: list[Argument] = [dead_letters(stream), MOST_GROUPS, MOST_CONSUMERS]
     now, length, dead, group_count, rows, info, refused = await connection.run(_SURVEY, [stream], limits)
-    measured = [await measure(connection, stream, name) for name, _, _ in rows]
+    measured = [await measure(connection, stream, name) for name, *_ in rows]
     pairs = zip(map(_text, refused[::2]), map(_text, refused[1::2]), strict=True)
     problems = [_explain(stream, command, reply) for command, reply in pairs]
     return StreamState(
@@ -43,9 +43,13 @@ async def survey(connection: Connection, stream: str) -> StreamState:
         dead=dead,
         groups=[
             GroupState(
-                _text(name), measures, count, None if consumers is None else list(map(_read_consumer, consumers))
+                _text(name),
+                measures,
+                _text(last),
+                count,
+                None if consumers is None else list(map(_read_consumer, consumers)),
             )
-            for measures, (name, count, consumers) in zip(measured, rows, strict=True)
+            for measures, (name, last, count, consumers) in zip(measured, rows, strict=True)
         ],
         group_count=group_count,
         server=read_server(info or b""),

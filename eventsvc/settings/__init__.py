@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import attrs
 
 from eventsvc.memory import HISTORY_SHARE
+from eventsvc.settings.dashboard import DashboardSettings, StreamListSettings
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.kinds import (
     ADDRESS,
@@ -77,7 +78,10 @@ class ProducerSettings:
     )
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port for HTTP; 0 selects a free port.")
     streams: tuple[str, ...] = setting(
-        "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
+        "REDIS_STREAMS",
+        STREAMS,
+        (),
+        "More streams that events may be posted to, at /streams/NAME/event; and that the dashboard shows.",
     )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
     grace: float = setting(
@@ -248,6 +252,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
         LogSettings,
     ),
     "simulator": (SimulatorSettings, AdminSettings, LogSettings),
+    "dashboard": (RedisSettings, StreamListSettings, DashboardSettings, LogSettings),
 }
 
 

@@ -33,7 +33,7 @@ SCRIPTS = {
         *("remove_stale", "set_aside", "trim", "update_pending", "beat"),
     ),
     OPERATOR: ("replay", "dead_page"),
-    DASHBOARD: ("survey", "measure", "processes", "beat", "dead_page"),
+    DASHBOARD: ("survey", "measure", "read_hash", "beat", "keep_point", "dead_page", "events"),
 }
 EVENTSVC = Path(sys.executable).parent / "eventsvc"
 DEAD = "{NotificationStream}:dead"

@@ -33,6 +33,8 @@ FOREIGN = {
     "klein": {"web"},
     "httptools": {"web"},
     "werkzeug": {"web"},
+    "jinja2": {"web"},
+    "markupsafe": {"web"},
     "twisted.web": {"web", "client", "handlers"},
     "treq": {"client", "handlers"},
     "backports.zstd": {"web"},
