@@ -9,47 +9,37 @@ from typing import Any
 
 import msgspec
 
-from eventsvc.event import EVENT_FIELD, MARKER_FIELD, Entry, InvalidEvent, Notification, decode_notification
+from eventsvc.dashboard.story import StoredEntry
+from eventsvc.event import MARKER_FIELD
 from eventsvc.json_text import is_too_deep
 from eventsvc.text_lines import DIM, RED, TextLines, printable
 
 
-def is_marker(entry: Entry) -> bool:
+def is_marker(entry: StoredEntry) -> bool:
     """Return whether an entry marks the creation of the stream, and is no event."""
-    return list(entry.fields or {})[:1] == [MARKER_FIELD]
+    return any(name == MARKER_FIELD for name, _ in entry.fields)
 
 
-def read_event(entry: Entry) -> Notification | None:
-    """Return the event of an entry; C{None} if there is none that can be read."""
-    try:
-        return decode_notification((entry.fields or {})[EVENT_FIELD], entry.id)
-    except (KeyError, InvalidEvent):
-        return None
-
-
-def format_entry(entry: Entry, event: Notification | None, lines: TextLines) -> str:
+def format_entry(entry: StoredEntry, lines: TextLines) -> str:
     """Return an entry as one line."""
-    if event is not None:
-        return lines.format_event(event)
-    fields = " ".join(f"{show(name)}={show(value)}" for name, value in (entry.fields or {}).items())
+    if entry.event is not None:
+        return lines.format_event(entry.event)
+    fields = " ".join(f"{_show(name)}={_show(value)}" for name, value in entry.fields)
     return lines.format_words([(entry.id, DIM), ("no event:", RED), (printable(fields), "")])
 
 
-def describe_entry(entry: Entry) -> dict[str, Any]:
+def describe_entry(entry: StoredEntry) -> dict[str, Any]:
     """Return an entry for JSON: its event as it is in the stream, or its fields if that is none."""
-    raw = (entry.fields or {}).get(EVENT_FIELD, b"")
-    if read_event(entry) is not None and not is_too_deep(raw):
+    if entry.event is not None and not is_too_deep(entry.text):
         try:
-            raw.decode()
-            return {"entry": entry.id, "event": msgspec.Raw(raw)}
-        except UnicodeDecodeError:
+            entry.text.decode()
+            return {"entry": entry.id, "event": msgspec.Raw(entry.text)}
+        except UnicodeDecodeError:  # in a member that nobody reads
             pass
-    fields = {show(name): show(value) for name, value in (entry.fields or {}).items()}
-    return {"entry": entry.id, "event": None, "fields": fields}
+    return {"entry": entry.id, "event": None, "fields": {_show(name): _show(value) for name, value in entry.fields}}
 
 
-def show(data: bytes) -> str:
-    """Return bytes as text; what is not UTF-8 is escaped."""
+def _show(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
@@ -59,6 +49,4 @@ def texts_in_json(text: str) -> list[bytes]:
 
     Our own texts escape only what they must; clients may have escaped all that is not ASCII.
     """
-    plain = msgspec.json.encode(text)[1:-1]
-    escaped = json.dumps(text)[1:-1].encode()
-    return list(dict.fromkeys([plain, escaped, escaped.lower() if text.islower() else escaped]))
+    return list(dict.fromkeys([msgspec.json.encode(text)[1:-1], json.dumps(text)[1:-1].encode()]))

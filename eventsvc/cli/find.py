@@ -11,18 +11,25 @@ from typing import Any, Final
 import attrs
 
 from eventsvc.cli.call import Call, Link, NotDone, connected
-from eventsvc.cli.event_text import describe_entry, format_entry, is_marker, read_event, texts_in_json
-from eventsvc.cli.letter_text import describe as describe_letter
+from eventsvc.cli.event_text import describe_entry, format_entry, is_marker, texts_in_json
 from eventsvc.cli.letter_text import to_json
-from eventsvc.cli.terminal import in_words, lines_for
-from eventsvc.event import Entry, format_timestamp
-from eventsvc.redis.dead import DeadLetter, DeadLetters
+from eventsvc.cli.terminal import lines_for
+from eventsvc.dashboard.story import Step, StoredEntry, is_after, tell_story
+from eventsvc.dead_letter import DeadLetter
+from eventsvc.event import format_timestamp
+from eventsvc.redis.dead import DeadLetters
+from eventsvc.redis.events import StreamEvents
 from eventsvc.redis.scripts import dead_letters
-from eventsvc.redis.search import Delivery, Search, order_of
-from eventsvc.text_lines import printable
+from eventsvc.redis.search import Search
+from eventsvc.redis.survey import survey
+from eventsvc.text_lines import cut, printable
 
 #: Entries between two messages of progress.
 _PROGRESS: Final = 20_000
+
+
+#: How the marks of steps are written.
+_MARKS: Final = {"done": "✓", "waits": "…", "wrong": "✗", "unknown": "?"}
 
 
 @attrs.frozen
@@ -30,42 +37,25 @@ class Found:
     """
     An event that was found.
 
-    @ivar deliveries: what each group knows of it; none for a dead letter.
+    @ivar steps: its way through the system.
+    @ivar letter: the dead letter that it is, in whichever group.
     """
 
-    entry: Entry
-    deliveries: Sequence[Delivery] = ()
+    entry: StoredEntry
+    steps: Sequence[Step]
     letter: DeadLetter | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return it for JSON."""
-        if self.letter is not None:
-            return {**describe_letter(self.letter), "dead": self.letter.id}
-        return {**describe_entry(self.entry), "dead": None, "groups": [attrs.asdict(each) for each in self.deliveries]}
+        dead = None if self.letter is None else self.letter.id
+        return {**describe_entry(self.entry), "dead": dead, "steps": [attrs.asdict(step) for step in self.steps]}
 
-    def places(self) -> list[str]:
-        """Return sentences that say where it is."""
-        if self.letter is not None:
-            return [
-                f"dead letter {self.letter.id}: {self.letter.reason} after {self.letter.deliveries} deliveries to "
-                f"{self.letter.group}/{self.letter.consumer}: {self.letter.error}",
-                f"replay it: eventsvc dead replay {self.letter.id}",
-            ]
-        return [f"entry {self.entry.id}", *map(_say_delivery, self.deliveries)]
-
-
-def _say_delivery(delivery: Delivery) -> str:
-    match delivery.state:
-        case "pending":
-            times = f"{delivery.deliveries} time{'' if delivery.deliveries == 1 else 's'}"
-            return (
-                f"group {delivery.group}: with consumer {delivery.consumer}, not acknowledged; delivered {times}, "
-                f"last {in_words(delivery.idle)} ago"
-            )
-        case "unread":
-            return f"group {delivery.group}: not delivered yet"
-        case _:
-            return f"group {delivery.group}: delivered and acknowledged"
+    def lines(self) -> list[str]:
+        """Return its way, a line for each step."""
+        lines = [
+            f"{_MARKS[step.mark]} {step.name}: {', '.join(filter(None, (step.at, step.detail)))}" for step in self.steps
+        ]
+        return lines if self.letter is None else [*lines, f"  replay it: eventsvc dead replay {self.letter.id}"]
 
 
 async def run_find(call: Call) -> int:
@@ -87,9 +77,10 @@ async def run_find(call: Call) -> int:
 
 
 def _write(call: Call, found: Found) -> None:
-    call.write(f"{format_entry(found.entry, read_event(found.entry), lines_for(call.out))}\n")
-    for line in found.places():
-        call.write(f"  {printable(line)}\n")
+    lines = lines_for(call.out)
+    call.write(f"{format_entry(found.entry, lines)}\n")
+    for line in found.lines():
+        call.write(f"  {cut(printable(line), lines.width - 2)}\n")
 
 
 @attrs.define
@@ -107,25 +98,36 @@ class Finder:
     reached: str = ""
 
     async def find(self, text: str, most: int) -> list[Found]:
-        stream, dead = self.link.redis.stream, dead_letters(self.link.redis.stream)
-        search = Search(self.link.connection, stream)
+        stream = self.link.redis.stream
+        events = StreamEvents(self.link.connection, stream)
         if re.fullmatch(r"[0-9]{1,20}-[0-9]{1,20}", text):
-            entry = await self.link.ask(search.find, text)
+            entry = await self.link.ask(events.find, text)
             entries = [] if entry is None else [entry]
         else:
-            entries = await self._search(search, text, most)
-        found = [Found(entry, await self.link.ask(search.deliveries, entry.id)) for entry in entries]
+            entries = await self._search(Search(self.link.connection, stream), text, most)
+        found = [await self._locate(events, entry) for entry in entries]
         if len(found) < most:
-            letters = Search(self.link.connection, dead)
-            for entry in await self._search(letters, text, most - len(found)):
-                letter = await self.link.ask(DeadLetters(self.link.connection, stream).find, entry.id)
-                if letter is not None:
-                    found.append(Found(Entry(letter.original, dict(letter.fields)), letter=letter))
+            known = {each.letter.id for each in found if each.letter is not None}
+            letters = await self._search(Search(self.link.connection, dead_letters(stream)), text, most - len(found))
+            found += [await self._open(letter.id) for letter in letters if letter.id not in known]
         return found
 
-    async def _search(self, search: Search, text: str, most: int) -> list[Entry]:
+    async def _locate(self, events: StreamEvents, entry: StoredEntry) -> Found:
+        state = await self.link.ask(survey, events.connection, events.stream)
+        groups = [(group, await self.link.ask(events.find_delivery, group, entry.id)) for group in state.groups]
+        letter = await self.link.ask(events.find_letter, entry.id) if state.dead else None
+        return Found(entry, tell_story(entry, groups, letter, state.now), letter)
+
+    async def _open(self, id: str) -> Found:
+        letter = await self.link.ask(DeadLetters(self.link.connection, self.link.redis.stream).find, id)
+        if letter is None:
+            raise NotDone(f"dead letter {id} was removed meanwhile")
+        entry = StoredEntry(letter.original, letter.fields)
+        return Found(entry, tell_story(None, [], letter, 0.0), letter)
+
+    async def _search(self, search: Search, text: str, most: int) -> list[StoredEntry]:
         texts, oldest = texts_in_json(text), f"{self.call.given['since']}-0"
-        before, found = "", list[Entry]()
+        before, found = "", list[StoredEntry]()
         while len(found) < most:
             stretch = await self.link.ask(search.search, texts, before, oldest, most - len(found))
             if not stretch.seen:
@@ -137,7 +139,7 @@ class Finder:
 
     def _progress(self, seen: int, reached: str) -> None:
         before, self.seen = self.seen, self.seen + seen
-        if not self.reached or order_of(reached) < order_of(self.reached):
+        if not self.reached or is_after(self.reached, reached):
             self.reached = reached
         if self.call.err.isatty() and before // _PROGRESS < self.seen // _PROGRESS:
             self.call.err.write(f"\r{self._words()} ...\x1b[K")

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from eventsvc.settings import RedisSettings
-from eventsvc.settings.kinds import SECONDS
 from eventsvc.settings.reading import Setting, rows
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -30,14 +29,6 @@ def count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
     return int(text)
-
-
-def positive_seconds(text: str) -> float:
-    """Return a number of seconds; the type of an argument."""
-    try:
-        return float(SECONDS.parse(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected {SECONDS.expects}") from None
 
 
 def moment(text: str) -> int:

@@ -11,7 +11,9 @@ from rich.text import Text
 
 from eventsvc.cli.call import Call, NotDone, connected
 from eventsvc.cli.letter_text import to_json
-from eventsvc.cli.terminal import cell, in_words, make_table, render
+from eventsvc.cli.terminal import cell, make_table, render
+from eventsvc.dashboard import words
+from eventsvc.dashboard.rates import SILENT
 from eventsvc.findings import Finding, find_problems
 from eventsvc.heartbeat import SeenHeartbeat
 from eventsvc.redis.processes import Processes
@@ -25,7 +27,7 @@ async def run_status(call: Call) -> int:
         processes = Processes(link.connection, link.redis.stream)
         state = await link.ask(survey, link.connection, link.redis.stream)
         seen = await link.ask(processes.read)
-    findings = find_problems(state, seen, call.given["max_age"])
+    findings = find_problems(state, seen)
     is_well = not any(finding.is_bad for finding in findings)
     if call.json:
         call.write(f"{to_json({'well': is_well, 'findings': findings, 'stream': state, 'processes': seen})}\n")
@@ -41,7 +43,7 @@ def render_status(
     bad = sum(finding.is_bad for finding in findings)
     head = make_table(("", ""), [
         ("status", cell("unwell" if bad else "well", "bold red" if bad else "bold green")),
-        ("stream", f"{state.stream}: {_count(state.length)} entries, {_count(state.dead)} dead letters"),
+        ("stream", f"{state.stream}: {words.count(state.length)} entries, {words.count(state.dead)} dead letters"),
         ("redis", f"{place}: {_describe_server(state.server)}"),
     ])  # fmt: skip
     head.show_header = False
@@ -56,15 +58,15 @@ def render_status(
 
 
 def _describe_server(server: ServerState) -> str:
-    words = [" ".join(filter(None, (server.product, server.version, server.role))) or "no facts"]
+    facts = [" ".join(filter(None, (server.product, server.version, server.role))) or "no facts"]
     if server.memory is not None:
-        limit = f" of {_mebibytes(server.max_memory)}" if server.max_memory else ""
-        words.append(f"{_mebibytes(server.memory)}{limit}")
+        limit = f" of {words.size(server.max_memory)}" if server.max_memory else ""
+        facts.append(f"{words.size(server.memory)}{limit}")
     if server.append_only is not None:
-        words.append(f"append-only file {'on' if server.append_only else 'off'}")
+        facts.append(f"append-only file {'on' if server.append_only else 'off'}")
     if server.replicas:
-        words.append(f"{len(server.replicas)} replica{'' if len(server.replicas) == 1 else 's'}")
-    return ", ".join(words)
+        facts.append(f"{len(server.replicas)} replica{'' if len(server.replicas) == 1 else 's'}")
+    return ", ".join(facts)
 
 
 def _groups_table(groups: Sequence[GroupState]) -> Any:
@@ -74,7 +76,7 @@ def _groups_table(groups: Sequence[GroupState]) -> Any:
             group.name,
             _count_unread(group),
             _age(group.measures.unread_age),
-            _count(group.measures.pending),
+            words.count(group.measures.pending),
             _age(group.measures.pending_age),
             group.consumer_count,
         )
@@ -88,9 +90,8 @@ def _processes_table(seen: Sequence[SeenHeartbeat]) -> Any:
     for each in seen:
         about, figures = each.heartbeat, each.heartbeat.figures
         events = figures.get("accepted", figures.get("handled", figures.get("sent")))
-        health = f"last heard of {in_words(each.age)} ago" if each.age > 15 else about.problem or "ok"
-        count = "-" if events is None else f"{events:,.0f}"
-        rows.append((about.role, about.name, about.version, in_words(about.uptime), count, health))
+        health = f"last heard of {words.duration(each.age)} ago" if each.age >= SILENT else about.problem or "ok"
+        rows.append((about.role, about.name, about.version, words.duration(about.uptime), words.count(events), health))
     return make_table(columns, rows)
 
 
@@ -109,13 +110,9 @@ async def run_groups(call: Call) -> int:
     if not call.json:
         call.write(render(_groups_table(groups), call.out))
         for group in groups:
-            rows = [(each.name, f"{each.pending:,}", in_words(each.idle)) for each in group.consumers or ()]
+            rows = [(each.name, f"{each.pending:,}", words.duration(each.idle)) for each in group.consumers or ()]
             call.write("\n" + render(make_table((f"CONSUMER OF {group.name}", ">PENDING", ">IDLE"), rows), call.out))
     return 0
-
-
-def _count(number: int | None) -> str:
-    return "-" if number is None else f"{number:,}"
 
 
 def _count_unread(group: GroupState) -> str:
@@ -126,8 +123,4 @@ def _count_unread(group: GroupState) -> str:
 
 
 def _age(seconds: float | None) -> str:
-    return "-" if not seconds else in_words(seconds)
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"
+    return words.duration(seconds or None)

@@ -75,13 +75,3 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Tabl
     for row in rows:
         table.add_row(*(each if isinstance(each, Text) else cell(each) for each in row))
     return table
-
-
-def in_words(seconds: float | None) -> str:
-    """Return a length of time as a person says it; C{-} if it is not known."""
-    if seconds is None:
-        return "-"
-    for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"

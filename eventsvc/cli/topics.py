@@ -9,10 +9,9 @@ from typing import Any
 
 import msgspec
 
-from eventsvc.cli.options import add_settings, add_topic, count, json_option, moment, positive_seconds, redis_options
+from eventsvc.cli.options import add_settings, add_topic, count, json_option, moment, redis_options
 from eventsvc.event import InvalidEvent
 from eventsvc.event_message import decode_event
-from eventsvc.findings import PATIENCE
 from eventsvc.redis.rights import COMMANDS
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import rows
@@ -25,8 +24,6 @@ def add_status_topics(topics: Any) -> None:
         topics, "status", "show on one screen how the system is; exit with 1 if unwell", json_option(), redis_options()
     )
     status.set_defaults(run="eventsvc.cli.status.run_status")
-    limit = f"how long an event may wait before the system is unwell; default: {PATIENCE:g}"
-    status.add_argument("--max-age", type=positive_seconds, default=PATIENCE, metavar="SECONDS", help=limit)
     groups = add_topic(topics, "groups", "show groups and their consumers", json_option(), redis_options())
     groups.set_defaults(run="eventsvc.cli.status.run_groups")
     groups.add_argument("group", nargs="?", metavar="GROUP", help="only this group")

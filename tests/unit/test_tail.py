@@ -14,7 +14,6 @@ import pytest
 import pytest_twisted
 
 from chaos.suites import PATIENCE
-from eventsvc.redis.search import order_of
 from tests.support.commands import EVENTSVC, do, on_terminal
 from tests.support.dead_letters import GROUP, STREAM, set_aside
 from tests.support.processes import Server
@@ -129,17 +128,21 @@ async def test_an_event_is_found_with_where_it_is(server: Server, capsys: pytest
         client.xreadgroup(GROUP, "somebody", {STREAM: ">"}, count=2)
         client.xack(STREAM, GROUP, entries[0])
     for what, state in (
-        ("1000", "delivered and acknowledged"),
-        (entries[1], "with consumer somebody, not acknowledged; delivered 1 time"),
-        ("event 2", "not delivered yet"),
+        ("1000", f"✓ acknowledged: group {GROUP}: delivered and acknowledged"),
+        (
+            entries[1],
+            f"✓ delivered: group {GROUP}: to somebody, 1 time\n  … not acknowledged: group {GROUP}: with somebody",
+        ),
+        ("event 2", f"… not delivered yet: group {GROUP}: has read up to"),
     ):
         assert await do(server, "find", what) == 0
-        assert f"  group {GROUP}: {state}" in capsys.readouterr().out
+        assert f"  {state}" in capsys.readouterr().out
     assert await do(server, "find", "1001", "--json") == 0
     [found] = json.loads(capsys.readouterr().out)
     assert (found["entry"], found["dead"], found["event"]["id"]) == (entries[1], None, 1001)
-    [group] = found["groups"]
-    assert (group["state"], group["consumer"], group["deliveries"]) == ("pending", "somebody", 1)
+    assert [(step["mark"], step["name"]) for step in found["steps"]] == [
+        *(("done", "accepted"), ("done", "stored"), ("done", "delivered"), ("waits", "not acknowledged")),
+    ]
 
 
 @pytest_twisted.ensureDeferred
@@ -150,7 +153,7 @@ async def test_a_dead_event_is_found_among_the_dead_letters(server: Server, caps
         client.xtrim(STREAM, 0)
     assert await do(server, "find", "4711") == 0
     out = capsys.readouterr().out
-    assert f"dead letter {id}: failed after 5 deliveries to {GROUP}/consumer" in out
+    assert f"group {GROUP}: after 5 deliveries to consumer; failed: " in out
     assert f"eventsvc dead replay {id}" in out
     assert "\x1b" not in out
     assert await do(server, "find", "poison", "--json") == 0
@@ -223,7 +226,3 @@ async def test_large_events_are_searched_a_few_at_a_time(server: Server, capsys:
     calls = sum(stats[name]["calls"] for name in ("cmdstat_eval", "cmdstat_evalsha") if name in stats)
     assert calls >= 7
     assert "searched 20 entries" in capsys.readouterr().err
-
-
-def test_ids_are_sorted_by_their_numbers() -> None:
-    assert sorted(["10-2", "9-10", "10-10"], key=order_of) == ["9-10", "10-2", "10-10"]
