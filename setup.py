@@ -64,7 +64,12 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "."},  # so that an editable install finds the plugin too
     packages=[*find_packages(include=["eventsvc", "eventsvc.*"]), "twisted.plugins"],
-    package_data={"eventsvc": ["py.typed"], "eventsvc.redis": ["*.lua"], "eventsvc.web": ["*.json"]},
+    package_data={
+        "eventsvc": ["py.typed"],
+        "eventsvc.redis": ["*.lua"],
+        "eventsvc.web": ["*.json"],
+        "eventsvc.web.pages": ["*.json", "static/*", "templates/*.html", "templates/parts/*.html"],
+    },
     entry_points={"console_scripts": ["eventsvc = eventsvc.cli.main:main"]},
     zip_safe=False,
     # The lower bounds are true: tox -e lowest runs the unit tests on them.  An upper bound
@@ -73,9 +78,13 @@ setup(
         "attrs >= 24.2",
         "cryptography >= 46.0",
         "hiredis >= 3.0",
+        "jinja2 >= 3.1",
         "klein >= 24.8",
+        "markupsafe >= 3.0",
         "msgspec >= 0.21",
         "prometheus_client >= 0.21",
+        "rich >= 14.0",  # no extra: what shows a system in trouble has to be there
+        "shtab >= 1.8",
         "treq >= 26.7",
         "twisted[tls] >= 26.10, < 27",
         "txredisapi >= 1.6, < 2",
