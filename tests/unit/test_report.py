@@ -122,7 +122,7 @@ def test_the_summary_fits_a_terminal() -> None:
     assert "Group       stored 990, handled 980, set aside 10, lost 0\n" in text
     assert "offered 505.0/s, stored 495.0/s" in text
     rows = [line for line in text.splitlines() if " x " not in line]
-    assert max(map(len, rows)) <= 86
+    assert max(map(len, rows)) <= 80
     assert re.search(r"^Latency +500 +900 +950 +990 +999 +1,000", text, re.M)
     assert re.search(r"^  service +1\.00 +- +- +- +- +2\.00", text, re.M)
 
