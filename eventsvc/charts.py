@@ -49,11 +49,13 @@ class Series:
     A line or a cloud of dots.
 
     @ivar kind: the classes of the stylesheet, such as C{ok}.
+    @ivar gap: seconds without a point after which a line is interrupted.
     """
 
     name: str
     kind: str
     points: Points
+    gap: float = math.inf
 
 
 @attrs.frozen
@@ -62,6 +64,7 @@ class Frame:
     What all charts of a page share; times are in seconds.
 
     @ivar began: the time at which the axis has 0.
+    @ivar ago: whether the axis has minutes before C{began}, instead of seconds after it.
     @ivar fault: the times that are shaded; C{None} for none.
     @ivar changes: times that are marked on the axis.
     """
@@ -70,6 +73,7 @@ class Frame:
     began: float = 0.0
     fault: tuple[float, float] | None = None
     changes: Sequence[float] = ()
+    ago: bool = False
 
 
 @attrs.frozen
@@ -146,8 +150,14 @@ def _dots(series: Series, axes: Axes) -> str:
 
 
 def _line(series: Series, axes: Axes) -> str:
-    corners = " ".join(f"{axes.x(at):.1f},{axes.y(value):.1f}" for at, value in series.points)
-    return f'<polyline class="{series.kind}" points="{corners}"/>'
+    lines: list[list[str]] = [[]]
+    last = -math.inf
+    for at, value in series.points:
+        if at - last > series.gap:
+            lines.append([])
+        lines[-1].append(f"{axes.x(at):.1f},{axes.y(value):.1f}")
+        last = at
+    return "".join(f'<polyline class="{series.kind}" points="{" ".join(line)}"/>' for line in lines if line)
 
 
 def stack(charts: Sequence[str], style: str) -> str:
@@ -188,7 +198,7 @@ def _draw(
         y = axes.y(value)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         parts.append(f'<text class="mark" x="{_LEFT - 5}" y="{y + 4:.1f}">{escape(words)}</text>')
-    parts += _seconds(axes, frame.began)
+    parts += _minutes_ago(axes, frame.began) if frame.ago else _seconds(axes, frame.began)
     parts += shapes
     at = WIDTH - _RIGHT
     for series in reversed(legend):
@@ -210,4 +220,14 @@ def _seconds(axes: Axes, began: float) -> list[str]:
         f'<text class="second" x="{axes.x(began + second):.1f}" y="{axes.height - 4}">{second}</text>'
         for second in range(0, int(end) + 1, step)
         if second >= begin
+    ]
+
+
+def _minutes_ago(axes: Axes, began: float) -> list[str]:
+    """Return the labels of a time axis that ends now."""
+    minutes = int((began - axes.span[0]) / 60)
+    step = next((step for step in (1, 5, 10) if minutes / step <= 10), 30)
+    return [
+        f'<text class="second" x="{axes.x(began - 60 * ago):.1f}" y="{axes.height - 4}">-{ago} min</text>'
+        for ago in range(step, minutes + 1, step)
     ]

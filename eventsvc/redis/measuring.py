@@ -22,7 +22,7 @@ _MEASURE: Final = load_script("measure.lua")
 RIGHTS: Final = "+xinfo|groups +xlen +xpending +xrange"
 
 
-def measure(connection: Connection, stream: str, group: str, with_dead: bool = False) -> Deferred[Measures]:
+def measure(connection: Connection, stream: str, group: str | bytes, with_dead: bool = False) -> Deferred[Measures]:
     """
     Measure a stream and a group with a few commands, however long the stream is.
 

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 import attrs
 
 from eventsvc.memory import HISTORY_SHARE
+from eventsvc.settings.dashboard import DashboardSettings, StreamListSettings
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
     COUNT,
     LEVEL,
+    LOG_FORMAT,
     LONG_SECONDS,
     NAME,
     OPTIONAL_PORT,
@@ -82,7 +84,10 @@ class ProducerSettings:
     )
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port for HTTP; 0 selects a free port.")
     streams: tuple[str, ...] = setting(
-        "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
+        "REDIS_STREAMS",
+        STREAMS,
+        (),
+        "More streams that events may be posted to, at /streams/NAME/event; and that the dashboard shows.",
     )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
     grace: float = setting(
@@ -226,6 +231,9 @@ class LogSettings:
     """The settings of the log."""
 
     level: str = setting("LOG_LEVEL", LEVEL, "INFO", "Lowest level that is logged.")
+    format: str = setting(
+        "LOG_FORMAT", LOG_FORMAT, "AUTO", "Format of the log; auto is text on a terminal, and JSON lines elsewhere."
+    )
 
 
 #: The settings that each role reads.
@@ -250,6 +258,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
         LogSettings,
     ),
     "simulator": (SimulatorSettings, RedisSettings, GroupSettings, AdminSettings, LogSettings),
+    "dashboard": (RedisSettings, StreamListSettings, DashboardSettings, LogSettings),
 }
 
 

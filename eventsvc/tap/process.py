@@ -20,7 +20,7 @@ from twisted.logger import ILogObserver, Logger
 
 from eventsvc.net.nested_poll import listening_reactor
 from eventsvc.tap.accepting import BACKLOG, PausingPort
-from eventsvc.telemetry.logs import FAREWELL, JsonLog
+from eventsvc.telemetry.logs import FAREWELL, ServiceLog
 
 #: Seconds the process may take to exit once its services have stopped.
 _PATIENCE: Final = 1.0
@@ -49,7 +49,7 @@ class Process(MultiService):
     before has stopped.
     """
 
-    def __init__(self, reactor: Any, log: JsonLog) -> None:
+    def __init__(self, reactor: Any, log: ServiceLog) -> None:
         super().__init__()
         use_monotonic_time(reactor)
         self.reactor = reactor

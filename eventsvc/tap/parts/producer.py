@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 from functools import partial
 from typing import Any, Final
@@ -20,6 +21,7 @@ from eventsvc.redis.durability import make_durability
 from eventsvc.redis.history import RedisHistory
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.redis.measuring import measure
+from eventsvc.redis.processes import Processes
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.tls import TLSSettings
@@ -27,6 +29,7 @@ from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, lag_figures, memory_figures
 from eventsvc.tap.health import Vitals, add_admin, producer_health
+from eventsvc.tap.heartbeats import Identity, add_heartbeats, producer_says
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
@@ -34,7 +37,7 @@ from eventsvc.tap.producer_figures import durability_figures, producer_figures, 
 from eventsvc.tap.token_file import add_tokens
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.lag import Lag, Watch
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 from eventsvc.web.api import Api
 from eventsvc.web.destinations import make_destinations
 from eventsvc.web.limits import PROBES
@@ -154,6 +157,10 @@ def add_producer(
     listener = Listener(reactor, settings.port, with_tls(site, reactor, tls, vitals), settings.host, names)
     for part in (connection, *map(AppenderService, appenders.values()), listener):
         part.setServiceParent(process)
+    for stream, appender in appenders.items():
+        identity = Identity("producer", socket.gethostname())
+        processes = Processes(connection, stream)
+        add_heartbeats(process, vitals, processes, identity, health, partial(producer_says, appender))
     add_admin(process, reactor, admin, health)
     return listener
 
@@ -182,7 +189,7 @@ def make_process(options: RoleOptions) -> IService:
 
 def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) -> IService:
     """Build the process of a producer; benchmarks do without the fast path, to show its worth."""
-    process = Process(reactor, json_log(options.read(LogSettings).level))
+    process = Process(reactor, make_log(options.read(LogSettings)))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)

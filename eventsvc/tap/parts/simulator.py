@@ -23,7 +23,7 @@ from eventsvc.tap.figures import simulator_figures
 from eventsvc.tap.health import Vitals, add_admin, simulator_health
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.process import Process
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 
 #: What needs a library that is an extra.
 _NO_LIBRARY = "--save, --threshold and --follow need the library hdrhistogram: install eventsvc with its extra [load]"
@@ -109,7 +109,7 @@ def make_process(options: RoleOptions) -> IService:
     """Build the process of a simulator."""
     from twisted.internet import reactor
 
-    process = Process(reactor, json_log(options.read(LogSettings).level))
+    process = Process(reactor, make_log(options.read(LogSettings)))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, group = options.read(RedisSettings), options.read(GroupSettings).group
