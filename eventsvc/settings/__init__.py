@@ -40,7 +40,19 @@ from eventsvc.settings.webhook import WebhookSettings
 
 
 @attrs.frozen(kw_only=True)
-class StreamSettings:
+class GroupSettings:
+    """The settings of all that look at a group."""
+
+    group: str = setting(
+        "REDIS_CONSUMER_GROUP",
+        NAME,
+        "demo_consumer_group",
+        "Consumer group. The producer measures how far it is behind in each of its streams.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class StreamSettings(GroupSettings):
     """The settings that producer and consumer must agree on."""
 
     hard_max: int = setting(
@@ -56,12 +68,6 @@ class StreamSettings:
         HISTORY_SHARE,
         "Share of Redis' maxmemory past which history gives way: entries that every group has acknowledged are "
         "trimmed, so that new events are not refused. Without a maxmemory only the numbers of entries count.",
-    )
-    group: str = setting(
-        "REDIS_CONSUMER_GROUP",
-        NAME,
-        "demo_consumer_group",
-        "Consumer group. The producer measures how far it is behind in each of its streams.",
     )
 
 
@@ -251,7 +257,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
         TracingSettings,
         LogSettings,
     ),
-    "simulator": (SimulatorSettings, AdminSettings, LogSettings),
+    "simulator": (SimulatorSettings, RedisSettings, GroupSettings, AdminSettings, LogSettings),
     "dashboard": (RedisSettings, StreamListSettings, DashboardSettings, LogSettings),
 }
 

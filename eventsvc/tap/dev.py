@@ -12,11 +12,12 @@ from eventsvc.settings.reading import InvalidSettings
 from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.settings.webhook import WebhookSettings
-from eventsvc.tap.options import RoleOptions, make_later
+from eventsvc.tap.options import make_later
 from eventsvc.tap.reactor import choose_reactor
+from eventsvc.tap.simulator import LOAD_FLAGS, LoadOptions
 
 
-class Options(RoleOptions):
+class Options(LoadOptions):
     """C{twistd eventsvc dev}."""
 
     settings = (
@@ -38,6 +39,7 @@ class Options(RoleOptions):
         "EVENT_PRODUCER_TLS",
         "EVENT_PRODUCER_TLS_CA",
         "EVENT_PRODUCER_STREAM",
+        *LOAD_FLAGS,
     )
 
     def opt_chaos(self) -> None:

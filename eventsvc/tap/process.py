@@ -122,6 +122,10 @@ class Process(MultiService):
             self.exit_code = code
             self.reactor.callWhenRunning(self.reactor.stop)
 
+    def end_with(self, code: int) -> None:
+        """Exit with C{code} once all services have stopped, unless something else has failed already."""
+        self.exit_code = self.exit_code or code
+
     def attempt(self, start: Callable[[], object]) -> None:
         """Call C{start} while the process runs; stop the process if it fails, as at start-up."""
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -161,15 +161,15 @@ class Caller(Protocol):
 
 @pytest_twisted.ensureDeferred
 async def test_a_link_is_cut_stalled_and_refused_and_heals() -> None:
-    echo: Any = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")  # type: ignore[attr-defined]
+    echo: Any = cast(Any, reactor).listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
     link = FaultyLink(reactor, free_port(), echo.getHost().port)
     link.startService()
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", link.port)
 
     async def call() -> Caller:
-        caller = await connectProtocol(endpoint, Caller())
+        caller: Caller = await connectProtocol(endpoint, Caller())
         heard = caller.heard
-        caller.transport.write(b"hello")  # type: ignore[union-attr]
+        cast(Any, caller.transport).write(b"hello")
         assert await heard == b"hello"
         return caller
 
@@ -180,7 +180,7 @@ async def test_a_link_is_cut_stalled_and_refused_and_heals() -> None:
         second = await call()
         link.stall()
         heard = second.heard
-        second.transport.write(b"later")  # type: ignore[union-attr]
+        cast(Any, second.transport).write(b"later")
         third = await call()  # new connections are as before
         assert not heard.called
         link.accept()

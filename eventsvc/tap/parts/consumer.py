@@ -147,6 +147,11 @@ def make_process(options: RoleOptions) -> IService:
     """Build the process of a consumer."""
     from twisted.internet import reactor
 
+    return make_consumer(options, reactor)
+
+
+def make_consumer(options: RoleOptions, reactor: Any) -> IService:
+    """Build the process of a consumer for a reactor."""
     log = make_log(options.read(LogSettings))
     process = Process(reactor, log)
     vitals = Vitals(reactor)

@@ -17,7 +17,14 @@ from eventsvc.consumer.service import Consumer
 from eventsvc.embedded import EmbeddedServer, free_port
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.measuring import measure
-from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings import (
+    ConsumerSettings,
+    GroupSettings,
+    LogSettings,
+    ProducerSettings,
+    RedisSettings,
+    StreamSettings,
+)
 from eventsvc.settings.dashboard import DashboardSettings
 from eventsvc.settings.dev import DevSettings
 from eventsvc.settings.simulator import SimulatorSettings
@@ -116,7 +123,7 @@ class Dev:
         )
         self.shown.say(places.describe())
         if settings.chaos:
-            Faults(link, self.reactor, SystemRandom(), self._tell_fault).setServiceParent(process)
+            Faults(link, self.reactor, SystemRandom(), self.shown.say).setServiceParent(process)
         if settings.simulator:
             self._add_simulator(listener)
 
@@ -152,9 +159,6 @@ class Dev:
         used = next(part for part in parts if isinstance(part, Connection))  # that of the producer
         self.shown.show(account, lambda: "" if used.ready else used.problem or "connecting")
 
-    def _tell_fault(self, words: str) -> None:
-        self.shown.say(words)
-
     def _add_simulator(self, listener: Listener) -> None:
         """Post to the producer's port, which is known once it listens."""
         settings = self.options.read(SimulatorSettings)
@@ -166,7 +170,9 @@ class Dev:
             stream="",
             form=settings.form or "MIXED",
         )
-        add_simulator(self.process, self.reactor, settings, self.process.finish)
+        group = self.options.read(GroupSettings).group
+        say = self.shown.say if isinstance(self.shown, Screen) else None
+        add_simulator(self.process, self.reactor, settings, self.process.finish, self.redis, group, say)
 
 
 def _host_of(listener: Listener) -> str:
