@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventsvc.embedded import NoServer, find_server
 from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, StreamSettings
-from eventsvc.settings.dashboard import DashboardSettings
+from eventsvc.settings.dashboard import DashboardSettings, StreamListSettings
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.settings.tracing import TracingSettings
@@ -18,6 +18,7 @@ class Options(RoleOptions):
 
     settings = (
         StreamSettings,
+        StreamListSettings,
         DashboardSettings,
         ProducerSettings,
         ConsumerSettings,

@@ -13,17 +13,17 @@ from tests.support.processes import Services
 
 def test_it_starts_and_stops_quietly(services: Services) -> None:
     """No part connects before the server accepts connections, and stopping logs no Redis error."""
-    dev = services.start("eventsvc", "dev", "--rest-server-port=0", "--events-per-second=20")
+    dev = services.start("eventsvc", "dev", "--rest-server-port=0", "--events-per-second=20", "--dashboard-port=0")
     wait_until(lambda: dev.says('"message":"event"'))
     assert dev.stop() == 0
     said = [line for line in dev.lines() if line["message"] != "event"]
     assert [line for line in said if line["level"] != "info"] == []
-    assert [line["message"] for line in said].count("connected to Redis") == 2  # producer and consumer
+    assert [line["message"] for line in said].count("connected to Redis") == 3  # producer, consumer, dashboard
 
 
 def test_what_the_banner_says_to_type_works(services: Services) -> None:
     """Each command stores an event that the log shows, and the CloudEvent once however often it is posted."""
-    dev = services.start("eventsvc", "dev", "--rest-server-port=0", "--events-per-second=0.001")
+    dev = services.start("eventsvc", "dev", "--rest-server-port=0", "--events-per-second=0.001", "--dashboard-port=0")
     wait_until(lambda: dev.says("connected to Redis"))
     plain, cloudevent = re.findall(r"^ +(curl (?:.*\\\n)*.*)$", dev.err(), re.MULTILINE)
     plain_id, first, second = [_find_id(command) for command in (plain, cloudevent, cloudevent)]

@@ -207,7 +207,7 @@ def test_a_crash_ends_it_with_1(services: Services) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
-        (["eventsvc"], {}, "No role is named; the roles are producer, consumer, simulator, dev"),
+        (["eventsvc"], {}, "No role is named; the roles are producer, consumer, simulator, dashboard, dev"),
         (["consumer", "--colour"], {}, "option --colour not recognized; see --help"),
         (["eventsvc", "producer"], {"REDIS_PORT": "x"}, "REDIS_PORT='x': expected a port number from 1 to 65535"),
         (

@@ -16,7 +16,7 @@ from eventsvc.settings import (
     RedisSettings,
     StreamSettings,
 )
-from eventsvc.settings.dashboard import DashboardSettings
+from eventsvc.settings.dashboard import DashboardSettings, StreamListSettings
 from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.settings.webhook import WebhookSettings
@@ -44,15 +44,16 @@ def make_process(options: RoleOptions) -> IService:
     def add_roles() -> None:
         vitals.setServiceParent(process)
         limits = options.read(StreamSettings)
+        streams = options.read(StreamListSettings).streams
         producer = options.read(ProducerSettings)
         producer = attrs.evolve(producer, host=producer.host or "127.0.0.1")
         listener = add_producer(
-            process, reactor, redis, limits, producer, vitals, lasting=False, tracing=tracing, with_lag=False
+            process, reactor, redis, limits, producer, vitals, streams, lasting=False, tracing=tracing, with_lag=False
         )
         consumer, webhook = options.read(ConsumerSettings), options.read(WebhookSettings)
         add_consumer(process, reactor, redis, limits, consumer, webhook, log, vitals, lasting=False, tracing=tracing)
         settings = options.read(DashboardSettings)
-        dashboard = add_dashboard(process, reactor, redis, producer.streams, settings, vitals)
+        dashboard = add_dashboard(process, reactor, redis, streams, settings, vitals)
         _begin_traffic(process, reactor, options, listener, dashboard, redis)
 
     server = EmbeddedServer(reactor, redis.port, process.fail, ready=lambda: process.attempt(add_roles))
