@@ -44,6 +44,6 @@ def _find_id(command: str) -> int:
 
 
 def test_the_simulator_of_dev_posts_cloudevents_too(services: Services) -> None:
-    dev = services.start("eventsvc", "dev", "--rest-server-port=0", "--events-per-second=100")
+    dev = services.start("eventsvc", "dev", "--rest-server-port=0", "--events-per-second=100", "--dashboard-port=0")
     wait_until(lambda: dev.says('"cloudevent":{"specversion":"1.0"') and dev.says('"data":{"number":'))
     assert dev.stop() == 0

@@ -44,7 +44,7 @@ def start_simulator(services: Services, port: int, *flags: str) -> Service:
 
 
 def start_dev(services: Services, *flags: str) -> Service:
-    return services.start("eventsvc", "dev", "--rest-server-port=0", *flags)
+    return services.start("eventsvc", "dev", "--rest-server-port=0", "--dashboard-port=0", *flags)
 
 
 def server_port(dev: Service) -> int:
@@ -292,8 +292,8 @@ def test_dev_ends_by_itself(services: Services, flags: list[str]) -> None:
     [
         ("producer", [], True),
         ("producer", ["--rest-server-host=127.0.0.1"], False),
-        ("dev", [], False),
-        ("dev", ["--rest-server-host=0.0.0.0"], True),
+        ("dev", ["--dashboard-port=0"], False),
+        ("dev", ["--rest-server-host=0.0.0.0", "--dashboard-port=0"], True),
     ],
 )
 def test_it_listens_where_it_is_told(services: Services, role: str, flags: list[str], everywhere: bool) -> None:
