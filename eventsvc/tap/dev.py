@@ -6,7 +6,7 @@ import os
 
 from eventsvc.embedded import NoServer, find_server
 from eventsvc.settings import ConsumerSettings, LogSettings, ProducerSettings, StreamSettings
-from eventsvc.settings.dashboard import DashboardSettings
+from eventsvc.settings.dashboard import DashboardSettings, StreamListSettings
 from eventsvc.settings.dev import DevSettings
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.settings.simulator import SimulatorSettings
@@ -23,6 +23,7 @@ class Options(LoadOptions):
     settings = (
         DevSettings,
         StreamSettings,
+        StreamListSettings,
         DashboardSettings,
         ProducerSettings,
         ConsumerSettings,

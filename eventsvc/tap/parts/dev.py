@@ -25,7 +25,7 @@ from eventsvc.settings import (
     RedisSettings,
     StreamSettings,
 )
-from eventsvc.settings.dashboard import DashboardSettings
+from eventsvc.settings.dashboard import DashboardSettings, StreamListSettings
 from eventsvc.settings.dev import DevSettings
 from eventsvc.settings.simulator import SimulatorSettings
 from eventsvc.settings.tracing import TracingSettings
@@ -107,11 +107,12 @@ class Dev:
         producer = attrs.evolve(producer, host=producer.host or "127.0.0.1", port=port)
         consumer, webhook = options.read(ConsumerSettings), options.read(WebhookSettings)
         common = (process, self.reactor, redis, limits)
-        listener = add_producer(*common, producer, vitals, lasting=False, tracing=tracing, with_lag=False)
+        streams = options.read(StreamListSettings).streams
+        listener = add_producer(*common, producer, vitals, streams, lasting=False, tracing=tracing, with_lag=False)
         add_consumer(*common, consumer, webhook, self.event_log, vitals, lasting=False, tracing=tracing)
         pages = options.read(DashboardSettings)
         pages = attrs.evolve(pages, port=self._find_port("dashboard-port", "DASHBOARD_PORT", pages.port))
-        dashboard = add_dashboard(process, self.reactor, self.redis, producer.streams, pages, vitals)
+        dashboard = add_dashboard(process, self.reactor, self.redis, streams, pages, vitals)
         self._add_account(limits.group, consumer.max_len)
         url = _url_of(listener)
         places = Places(
