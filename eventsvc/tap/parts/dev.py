@@ -102,12 +102,12 @@ class Dev:
         redis = attrs.evolve(self.redis, port=link.port) if settings.chaos else self.redis
         if settings.chaos:
             link.setServiceParent(process)
-        streams = options.read(StreamListSettings).streams
         producer = options.read(ProducerSettings)
         port = self._find_port("rest-server-port", "REST_SERVER_PORT", producer.port)
         producer = attrs.evolve(producer, host=producer.host or "127.0.0.1", port=port)
         consumer, webhook = options.read(ConsumerSettings), options.read(WebhookSettings)
         common = (process, self.reactor, redis, limits)
+        streams = options.read(StreamListSettings).streams
         listener = add_producer(*common, producer, vitals, streams, lasting=False, tracing=tracing, with_lag=False)
         add_consumer(*common, consumer, webhook, self.event_log, vitals, lasting=False, tracing=tracing)
         pages = options.read(DashboardSettings)
