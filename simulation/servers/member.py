@@ -28,6 +28,7 @@ class Member(Node):
     @ivar replicas: the links to its replicas.
     @ivar late: timers that went off while it was paused.
     @ivar loading_until: when it has loaded its data.
+    @ivar kept: what its file had when it ended; C{None} if it has none.
     """
 
     def __init__(self, host: str, port: int, clock: IReactorTime, make_keyspace: Callable[[], Keyspace]) -> None:
@@ -38,7 +39,7 @@ class Member(Node):
         self.late: list[Callable[[], None]] = []
         self.loading_until = 0.0
         self._lives = 0
-        self._kept: Position | None = None
+        self.kept: Position | None = None
         self.history = History(self._new_id())
         self.disk = Disk(b"everysec", clock.seconds())
         self.state = State(make_keyspace, Position(self.history, 0))
@@ -114,7 +115,7 @@ class Member(Node):
 
     def _end(self, kept: int) -> None:
         history = self.position().history
-        self._kept = Position(history, kept) if self.keeps_file else None
+        self.kept = Position(history, kept) if self.keeps_file else None
         super().kill()
         self._look_at_links()
         self.late.clear()
@@ -129,7 +130,7 @@ class Member(Node):
         self.up = True
         self.loading_until = now + loading
         self.disk = Disk(self.disk.policy, now)
-        kept = self._kept or Position(History(self._new_id()), 0)
+        kept = self.kept or Position(History(self._new_id()), 0)
         if self.link is None:
             self._become_primary(kept)
         else:
