@@ -21,8 +21,10 @@ import twisted.logger._logger as twisted_logger
 import twisted.web.http as twisted_http
 from twisted.logger import ILogObserver, globalLogPublisher
 
+import eventsvc.tap.parts.consumer as consumer_parts
 import eventsvc.tap.parts.producer as producer_parts
 import eventsvc.tap.process as eventsvc_process
+from eventsvc.tap.heartbeats import Identity
 from simulation.world.handlers import ruling
 from simulation.world.process import EPOCH, Process
 from simulation.world.reactor import Port
@@ -65,6 +67,10 @@ def surroundings(world: Any) -> Iterator[None]:
     def take_signal(number: int, handler: Any) -> None:
         timeline.current.signals[number] = handler
 
+    def identify(role: str, name: str, group: str = "") -> Identity:
+        current: Process = timeline.current
+        return Identity(role, name, group, host=current.host, pid=1 + current.life, started=current.wall.time())
+
     def observe(event: Any) -> None:
         world.logged(event)
 
@@ -76,6 +82,7 @@ def surroundings(world: Any) -> Iterator[None]:
             monotonic=seconds,
             monotonic_ns=lambda: round(seconds() * 1e9),
             perf_counter=seconds,
+            process_time=lambda: 0.0,
         ),
         patch.multiple(
             random,
@@ -101,7 +108,8 @@ def surroundings(world: Any) -> Iterator[None]:
             listening_reactor=lambda reactor: reactor,
             _leave_to_the_end=lambda: None,
         ),
-        patch.object(producer_parts, "raise_descriptor_limit", lambda: 65_536),
+        patch.multiple(producer_parts, raise_descriptor_limit=lambda: 65_536, Identity=identify),
+        patch.object(consumer_parts, "Identity", identify),
     ]
     collects = gc.isenabled()
     gc.disable()  # finalizers would run at any time
