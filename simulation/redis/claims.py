@@ -16,6 +16,8 @@ from simulation.redis.values import Command, CommandError, Reply
 
 #: XAUTOCLAIM looks at this many times as many entries as it may claim.
 _ATTEMPTS: Final = 10
+#: The greatest count of Redis 7.0.
+_MOST: Final = ((1 << 63) - 1) // 16
 _BAD_COUNT: Final = b"ERR COUNT must be > 0"
 
 
@@ -133,7 +135,7 @@ def xautoclaim(data: Data, words: Command) -> Reply:
         option = words[at].lower()
         if option == b"count" and at + 1 < len(words):
             count = read_integer(words[at + 1], _BAD_COUNT)
-            if count < 1:
+            if count < 1 or (count > _MOST and not data.version.is_old):
                 raise CommandError(_BAD_COUNT)
             at += 2
         elif option == b"justid":

@@ -89,8 +89,6 @@ def pexpire(data: Data, words: Command) -> Reply:
 
 
 def _expire(data: Data, words: Command, unit: int) -> Reply:
-    if len(words) > 3 and data.version.is_old:
-        raise CommandError(b"ERR wrong number of arguments for '%s' command" % words[0].lower())
     if len(words) > 3:
         raise CommandError(b"ERR Unsupported option " + words[3])
     key, value = words[1], read_integer(words[2])

@@ -11,7 +11,7 @@ from typing import Final
 from simulation.redis.values import CommandError
 
 _DECIMAL: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
-_UNSIGNED: Final = re.compile(rb"\+?[0-9]+")
+_UNSIGNED: Final = re.compile(rb"\s*\+?[0-9]+")
 
 #: The greatest value of a half of an id.
 HALF: Final = (1 << 64) - 1

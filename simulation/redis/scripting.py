@@ -167,9 +167,12 @@ class Interpreter:
     def _check_right(self, *given: Any) -> bool:
         """C{redis.acl_check_cmd}."""
         data = self._data
-        if data.conditions.is_plain and given[0] in COMMANDS:
+        try:
+            words = self._read(given)
+        except CommandError as error:
+            raise lua.ScriptError(error.text, lua.line()) from None
+        if data.conditions.is_plain and words[0] in COMMANDS:
             return True
-        words = self._read(given)
         try:
             spec = find(COMMANDS, words, self._version)
         except CommandError as error:

@@ -63,10 +63,9 @@ def _lag(data: Data, stream: Stream, group: Group) -> int | None:
     """Return how many entries a group has not read; C{None} if that is not known."""
     if not stream.added:
         return 0
-    is_careful = data.version is Version.VALKEY_9_1
-    if group.read is not None and stream.is_counted(group, group.last_id, is_careful):
+    if group.read is not None and not stream.has_tombstones(group.last_id):
         return stream.added - group.read
-    read = stream.estimate_read(group.last_id, is_careful)
+    read = stream.estimate_read(group.last_id, data.version is Version.VALKEY_9_1)
     return None if read is None else stream.added - read
 
 

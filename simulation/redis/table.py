@@ -95,8 +95,8 @@ SPECS: Final = (
     _write(b"del", keys.delete, -2, _all),
     _write(b"unlink", keys.delete, -2, _all),
     _read(b"exists", keys.exists, -2, _all),
-    _write(b"expire", keys.expire, -3),
-    _write(b"pexpire", keys.pexpire, -3),
+    _write(b"expire", keys.expire, 3),
+    _write(b"pexpire", keys.pexpire, 3),
     _write(b"persist", keys.persist, 2),
     _read(b"ttl", keys.ttl, 2),
     _read(b"pttl", keys.pttl, 2),
@@ -162,6 +162,8 @@ def find(commands: Mapping[bytes, Spec], words: Command, version: Version) -> Sp
         spec = commands.get(words[0].lower()) or _find_inner(commands, words, version.is_old)
     if spec.least <= len(words) <= spec.most:
         return spec
+    if not version.is_old and spec.name.endswith(b"expire") and len(words) > spec.least:
+        return spec  # which refuses its options
     if version.is_old and b"|" in spec.name:
         return _refuse_inner(words, is_old=True)
     raise CommandError(b"ERR wrong number of arguments for '%s' command" % spec.name)

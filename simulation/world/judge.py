@@ -86,12 +86,16 @@ def _not_settled(world: World, settled: bool) -> Iterator[str]:
         open = [name for name, client in world.clients.items() if client.open or not client.done]
         if open:
             yield f"never answered 200 within {BOUND:g} s after all faults ended: {', '.join(open)}"
+        for name, process in world.processes.items():
+            if process.service is not None and not _is_ready(process):
+                yield f"not ready again {BOUND:g} s after the fault, while Redis answered on its link: {name}"
     for process in world.lives:
         for error in process.errors:
             yield f"an exception reached the reactor: {process.name}: {error!r}"
         for at, event in process.log:
             if "log_failure" in event and event["log_level"] is LogLevel.critical:
-                yield f"an unexpected failure: {process.name} at {at:.3f}: {formatEvent(event)}: {event['log_failure'].value!r}"
+                words = f"{formatEvent(dict(event))}: {event['log_failure'].value!r}"
+                yield f"an unexpected failure: {process.name} at {at:.3f}: {words}"
 
 
 def tell(world: World, schedule: Schedule) -> History:
@@ -111,11 +115,11 @@ def tell(world: World, schedule: Schedule) -> History:
     alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
     ops = [op for client in world.clients.values() for op in client.ops]
     ids = {event.id for event in stream}
-    ops = _excuse(world, ops, ids)
+    excused = _excuse(world, ops, ids)
     return History(
-        ops=ops,
+        ops=excused,
         stream=stream,
-        handled=_without_gone(world, ops, ids),
+        handled=_without_gone(world, excused, ids),
         causes=account.causes,
         dead=[known[id] for id in servers.dead() if id in known],
         pending={known[id]: rest for id in servers.pending() if id in known},
@@ -134,14 +138,20 @@ def _excuse(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Op]:
 
     Redis has lost these events, and nobody is left who has them.
     """
-    rollbacks = world.account.rollbacks
-    if not rollbacks or world.setup.durability != "memory":
+    account, durability = world.account, world.setup.durability
+    rollbacks = account.rollbacks
+    if not rollbacks or durability == "replicas" or (durability == "disk" and not account.promotions):
         return ops
-    ends = [life.ended_at for life in world.lives if life.name.startswith("producer") and life.ended_at is not None]
+    ends = [(life.name, life.ended_at) for life in world.lives if life.ended_at is not None]
     excused = []
     for op in ops:
         lost = op.outcome is Outcome.OK and op.id not in stored and op.ended is not None
-        if lost and any(op.ended - 1.0 <= end <= rollback.at + BOUND for end in ends for rollback in rollbacks):  # type: ignore[operator]
+        producer = op.client.partition(">")[2]
+        if lost and any(
+            name == producer and op.ended - 1.0 <= end <= rollback.at + BOUND  # type: ignore[operator]
+            for name, end in ends
+            for rollback in rollbacks
+        ):
             op = attrs.evolve(op, outcome=Outcome.UNKNOWN, id=None)
         excused.append(op)
     return excused

@@ -49,7 +49,7 @@ class Settings:
 
     def read(self, cls: type[T]) -> T:
         """Return the settings of a class."""
-        return _read(cls, self.settings)  # type: ignore[no-any-return]
+        return _read(cls, self.settings)  # type: ignore[no-any-return, arg-type]
 
 
 class World:

@@ -9,26 +9,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from twisted.internet.task import Clock
 
 from chaos.suites import PATIENCE, wait_until
-from simulation.redis.values import Version
 from simulation.servers.deployment import Deployment
-from simulation.servers.sentinel import Sentinel
 from tests.support import sentinels as real
-from tests.support.simulated import Ask, Client, asking, asking_real, find_make, make_server, versions
+from tests.support.simulated import Ask, Client, asking, asking_real, find_make, make_deployment, versions
 
 CHANNELS = ("+failover-state-wait-promotion", "+promoted-slave", "+switch-master")
-
-
-def make_deployment(version: Version = Version.VALKEY_9_1) -> Deployment:
-    """Return three servers and three Sentinels, which have found each other."""
-    clock = Clock()
-    servers = [make_server(version, clock, f"10.0.0.{number}") for number in (1, 2, 3)]
-    sentinels = [Sentinel(f"10.0.1.{number}", 26_379, clock, servers, 2, version) for number in (1, 2, 3)]
-    deployment = Deployment(clock, servers, sentinels)
-    clock.advance(1)
-    return deployment
 
 
 @pytest.fixture(params=versions(), scope="module")
