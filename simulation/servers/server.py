@@ -176,7 +176,7 @@ class Server(Member):
         now = self.clock.seconds()
         if on_disk:
             return sum(1 for moment in self._reports(offset) if moment <= now)
-        return sum(1 for link in self.replicas if link.confirmed(now) >= offset)
+        return sum(1 for link in self.replicas if link.confirmed(now) >= offset and link.silence(now) is not None)
 
     def _reports(self, offset: int) -> Sequence[float]:
         """Return when replicas report that a write is on their disk: they do so once a second."""
