@@ -98,7 +98,7 @@ def _expire(data: Data, words: Command, unit: int) -> Reply:
         raise CommandError(b"ERR invalid expire time in " + (name if data.version.is_old else b"'%s' command" % name))
     if not data.has(key):
         return 0
-    if until <= data.now and not data.is_applying:
+    if until <= data.now:
         data.drop(key)
     else:
         data.expiry[key] = until

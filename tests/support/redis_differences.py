@@ -225,6 +225,9 @@ def run_sequence(wire: Wire, version: Version, seed: int) -> Difference | None:
         wire.ask(reset.split())
     both = Comparison(wire, [Keyspace(version)])
     modes = make_modes(random) if random.random() < 0.5 else []
+    for command in Maker(random, both.models[0]).begin():
+        if difference := both.step(command):
+            return difference
     for _ in range(LENGTH):
         if random.random() < 0.04:
             sleep(random.choice([0.001, 0.003]))
