@@ -256,7 +256,8 @@ class Maker:
     def append(self) -> Words:
         """Return a call of append.lua."""
         kept = self.data.values.get(LANE)
-        last = int(kept.split(b" ")[0]) if isinstance(kept, bytes) and kept[:1].isdigit() else 0
+        mark = kept.partition(b" ")[0] if isinstance(kept, bytes) else b""
+        last = int(mark) if mark.isdigit() else 0
         sequence = max(1, last + self.random.choice([1, 1, 1, 1, 0, 2]))
         head = [b"%d" % sequence, b"%d" % (sequence - 1), b"604800", self.number(1000, 1000, 3), b"EventStream"]
         head += [self.number(600, 20, 100000), self.number(1000, 1000, 3), b"0", b"%d" % (sequence * 2)]
