@@ -203,7 +203,16 @@ class Comparison:
         return None
 
     def change(self, mode: Mode) -> None:
-        """Set the server up in another way."""
+        """
+        Set the server up in another way.
+
+        A primary removes expired keys when it likes, a replica never: so they are removed before.
+        """
+        if mode.conditions.is_replica and not self.mode.conditions.is_replica and self.models[0].expiry:
+            self.wire.ask([b"EXISTS", *self.models[0].expiry])
+            now = milliseconds(self.wire.ask([b"TIME"])[0])
+            for model in self.models:
+                model.expire(now)
         if self.mode.user != "default":
             self._run("AUTH default x")
         for command in (*self.mode.leave, *mode.enter):
