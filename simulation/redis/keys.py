@@ -44,7 +44,7 @@ def set_(data: Data, words: Command) -> Reply:
     if given is not None:
         until = _read_expiry(data, given, unit)
     before = data.look_up(key, bytes) if b"get" in flags else None
-    is_there = data.has(key) if b"nx" in flags or b"xx" in flags else False
+    is_there = data.has(key)
     if (b"nx" in flags and is_there) or (b"xx" in flags and not is_there):
         return before
     data.values[key] = value
