@@ -13,6 +13,8 @@ import attrs
 
 WIDTH: Final = 900
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 18
+#: Seconds between two labels of the time axis.
+_STEPS: Final = (1, 2, 5, 10, 20, 50, 100, 300, 600, 1_800, 3_600)
 #: Space between two charts.
 _GAP: Final = 10
 
@@ -210,7 +212,10 @@ def _draw(
 def _seconds(axes: Axes, began: float) -> list[str]:
     """Return the labels of the time axis."""
     begin, end = (moment - began for moment in axes.span)
-    step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 300, 600, 1_800) if (end - begin) / step <= 20), 3_600)
+    step = next(
+        (step for step in _STEPS if (end - begin) / step <= 20),
+        int((end - begin) / 20) + 1,
+    )
     return [
         f'<text class="second" x="{axes.x(began + second):.1f}" y="{axes.height - 4}">{second}</text>'
         for second in range(0, int(end) + 1, step)

@@ -49,6 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("processes")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the seeds of the day, which change what was tested."""
+    reports = [each for reports in terminalreporter.stats.values() for each in reports]
+    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    for words in sorted({words for name, words in properties if name == "seeds"}):
+        terminalreporter.write_line(words)
+
+
 def pytest_collection_finish() -> None:
     """
     Exempt modules and collected tests from garbage collection: they live to the end.

@@ -44,12 +44,12 @@ class StreamEvents:
         return self._page("XRANGE", f"({after}", count)
 
     def _page(self, command: str, first: str, count: int) -> Deferred[Sequence[StoredEntry]]:
-        return self.connection.run(_PAGE, [self.stream], [command, first, count, PAGE_BYTES]).addCallback(_read_entries)
+        return self.connection.run(_PAGE, [self.stream], [command, first, count, PAGE_BYTES]).addCallback(read_entries)
 
     def find(self, id: str) -> Deferred[StoredEntry | None]:
         """Read one entry; C{None} if the stream does not have it, or no longer."""
         reply = self.connection.call("XRANGE", self.stream, id, id)
-        return reply.addCallback(lambda rows: _read_entries(rows)[0] if rows else None)
+        return reply.addCallback(lambda rows: read_entries(rows)[0] if rows else None)
 
     def find_delivery(self, group: GroupState, id: str) -> Deferred[Delivery | None]:
         """Return with which consumer of a group an entry is pending; C{None} if it is not."""
@@ -75,7 +75,8 @@ class StreamEvents:
         return None
 
 
-def _read_entries(rows: Sequence[Any]) -> Sequence[StoredEntry]:
+def read_entries(rows: Sequence[Any]) -> Sequence[StoredEntry]:
+    """Return the entries of a reply such as that of C{XRANGE}."""
     return [StoredEntry(id.decode(), tuple(zip(parts[::2], parts[1::2], strict=True))) for id, parts in rows]
 
 

@@ -128,11 +128,10 @@ class RedisEventLog:
                 else:
                     arguments += (len(entries), 0, *entries)
             arguments[_DIFFERENT] = len(digests)
-        elif len(submissions) == 1:
-            arguments += (len(submissions[0].entries), 0, *submissions[0].entries)
         elif submissions:  # all as one: all of them are stored, or none
-            plain = [entry for each in submissions for entry in each.entries]
-            arguments += (len(plain), 0, *plain)
+            arguments += (sum([len(each.entries) for each in submissions]), 0)
+            for each in submissions:
+                arguments += each.entries
         session = self.connection.session
         appending: Deferred[AppendReply] = self.connection.run(_APPEND, keys, arguments)
         sent = SentBatch(session.command) if session is not None else None

@@ -47,11 +47,15 @@ def _read(reply: Sequence[Any], stream: str) -> Measures:
     )
 
 
-def explain(stream: str, command: str, reply: str) -> str:
-    """Return in words why Redis refused a command that measures, without the text of Redis."""
+def explain(stream: str, command: str, reply: str, rights: str = RIGHTS) -> str:
+    """
+    Return in words why Redis refused a command that measures, without the text of Redis.
+
+    @param rights: what the user needs there.
+    """
     code = code_of(reply)
     if code == "NOPERM":
-        return f"the user of Redis may not run {command} on {stream}; it needs the rights {RIGHTS} there"
+        return f"the user of Redis may not run {command} on {stream}; it needs the rights {rights} there"
     if code == "WRONGTYPE":
         return f"the key {stream} is no stream"
     if "no such key" in reply:

@@ -19,6 +19,7 @@ from eventsvc.settings.kinds import (
     BOUND,
     COUNT,
     LEVEL,
+    LOG_FORMAT,
     LONG_SECONDS,
     NAME,
     OPTIONAL_PORT,
@@ -38,7 +39,19 @@ from eventsvc.settings.webhook import WebhookSettings
 
 
 @attrs.frozen(kw_only=True)
-class StreamSettings:
+class GroupSettings:
+    """The settings of all that look at a group."""
+
+    group: str = setting(
+        "REDIS_CONSUMER_GROUP",
+        NAME,
+        "demo_consumer_group",
+        "Consumer group. The producer measures how far it is behind in each of its streams.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class StreamSettings(GroupSettings):
     """The settings that producer and consumer must agree on."""
 
     hard_max: int = setting(
@@ -54,12 +67,6 @@ class StreamSettings:
         HISTORY_SHARE,
         "Share of Redis' maxmemory past which history gives way: entries that every group has acknowledged are "
         "trimmed, so that new events are not refused. Without a maxmemory only the numbers of entries count.",
-    )
-    group: str = setting(
-        "REDIS_CONSUMER_GROUP",
-        NAME,
-        "demo_consumer_group",
-        "Consumer group. The producer measures how far it is behind in each of its streams.",
     )
 
 
@@ -217,6 +224,9 @@ class LogSettings:
     """The settings of the log."""
 
     level: str = setting("LOG_LEVEL", LEVEL, "INFO", "Lowest level that is logged.")
+    format: str = setting(
+        "LOG_FORMAT", LOG_FORMAT, "AUTO", "Format of the log; auto is text on a terminal, and JSON lines elsewhere."
+    )
 
 
 #: The settings that each role reads.
@@ -241,7 +251,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
         TracingSettings,
         LogSettings,
     ),
-    "simulator": (SimulatorSettings, AdminSettings, LogSettings),
+    "simulator": (SimulatorSettings, RedisSettings, GroupSettings, AdminSettings, LogSettings),
     "dashboard": (RedisSettings, StreamListSettings, DashboardSettings, LogSettings),
 }
 

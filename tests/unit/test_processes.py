@@ -99,7 +99,8 @@ EARLY = """
 import os, signal
 from twisted.application.service import Application, Service
 from twisted.internet import reactor
-from eventsvc.telemetry.logs import json_log
+from eventsvc.settings import LogSettings
+from eventsvc.telemetry.logs import make_log
 from eventsvc.tap.process import Process
 
 class Early(Service):
@@ -107,7 +108,7 @@ class Early(Service):
         os.kill(os.getpid(), {number:d})
 
 application = Application("early")
-process = Process(reactor, json_log("INFO"))
+process = Process(reactor, make_log(LogSettings()))
 process.setServiceParent(application)
 Early().setServiceParent(process)
 """

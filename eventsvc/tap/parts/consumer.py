@@ -39,7 +39,7 @@ from eventsvc.tap.process import Process
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.lag import EVERY as MEASURE_EVERY
 from eventsvc.telemetry.lag import Lag
-from eventsvc.telemetry.logs import JsonLog, json_log
+from eventsvc.telemetry.logs import ServiceLog, make_log
 from eventsvc.web.health import Health
 
 #: Threads for other work of the reactor, such as looking up names.
@@ -49,7 +49,7 @@ _HUNG_THREADS: Final = 50
 
 
 def bind_handler(
-    reactor: Any, settings: ConsumerSettings, webhook: WebhookSettings, log: JsonLog, vitals: Vitals
+    reactor: Any, settings: ConsumerSettings, webhook: WebhookSettings, log: ServiceLog, vitals: Vitals
 ) -> tuple[BoundHandler, int]:
     """
     Make the handler, and return it with the number of events or batches that it handles at the same time.
@@ -58,7 +58,7 @@ def bind_handler(
     """
     handler: Any
     if settings.handler == "log":
-        handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread)
+        handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread, log.text)
     elif settings.handler == "webhook":
         handler = make_webhook(reactor, webhook, time.time_ns)
         vitals.metrics.add(webhook_figures(handler))
@@ -87,7 +87,7 @@ def add_consumer(
     limits: StreamSettings,
     settings: ConsumerSettings,
     webhook: WebhookSettings,
-    log: JsonLog,
+    log: ServiceLog,
     vitals: Vitals,
     lasting: bool = True,
     tracing: Tracing | None = None,
@@ -147,7 +147,12 @@ def make_process(options: RoleOptions) -> IService:
     """Build the process of a consumer."""
     from twisted.internet import reactor
 
-    log = json_log(options.read(LogSettings).level)
+    return make_consumer(options, reactor)
+
+
+def make_consumer(options: RoleOptions, reactor: Any) -> IService:
+    """Build the process of a consumer for a reactor."""
+    log = make_log(options.read(LogSettings))
     process = Process(reactor, log)
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)

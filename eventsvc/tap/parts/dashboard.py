@@ -26,7 +26,7 @@ from eventsvc.tap.heartbeats import Identity, add_heartbeats
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import make_connection
 from eventsvc.tap.process import Listener, Process
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 from eventsvc.web.health import Health
 from eventsvc.web.pages.guard import Guard
 from eventsvc.web.pages.live import Followers
@@ -112,7 +112,7 @@ def make_process(options: RoleOptions) -> IService:
     """Build the process of a dashboard."""
     from twisted.internet import reactor
 
-    process = Process(reactor, json_log(options.read(LogSettings).level))
+    process = Process(reactor, make_log(options.read(LogSettings)))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     streams = options.read(StreamListSettings).streams

@@ -39,7 +39,7 @@ from eventsvc.tap.producer_figures import durability_figures, producer_figures, 
 from eventsvc.tap.token_file import add_tokens
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.lag import Lag, Watch
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 from eventsvc.web.api import Api
 from eventsvc.web.destinations import make_destinations
 from eventsvc.web.limits import PROBES
@@ -193,7 +193,7 @@ def make_process(options: RoleOptions) -> IService:
 
 def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) -> IService:
     """Build the process of a producer; benchmarks do without the fast path, to show its worth."""
-    process = Process(reactor, json_log(options.read(LogSettings).level))
+    process = Process(reactor, make_log(options.read(LogSettings)))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)
