@@ -28,8 +28,8 @@ _EVERY: Final = 0.5
 _PATIENCE: Final = 15.0
 #: Seconds that one measurement may take.
 _ANSWER: Final = 2.0
-#: Entries that mark the creation of the stream.
-_MARKERS: Final = 1
+#: Entries in an empty stream: the marker of its creation.
+_MARKER: Final = 1
 
 
 @attrs.define(eq=False, slots=False)
@@ -48,6 +48,7 @@ class Account(Service):
     clock: IReactorTime
     most: int
     last: Measures = attrs.field(factory=Measures, init=False)
+    _before: int | None = attrs.field(default=None, init=False)  # entries from earlier demos
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
     _log = Logger()
 
@@ -79,6 +80,8 @@ class Account(Service):
     async def _measure(self) -> None:
         try:
             self.last = await self.measure().addTimeout(_ANSWER, self.clock)
+            if self._before is None:
+                self._before = self.last.length or _MARKER
         except Exception as error:  # Redis is away, or is slow
             if not isinstance(error, (Refused, Unknown)):
                 self.last = attrs.evolve(self.last, unread_age=None)
@@ -110,7 +113,7 @@ class Account(Service):
         if self.last.length is None or self.last.length >= self.most:
             lost = sum(counts.lost_events for counts in self.produced)
         else:
-            lost = max(0, self.accepted - (self.last.length - _MARKERS))
+            lost = max(0, self.accepted - (self.last.length - (self._before or _MARKER)))
         return f"{lost:,} lost"
 
     def describe_behind(self) -> str:
