@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -113,6 +114,7 @@ def test_an_event_is_seen_at_once_and_its_way_is_complete(system: System) -> Non
     page.locator("tr", has_text=id).get_by_role("link").click()
     expect(page.locator("h1")).to_have_text("hello world")
     expect(page.locator(".facts")).to_contain_text(id)
+    wait_until(lambda: system.client.xpending(STREAM, "demo_consumer_group")["pending"] == 0)
     page.reload()
     steps = page.locator(".story strong").all_inner_texts()
     assert steps == ["accepted", "stored", "acknowledged"]
@@ -200,6 +202,12 @@ def test_hostile_texts_do_nothing(system: System) -> None:
     system.complaints.clear()
 
 
+def shows(page: Any, words: str) -> bool:
+    """Return whether a page has these words when it is loaded anew."""
+    page.reload()
+    return words in page.content()
+
+
 def test_without_scripts_the_tables_are_there(system: System, browser: Any) -> None:
     id = system.post("hello")
     context = browser.new_context(java_script_enabled=False)
@@ -207,7 +215,7 @@ def test_without_scripts_the_tables_are_there(system: System, browser: Any) -> N
     system.look(page)
     for path, words in (("/events", id), ("/processes", "producer"), ("/", "● ready")):
         page.goto(system.base + path)
-        wait_until(lambda words=words: page.reload() and words in page.content())
+        wait_until(partial(shows, page, words))
         assert page.locator("#pause").is_hidden()
         assert page.locator("noscript meta").count() == 1
     context.close()
