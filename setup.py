@@ -88,7 +88,7 @@ setup(
         "msgspec >= 0.21",
         "prometheus_client >= 0.21",
         "rich >= 14.0",  # no extra: what shows a system in trouble has to be there
-        "shtab >= 1.8",
+        "shtab >= 1.9",
         "treq >= 26.7",
         "twisted[tls] >= 26.10, < 27",
         "txredisapi >= 1.6, < 2",
