@@ -96,7 +96,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         (2.0, 20.0),
         (0.9, 1.1),
     ),
-    "slow": Kind(("handler",), "the handler of {target} takes {amount:.1f} s", (1.0, 8.0), (0.2, 6.0), weight=2),
+    "slow": Kind(("handler",), "the handler of {target} takes about {amount:.1f} s", (1.0, 8.0), (0.2, 6.0), weight=2),
     "fail": Kind(("handler",), "the handler of {target} fails", (0.5, 8.0), weight=2),
     "stumble": Kind(("handler",), "the handler of {target} fails once"),
     "again": Kind(("handler",), "the handler of {target} asks for its events again", (0.5, 5.0)),

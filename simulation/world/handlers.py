@@ -38,7 +38,7 @@ class Behaviour:
     What the handler of a consumer does.
 
     @ivar way: C{fail}, C{stumble} (it fails once), C{again}, C{hang}, C{reject}, C{block}, or empty: it handles.
-    @ivar seconds: that it takes.
+    @ivar seconds: that it takes, half of that at least and one and a half at most.
     """
 
     way: str = ""
@@ -68,7 +68,7 @@ class Handler:
             if way == "block":
                 process.block(behaviour.seconds)
             else:
-                await deferLater(process.reactor, behaviour.seconds)
+                await deferLater(process.reactor, behaviour.seconds * (0.5 + process.random.random()))
         if behaviour.way == "hang":
             hanging: Deferred[None] = Deferred()
             self.world.hangs(process, hanging)

@@ -52,7 +52,7 @@ def test_schedules_that_found_something_once_hold() -> None:
 def test_the_same_seed_gives_the_same_bytes_in_another_process_with_another_hash_seed() -> None:
     code = (
         "from simulation.schedules.trial import try_seed\n"
-        "for seed in range(40): print(try_seed(seed).digest)\n"
+        "for seed in range(15): print(try_seed(seed).digest)\n"
         "print(try_seed(0).digest)"
     )
     outputs = [
@@ -69,10 +69,10 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_with_another_hash
     ]
     assert outputs[0] == outputs[1]
     assert outputs[0][0] == outputs[0][-1]  # whatever was run before
-    assert len({*outputs[0]}) == 40
+    assert len({*outputs[0]}) == 15
 
 
-@pytest.mark.parametrize("bug", ["resend-with-new-number", "forget-doubt", "acknowledge-before-the-end"])
+@pytest.mark.parametrize("bug", ["resend-with-new-number", "read-without-pending", "acknowledge-before-the-end"])
 def test_a_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
     done = simulate("self-test", bug, "--seed=1", "--processes=1", f"--report={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
