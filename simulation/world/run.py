@@ -28,6 +28,8 @@ _LOOK: Final = 0.25
 _RUNS: Final = 20
 _processor = time.process_time
 _runs = 0
+#: Worlds that are kept until the next collection.
+_ended: list[World] = []
 
 
 @attrs.frozen
@@ -64,7 +66,7 @@ def run(schedule: Schedule) -> Run:
         history = tell(world, schedule)
         verdict, more = judge(world, schedule, history, settled)
         world.close()
-        _collect()  # here, because what finalizers say of earlier worlds is of no interest
+        _collect(world)  # here, because what finalizers say of earlier worlds is of no interest
     end = max(world.account.last, schedule.setup.seconds)
     record = Record(
         schedule=schedule,
@@ -92,12 +94,14 @@ def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool
         timeline.run_until(timeline.now + _LOOK)
 
 
-def _collect() -> None:
+def _collect(world: World) -> None:
     """Collect garbage now and then: no finalizer runs within a run."""
     global _runs
     _runs += 1
+    _ended.append(world)
     if _runs == 1:
         gc.collect()
         gc.freeze()
     elif _runs % _RUNS == 0:
+        _ended.clear()
         gc.collect()
