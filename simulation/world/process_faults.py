@@ -95,7 +95,7 @@ def drift(world: World, choice: Choice, target: str) -> Callable[[], object]:
 
 
 def behave(world: World, choice: Choice, target: str) -> Callable[[], object]:
-    now, behaviour = world.timeline.now, world.behaviour(target)
+    behaviour = world.behaviour(target)
     if choice.kind == "slow":
         behaviour.seconds = choice.amount
     else:
@@ -105,7 +105,6 @@ def behave(world: World, choice: Choice, target: str) -> Callable[[], object]:
         calm: Behaviour = Behaviour()
         behaviour.way, behaviour.seconds = calm.way, calm.seconds
         world.release(target)
-        world.account.disturbed(now, world.timeline.now)
 
     return end
 
@@ -118,3 +117,8 @@ def impatient(world: World, choice: Choice, target: str) -> Callable[[], object]
         client.patience = before
 
     return end
+
+
+def stumble(world: World, choice: Choice, target: str) -> None:
+    """Let the handler of a consumer fail once."""
+    world.behaviour(target).way = choice.kind
