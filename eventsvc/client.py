@@ -24,36 +24,9 @@ from zope.interface import implementer
 from eventsvc.cloudevent import BATCHED, STRUCTURED
 from eventsvc.event import Event
 from eventsvc.event_message import encode_event
-from eventsvc.outcome import Outcome
+from eventsvc.outcome import Outcome, Posted, PostedBatch
 
-
-@attrs.frozen
-class Posted:
-    """
-    The result of an attempt to store an event.
-
-    @ivar id: the id of the event; C{None} unless it is stored.
-    @ivar why: why the event is not known to be stored.
-    """
-
-    outcome: Outcome
-    id: int | None = None
-    why: str = ""
-
-
-@attrs.frozen
-class PostedBatch:
-    """
-    The result of an attempt to store a batch: all of its events are stored, or none.
-
-    @ivar ids: the ids of the events, in their order; none unless they are stored.
-    @ivar why: why the events are not known to be stored.
-    """
-
-    outcome: Outcome
-    ids: Sequence[int] = ()
-    why: str = ""
-
+__all__ = ["Client", "Outcome", "Posted", "PostedBatch", "make_client"]
 
 _JSON: Final = b"application/json"
 #: Errors that mean no connection was made, so no request was sent.

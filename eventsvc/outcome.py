@@ -1,10 +1,13 @@
 """
-What a client knows about an attempt to store an event.
+What a client knows about an attempt to store events.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+
+import attrs
 
 
 class Outcome(enum.Enum):
@@ -16,3 +19,31 @@ class Outcome(enum.Enum):
     REFUSED = "refused"
     #: the event may be stored, now or later
     UNKNOWN = "unknown"
+
+
+@attrs.frozen
+class Posted:
+    """
+    The result of an attempt to store an event.
+
+    @ivar id: the id of the event; C{None} unless it is stored.
+    @ivar why: why the event is not known to be stored.
+    """
+
+    outcome: Outcome
+    id: int | None = None
+    why: str = ""
+
+
+@attrs.frozen
+class PostedBatch:
+    """
+    The result of an attempt to store a batch: all of its events are stored, or none.
+
+    @ivar ids: the ids of the events, in their order; none unless they are stored.
+    @ivar why: why the events are not known to be stored.
+    """
+
+    outcome: Outcome
+    ids: Sequence[int] = ()
+    why: str = ""

@@ -49,6 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("processes")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the seeds of the day, which change what was tested."""
+    reports = [each for reports in terminalreporter.stats.values() for each in reports]
+    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    for words in sorted({words for name, words in properties if name == "seeds"}):
+        terminalreporter.write_line(words)
+
+
 def pytest_collection_finish() -> None:
     """
     Exempt modules and collected tests from garbage collection: they live to the end.
@@ -153,13 +161,15 @@ def services(tmp_path: Path) -> Iterator[Services]:
         started.end()
 
 
-@pytest.fixture(params=["memory", "server"])
+@pytest.fixture(params=["memory", "server", "simulated-7.0", "simulated-9.1"])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each of the backends where a stream may be."""
-    from tests.support import backends  # which takes the reactor
+    from tests.support import backends, simulated_backend  # which take the reactor
 
     if request.param == "memory":
         yield backends.InMemory()
+    elif request.param != "server":
+        yield from simulated_backend.running(request.param.removeprefix("simulated-"))
     else:
         made = backends.OnServer(request.getfixturevalue("server"))
         yield made

@@ -13,7 +13,7 @@ import attrs
 
 def give_back_out_of_order() -> None:
     """Batches that Redis has lost are sent again, the newest first."""
-    _change_what_is_given_back(lambda submissions: submissions[::-1])
+    change_what_is_given_back(lambda submissions: submissions[::-1])
 
 
 def give_back_with_new_ids() -> None:
@@ -24,10 +24,11 @@ def give_back_with_new_ids() -> None:
         entries = tuple(with_id(entry, secrets.randbits(63)) for entry in submission.entries)
         return type(submission)(submission.ids, entries, submission.keys)
 
-    _change_what_is_given_back(lambda submissions: [renumber(each) for each in submissions])
+    change_what_is_given_back(lambda submissions: [renumber(each) for each in submissions])
 
 
-def _change_what_is_given_back(change: Any) -> None:
+def change_what_is_given_back(change: Any) -> None:
+    """Replace the submissions that are sent again by what a function makes of them."""
     from eventsvc.producer.retained import Part, Retained
 
     def after(self: Retained, kept: Any, most_events: int, most_bytes: int) -> Part:

@@ -4,36 +4,27 @@ The C{eventsvc dead} commands: list, show, replay and purge dead letters.
 
 from __future__ import annotations
 
-import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, TextIO, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred
 
+from eventsvc.cli.call import Call, Link, NotDone, connected
 from eventsvc.cli.letter_text import Members, describe, make_sheet, make_table, to_json
-from eventsvc.interfaces import Refused, Unknown
-from eventsvc.redis.connection import Connection, ErrorReply
+from eventsvc.cli.terminal import width_of
 from eventsvc.redis.dead import NOT_MOVED, DeadLetter, DeadLetters
-from eventsvc.settings import RedisSettings
 
 T = TypeVar("T")
 
-#: Seconds to wait for Redis before giving up.
-PATIENCE: Final = 5.0
 #: Number of letters shown before the user confirms.
 _SHOWN: Final = 20
 #: Shown instead of the new id if the call that moved a letter got no answer.
 LOST: Final = "(the answer was lost)"
 #: Number of letters on a page.
 _PAGE: Final = 500
-
-
-class NotDone(Exception):
-    """The command failed, completely or in part; the text says why."""
 
 
 @attrs.frozen
@@ -88,16 +79,14 @@ class Desk:
     """
 
     asked: Asked
-    redis: RedisSettings
-    connection: Connection
-    clock: IReactorTime
+    link: Link
     out: TextIO
     err: TextIO
     ask: Callable[[str], bool]
 
     @property
     def letters(self) -> DeadLetters:
-        return DeadLetters(self.connection, self.redis.stream)
+        return DeadLetters(self.link.connection, self.link.redis.stream)
 
     async def list(self) -> None:
         """Write all letters page by page, because they may not fit in memory."""
@@ -113,12 +102,12 @@ class Desk:
             elif self.asked.quiet:
                 self._write("".join(f"{letter.id}\n" for letter in page))
             else:
-                text, widths = make_table(page, self._width(), widths)
+                text, widths = make_table(page, width_of(self.out), widths)
                 self._write(f"{text}\n")
         if listed:
             self._end(listed)
         more = await self._count() - found if found == most else 0
-        self._say(f"{_words(found)} of {self.redis.stream}" + (f", and {more} more" if more > 0 else ""))
+        self._say(f"{_words(found)} of {self.link.redis.stream}" + (f", and {more} more" if more > 0 else ""))
 
     async def show(self) -> None:
         letter = await self._find(self.asked.id)
@@ -131,7 +120,7 @@ class Desk:
         chosen = await self._choose()
         self._confirm(
             chosen,
-            f"{_words(chosen.count)} will go back to the end of {self.redis.stream}; "
+            f"{_words(chosen.count)} will go back to the end of {self.link.redis.stream}; "
             "every group that reads it gets the events again.",
         )
         moved = 0
@@ -165,7 +154,7 @@ class Desk:
 
     async def purge(self) -> None:
         chosen = await self._choose()
-        self._confirm(chosen, f"{_words(chosen.count)} of {self.redis.stream} will be deleted for good.")
+        self._confirm(chosen, f"{_words(chosen.count)} of {self.link.redis.stream} will be deleted for good.")
         purged = 0
         done = self._members("[]", '{\n  "purged": ', 1)
         try:
@@ -183,27 +172,7 @@ class Desk:
                 self._end(done, "\n}")
 
     async def _call(self, operation: Callable[..., Deferred[T]], *arguments: Any) -> tuple[T, bool]:
-        """
-        Call an idempotent operation, and repeat it until there is a reply.
-
-        Returns the reply, and whether an earlier attempt got no reply.
-        """
-        deadline = self.clock.seconds() + PATIENCE
-        in_doubt = False
-        problem = f"no connection within {PATIENCE:g} s"
-        while (left := deadline - self.clock.seconds()) > 0:
-            try:
-                await self.connection.when_ready().addTimeout(left, self.clock)
-                return await operation(*arguments), in_doubt
-            except TimeoutError:
-                break
-            except ErrorReply as error:
-                raise NotDone(f"Redis refused the command: {error.reply}") from None
-            except (Refused, Unknown) as error:
-                in_doubt = in_doubt or isinstance(error, Unknown)
-                problem = str(error)
-            await deferLater(self.clock, 0.1)
-        raise NotDone(f"cannot use Redis at {self.redis.place}: {problem}")
+        return await self.link.ask_twice(operation, *arguments)
 
     async def _find(self, id: str) -> DeadLetter:
         letter, _ = await self._call(self.letters.find, id)
@@ -249,7 +218,7 @@ class Desk:
         if not chosen.count:
             return
         if chosen.first:
-            self._say(make_table(chosen.first, self._width())[0])
+            self._say(make_table(chosen.first, width_of(self.out))[0])
         if chosen.count > len(chosen.first):
             self._say(f"... and {chosen.count - len(chosen.first)} more")
         self._say(plan)
@@ -270,9 +239,34 @@ class Desk:
     def _say(self, text: str) -> None:
         self.err.write(f"{text}\n")
 
-    def _width(self) -> int | None:
-        return shutil.get_terminal_size().columns if self.out.isatty() else None
-
 
 def _words(count: int) -> str:
     return f"{count} dead letter{'' if count == 1 else 's'}"
+
+
+async def run_dead(call: Call) -> int:
+    """Run the command, and return the exit code."""
+    asked = Asked(**{name: value for name, value in call.given.items() if name in attrs.fields_dict(Asked)})
+    async with connected(call) as link:
+        desk = Desk(asked=asked, link=link, out=call.out, err=call.err, ask=ask)
+        await getattr(desk, asked.command)()
+    return 0
+
+
+def ask(question: str) -> bool:
+    """
+    Ask the user at the terminal.
+
+    This blocks the reactor, so its handler of Ctrl-C is replaced meanwhile;
+    otherwise Ctrl-C would have no effect.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return False
+    finally:
+        signal.signal(signal.SIGINT, before)

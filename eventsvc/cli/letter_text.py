@@ -13,6 +13,7 @@ import msgspec
 from eventsvc.event import EVENT_FIELD, InvalidEvent, Notification, decode_notification, format_timestamp
 from eventsvc.json_text import is_too_deep
 from eventsvc.redis.dead import DeadLetter
+from eventsvc.text_lines import cut, printable
 
 #: Characters of a text that a table shows.
 _CUT: Final = 2_000
@@ -88,12 +89,12 @@ def make_table(
     rows = [] if before else [("ID", "ENTRY", "SET ASIDE", "REASON", "DELIVERIES", "ERROR")]
     for each in letters:
         rows.append((each.id, each.original, _when(each), each.reason, str(each.deliveries), each.error))
-    cells = [[_printable(_shorten(cell, _CUT)) for cell in row] for row in rows]
+    cells = [[printable(cut(cell, _CUT)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     widths = list(map(max, widths, before or widths))
     widths[-1] = 0  # the error is the last column
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
-    return "\n".join(line if width is None else _shorten(line, width) for line in lines), widths
+    return "\n".join(line if width is None else cut(line, width) for line in lines), widths
 
 
 def make_sheet(letter: DeadLetter) -> str:
@@ -105,9 +106,9 @@ def make_sheet(letter: DeadLetter) -> str:
     if found := _find_event(letter):
         parts += _describe_event(found[0])
     parts += [(name, [value]) for name, value in fields.items()]
-    width = max(len(_printable(name)) for name, _ in parts)
+    width = max(len(printable(name)) for name, _ in parts)
     margin = f"\n{'':{width}}  "
-    return "\n".join(f"{_printable(name):{width}}  {margin.join(map(_printable, lines))}" for name, lines in parts)
+    return "\n".join(f"{printable(name):{width}}  {margin.join(map(printable, lines))}" for name, lines in parts)
 
 
 def _find_event(letter: DeadLetter) -> tuple[Notification, msgspec.Raw] | None:
@@ -144,14 +145,5 @@ def _when(letter: DeadLetter) -> str:
     return format_timestamp(int(letter.id.partition("-")[0]) * 1_000_000)[:19] + "Z"
 
 
-def _shorten(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
-
-
-def _printable(text: str) -> str:
-    """Return a text on one line, without control sequences."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -12,6 +12,7 @@ from eventsvc.histogram import Histogram
 from eventsvc.interfaces import Refused, Unknown
 
 _SECONDS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
+_AGES: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _DELIVERIES: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 100.0)
 
 
@@ -24,6 +25,7 @@ class ConsumerCounts:
     @ivar handler_seconds: how long the handler took, for each event or batch it
         was called with; plain calls in a row count as one.
     @ivar deliveries: deliveries of each event that was handled.
+    @ivar ages: seconds from the time of an entry's id until it was handled, of a sample of the events.
     """
 
     handled: int = 0
@@ -34,6 +36,7 @@ class ConsumerCounts:
     dead: int = 0
     handler_seconds: Histogram = attrs.field(factory=lambda: Histogram(_SECONDS))
     deliveries: Histogram = attrs.field(factory=lambda: Histogram(_DELIVERIES))
+    ages: Histogram = attrs.field(factory=lambda: Histogram(_AGES))
 
 
 def reason_of(error: Exception) -> str:

@@ -37,6 +37,7 @@ class InFlight:
         deliveries are used up.
     @ivar exit: called with a sentence when the handler asks to end the process;
         no entry is begun after that.
+    @ivar on_handled: called with entries that were handled.
     @ivar acknowledge_early: called to acknowledge what is done: when plain handlers
         have held the reactor for long and more entries wait, and before a delivery
         is counted.
@@ -51,6 +52,7 @@ class InFlight:
     retry_for: float = 0.0
     exit: Callable[[str], object] = lambda _: None
     counts: ConsumerCounts = attrs.field(factory=ConsumerCounts)
+    on_handled: Callable[[Sequence[Entry]], object] = lambda _: None
     acknowledge_early: Callable[[], None] = attrs.field(default=lambda: None, init=False)
     aside: SettingAside = attrs.field(init=False)
     breaker: Breaker = attrs.field(init=False)
@@ -59,7 +61,7 @@ class InFlight:
     _dispatch: Dispatch = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._open = OpenEntries(self.counts)
+        self._open = OpenEntries(self.counts, self.on_handled)
         self.aside = SettingAside(self.group, self._open, self.clock, self.jitter, self.counts)
         self.breaker = Breaker(self.clock, self.jitter, lambda *arguments: self._dispatch.begin_probe(*arguments))
         self._attempts = DeliveryAttempts(

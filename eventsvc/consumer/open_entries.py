@@ -4,7 +4,7 @@ The entries that a consumer has and that are not done yet.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ class OpenEntries:
     """
     Keeps account of entries until they are done.
 
+    @ivar on_handled: called with entries that were handled.
     @ivar by_id: those that are not done yet, in the order in which they came.
     @ivar done: those to acknowledge.
     @ivar lost: ids of those that were begun and are not ours any more: another
@@ -28,6 +29,7 @@ class OpenEntries:
     """
 
     counts: ConsumerCounts
+    on_handled: Callable[[Sequence[Entry]], object] = lambda _: None
     by_id: dict[str, Entry] = attrs.field(factory=dict, init=False)
     done: list[Entry] = attrs.field(factory=list, init=False)
     lost: set[str] = attrs.field(factory=set, init=False)
@@ -56,6 +58,7 @@ class OpenEntries:
     def succeed(self, run: Sequence[Entry]) -> None:
         """Count entries as handled, and end them."""
         self.counts.handled += len(run)
+        self.on_handled(run)
         self.end(run)
 
     def end(self, entries: Sequence[Entry]) -> None:

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from eventsvc.event import Notification, format_timestamp
 from eventsvc.json_text import NOTHING, escape_breaks, in_one_line
+from eventsvc.text_lines import TextLines
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -61,16 +62,22 @@ class LogHandler:
     @ivar write: writes lines, then calls its second argument in any thread.
     @ivar wall_clock: nanoseconds since the epoch.
     @ivar call_from_thread: calls something in the reactor's thread.
+    @ivar text: formats events as text; C{None} for JSON.
     """
 
     write: Callable[[bytes, Callable[[], object]], object]
     wall_clock: Callable[[], int]
     call_from_thread: Callable[..., object]
+    text: TextLines | None = None
 
     def handle_batch(self, notifications: Sequence[Notification]) -> Deferred[None]:
         """Write a line for each event, and fire once they are written."""
-        time = format_timestamp(self.wall_clock())
-        lines = _encoder.encode_lines([_line_of(notification, time) for notification in notifications])
         written: Deferred[None] = Deferred()
-        self.write(escape_breaks(lines), partial(self.call_from_thread, written.callback, None))
+        self.write(self._format(notifications), partial(self.call_from_thread, written.callback, None))
         return written
+
+    def _format(self, notifications: Sequence[Notification]) -> bytes:
+        if self.text is not None:
+            return "".join([f"{self.text.format_event(each)}\n" for each in notifications]).encode()
+        time = format_timestamp(self.wall_clock())
+        return escape_breaks(_encoder.encode_lines([_line_of(each, time) for each in notifications]))

@@ -10,6 +10,8 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred
 
+from eventsvc.dead_letter import NOT_MOVED as NOT_MOVED
+from eventsvc.dead_letter import DeadLetter as DeadLetter
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.scripts import dead_letters, load_script
 from eventsvc.redis.session import Argument
@@ -24,34 +26,6 @@ PAGE_BYTES: Final = 1_000_000
 #: Number of ids on a page.
 _IDS: Final = 500
 _FIELD: Final = b"field:"
-
-#: Why a letter was not moved: the code that the script returns, and a text for the user.
-NOT_MOVED: Final = {
-    "gone": "there is no such dead letter",
-    "empty": "its entry was lost with all its fields: there is nothing to replay",
-    "packed": "it has too many fields to be replayed",
-}
-
-
-@attrs.frozen
-class DeadLetter:
-    """
-    An entry that was set aside.
-
-    @ivar id: its id in the stream of dead letters.
-    @ivar deliveries: how often it was delivered to a handler.
-    @ivar original: its id in the original stream.
-    @ivar fields: its fields, in order; none if it was trimmed before it was set aside.
-    """
-
-    id: str
-    reason: str
-    error: str
-    deliveries: int
-    group: str
-    consumer: str
-    original: str
-    fields: Sequence[tuple[bytes, bytes]]
 
 
 @attrs.frozen(eq=False)

@@ -22,7 +22,7 @@ _MEASURE: Final = load_script("measure.lua")
 RIGHTS: Final = "+xinfo|groups +xlen +xpending +xrange"
 
 
-def measure(connection: Connection, stream: str, group: str, with_dead: bool = False) -> Deferred[Measures]:
+def measure(connection: Connection, stream: str, group: str | bytes, with_dead: bool = False) -> Deferred[Measures]:
     """
     Measure a stream and a group with a few commands, however long the stream is.
 
@@ -47,11 +47,15 @@ def _read(reply: Sequence[Any], stream: str) -> Measures:
     )
 
 
-def explain(stream: str, command: str, reply: str) -> str:
-    """Return in words why Redis refused a command that measures, without the text of Redis."""
+def explain(stream: str, command: str, reply: str, rights: str = RIGHTS) -> str:
+    """
+    Return in words why Redis refused a command that measures, without the text of Redis.
+
+    @param rights: what the user needs there.
+    """
     code = code_of(reply)
     if code == "NOPERM":
-        return f"the user of Redis may not run {command} on {stream}; it needs the rights {RIGHTS} there"
+        return f"the user of Redis may not run {command} on {stream}; it needs the rights {rights} there"
     if code == "WRONGTYPE":
         return f"the key {stream} is no stream"
     if "no such key" in reply:

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 import attrs
 
 from eventsvc.memory import HISTORY_SHARE
+from eventsvc.settings.dashboard import DashboardSettings, StreamListSettings
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.kinds import (
     ADDRESS,
     BOUND,
     COUNT,
     LEVEL,
+    LOG_FORMAT,
     LONG_SECONDS,
     NAME,
     OPTIONAL_PORT,
@@ -26,7 +28,6 @@ from eventsvc.settings.kinds import (
     REACTOR,
     SECONDS,
     SHARE,
-    STREAMS,
     TEXT,
 )
 from eventsvc.settings.reading import Setting, rows, setting
@@ -38,7 +39,19 @@ from eventsvc.settings.webhook import WebhookSettings
 
 
 @attrs.frozen(kw_only=True)
-class StreamSettings:
+class GroupSettings:
+    """The settings of all that look at a group."""
+
+    group: str = setting(
+        "REDIS_CONSUMER_GROUP",
+        NAME,
+        "demo_consumer_group",
+        "Consumer group. The producer measures how far it is behind in each of its streams.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class StreamSettings(GroupSettings):
     """The settings that producer and consumer must agree on."""
 
     hard_max: int = setting(
@@ -55,12 +68,6 @@ class StreamSettings:
         "Share of Redis' maxmemory past which history gives way: entries that every group has acknowledged are "
         "trimmed, so that new events are not refused. Without a maxmemory only the numbers of entries count.",
     )
-    group: str = setting(
-        "REDIS_CONSUMER_GROUP",
-        NAME,
-        "demo_consumer_group",
-        "Consumer group. The producer measures how far it is behind in each of its streams.",
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -75,9 +82,6 @@ class ProducerSettings:
         "and all IPv4 addresses too where the system allows it.",
     )
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port for HTTP; 0 selects a free port.")
-    streams: tuple[str, ...] = setting(
-        "REDIS_STREAMS", STREAMS, (), "More streams that events may be posted to, at /streams/NAME/event."
-    )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
     grace: float = setting(
         "REST_SERVER_GRACE", SECONDS, 0.5, "Seconds for which idle connections stay open once the process is to end."
@@ -220,6 +224,9 @@ class LogSettings:
     """The settings of the log."""
 
     level: str = setting("LOG_LEVEL", LEVEL, "INFO", "Lowest level that is logged.")
+    format: str = setting(
+        "LOG_FORMAT", LOG_FORMAT, "AUTO", "Format of the log; auto is text on a terminal, and JSON lines elsewhere."
+    )
 
 
 #: The settings that each role reads.
@@ -227,6 +234,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
     "producer": (
         RedisSettings,
         StreamSettings,
+        StreamListSettings,
         DurabilitySettings,
         ProducerSettings,
         TLSSettings,
@@ -243,7 +251,8 @@ ROLES: Mapping[str, tuple[type, ...]] = {
         TracingSettings,
         LogSettings,
     ),
-    "simulator": (SimulatorSettings, AdminSettings, LogSettings),
+    "simulator": (SimulatorSettings, RedisSettings, GroupSettings, AdminSettings, LogSettings),
+    "dashboard": (RedisSettings, StreamListSettings, DashboardSettings, LogSettings),
 }
 
 

@@ -14,6 +14,8 @@ import attrs
 
 from eventsvc.settings.addresses import parse_addresses, show_wrong_addresses
 from eventsvc.settings.origins import parse_origins
+from eventsvc.simulator.thresholds import parse_thresholds
+from eventsvc.simulator.traffic import PATTERNS
 
 
 @attrs.frozen
@@ -98,6 +100,20 @@ def _streams(text: str) -> tuple[str, ...]:
     return tuple(_stream(name) for name in text.split(",")) if text else ()
 
 
+def _host_names(text: str) -> frozenset[str]:
+    names = text.lower().split(",") if text else []
+    for name in names:
+        for label in name.split("."):
+            _check_label(label)
+    return frozenset(names)
+
+
+def _action_token(text: str) -> str:
+    if 0 < len(_text(text)) < 16:
+        raise ValueError
+    return text
+
+
 def _address(text: str) -> str:
     return str(ip_address("127.0.0.1" if text == "localhost" else text)) if text else ""
 
@@ -155,12 +171,22 @@ def _signing_secret(word: str) -> bytes:
     return key
 
 
+def _sizes(text: str) -> tuple[int, int]:
+    least, _, most = text.partition("-")
+    sizes = _integer(0, 1_000_000)(least), _integer(0, 1_000_000)(most or least)
+    if sizes[0] > sizes[1] or text.endswith("-"):
+        raise ValueError
+    return sizes
+
+
 _DAY = 86_400.0
 
 TEXT = Kind("UTF-8 text", _text)
 NAME = Kind("a name without white space", _name)
 STREAM = Kind("a name without white space or braces", _stream)
 STREAMS = Kind("names like that of REDIS_STREAM, with commas between them", _streams)
+HOST_NAMES = Kind("host names with commas between them", _host_names)
+ACTION_TOKEN = Kind("at least 16 characters of UTF-8 text", _action_token)
 ADDRESS = Kind("an IPv4 or IPv6 address, or localhost", _address)
 PORT = Kind("a port number from 1 to 65535", _integer(1, 65535))
 OPTIONAL_PORT = Kind("a port number from 1 to 65535, or 0 for none", _integer(0, 65535))
@@ -190,8 +216,15 @@ LEVEL = Kind(
     "one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case",
     _choice("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
 )
+LOG_FORMAT = Kind("auto, json or text, in any case", _choice("AUTO", "JSON", "TEXT"))
 REACTOR = Kind("one of auto, asyncio, default, in any case", _choice("AUTO", "ASYNCIO", "DEFAULT"))
 TRACING = Kind("off or otlp, in any case", _choice("OFF", "OTLP"))
 DURABILITY = Kind("memory, disk or replicas, in any case", _choice("MEMORY", "DISK", "REPLICAS"))
 FORM = Kind("plain, cloudevents or mixed, in any case", _choice("PLAIN", "CLOUDEVENTS", "MIXED"))
+PATTERN = Kind("poisson, constant or burst, in any case", _choice(*PATTERNS))
+BATCH = Kind("a whole number from 1 to 1000", _integer(1, 1_000))
+SIZES = Kind("a number of characters from 0 to 1000000, or a range such as 100-5000", _sizes)
+THRESHOLDS = Kind(
+    "conditions such as p99<50ms, max<1s, errors<0.1% or rate>=5000/s, with commas between them", parse_thresholds
+)
 BEARER = Kind("a token of letters, digits and -._~+/", _bearer)

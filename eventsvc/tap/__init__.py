@@ -7,10 +7,10 @@ from __future__ import annotations
 from twisted.application.service import IService
 from twisted.python.usage import UsageError
 
-from eventsvc.tap import consumer, dev, producer, simulator
+from eventsvc.tap import consumer, dashboard, dev, producer, simulator
 from eventsvc.tap.options import RoleOptions
 
-_ROLES = {"producer": producer, "consumer": consumer, "simulator": simulator, "dev": dev}
+_ROLES = {"producer": producer, "consumer": consumer, "simulator": simulator, "dashboard": dashboard, "dev": dev}
 
 
 class Options(RoleOptions):

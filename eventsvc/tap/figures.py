@@ -95,6 +95,12 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
             lambda: counts.deliveries,
         ),
         Figure(
+            "histogram",
+            "eventsvc_event_age_seconds",
+            "Seconds from when Redis stored an event until it was handled, of a sample of the events.",
+            lambda: counts.ages,
+        ),
+        Figure(
             "gauge",
             "eventsvc_handler_failing",
             "1 while the consumer pauses because several different events failed in a row, else 0.",

@@ -128,6 +128,11 @@ def name_settings(cls: type, *fields: str) -> str:
     return " or ".join([f"--{found[field].flag} ({found[field].name})" for field in fields])
 
 
+def describe_setting(cls: type, field: str) -> str:
+    """Return the C{--help} text of a setting, for a flag that is not generated."""
+    return _describe(dict(rows(cls))[field])
+
+
 def _describe(row: Setting) -> str:
     """Return the C{--help} text of a setting."""
     default = row.show_default()

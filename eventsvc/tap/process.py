@@ -20,7 +20,7 @@ from twisted.logger import ILogObserver, Logger
 
 from eventsvc.net.nested_poll import listening_reactor
 from eventsvc.tap.accepting import BACKLOG, PausingPort
-from eventsvc.telemetry.logs import FAREWELL, JsonLog
+from eventsvc.telemetry.logs import FAREWELL, ServiceLog
 
 #: Seconds the process may take to exit once its services have stopped.
 _PATIENCE: Final = 1.0
@@ -49,7 +49,7 @@ class Process(MultiService):
     before has stopped.
     """
 
-    def __init__(self, reactor: Any, log: JsonLog) -> None:
+    def __init__(self, reactor: Any, log: ServiceLog) -> None:
         super().__init__()
         use_monotonic_time(reactor)
         self.reactor = reactor
@@ -121,6 +121,10 @@ class Process(MultiService):
             self._finishing = True
             self.exit_code = code
             self.reactor.callWhenRunning(self.reactor.stop)
+
+    def end_with(self, code: int) -> None:
+        """Exit with C{code} once all services have stopped, unless something else has failed already."""
+        self.exit_code = self.exit_code or code
 
     def attempt(self, start: Callable[[], object]) -> None:
         """Call C{start} while the process runs; stop the process if it fails, as at start-up."""

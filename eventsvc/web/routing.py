@@ -4,22 +4,25 @@ The rules for URLs and errors that the routes of every port share.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from klein import Klein
 from twisted.python.failure import Failure
 
-from eventsvc.web.answers import answer_for, render
+from eventsvc.web.answers import Answer, answer_for, render
+
+FindAnswer = Callable[[BaseException | None, str], Answer | None]
 
 
-def make_app() -> Klein:
+def make_app(find_answer: FindAnswer = answer_for) -> Klein:
     """
     Return an app without routes.
 
     A path must match a route exactly: no slash is added, merged or removed, and
-    no path is redirected.  L{answer_for} maps the error of a route to its
-    answer; an unexpected error goes on to
+    no path is redirected.  C{find_answer} maps the error of a route and the
+    method to the answer; an unexpected error goes on to
     L{eventsvc.web.site.BoundedRequest.processingFailed}, which answers 500.
     """
     app = Klein()
@@ -29,7 +32,7 @@ def make_app() -> Klein:
 
     @app.handle_errors(Exception)
     def render_error(self: Any, request: Any, failure: Failure) -> bytes:
-        answer = answer_for(failure.value, request.method.decode())
+        answer = find_answer(failure.value, request.method.decode())
         if answer is None:
             failure.raiseException()
         return render(request, answer)

@@ -24,15 +24,16 @@ from tests.support.replicas import running_replica
 #: The rules of each user of Redis, by its name; the one of Sentinels is in L{tests.support.sentinels}.
 USERS: dict[str, str] = dict(re.findall(r"^ACL SETUSER (\S+) (.+)$", (ROOT / "docs" / "security.md").read_text(), re.M))
 del USERS["eventsvc-sentinel"]
-PRODUCER, CONSUMER, OPERATOR = USERS
+PRODUCER, CONSUMER, OPERATOR, DASHBOARD = USERS
 #: The scripts that each user runs.
 SCRIPTS = {
-    PRODUCER: ("open", "append", "renew", "measure", "holds"),
+    PRODUCER: ("open", "append", "renew", "measure", "holds", "beat"),
     CONSUMER: (
         *("claim", "create_group", "hold_name", "leave", "measure", "pending"),
-        *("remove_stale", "set_aside", "trim", "update_pending"),
+        *("remove_stale", "set_aside", "trim", "update_pending", "beat"),
     ),
     OPERATOR: ("replay", "dead_page"),
+    DASHBOARD: ("survey", "measure", "read_hash", "beat", "keep_point", "dead_page", "events", "search", "may"),
 }
 EVENTSVC = Path(sys.executable).parent / "eventsvc"
 DEAD = "{NotificationStream}:dead"

@@ -22,6 +22,8 @@ from eventsvc.cli.letter_text import make_table
 from eventsvc.cli.main import parse, run
 from eventsvc.embedded import free_port
 from eventsvc.redis.dead import DeadLetter
+from eventsvc.settings import RedisSettings
+from eventsvc.settings.reading import read
 from tests.support.dead_letters import dead_ids, set_aside, set_events_aside, stream_fields
 from tests.support.processes import Server
 
@@ -63,7 +65,7 @@ def test_settings_come_from_flags_and_environment_as_those_of_the_services(monke
     """A flag beats the environment."""
     monkeypatch.setenv("REDIS_PORT", "1")
     monkeypatch.setenv("REDIS_STREAM", "Other")
-    _, redis = parse(["dead", "list", "--redis-port", "2"], anybody=False)
+    redis = read(RedisSettings, os.environ, parse(["dead", "list", "--redis-port", "2"], anybody=False))
     assert (redis.port, redis.stream) == (2, "Other")
 
 
@@ -71,7 +73,7 @@ def test_settings_come_from_flags_and_environment_as_those_of_the_services(monke
 async def test_settings_that_cannot_be_followed_end_it_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     """They fail only when the connection is made."""
     line = ["dead", "list", "--redis-tls", "on", "--redis-tls-ca", "/dev/null"]
-    assert await run(reactor, *parse(line, anybody=False)) == 2
+    assert await run(reactor, parse(line, anybody=False)) == 2
     assert capsys.readouterr().err == (
         "eventsvc: REDIS_TLS_CA='/dev/null': expected a file of PEM certificates, but it contains none\n"
     )
@@ -79,7 +81,7 @@ async def test_settings_that_cannot_be_followed_end_it_with_2(capsys: pytest.Cap
 
 async def do(server: Server, *line: str) -> int:
     """Run a command on a server, and return its exit code."""
-    return await run(reactor, *parse(["dead", *line, "--redis-port", f"{server.port}"], anybody=False))
+    return await run(reactor, parse(["dead", *line, "--redis-port", f"{server.port}"], anybody=False))
 
 
 @pytest_twisted.ensureDeferred

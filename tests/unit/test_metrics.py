@@ -6,7 +6,7 @@ roles publish, read from parts that did real work on a fake clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from eventsvc.consumer.service import Consumer
 from eventsvc.event import MARKER_FIELD, Event
 from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
-from eventsvc.outcome import Outcome
+from eventsvc.outcome import Outcome, PostedBatch
 from eventsvc.producer.room import Room
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.durability import OnDisk
@@ -310,8 +310,8 @@ def test_a_simulator_counts_by_outcome() -> None:
     """The metrics are those of its tally."""
     clock = Clock()
 
-    async def post(event: Event) -> Outcome:
-        return Outcome.OK
+    async def post(events: Sequence[Event]) -> PostedBatch:
+        return PostedBatch(Outcome.OK)
 
     simulator = Simulator(post=post, clock=clock, random=Random(1), rate=10.0, count=3)
     simulator.tally.outcomes |= {Outcome.OK: 3, Outcome.UNKNOWN: 1}

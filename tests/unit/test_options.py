@@ -60,8 +60,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "No role is named; the roles are producer, consumer, simulator, dev"),
-        (("prodcer",), "Unknown command: prodcer; the roles are producer, consumer, simulator, dev"),
+        ((), "No role is named; the roles are producer, consumer, simulator, dashboard, dev"),
+        (("prodcer",), "Unknown command: prodcer; the roles are producer, consumer, simulator, dashboard, dev"),
         (("producer", "--colour"), "option --colour not recognized; see --help"),
         (("producer", "now"), "unexpected argument 'now'; see --help"),
         (("producer", "--redis-port"), "option --redis-port requires argument; see --help"),
@@ -196,7 +196,23 @@ def test_help_tells_each_setting(capsys: pytest.CaptureFixture[str], role: str) 
     for _, row in rows(*ROLES[role]):
         default = row.show_default()
         variable = f"[{row.name}]" if default == "-" else f"[{row.name}, default {default}]"
-        assert f"--{row.flag}= {row.help} {variable}" in words
+        value = "" if row.name == "SIMULATOR_FOLLOW" else "="
+        assert f"--{row.flag}{value} {row.help} {variable}" in words
+
+
+def test_a_threshold_may_be_given_several_times() -> None:
+    """Each is one more; the environment counts only without the flag."""
+    options = parse("simulator", "--threshold", "p99<5ms", "--threshold=errors<1%,max<1s", "--follow")
+    settings = options.read(SimulatorSettings)
+    assert [each.text for each in settings.thresholds] == ["p99<5ms", "errors<1%", "max<1s"]
+    assert settings.follow
+    assert not parse("simulator").read(SimulatorSettings).follow
+
+
+def test_a_wrong_threshold_is_told(fails: Fails) -> None:
+    """A condition without a unit could mean anything."""
+    said = fails("simulator", "--threshold", "p99<50ms", "--threshold", "p99<50")
+    assert said.startswith("eventsvc: --threshold='p99<50ms,p99<50': expected conditions such as p99<50ms")
 
 
 def test_help_tells_the_roles(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def start_simulator(services: Services, port: int, *flags: str) -> Service:
 
 
 def start_dev(services: Services, *flags: str) -> Service:
-    return services.start("eventsvc", "dev", "--rest-server-port=0", *flags)
+    return services.start("eventsvc", "dev", "--rest-server-port=0", "--dashboard-port=0", *flags)
 
 
 def server_port(dev: Service) -> int:
@@ -99,7 +99,8 @@ EARLY = """
 import os, signal
 from twisted.application.service import Application, Service
 from twisted.internet import reactor
-from eventsvc.telemetry.logs import json_log
+from eventsvc.settings import LogSettings
+from eventsvc.telemetry.logs import make_log
 from eventsvc.tap.process import Process
 
 class Early(Service):
@@ -107,7 +108,7 @@ class Early(Service):
         os.kill(os.getpid(), {number:d})
 
 application = Application("early")
-process = Process(reactor, json_log("INFO"))
+process = Process(reactor, make_log(LogSettings()))
 process.setServiceParent(application)
 Early().setServiceParent(process)
 """
@@ -207,7 +208,7 @@ def test_a_crash_ends_it_with_1(services: Services) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
-        (["eventsvc"], {}, "No role is named; the roles are producer, consumer, simulator, dev"),
+        (["eventsvc"], {}, "No role is named; the roles are producer, consumer, simulator, dashboard, dev"),
         (["consumer", "--colour"], {}, "option --colour not recognized; see --help"),
         (["eventsvc", "producer"], {"REDIS_PORT": "x"}, "REDIS_PORT='x': expected a port number from 1 to 65535"),
         (
@@ -292,8 +293,8 @@ def test_dev_ends_by_itself(services: Services, flags: list[str]) -> None:
     [
         ("producer", [], True),
         ("producer", ["--rest-server-host=127.0.0.1"], False),
-        ("dev", [], False),
-        ("dev", ["--rest-server-host=0.0.0.0"], True),
+        ("dev", ["--dashboard-port=0"], False),
+        ("dev", ["--rest-server-host=0.0.0.0", "--dashboard-port=0"], True),
     ],
 )
 def test_it_listens_where_it_is_told(services: Services, role: str, flags: list[str], everywhere: bool) -> None:

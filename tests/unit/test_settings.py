@@ -14,21 +14,26 @@ from hypothesis import strategies as st
 from eventsvc.settings import ROLES, RedisSettings, table
 from eventsvc.settings.addresses import Address
 from eventsvc.settings.kinds import (
+    ACTION_TOKEN,
     ADDRESS,
     ADDRESSES,
+    BATCH,
     BEARER,
     BOUND,
     COUNT,
     DATABASE,
     DURABILITY,
     FORM,
+    HOST_NAMES,
     LEVEL,
+    LOG_FORMAT,
     LONG_SECONDS,
     NAME,
     OPTIONAL_COUNT,
     OPTIONAL_PORT,
     OPTIONAL_SECONDS,
     ORIGINS,
+    PATTERN,
     PORT,
     RATE,
     REACTOR,
@@ -37,22 +42,27 @@ from eventsvc.settings.kinds import (
     SHARE,
     SIGNING_SECRETS,
     SIZE,
+    SIZES,
     STREAM,
     STREAMS,
     SWITCH,
     TEXT,
+    THRESHOLDS,
     TRACING,
     URL,
     Kind,
 )
 from eventsvc.settings.reading import InvalidSettings, Setting, read, rows
 from eventsvc.settings.webhook import WebhookSettings
+from eventsvc.simulator.thresholds import parse_thresholds
 
 #: What each kind takes, and what that becomes.
 TAKEN: dict[Kind, dict[str, Any]] = {
     TEXT: {"": "", " any thing\n": " any thing\n", "ä": "ä"},
     NAME: {"a": "a", "redis-master.svc": "redis-master.svc", "::1": "::1", "Ä{b}": "Ä{b}"},
     STREAMS: {"": (), "a": ("a",), "a:b,c": ("a:b", "c")},
+    HOST_NAMES: {"": frozenset(), "a": frozenset(["a"]), "Dash.example,b-1": frozenset(["dash.example", "b-1"])},
+    ACTION_TOKEN: {"": "", "0123456789abcdef": "0123456789abcdef"},
     STREAM: {"NotificationStream": "NotificationStream", "a:b": "a:b"},
     ADDRESS: {"": "", "127.0.0.1": "127.0.0.1", "0.0.0.0": "0.0.0.0", "::": "::", "localhost": "127.0.0.1"},
     ADDRESSES: {
@@ -79,6 +89,10 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     DURABILITY: {"memory": "MEMORY", "Disk": "DISK", "REPLICAS": "REPLICAS"},
     TRACING: {"off": "OFF", "Otlp": "OTLP"},
     REACTOR: {"auto": "AUTO", "Asyncio": "ASYNCIO", "DEFAULT": "DEFAULT"},
+    PATTERN: {"poisson": "POISSON", "Constant": "CONSTANT", "BURST": "BURST"},
+    BATCH: {"1": 1, "1000": 1_000},
+    SIZES: {"0": (0, 0), "100": (100, 100), "1-1000000": (1, 1_000_000), "7-7": (7, 7)},
+    THRESHOLDS: {"": (), "p99<50ms,errors<1%": parse_thresholds("p99<50ms,errors<1%")},
     FORM: {"plain": "PLAIN", "CloudEvents": "CLOUDEVENTS", "MIXED": "MIXED"},
     BEARER: {text: text for text in ("evt_a-Z9", "a._~+/==", "x")},
     URL: {
@@ -113,6 +127,7 @@ TAKEN: dict[Kind, dict[str, Any]] = {
         f" whsec_{'QUFB' * 8}\nwhsec_{'QkJC' * 21}Qg== ": (b"A" * 24, b"B" * 64),
         f"whsec_{'QkJC' * 21}Qg": (b"B" * 64,),
     },
+    LOG_FORMAT: {"auto": "AUTO", "Json": "JSON", "TEXT": "TEXT"},
     LEVEL: {"debug": "DEBUG", "Info": "INFO", "WARN": "WARN", "warning": "WARNING", "Error": "ERROR"},
 }
 
@@ -124,6 +139,8 @@ NO_NAME = ["", " ", "a b", "a\n", "\ta", "a\x00", "a\x7f", "a\u00a0b", "a\u2028b
 REFUSED: dict[Kind, list[str]] = {
     TEXT: ["\udcff"],
     NAME: NO_NAME,
+    HOST_NAMES: ["a,", "a, b", "-a", "a b", "a:80", "http://a", "a.", "\u00e4"],
+    ACTION_TOKEN: ["0123456789abcde", "a", "\udcff" * 16],
     STREAMS: ["a,", ",", "a, b", "a,{b}"],
     STREAM: [*NO_NAME, "{a}", "a}", "{"],
     ADDRESS: [" ", "127.0.0.1 ", "127.1", "127.0.0.1:8080", "[::1]", "example.org", "*", "\udcff"],
@@ -171,6 +188,10 @@ REFUSED: dict[Kind, list[str]] = {
     DURABILITY: ["", "replica", "disk,replicas", "memory ", "1"],
     TRACING: ["", "on", "otlp ", "jaeger"],
     REACTOR: ["", "epoll", "asyncio ", "1"],
+    PATTERN: ["", "uniform", "burst ", "1"],
+    BATCH: [*NO_WHOLE, "0", "1001"],
+    SIZES: [*NO_WHOLE, "1000001", "5-1", "-", "1-", "1-2-3", "1 - 2", "1-1000001"],
+    THRESHOLDS: ["p99<50", "p99<50ms,", " "],
     FORM: ["", "cloudevent", "plain,mixed", "1"],
     BEARER: ["", "=", "a b", "a\n", "Bearer x", "é", "a=b", '"a"'],
     URL: [
@@ -218,6 +239,7 @@ REFUSED: dict[Kind, list[str]] = {
         *["whsec_" + "QUFB" * 8 + ",", "whsec_" + "-_-_" * 8, "whsec_" + "QUFB" * 22, "whsec_" + "QUFB" * 8 + "Q"],
         *["none whsec_" + "QUFB" * 8, "whsec_whsec_" + "QUFB" * 8, "whsec_" + "\u0662" * 40, "whsec_" + "QU=B" * 9],
     ],
+    LOG_FORMAT: ["", "XML", "auto "],
     LEVEL: ["", "LOUD", "INFO ", "TRACE", "1"],
 }
 
@@ -420,6 +442,7 @@ def test_the_names_are_those_of_the_contract() -> None:
             "EVENT_PRODUCER_PORT": "8080",
             "EVENTS_PER_SECOND": "5",
             "LOG_LEVEL": "INFO",
+            "LOG_FORMAT": "AUTO",
         }.items()
     )
 
@@ -436,8 +459,8 @@ def test_each_flag_is_named_after_its_variable() -> None:
 
 def test_no_two_settings_share_a_variable() -> None:
     """A variable has one meaning in every role."""
-    names = [row.name for cls in CLASSES for _, row in rows(cls)]
-    assert len(names) == len(set(names))
+    settings = {row for cls in CLASSES for _, row in rows(cls)}
+    assert len(settings) == len({row.name for row in settings})
 
 
 def test_the_table_has_a_line_for_each_setting() -> None:
@@ -464,22 +487,3 @@ def test_what_the_handler_webhook_lacks_is_told(settings: WebhookSettings, words
     with pytest.raises(InvalidSettings) as caught:
         settings.check()
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == words
-
-
-def test_each_wrong_address_is_named() -> None:
-    """In a list of many it is hard to see."""
-    with pytest.raises(InvalidSettings) as caught:
-        read(RedisSettings, {"REDIS_SENTINELS": "a:1,b:x,[::1]:2,,::1:3"})
-    assert str(caught.value).startswith(
-        "REDIS_SENTINELS='a:1,b:x,[::1]:2,,::1:3' (wrong: 'b:x', '', '::1:3'): expected "
-    )
-
-
-def test_an_address_is_shown_as_it_is_written() -> None:
-    assert [str(address) for address in (Address("a", 1), Address("::1", 2))] == ["a:1", "[::1]:2"]
-
-
-def test_redis_is_where_its_address_or_its_sentinels_say() -> None:
-    assert RedisSettings(host="a", port=1).place == "a:1"
-    sentinels = (Address("a", 1), Address("b", 2))
-    assert RedisSettings(sentinels=sentinels).place == "the address that the Sentinels a:1, b:2 name"

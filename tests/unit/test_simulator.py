@@ -16,8 +16,12 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
 
 from eventsvc.event import Event
-from eventsvc.outcome import Outcome
+from eventsvc.outcome import Outcome, PostedBatch
+from eventsvc.simulator.attempt import Attempt
 from eventsvc.simulator.service import MOST_IN_FLIGHT, PROGRESS, Simulator, Tally
+from eventsvc.simulator.traffic import Events
+
+OK, REFUSED, UNKNOWN = PostedBatch(Outcome.OK), PostedBatch(Outcome.REFUSED, why="full"), PostedBatch(Outcome.UNKNOWN)
 
 
 @attrs.define
@@ -26,22 +30,24 @@ class World:
 
     clock: Clock = attrs.field(factory=Clock)
     posted: list[tuple[float, str]] = attrs.field(factory=list)
-    waiting: list[Deferred[Outcome]] = attrs.field(factory=list)
+    waiting: list[Deferred[PostedBatch]] = attrs.field(factory=list)
     ended: list[float] = attrs.field(factory=list)
 
-    def hold(self, event: Event) -> Deferred[Outcome]:
+    def hold(self, events: Sequence[Event]) -> Deferred[PostedBatch]:
         """A producer that answers later."""
-        self.posted.append((self.clock.seconds(), event.description))
-        answer: Deferred[Outcome] = Deferred()
+        self.posted += [(self.clock.seconds(), event.description) for event in events]
+        answer: Deferred[PostedBatch] = Deferred()
         self.waiting.append(answer)
         return answer
 
-    async def take(self, event: Event) -> Outcome:
+    async def take(self, events: Sequence[Event]) -> PostedBatch:
         """A producer that answers at once."""
-        self.posted.append((self.clock.seconds(), event.description))
-        return Outcome.OK
+        self.posted += [(self.clock.seconds(), event.description) for event in events]
+        return OK
 
-    def start(self, post: Callable[[Event], Any] | None = None, rate: float = 10.0, **options: Any) -> Simulator:
+    def start(
+        self, post: Callable[[Sequence[Event]], Any] | None = None, rate: float = 10.0, **options: Any
+    ) -> Simulator:
         simulator = Simulator(
             post=post or self.take,
             clock=self.clock,
@@ -87,7 +93,7 @@ def test_what_is_in_flight_is_bounded(world: World) -> None:
     world.run(10.0)
     assert simulator.in_flight == simulator.tally.sent == len(world.waiting) == MOST_IN_FLIGHT
     assert simulator.tally.dropped > 500
-    world.waiting.pop().callback(Outcome.OK)
+    world.waiting.pop().callback(OK)
     world.run(1.0)
     assert simulator.tally.sent == MOST_IN_FLIGHT + 1
 
@@ -96,10 +102,12 @@ def test_each_outcome_is_counted(world: World) -> None:
     """Each event is counted under the name of its outcome."""
     simulator = world.start(world.hold, count=6)
     world.run(5.0)
-    outcomes = [*[Outcome.OK] * 3, *[Outcome.REFUSED] * 2, Outcome.UNKNOWN]
+    outcomes = [*[OK] * 3, *[REFUSED] * 2, UNKNOWN]
     for answer, outcome in zip(world.waiting, outcomes):
         answer.callback(outcome)
-    assert simulator.tally == Tally(6, {Outcome.OK: 3, Outcome.REFUSED: 2, Outcome.UNKNOWN: 1})
+    assert simulator.tally.outcomes == {Outcome.OK: 3, Outcome.REFUSED: 2, Outcome.UNKNOWN: 1}
+    assert simulator.tally.sent == 6
+    assert simulator.tally.reasons == {"full": 2, "": 1}
 
 
 def test_it_ends_after_its_count_once_all_is_answered(world: World) -> None:
@@ -109,7 +117,7 @@ def test_it_ends_after_its_count_once_all_is_answered(world: World) -> None:
     assert len(world.posted) == 7
     assert not world.ended
     for answer in world.waiting:
-        answer.callback(Outcome.OK)
+        answer.callback(OK)
     assert world.ended == [pytest.approx(20.0)]
 
 
@@ -140,9 +148,9 @@ def test_a_rate_beyond_its_means_leaves_others_their_turn(world: World) -> None:
         turns.append(world.clock.seconds())
         world.clock.callLater(0.5, work)
 
-    async def post(event: Event) -> Outcome:
+    async def post(events: Sequence[Event]) -> PostedBatch:
         world.clock.rightNow += 0.001  # what it costs to post
-        return Outcome.OK
+        return OK
 
     work()
     world.start(post, rate=1_000_000.0, duration=2.0)
@@ -177,7 +185,7 @@ def test_it_stops_with_a_summary(world: World) -> None:
         world.run(1.0)
         assert (stopping.called, len(world.waiting)) == (False, under_way)
         for answer in world.waiting:
-            answer.callback(Outcome.OK)
+            answer.callback(OK)
         assert stopping.called
     (summary,) = messages(events, "summary")
     assert summary["details"] == {"sent": under_way, "ok": under_way, "refused": 0, "unknown": 0, "dropped": 0}
@@ -187,7 +195,7 @@ def test_it_stops_with_a_summary(world: World) -> None:
 def test_a_post_that_fails_in_an_unexpected_way_is_told(world: World) -> None:
     """An unexpected error is logged, and does not end the traffic."""
 
-    async def post(event: Event) -> Outcome:
+    async def post(events: Sequence[Event]) -> PostedBatch:
         raise ZeroDivisionError
 
     with capturedLogs() as events:
@@ -196,3 +204,86 @@ def test_a_post_that_fails_in_an_unexpected_way_is_told(world: World) -> None:
     assert simulator.tally.sent > 1
     assert simulator.in_flight == 0
     assert {event["log_failure"].type for event in events} == {ZeroDivisionError}
+
+
+def test_each_attempt_is_told_with_its_times(world: World) -> None:
+    """The intended time is that of the arrival, however late the request is made; what is dropped is told too."""
+    attempts: list[Attempt] = []
+    simulator = world.start(world.hold, rate=100.0, pattern="CONSTANT", duration=10.0)
+    simulator.observers.append(attempts.append)
+    world.clock.advance(1.0)  # the reactor comes round once in a second: a hundred arrivals are late
+    world.clock.advance(0.0)
+    world.waiting[0].callback(PostedBatch(Outcome.OK, [7]))
+    assert attempts == [Attempt(attempts[0].intended, 1.0, 1.0, Outcome.OK, 1, [7])]
+    assert attempts[0].intended == pytest.approx(0.01)
+    world.run(9.0)
+    dropped = [each for each in attempts if each.outcome is None]
+    assert len(dropped) == simulator.tally.dropped > 500
+    assert all(each.intended <= each.ended for each in attempts)
+
+
+@pytest.mark.parametrize("form", ["PLAIN", "CLOUDEVENTS", "MIXED"])
+def test_batches_have_the_rate_and_the_count_of_their_events(world: World, form: str) -> None:
+    """The rate and the count are those of events, and the last batch has the rest."""
+    batches: list[Sequence[Event]] = []
+
+    async def post(events: Sequence[Event]) -> PostedBatch:
+        batches.append(events)
+        return OK
+
+    simulator = world.start(post, rate=100.0, batch=10, count=205, pattern="CONSTANT", events=Events(form))
+    world.run(1.05)
+    assert [len(events) for events in batches] == [10] * 10
+    world.run(2.0)
+    assert [len(events) for events in batches] == [*[10] * 20, 5]
+    assert simulator.tally.sent == simulator.tally.outcomes[Outcome.OK] == 205
+    assert world.ended
+    assert all(len({event.cloudevent is None for event in events}) == 1 for events in batches)
+
+
+def test_it_waits_before_it_begins_and_before_it_ends(world: World) -> None:
+    """Nothing is posted before what it waits for, and it is done only after what it waits for then."""
+    opened: Deferred[None] = Deferred()
+    settled: Deferred[None] = Deferred()
+
+    async def begin() -> None:
+        await opened
+
+    async def settle() -> None:
+        await settled
+
+    concluded: list[int] = []
+    simulator = world.start(count=3, begin=begin, settle=settle, concluded=lambda: concluded.append(1))
+    world.run(5.0)
+    assert (world.posted, simulator.began) == ([], None)
+    opened.callback(None)
+    world.run(5.0)
+    assert (len(world.posted), world.ended) == (3, [])
+    assert simulator.began == pytest.approx(5.0)
+    settled.callback(None)
+    assert (len(world.ended), concluded) == (1, [])
+    simulator.stopService()
+    assert concluded == [1]
+
+
+def test_a_stop_cuts_the_wait_for_the_end(world: World) -> None:
+    """A signal while it waits for the consumers ends it, with its summary."""
+    waiting: Deferred[None] = Deferred()
+
+    async def settle() -> None:
+        await waiting
+
+    concluded: list[int] = []
+    simulator = world.start(count=1, settle=settle, concluded=lambda: concluded.append(1))
+    world.run(5.0)
+    assert simulator.stopService().called
+    assert (concluded, world.ended) == ([1], [])
+
+
+def test_reasons_are_bounded() -> None:
+    """However many different reasons there are, few are kept, and all are counted."""
+    tally = Tally()
+    for number in range(1_000):
+        tally.explain(f"why {number}", 2)
+    assert len(tally.reasons) < 30
+    assert sum(tally.reasons.values()) == 2_000

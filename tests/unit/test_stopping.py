@@ -19,8 +19,9 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from chaos.suites import wait_until
+from eventsvc.settings import LogSettings
 from eventsvc.tap.process import Process
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 from tests.support.processes import Server, Services
 
 STREAM = "NotificationStream"
@@ -45,7 +46,7 @@ class Child(Part):
 def make_process(*answers: BaseException | Deferred[None] | None) -> tuple[Process, list[int]]:
     """Return a process, and its children in the order of their stops."""
     told: list[int] = []
-    process = Process(Clock(), json_log("INFO"))
+    process = Process(Clock(), make_log(LogSettings()))
     for number, answer in enumerate(answers):
         Child(number, told, answer).setServiceParent(process)
     return process, told
@@ -95,7 +96,7 @@ def end_with(code: object) -> Callable[[], object]:
 def test_what_watches_over_the_end_does_not_hold_it_up(monkeypatch: pytest.MonkeyPatch, finishing: bool) -> None:
     """The watch is only for a process that ends, not for services stopped by others."""
     monkeypatch.setattr("eventsvc.tap.process._PATIENCE", 3_600.0)
-    process = Process(Reactor(), json_log("INFO"))
+    process = Process(Reactor(), make_log(LogSettings()))
     before = set(threading.enumerate())
     if finishing:
         process.finish()
@@ -112,14 +113,14 @@ def test_what_watches_over_the_end_does_not_hold_it_up(monkeypatch: pytest.Monke
 )
 def test_what_cannot_start_later_ends_the_process_as_at_its_start(start: Callable[[], object], code: int) -> None:
     """The exit status is its own code, or 1."""
-    process = Process(reactor := Reactor(), json_log("INFO"))
+    process = Process(reactor := Reactor(), make_log(LogSettings()))
     process.attempt(start)
     assert (reactor.stops, process.exit_code) == (1, code)
 
 
 def test_what_starts_later_does_not_end_the_process() -> None:
     started: list[int] = []
-    process = Process(reactor := Reactor(), json_log("INFO"))
+    process = Process(reactor := Reactor(), make_log(LogSettings()))
     process.attempt(lambda: started.append(1))
     assert (started, reactor.stops) == ([1], 0)
 
@@ -127,7 +128,7 @@ def test_what_starts_later_does_not_end_the_process() -> None:
 @pytest.mark.parametrize("codes", [(0, 1), (1, 0), (2, 1)])
 def test_the_first_reason_to_end_is_the_one_that_counts(codes: tuple[int, int]) -> None:
     """A failure during a stop does not change its exit status, nor does a signal during a crash."""
-    process = Process(reactor := Reactor(), json_log("INFO"))
+    process = Process(reactor := Reactor(), make_log(LogSettings()))
     for code in codes:
         process.finish(code)
     assert (reactor.stops, process.exit_code) == (1, codes[0])
@@ -185,7 +186,8 @@ FAILING = """
 import threading, time
 from twisted.application.service import Application, Service
 from twisted.internet import reactor
-from eventsvc.telemetry.logs import json_log
+from eventsvc.settings import LogSettings
+from eventsvc.telemetry.logs import make_log
 from eventsvc.tap.process import Process
 
 class Failing(Service):
@@ -194,7 +196,7 @@ class Failing(Service):
         reactor.callLater(0, process.fail, "no more")
 
 application = Application("failing")
-process = Process(reactor, json_log("INFO"))
+process = Process(reactor, make_log(LogSettings()))
 process.setServiceParent(application)
 Failing().setServiceParent(process)
 """

@@ -4,6 +4,7 @@ Tests for L{eventsvc.simulator.traffic}.
 
 from __future__ import annotations
 
+import re
 from itertools import islice, pairwise
 from random import Random
 
@@ -69,3 +70,38 @@ def test_no_two_cloudevents_are_taken_for_one() -> None:
     """Neither within a run nor in another, whose numbers are the same."""
     made = [Events("CLOUDEVENTS", run).make(number, Random(1)) for run in ("1", "2") for number in range(100)]
     assert len({event.identity for event in made}) == 200
+
+
+@pytest.mark.parametrize("rate", [0.25, 3.0, 2_500.0])
+def test_constant_arrivals_have_equal_gaps(rate: float) -> None:
+    times = list(islice(arrivals(rate, Random(1), "CONSTANT"), 1_000))
+    assert times == pytest.approx([number / rate for number in range(1, 1_001)])
+
+
+@pytest.mark.parametrize(
+    ("rate", "times"),
+    [(3.0, [1.0] * 3 + [2.0] * 3), (0.5, [2.0, 4.0, 6.0]), (2.4, [2 / 2.4] * 2 + [4 / 2.4] * 2)],
+)
+def test_a_burst_has_all_of_a_second_at_once(rate: float, times: list[float]) -> None:
+    """The mean rate is kept, also if it is no whole number."""
+    assert list(islice(arrivals(rate, Random(1), "BURST"), len(times))) == pytest.approx(times)
+
+
+@given(st.sampled_from(["PLAIN", "CLOUDEVENTS", "MIXED"]), st.integers(0, 300), st.integers(0, 300), st.integers())
+def test_events_have_data_of_the_sizes_asked_for(form: str, least: int, more: int, seed: int) -> None:
+    events = Events(form, "run", (least, least + more)).make_batch(1, 12, Random(seed))
+    assert len(events) == 12
+    for event in events:
+        text = encode_event(event)
+        decode = decode_structured if event.cloudevent is not None else decode_event
+        assert decode(text) == event
+        if least > 12:
+            (filled,) = re.findall(rb'"([0-9a-f]{13,})"', text)
+            assert least <= len(filled) <= least + more
+
+
+def test_a_batch_of_mixed_events_has_one_form() -> None:
+    """CloudEvents and others go in batches of their own, in the same share as single events."""
+    batches = [Events("MIXED").make_batch(first, 10, Random(1)) for first in range(1, 1_001, 10)]
+    kinds = [{event.cloudevent is not None for event in batch} for batch in batches]
+    assert (kinds.count({True}), kinds.count({False})) == (10, 90)

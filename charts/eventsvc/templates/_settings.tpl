@@ -48,6 +48,7 @@ of a role beats what they say of all.
 {{- if eq $role "simulator" -}}
 {{- $_ := set $all "EVENT_PRODUCER_HOST" (include "eventsvc.name" (list $root "event-producer-svc")) -}}
 {{- $_ := set $all "LOG_LEVEL" ($root.Values.settings.LOG_LEVEL | default "INFO") -}}
+{{- with $root.Values.settings.LOG_FORMAT }}{{ $_ := set $all "LOG_FORMAT" . }}{{ end -}}
 {{- $all = merge (include "eventsvc.clientSettings" (list $root $root.Values.simulator.tokenSecret) | fromYaml) $all -}}
 {{- else -}}
 {{- $all = merge (include "eventsvc.redisSettings" . | fromYaml) $root.Values.settings -}}

@@ -12,8 +12,10 @@ from typing import Any, Final
 from twisted.application.service import IService
 from twisted.internet.threads import deferToThreadPool
 
+from eventsvc.consumer.ages import Ages
 from eventsvc.consumer.bound_handler import BoundHandler
 from eventsvc.consumer.chore import Chore
+from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.handler_shape import WrongHandler, bind, count_threads
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.name_hold import EVERY, NameHold
@@ -22,6 +24,7 @@ from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.log import LogHandler
 from eventsvc.handlers.webhook import make_webhook
 from eventsvc.redis.group import RedisEventGroup
+from eventsvc.redis.processes import Processes
 from eventsvc.settings import AdminSettings, ConsumerSettings, LogSettings, RedisSettings, StreamSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.settings.webhook import WebhookSettings
@@ -29,13 +32,14 @@ from eventsvc.tap.consumer_name import take_name
 from eventsvc.tap.figures import connection_figures, consumer_figures, webhook_figures
 from eventsvc.tap.handler_loading import as_invalid_setting, make_handler
 from eventsvc.tap.health import Vitals, add_admin, consumer_health
+from eventsvc.tap.heartbeats import Identity, add_heartbeats, consumer_says
 from eventsvc.tap.options import RoleOptions
 from eventsvc.tap.parts.connection import make_connection
 from eventsvc.tap.process import Process
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.lag import EVERY as MEASURE_EVERY
 from eventsvc.telemetry.lag import Lag
-from eventsvc.telemetry.logs import JsonLog, json_log
+from eventsvc.telemetry.logs import ServiceLog, make_log
 from eventsvc.web.health import Health
 
 #: Threads for other work of the reactor, such as looking up names.
@@ -45,7 +49,7 @@ _HUNG_THREADS: Final = 50
 
 
 def bind_handler(
-    reactor: Any, settings: ConsumerSettings, webhook: WebhookSettings, log: JsonLog, vitals: Vitals
+    reactor: Any, settings: ConsumerSettings, webhook: WebhookSettings, log: ServiceLog, vitals: Vitals
 ) -> tuple[BoundHandler, int]:
     """
     Make the handler, and return it with the number of events or batches that it handles at the same time.
@@ -54,7 +58,7 @@ def bind_handler(
     """
     handler: Any
     if settings.handler == "log":
-        handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread)
+        handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread, log.text)
     elif settings.handler == "webhook":
         handler = make_webhook(reactor, webhook, time.time_ns)
         vitals.metrics.add(webhook_figures(handler))
@@ -83,7 +87,7 @@ def add_consumer(
     limits: StreamSettings,
     settings: ConsumerSettings,
     webhook: WebhookSettings,
-    log: JsonLog,
+    log: ServiceLog,
     vitals: Vitals,
     lasting: bool = True,
     tracing: Tracing | None = None,
@@ -103,6 +107,7 @@ def add_consumer(
     hold = NameHold(group, reactor, secrets.token_hex(8), lifetime=3 * (EVERY + settings.read_timeout))
     retention = Retention(group, reactor, settings.max_len, limits.hard_max, limits.max_memory)
     lag = Lag(redis.stream, limits.group, group.measure, reactor, lifetime=30.0 + settings.claim_idle)
+    counts = ConsumerCounts()
     consumer = Consumer(
         group=group,
         in_flight=InFlight(
@@ -114,6 +119,8 @@ def add_consumer(
             concurrency=concurrency,
             max_deliveries=settings.max_deliveries,
             retry_for=settings.retry_for,
+            counts=counts,
+            on_handled=Ages(counts.ages, time.time).observe,
         ),
         clock=reactor,
         block=settings.read_timeout,
@@ -129,14 +136,23 @@ def add_consumer(
     for part in (connection, consumer):
         part.setServiceParent(process)
     vitals.metrics.add(consumer_figures(consumer, retention, lag, hold) + connection_figures(connection, "consumer"))
-    return consumer_health(vitals, consumer, connection)
+    health = consumer_health(vitals, consumer, connection)
+    identity = Identity("consumer", name, limits.group)
+    processes = Processes(connection, redis.stream)
+    add_heartbeats(process, vitals, processes, identity, health, partial(consumer_says, consumer))
+    return health
 
 
 def make_process(options: RoleOptions) -> IService:
     """Build the process of a consumer."""
     from twisted.internet import reactor
 
-    log = json_log(options.read(LogSettings).level)
+    return make_consumer(options, reactor)
+
+
+def make_consumer(options: RoleOptions, reactor: Any) -> IService:
+    """Build the process of a consumer for a reactor."""
+    log = make_log(options.read(LogSettings))
     process = Process(reactor, log)
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -20,13 +22,16 @@ from eventsvc.redis.durability import make_durability
 from eventsvc.redis.history import RedisHistory
 from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.redis.measuring import measure
+from eventsvc.redis.processes import Processes
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings.dashboard import StreamListSettings
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.tap.accepting import connections_within, raise_descriptor_limit
 from eventsvc.tap.figures import connection_figures, lag_figures, memory_figures
 from eventsvc.tap.health import Vitals, add_admin, producer_health
+from eventsvc.tap.heartbeats import Identity, add_heartbeats, producer_says
 from eventsvc.tap.options import RoleOptions, name_settings
 from eventsvc.tap.parts.connection import AppenderService, make_connection, new_producer_id
 from eventsvc.tap.process import Listener, Process
@@ -34,7 +39,7 @@ from eventsvc.tap.producer_figures import durability_figures, producer_figures, 
 from eventsvc.tap.token_file import add_tokens
 from eventsvc.tap.tracing import Tracing, start_tracing
 from eventsvc.telemetry.lag import Lag, Watch
-from eventsvc.telemetry.logs import json_log
+from eventsvc.telemetry.logs import make_log
 from eventsvc.web.api import Api
 from eventsvc.web.destinations import make_destinations
 from eventsvc.web.limits import PROBES
@@ -57,6 +62,7 @@ def add_producer(
     limits: StreamSettings,
     settings: ProducerSettings,
     vitals: Vitals,
+    more_streams: Sequence[str] = (),
     tls: TLSSettings = NO_TLS,
     admin: AdminSettings = NO_ADMIN,
     durable: DurabilitySettings = IN_MEMORY,
@@ -68,6 +74,7 @@ def add_producer(
     """
     Put the parts of a producer into a process.
 
+    @param more_streams: streams beside that of C{redis}.
     @param admin: the port of health and metrics; without, they are on the producer's own.
     @param durable: what a 200 promises.
     @param lasting: whether confirmed events must survive a restart of Redis.
@@ -75,7 +82,7 @@ def add_producer(
     @param with_lag: whether to publish how far the group is behind; not if a consumer in this process does.
     @raise InvalidSettings: the TLS files are not valid.
     """
-    streams = list(dict.fromkeys([redis.stream, *settings.streams]))
+    streams = list(dict.fromkeys([redis.stream, *more_streams]))
     open_streams = stream_opener(*streams)
 
     async def prepare(session: Session) -> None:
@@ -154,6 +161,10 @@ def add_producer(
     listener = Listener(reactor, settings.port, with_tls(site, reactor, tls, vitals), settings.host, names)
     for part in (connection, *map(AppenderService, appenders.values()), listener):
         part.setServiceParent(process)
+    for stream, appender in appenders.items():
+        identity = Identity("producer", socket.gethostname())
+        processes = Processes(connection, stream)
+        add_heartbeats(process, vitals, processes, identity, health, partial(producer_says, appender))
     add_admin(process, reactor, admin, health)
     return listener
 
@@ -182,7 +193,7 @@ def make_process(options: RoleOptions) -> IService:
 
 def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) -> IService:
     """Build the process of a producer; benchmarks do without the fast path, to show its worth."""
-    process = Process(reactor, json_log(options.read(LogSettings).level))
+    process = Process(reactor, make_log(options.read(LogSettings)))
     vitals = Vitals(reactor)
     vitals.setServiceParent(process)
     redis, limits = options.read(RedisSettings), options.read(StreamSettings)
@@ -194,6 +205,7 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
         limits,
         options.read(ProducerSettings),
         vitals,
+        options.read(StreamListSettings).streams,
         options.read(TLSSettings),
         options.read(AdminSettings),
         options.read(DurabilitySettings),

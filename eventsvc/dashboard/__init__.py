@@ -1,0 +1,3 @@
+"""
+What people see of a stream in a browser: figures, alarms, events and their way.
+"""

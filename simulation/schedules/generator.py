@@ -1,0 +1,171 @@
+"""
+Makes schedules from seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, log
+from random import Random
+from typing import Final, TypeVar
+
+from simulation.schedules.choices import Choice, Durability, Fsync, Handler, Schedule, Setup, Version
+from simulation.schedules.kinds import KINDS, PRIMARY, STEPS, Kind, Role, role_of
+
+T = TypeVar("T")
+
+#: Seconds that a world has before its first fault may begin, and for which clients post after the last one has begun.
+_QUIET: Final = 2.0
+_AFTER: Final = 5.0
+#: The share of faults that begin at a step, and that follow the one before closely.
+_AT_STEPS: Final = 0.4
+_CLOSE: Final = 0.4
+#: Seconds after which a fault that follows closely begins at most.
+_SOON: Final = 1.5
+#: How many faults a schedule has, by how often.
+_COUNTS: Final = {1: 2, 2: 3, 3: 3, 4: 2, 6: 1, 9: 1}
+
+#: Settings of the services in every schedule: short timeouts for short runs.
+_SETTINGS: Final[Mapping[str, str]] = {
+    "REDIS_RETRY_PERIOD": "0.5",
+    "REDIS_READ_TIMEOUT": "3",
+    "REDIS_CLAIM_IDLE": "8",
+    "CONSUMER_DRAIN_TIMEOUT": "2",
+}
+#: Further settings, and how often a schedule has them.
+_SOMETIMES: Final[Sequence[tuple[str, Sequence[str], float]]] = (
+    ("REDIS_STREAM_MAX_LEN", ("5", "50"), 0.4),
+    ("REDIS_STREAM_HARD_MAX", ("40", "100"), 0.15),
+    ("CONSUMER_HANDLER_TIMEOUT", ("1", "4"), 0.3),
+    ("CONSUMER_MAX_DELIVERIES", ("2", "20"), 0.3),
+    ("REDIS_WRITE_TIMEOUT", ("1", "2"), 0.4),
+)
+
+
+def make_schedule(seed: int, kinds: Mapping[str, Kind] = KINDS) -> Schedule:
+    """Return the schedule of a seed: the same on every machine, whatever the hash seed."""
+    random = Random(seed)
+    setup = make_setup(random)
+    count = _draw(random, _COUNTS)
+    possible = {name: kind.weight for name, kind in kinds.items() if is_possible(kind, setup)}
+    choices: list[Choice] = []
+    while len(choices) < count:
+        choices.append(_make_choice(random, setup, kinds, possible, choices[-1].at if choices else None))
+    return Schedule(seed=seed, setup=setup, choices=tuple(sorted(choices, key=lambda choice: choice.at)))
+
+
+def make_setup(random: Random) -> Setup:
+    """Return a world."""
+    replicas = _draw(random, {0: 5, 1: 1, 2: 4})
+    fsyncs: Mapping[Fsync, float] = {"always": 6, "everysec": 3, "no": 1}
+    fsync = _draw(random, fsyncs)
+    levels: Mapping[Durability, float] = {
+        "memory": 6,
+        "disk": 1 if fsync == "always" else 0,
+        "replicas": 2 if replicas else 0,
+    }
+    durability = _draw(random, levels)
+    versions: Mapping[Version, float] = {"6.2": 2, "7.0": 2, "9.1": 3}
+    handlers: Mapping[Handler, float] = {"coroutine": 3, "awaitable": 1, "batch": 1}
+    return Setup(
+        version="9.1" if durability == "disk" else _draw(random, versions),
+        replicas=replicas,
+        durability=durability,
+        fsync=fsync,
+        producers=_draw(random, {1: 3, 2: 1}),
+        consumers=_draw(random, {1: 3, 2: 2}),
+        concurrency=_draw(random, {1: 2, 4: 1}),
+        handler=_draw(random, handlers),
+        clients=_draw(random, {1: 1, 2: 2, 4: 1}),
+        keyed=_draw(random, {0.0: 1, 0.3: 2, 0.8: 1}),
+        batched=_draw(random, {0.0: 1, 0.2: 1, 0.5: 1}),
+        rate=_draw(random, {1.0: 2, 3.0: 3, 8.0: 1}),
+        seconds=round(random.uniform(12.0, 22.0), 1),
+        settings=_make_settings(random),
+    )
+
+
+def is_possible(kind: Kind, setup: Setup) -> bool:
+    """Return whether a world can have a kind of fault."""
+    if kind.needs == "replicas":
+        return setup.replicas > 0
+    if kind.needs == "consumers":
+        return setup.consumers > 1
+    return kind.needs != "disk" or setup.fsync != "no"
+
+
+def name_targets(role: Role, setup: Setup) -> Sequence[str]:
+    """Return all that a kind of fault may be about, in a world."""
+    servers = _number("redis", 1 + setup.replicas)
+    sentinels = _number("sentinel", 3) if setup.replicas else []
+    producers, consumers = _number("producer", setup.producers), _number("consumer", setup.consumers)
+    clients = _number("client", setup.clients)
+    match role:
+        case "redis":
+            return [*[PRIMARY] * len(servers), *servers]
+        case "replica":
+            return servers[1:]
+        case "sentinel":
+            return sentinels
+        case "producer":
+            return producers
+        case "consumer" | "handler":
+            return consumers
+        case "client":
+            return clients
+        case "link":
+            services = [f"{each}:{PRIMARY}" for each in (*producers, *consumers)]
+            asking = [f"{each}:{sentinel}" for each in (*producers, *consumers) for sentinel in sentinels[:1]]
+            return [*services, *services, *asking, *(f"{each}:{other}" for each in clients for other in producers)]
+    return [""]
+
+
+def _number(name: str, count: int) -> list[str]:
+    return [f"{name}-{number}" for number in range(1, count + 1)]
+
+
+def _make_settings(random: Random) -> dict[str, str]:
+    settings = dict(_SETTINGS)
+    for name, values, share in _SOMETIMES:
+        if random.random() < share:
+            settings[name] = random.choice(values)
+    return settings
+
+
+def _make_choice(
+    random: Random, setup: Setup, kinds: Mapping[str, Kind], possible: Mapping[str, float], before: float | None
+) -> Choice:
+    name = _draw(random, possible)
+    kind = kinds[name]
+    target = random.choice(name_targets(random.choice(kind.roles), setup))
+    latest = setup.seconds - _AFTER
+    at = random.uniform(_QUIET, latest)
+    if before is not None and random.random() < _CLOSE:
+        at = min(latest, before + random.uniform(0.0, _SOON))
+    steps = STEPS.get(role_of(target), ())
+    on, nth = "", 1
+    if steps and random.random() < _AT_STEPS:
+        on, nth = random.choice(steps), random.choice((1, 1, 2, 3, 5))
+    return Choice(
+        kind=name,
+        target=target,
+        at=round(at, 3),
+        on=on,
+        nth=nth,
+        seconds=round(_stretch(random, kind.seconds), 3),
+        amount=round(_between(random, kind.amount), 3),
+        what=random.choice(kind.whats) if kind.whats else "",
+    )
+
+
+def _draw(random: Random, weights: Mapping[T, float]) -> T:
+    return random.choices(list(weights), list(weights.values()))[0]
+
+
+def _stretch(random: Random, bounds: tuple[float, float] | None) -> float:
+    """Return a length between bounds; short ones are as frequent as long ones."""
+    return 0.0 if bounds is None else exp(random.uniform(log(bounds[0]), log(bounds[1])))
+
+
+def _between(random: Random, bounds: tuple[float, float] | None) -> float:
+    return 0.0 if bounds is None else random.uniform(*bounds)

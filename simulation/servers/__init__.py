@@ -1,0 +1,3 @@
+"""
+Simulated servers around a data set: sessions, replication, persistence and Sentinels.
+"""

@@ -1,0 +1,4 @@
+"""
+The world of a run: processes, their clocks, the network between them, and what
+goes wrong there.
+"""

@@ -1,0 +1,160 @@
+"""
+Judges a run: the promises of every history, and that everything ends well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.logger import LogLevel, formatEvent
+
+from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
+from eventsvc.outcome import Outcome
+from eventsvc.redis.connection import Connection
+from eventsvc.testing.history import Expectations, Handling, History, Op, Verdict, check
+from simulation.schedules.choices import Schedule
+from simulation.world.handlers import POISON
+from simulation.world.process import Process
+from simulation.world.world import World
+
+#: Seconds after the last fault, or the last request, within which all must be stored and handled.
+BOUND: Final = 60.0
+#: Seconds that services have to find out what Redis has lost.
+_LOOK_AROUND: Final = 3.0
+#: The alarms by which a service says that events may have been lost.
+_LOSSES: Final = frozenset({"lost", "group_recreated", "trimmed_pending"})
+#: Faults because of which handlers fail, and the events that may be set aside for each.
+_FAILING: Final = frozenset({"fail", "hang", "slow", "kill", "leave", "pause"})
+
+
+def is_settled(world: World) -> bool:
+    """Return whether all services have had time to look at Redis, and nobody has anything left to do."""
+    if world.timeline.now < world.account.last + _LOOK_AROUND:
+        return False
+    if any(client.open or not client.done for client in world.clients.values()):
+        return False
+    if not all(_is_ready(process) for process in world.processes.values() if process.service is not None):
+        return False
+    servers = world.servers
+    return servers.last_read() == servers.last_entry() and not servers.pending()
+
+
+def _is_ready(process: Process) -> bool:
+    """Return whether a service has reached Redis; one that has ended for good is not asked."""
+    return not process.alive or all(part.ready for part in process.service if isinstance(part, Connection))
+
+
+def judge(world: World, schedule: Schedule, history: History, settled: bool) -> tuple[Verdict, Sequence[str]]:
+    """Return the verdict on a run, and more promises that it broke."""
+    kinds = {choice.kind for choice in schedule.choices}
+    setup = schedule.setup
+    failing = sum(choice.kind in _FAILING for choice in schedule.choices)
+    one = setup.consumers == 1 and not history.rolled_back and not kinds & {"fail", "hang", "again", "slow"}
+    expect = Expectations(
+        least_ok=1,
+        doomed=(POISON, "no event at"),
+        set_aside=10_000 if failing else 0,
+        rest_at_most=BOUND / 2,
+        in_order=one and setup.concurrency == 1 and POISON not in "".join(op.description for op in history.ops),
+        repeat_within=20.0,
+    )
+    return check(history, expect), list(_not_settled(world, settled))
+
+
+def _not_settled(world: World, settled: bool) -> Iterator[str]:
+    if not settled:
+        open = [name for name, client in world.clients.items() if client.open or not client.done]
+        if open:
+            yield f"never answered 200 within {BOUND:g} s after all faults ended: {', '.join(open)}"
+    for process in world.lives:
+        for error in process.errors:
+            yield f"an exception reached the reactor: {process.name}: {error!r}"
+        for at, event in process.log:
+            if "log_failure" in event and event["log_level"] is LogLevel.critical:
+                yield f"an unexpected failure: {process.name} at {at:.3f}: {formatEvent(event)}: {event['log_failure'].value!r}"
+
+
+def tell(world: World, schedule: Schedule) -> History:
+    """Return the history of a run for the checker."""
+    servers, account = world.servers, world.account
+    entries = servers.entries()
+    order = sorted(entries, key=_place)
+    events = {id: _read(id, entries[id]) for id in order}
+    known = {id: event.id for id, event in events.items() if event is not None}
+    stream = [event for event in events.values() if event is not None]
+    last = _place(servers.last_read())
+    rest = world.timeline.now - max(account.last, schedule.setup.seconds)
+    retained = float(schedule.setup.settings.get("REDIS_RETAIN_SECONDS", "30"))
+    wiped = [
+        rollback.at for rollback in account.rollbacks if rollback.everything or rollback.at - rollback.since > retained
+    ]
+    alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
+    ops = [op for client in world.clients.values() for op in client.ops]
+    ids = {event.id for event in stream}
+    ops = _excuse(world, ops, ids)
+    return History(
+        ops=ops,
+        stream=stream,
+        handled=_without_gone(world, ops, ids),
+        causes=account.causes,
+        dead=[known[id] for id in servers.dead() if id in known],
+        pending={known[id]: rest for id in servers.pending() if id in known},
+        waiting={known[id]: rest for id in known if _place(id) > last},
+        drained=True,
+        wiped=max(wiped) if wiped else None,
+        rolled_back=bool(account.rollbacks),
+        alarms=len(alarms),
+        ended=[*world.unexpected],
+    )
+
+
+def _excuse(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Op]:
+    """
+    Take back the answers of producers that ended before they could give their events back.
+
+    Redis has lost these events, and nobody is left who has them.
+    """
+    rollbacks = world.account.rollbacks
+    if not rollbacks or world.setup.durability != "memory":
+        return ops
+    ends = [life.ended_at for life in world.lives if life.name.startswith("producer") and life.ended_at is not None]
+    excused = []
+    for op in ops:
+        lost = op.outcome is Outcome.OK and op.id not in stored and op.ended is not None
+        if lost and any(op.ended - 1.0 <= end <= rollback.at + BOUND for end in ends for rollback in rollbacks):  # type: ignore[operator]
+            op = attrs.evolve(op, outcome=Outcome.UNKNOWN, id=None)
+        excused.append(op)
+    return excused
+
+
+def _without_gone(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Handling]:
+    """
+    Leave out the events that were handled, and went with an earlier state of Redis.
+
+    No client was told that they are stored under this id.
+    """
+    if not world.account.rollbacks:
+        return world.handlings
+    unsure = {op.description for op in ops if op.outcome is Outcome.UNKNOWN}
+    return [each for each in world.handlings if each.id in stored or world.descriptions[each.id] not in unsure]
+
+
+def _alarm(event: Any) -> str:
+    return event.get("details", {}).get("alarm", "")  # type: ignore[no-any-return]
+
+
+def _read(id: bytes, fields: Any) -> Notification | None:
+    if MARKER_FIELD in fields:
+        return None
+    try:
+        return decode_notification(fields.get(EVENT_FIELD, b""), id.decode())
+    except InvalidEvent:
+        time, number = _place(id)
+        return Notification(-(time * 1_000 + number), f"no event at {id.decode()}", "", id.decode())
+
+
+def _place(id: bytes) -> tuple[int, int]:
+    time, _, number = id.partition(b"-")
+    return int(time), int(number)

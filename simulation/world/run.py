@@ -1,0 +1,102 @@
+"""
+Runs one schedule.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from eventsvc.testing.history import History
+from simulation.schedules.choices import Schedule
+from simulation.schedules.records import Record
+from simulation.schedules.story import Line, subjects_of
+from simulation.world.beliefs import believe
+from simulation.world.faults import Faults
+from simulation.world.judge import BOUND, is_settled, judge, tell
+from simulation.world.surroundings import surroundings
+from simulation.world.world import World
+
+#: Seconds between two looks whether everything is settled.
+_LOOK: Final = 0.25
+#: Garbage is collected after so many runs.
+_RUNS: Final = 20
+_processor = time.process_time
+_runs = 0
+
+
+@attrs.frozen
+class Run:
+    """
+    A run, its verdict, and what happened.
+
+    @ivar history: what the judge was told.
+    """
+
+    world: World
+    record: Record
+    history: History
+
+    @property
+    def journal(self) -> list[Line]:
+        """All that happened, in order."""
+        return self.world.journal
+
+    @property
+    def beliefs(self) -> Mapping[str, list[str]]:
+        """What each process believed at the end, a sentence each."""
+        return believe(self.world, subjects_of(self.record))
+
+
+def run(schedule: Schedule) -> Run:
+    """Run a schedule until everything is settled, and judge it."""
+    began = _processor()
+    world = World(schedule.seed, schedule.setup)
+    with surroundings(world):
+        faults = Faults(world, schedule.choices)
+        world.start()
+        settled = _run_until_settled(world, faults, schedule)
+        history = tell(world, schedule)
+        verdict, more = judge(world, schedule, history, settled)
+    end = max(world.account.last, schedule.setup.seconds)
+    record = Record(
+        schedule=schedule,
+        broken=(*verdict.broken, *more),
+        missing=verdict.missing,
+        meetings=tuple(faults.meetings),
+        ledger=dict(verdict.ledger),
+        recovery=world.timeline.now - end if settled else None,
+        simulated=world.timeline.now,
+        processor=_processor() - began,
+        digest=world.wire.digest(),
+    )
+    world.close()
+    _collect()
+    return Run(world, record, history)
+
+
+def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool:
+    timeline = world.timeline
+    timeline.run_until(schedule.setup.seconds)
+    while True:
+        end = max(world.account.last, schedule.setup.seconds) + BOUND
+        if not faults.open and is_settled(world):
+            return True
+        if timeline.now >= end and not faults.open:
+            return False
+        timeline.run_until(timeline.now + _LOOK)
+
+
+def _collect() -> None:
+    """Collect garbage now and then: no finalizer runs within a run."""
+    global _runs
+    _runs += 1
+    if _runs == 1:
+        gc.collect()
+        gc.freeze()
+    elif _runs % _RUNS == 0:
+        gc.collect()

@@ -1,0 +1,233 @@
+"""
+The servers of Redis and the Sentinels of a simulated world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from chaos import DEAD, GROUP, STREAM
+from simulation.redis.keyspace import Keyspace
+from simulation.redis.values import Conditions, User, Version
+from simulation.schedules.choices import Setup
+from simulation.servers.deployment import Deployment
+from simulation.servers.history import Position
+from simulation.servers.sentinel import Sentinel
+from simulation.servers.server import Server
+
+#: The ports of servers and of Sentinels, and the number of Sentinels.
+REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+_SENTINELS: Final = 3
+_STREAM: Final = STREAM.encode()
+_DEAD: Final = DEAD.encode()
+_GROUP: Final = GROUP.encode()
+
+
+@attrs.frozen
+class Stored:
+    """
+    An entry of the stream when it was seen first.
+
+    @ivar position: of the write that added it, or a later one.
+    """
+
+    position: Position
+    id: bytes
+    fields: Mapping[bytes, bytes]
+
+
+class Servers:
+    """
+    All servers of a world, and their Sentinels.
+
+    @ivar by_name: the first server is the primary at the beginning.
+    @ivar sentinels: by name; none without replicas.
+    @ivar deployment: what happens between them.
+    @ivar stored: all entries that were ever in the stream, in the order in which they were seen.
+    """
+
+    def __init__(self, world: Any, setup: Setup) -> None:
+        self.world, self.setup = world, setup
+        self.by_name = {name: self._make(name) for name in _number("redis", 1 + setup.replicas)}
+        servers = list(self.by_name.values())
+        self.sentinels: dict[str, Sentinel] = {}
+        for name in _number("sentinel", _SENTINELS if setup.replicas else 0):
+            process = world.add_process(name)
+            self.sentinels[name] = Sentinel(name, SENTINEL_PORT, process.reactor, servers, _SENTINELS - 1)
+        self.deployment = Deployment(world.clock, servers, list(self.sentinels.values()))
+        self.stored: list[Stored] = []
+        self._seen: dict[str, bytes] = {}
+        for node in (*servers, *self.sentinels.values()):
+            self._listen(node)
+
+    def _make(self, name: str) -> Server:
+        process, setup, version = self.world.add_process(name), self.setup, Version(self.setup.version)
+        wall = process.wall
+        server = Server(
+            name,
+            REDIS_PORT,
+            process.reactor,
+            lambda: int(wall.time() * 1000),
+            lambda: Keyspace(version),
+            version,
+        )
+        server.settings.values[b"appendonly"] = b"no" if setup.fsync == "no" else b"yes"
+        server.settings.values[b"appendfsync"] = b"everysec" if setup.fsync == "no" else setup.fsync.encode()
+        server.settings_changed()
+        return server
+
+    def _listen(self, node: Any) -> None:
+        self.world.network.listen(self.world.processes[node.host], node.port, node)
+
+    def is_server(self, host: str) -> bool:
+        return host in self.by_name
+
+    def settings(self) -> Mapping[str, str]:
+        """Return the settings of services that lead here."""
+        if self.sentinels:
+            return {"REDIS_SENTINELS": ",".join(f"{name}:{SENTINEL_PORT}" for name in self.sentinels)}
+        return {"REDIS_HOST": "redis-1", "REDIS_PORT": f"{REDIS_PORT}"}
+
+    @property
+    def primary(self) -> Server:
+        """The server that is the primary: the one that the latest failover has chosen."""
+        return self.deployment.primary
+
+    # What it has
+
+    def ask(self, server: Server, *command: bytes) -> Any:
+        """Run a command that only reads."""
+        return server.keyspace().execute(command, server.wall(), PLAIN)
+
+    def applied(self, name: str, command: str) -> None:
+        """Look for new entries after a command that may add some."""
+        if command in ("append", "open", "create_group", "replay"):
+            self._look(self.by_name[name])
+
+    def _look(self, server: Server) -> None:
+        last = self._seen.get(server.host)
+        found = self.ask(server, b"XRANGE", _STREAM, b"-" if last is None else b"(" + last, b"+")
+        if not isinstance(found, list):
+            return
+        for id, fields in found:
+            self.stored.append(Stored(server.position(), id, dict(zip(fields[::2], fields[1::2]))))
+            self._seen[server.host] = id
+
+    def entries(self) -> Mapping[bytes, Mapping[bytes, bytes]]:
+        """Return all entries that the primary has or has trimmed, by id."""
+        primary = self.primary
+        self._look(primary)
+        history = primary.position().history
+        return {each.id: each.fields for each in self.stored if history.contains(each.position)}
+
+    def dead(self) -> list[bytes]:
+        """Return the ids of the entries that were set aside."""
+        found = self.ask(self.primary, b"XRANGE", _DEAD, b"-", b"+")
+        return [dict(zip(fields[::2], fields[1::2]))[b"id"] for _, fields in found] if isinstance(found, list) else []
+
+    def pending(self) -> list[bytes]:
+        """Return the ids of the entries that are delivered and not acknowledged."""
+        found = self.ask(self.primary, b"XPENDING", _STREAM, _GROUP, b"-", b"+", b"100000")
+        return [row[0] for row in found] if isinstance(found, list) else []
+
+    def last_read(self) -> bytes:
+        """Return the id of the last entry that the group has read."""
+        found = self.ask(self.primary, b"XINFO", b"GROUPS", _STREAM)
+        for group in found if isinstance(found, list) else []:
+            facts = dict(zip(group[::2], group[1::2]))
+            if facts[b"name"] == _GROUP:
+                return facts[b"last-delivered-id"]  # type: ignore[no-any-return]
+        return b"0-0"
+
+    def last_entry(self) -> bytes:
+        """Return the id of the last entry."""
+        found = self.ask(self.primary, b"XREVRANGE", _STREAM, b"+", b"-", b"COUNT", b"1")
+        return found[0][0] if isinstance(found, list) and found else b"0-0"
+
+    # What happens to them
+
+    def kill(self, name: str, power: bool = False) -> None:
+        """End a server; with its power, what was not synced is lost."""
+        server, world = self.by_name[name], self.world
+        if not server.up:
+            return
+        process, before = world.processes[name], server.position()
+        if power:
+            world.network.drop(process, with_word=False)
+            world.dark.add(name)
+            server.lose_power()
+        else:
+            server.kill()
+            world.network.stop_listening(process, server.port)
+        kept = server.kept
+        if server.link is None:
+            self._go_back(before, Position(before.history, 0) if kept is None else kept)
+
+    def _go_back(self, before: Position, after: Position) -> None:
+        """Record what is lost when a state takes the place of another one."""
+        first = _first_lost(before, after)
+        if first is not None:
+            everything = after.offset == 0
+            self.world.account.rolled_back(0.0 if everything else first, everything)
+
+    def restart(self, name: str) -> None:
+        """Start a server again."""
+        server = self.by_name[name]
+        if not server.up:
+            self.world.dark.discard(name)
+            self._seen.pop(name, None)
+            self.deployment.start(server)
+            self._listen(server)
+
+    def fail_over(self) -> bool:
+        """Let the Sentinels promote the best replica; return whether that begins."""
+        new, old = self.deployment.best_replica(), self.primary
+        if new is None:
+            return False
+        before, after = old.position(), new.position()
+        if not self.deployment.fail_over(new):
+            return False
+        now = self.world.timeline.now
+        self._go_back(before, after)
+        self._seen.pop(new.host, None)
+        self.world.account.promotions.append(now)
+        self.world.account.rolled_back(now)  # what the old primary does until it is demoted
+        return True
+
+    def restrict(self, name: str, denied: frozenset[bytes]) -> None:
+        """Take rights away, or give them back."""
+        server = self.by_name[name]
+        server.set_user(User(denied=denied))
+
+    def fill(self, name: str, full: bool) -> None:
+        """Let the memory of a server be full, or not."""
+        server = self.by_name[name]
+        server.settings.values[b"maxmemory"] = b"1" if full else b"0"
+        server.settings_changed()
+
+
+PLAIN: Final = Conditions()
+
+
+def _number(name: str, count: int) -> list[str]:
+    return [f"{name}-{number}" for number in range(1, count + 1)]
+
+
+def _first_lost(before: Position, after: Position) -> float | None:
+    """Return when the first write was done that the later state lacks; C{None} if it lacks none."""
+    history = before.history
+    while True:
+        if after.history is history:
+            kept = after.offset
+            break
+        if history.parent is None:
+            kept = 0
+            break
+        history = history.parent
+    if before.history.contains(after) and after.offset >= before.offset:
+        return None
+    return before.history.time(kept + 1) if kept < before.offset else None

@@ -1,0 +1,116 @@
+"""
+What processes take from Python and from the operating system, replaced for a run.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from time import gmtime
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import twisted.logger._logger as twisted_logger
+import twisted.web.http as twisted_http
+from twisted.logger import globalLogPublisher
+
+import eventsvc.tap.parts.producer as producer_parts
+import eventsvc.tap.process as eventsvc_process
+from simulation.world.handlers import ruling
+from simulation.world.process import EPOCH, Process
+from simulation.world.reactor import Port
+
+
+class _NoThread:
+    """A thread that never runs: nothing in a simulated process outlasts its reactor."""
+
+    daemon = False
+
+    def __init__(self, *_: object) -> None: ...
+
+    def start(self) -> None: ...
+
+
+@contextmanager
+def surroundings(world: Any) -> Iterator[None]:
+    """
+    Replace clocks, chance and the operating system by those of the process that runs.
+
+    Nothing that differs between two runs reaches the processes of a world.
+    """
+    timeline = world.timeline
+
+    def seconds() -> float:
+        return timeline.seconds()  # type: ignore[no-any-return]
+
+    def wall() -> float:
+        current: Process | None = timeline.current
+        return EPOCH + timeline.now if current is None else current.wall.time()
+
+    def chance() -> random.Random:
+        current: Process | None = timeline.current
+        return world.random if current is None else current.random  # type: ignore[no-any-return]
+
+    def end_now(code: int) -> None:
+        timeline.current.end(code)
+
+    def take_signal(number: int, handler: Any) -> None:
+        timeline.current.signals[number] = handler
+
+    def observe(event: Any) -> None:
+        world.logged(event)
+
+    patches = [
+        patch.multiple(
+            time,
+            time=wall,
+            time_ns=lambda: round(wall() * 1e9),
+            monotonic=seconds,
+            monotonic_ns=lambda: round(seconds() * 1e9),
+            perf_counter=seconds,
+        ),
+        patch.multiple(
+            random,
+            random=lambda: chance().random(),
+            getrandbits=lambda bits: chance().getrandbits(bits),
+            randrange=lambda *between: chance().randrange(*between),
+            uniform=lambda low, high: chance().uniform(low, high),
+        ),
+        patch.multiple(
+            secrets,
+            token_hex=lambda size=32: chance().randbytes(size).hex(),
+            token_bytes=lambda size=32: chance().randbytes(size),
+        ),
+        patch.object(os, "urandom", lambda size: chance().randbytes(size)),
+        patch.object(twisted_logger, "time", wall),
+        patch.multiple(twisted_http, time=wall, gmtime=lambda *seconds: gmtime(*(seconds or [wall()]))),
+        patch.multiple(
+            eventsvc_process,
+            signal=SimpleNamespace(signal=take_signal, SIGTERM=signal.SIGTERM, SIGINT=signal.SIGINT),
+            os=SimpleNamespace(_exit=end_now),
+            Timer=_NoThread,
+            PausingPort=Port,
+            listening_reactor=lambda reactor: reactor,
+            _leave_to_the_end=lambda: None,
+        ),
+        patch.object(producer_parts, "raise_descriptor_limit", lambda: 65_536),
+    ]
+    collects = gc.isenabled()
+    gc.disable()  # finalizers would run at any time
+    observers, globalLogPublisher._observers = globalLogPublisher._observers, [observe]
+    try:
+        with ExitStack() as stack, ruling(world):
+            for each in patches:
+                stack.enter_context(each)
+            yield
+    finally:
+        globalLogPublisher._observers = observers
+        if collects:
+            gc.enable()
