@@ -42,6 +42,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def test_a_group_of_tests_runs_in_one_worker(request: pytest.FixtureRequest) -> None:
+    """Otherwise each worker builds a wheel of its own."""
+    if request.config.getoption("loadgroup", False):
+        assert request.node.nodeid.endswith("@packaging")
+
+
 def test_the_wheel_has_the_package_and_the_plugin_alone(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}

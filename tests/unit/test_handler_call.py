@@ -31,6 +31,13 @@ from eventsvc.consumer.handler_call import HandlerExit, HandlerMistake, call, fi
 ran: list[str] = []
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_objects() -> None:
+    """Exempt what other tests have left from the garbage collection after each test here: it takes a tenth of a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_ran() -> Iterator[None]:
     ran.clear()
