@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 TARGET ?= local
 ROBOT ?=
 
+# For make demo: options of the role dev, such as --chaos.
+DEMO ?=
+
 # For make mutants: the beginning of the paths of modules, and further options.
 ONLY ?=
 MUTANTS ?=
@@ -34,7 +37,7 @@ $(VENV)/made: setup.py pyproject.toml
 	@touch $@
 
 demo: $(VENV)/made
-	@$(BIN)/twistd -n eventsvc dev
+	@$(BIN)/twistd -n eventsvc dev $(DEMO)
 
 # The longest first: the others run one after the other beside it.
 test: $(VENV)/made

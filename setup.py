@@ -11,7 +11,6 @@ CHAOS = ["mfusepy >= 3.1", "redis >= 5.0", "requests >= 2.32", "toxiproxy-python
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
 LOAD = ["hdrhistogram >= 0.10.8"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
-SIMULATION = ["lupa >= 2.4"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 SIMULATION = ["lupa >= 2.4", "msgpack >= 1.0"]  # the Lua of Redis, and what its cmsgpack writes
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
@@ -117,7 +116,6 @@ setup(
         "chaos": CHAOS,
         "simulation": SIMULATION,
         "robot": ROBOT,
-        "simulation": SIMULATION,
         # The HTML site and the changelog.
         "docs": DOCS,
         "test": TEST,

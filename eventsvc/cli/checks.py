@@ -75,7 +75,7 @@ def check_rights(missing: Mapping[str, Sequence[str]] | None, role: str | None) 
     able = [name for name, commands in missing.items() if not commands]
     if role is None:
         what = f"enough for: {', '.join(able)}" if able else "not enough for any role"
-        return [Check("rights", "ok" if able else "wrong", what, "" if able else _explain_rights(missing["looking"]))]
+        return [Check("rights", "ok" if able else "wrong", what, "" if able else _explain_rights(missing["dashboard"]))]
     commands = missing[role]
     if not commands:
         return [Check("rights", "ok", f"enough for: {role}")]

@@ -32,8 +32,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     age_p50: float | None = msgspec.field(default=None, name="h50")
     age_p99: float | None = msgspec.field(default=None, name="h99")
     unread_age: float | None = msgspec.field(default=None, name="u")
-    pending: int | None = msgspec.field(default=None, name="p")
-    dead: int | None = msgspec.field(default=None, name="d")
+    pending: float | None = msgspec.field(default=None, name="p")
+    dead: float | None = msgspec.field(default=None, name="d")
 
 
 _decoder: Final = msgspec.json.Decoder(Point)

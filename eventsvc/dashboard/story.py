@@ -87,7 +87,8 @@ class Filter:
     """
     Which events to show: with this type, this key, and this text in any case; empty fits all.
 
-    The text is looked for in the ids and in the whole event.
+    The text is looked for in the ids, the type, the key, the description and the data; of an entry that is no event, in
+    all it has.
     """
 
     type: str = ""
@@ -95,17 +96,25 @@ class Filter:
     text: str = ""
 
     def admits(self, entry: StoredEntry) -> bool:
-        if self.type or self.key:
-            event = entry.event
-            if event is None or (self.type and event.type != self.type) or (self.key and event.key != self.key):
-                return False
-        if not self.text:
+        """Return whether an entry is to be shown."""
+        if self == _ALL:
             return True
+        event = entry.event
+        if event is None:
+            texts = [entry.id, *(value.decode("utf-8", "replace") for _, value in entry.fields)]
+            return not (self.type or self.key) and self._is_in(texts)
+        if (self.type and event.type != self.type) or (self.key and event.key != self.key):
+            return False
+        payload = bytes(event.cloudevent_json) or bytes(event.data_json)
+        texts = [entry.id, str(event.id), event.description, event.type or "", event.key or ""]
+        return self._is_in([*texts, payload.decode("utf-8", "replace")])
+
+    def _is_in(self, texts: Sequence[str]) -> bool:
         wanted = self.text.lower()
-        if wanted in entry.id or any(wanted in value.decode("utf-8", "replace").lower() for _, value in entry.fields):
-            return True
-        event = entry.event  # its text may have escapes
-        return event is not None and wanted in f"{event.type}\n{event.key}\n{event.description}".lower()
+        return any(wanted in text.lower() for text in texts)
+
+
+_ALL: Final = Filter()
 
 
 @attrs.frozen

@@ -52,7 +52,7 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
         "PEXPIRE {companion}:owner:g:c 1",
         "PTTL {companion}:owner:g:c",
     ),
-    "dead letters": (
+    "operator": (
         "XADD {key} * f v",
         "XADD {companion}:dead * f v",
         "XDEL {companion}:dead 1-1",
@@ -60,7 +60,7 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
         "XRANGE {companion}:dead - +",
         "XREVRANGE {companion}:dead + -",
     ),
-    "looking": (
+    "dashboard": (
         "XINFO GROUPS {key}",
         "XINFO CONSUMERS {key} g",
         "XLEN {key}",

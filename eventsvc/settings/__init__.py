@@ -28,7 +28,6 @@ from eventsvc.settings.kinds import (
     REACTOR,
     SECONDS,
     SHARE,
-    STREAMS,
     TEXT,
 )
 from eventsvc.settings.reading import Setting, rows, setting
@@ -83,12 +82,6 @@ class ProducerSettings:
         "and all IPv4 addresses too where the system allows it.",
     )
     port: int = setting("REST_SERVER_PORT", OPTIONAL_PORT, 8080, "Port for HTTP; 0 selects a free port.")
-    streams: tuple[str, ...] = setting(
-        "REDIS_STREAMS",
-        STREAMS,
-        (),
-        "More streams that events may be posted to, at /streams/NAME/event; and that the dashboard shows.",
-    )
     request_timeout: float = setting("REST_SERVER_WRITE_TIMEOUT", SECONDS, 10.0, "Longest duration of one request.")
     grace: float = setting(
         "REST_SERVER_GRACE", SECONDS, 0.5, "Seconds for which idle connections stay open once the process is to end."
@@ -241,6 +234,7 @@ ROLES: Mapping[str, tuple[type, ...]] = {
     "producer": (
         RedisSettings,
         StreamSettings,
+        StreamListSettings,
         DurabilitySettings,
         ProducerSettings,
         TLSSettings,

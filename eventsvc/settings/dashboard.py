@@ -39,7 +39,7 @@ class DashboardSettings:
 
 @attrs.frozen(kw_only=True)
 class StreamListSettings:
-    """The streams that are shown."""
+    """The streams beside that of C{REDIS_STREAM}."""
 
     streams: tuple[str, ...] = setting(
         "REDIS_STREAMS",

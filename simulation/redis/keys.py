@@ -90,7 +90,7 @@ def pexpire(data: Data, words: Command) -> Reply:
 
 def _expire(data: Data, words: Command, unit: int) -> Reply:
     if len(words) > 3:
-        raise CommandError(b"ERR wrong number of arguments for '%s' command" % words[0].lower())
+        raise CommandError(b"ERR Unsupported option " + words[3])
     key, value = words[1], read_integer(words[2])
     until = value * unit + data.now
     if not -(1 << 63) <= until < 1 << 63 or not -(1 << 63) <= value * unit < 1 << 63:

@@ -90,6 +90,7 @@ class _Attempt:
     number: int
     begin: float
     bytes: bytes
+    producer: str = ""
     connection: _Connection | None = None
     timer: Any = None
     ended: bool = False
@@ -187,7 +188,7 @@ class Client:
         self._send(attempt, at, len(self.producers))
 
     def _send(self, attempt: _Attempt, at: int, tries: int) -> None:
-        producer = self.producers[at % len(self.producers)]
+        producer = attempt.producer = self.producers[at % len(self.producers)]
         idle = self._idle.get(producer)
         if idle:
             connection = idle.pop()
@@ -233,7 +234,8 @@ class Client:
         for place, (description, content) in enumerate(post.parts):
             id = answered.ids[place] if place < len(answered.ids) else None
             number = len(self.ops)
-            self.ops.append(Op(self.process.name, number, description, attempt.begin, now, outcome, id, content))
+            client = f"{self.process.name}>{attempt.producer}"  # each producer has a line of its own
+            self.ops.append(Op(client, number, description, attempt.begin, now, outcome, id, content))
         self.process.world.tell(self.process, f"posted {post.parts[0][0]}: {outcome.value} {answered.why}")
         if outcome is not Outcome.OK and post.repeatable:
             at = self.random.randrange(len(self.producers))

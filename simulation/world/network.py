@@ -194,6 +194,7 @@ class Transport:
 
     def _spring(self, data: bytes) -> None:
         trap, self.way.trap = self.way.trap, ""
+        self._has_written_all = True  # nothing arrives behind a gap
         if trap == "half" and len(data) > 1:
             self._send(data[: len(data) // 2], "cut")
         else:

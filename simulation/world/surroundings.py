@@ -10,9 +10,9 @@ import random
 import secrets
 import signal
 import time
-from time import gmtime
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from time import gmtime
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from math import inf
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -62,6 +61,7 @@ class World:
     @ivar lives: all lives of services.
     @ivar dark: hosts without power.
     @ivar gone: services that are not started again.
+    @ivar descriptions: of handled events, by id.
     @ivar account: what may be lost or repeated because of what was done.
     @ivar later: ends a fault after so many seconds.
     @ivar triggers: called with each step: the process, and the name of the step.
@@ -77,6 +77,7 @@ class World:
         self.dark: set[str] = set()
         self.gone: set[str] = set()
         self.handlings: list[Handling] = []
+        self.descriptions: dict[int, str] = {}
         self.journal: list[Line] = []
         self.account = Account(self)
         self.triggers: list[Callable[[Process, str], None]] = []
@@ -123,7 +124,7 @@ class World:
                 keyed=setup.keyed,
                 batched=setup.batched,
                 mixed=_MIXED,
-                poison=_POISON,
+                poison=_POISON if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
                 ends=setup.seconds,
             )
             self.clients[process.name] = client
@@ -139,6 +140,21 @@ class World:
         options, make = Settings(self.settings(name)), _MAKERS[role]
         self.tell(process, "starts")
         process.start(lambda reactor: make(options, reactor))
+
+    def close(self) -> None:
+        """
+        Let no process of this world do anything any more.
+
+        # Note [Finalizers]
+
+        A coroutine that is collected runs to its end.  That of a service that stops would end this interpreter::
+
+            Process._stop_children:  awaits a child for ever | collected: GeneratorExit, caught; the next child ...;
+                                                             | no child is left: a thread calls os._exit in a second
+        """
+        for process in self.lives:
+            if process.service is not None:
+                process.service._finishing = False
 
     def settings(self, name: str) -> Mapping[str, str]:
         """Return the settings of a service."""
@@ -165,7 +181,7 @@ class World:
 
     def suspend(self, process: Process) -> None:
         """Stop a process, as SIGSTOP does."""
-        process.busy_until = inf
+        process.suspended = True
 
     # What happens
 
@@ -185,9 +201,10 @@ class World:
             if not hanging.called:
                 self.timeline.add(self.timeline.now, process, _go_on, hanging)
 
-    def handled(self, handling: Handling) -> None:
+    def handled(self, handling: Handling, description: str) -> None:
         """Record that a handler has ended."""
         self.handlings.append(handling)
+        self.descriptions[handling.id] = description
         self.tell(handling.consumer, f"{'fails on' if handling.failed else 'handles'} {handling.id}")
 
     def happens(self, process: Process, step: str) -> None:

@@ -67,7 +67,7 @@ def test_choices_are_possible_in_their_world_and_leave_time_for_evidence() -> No
             kind = KINDS[choice.kind]
             assert is_possible(kind, schedule.setup)
             assert choice.target in {name for role in kind.roles for name in name_targets(role, schedule.setup)}
-            assert 2.0 <= choice.at <= schedule.setup.seconds - 7.99
+            assert 2.0 <= choice.at <= schedule.setup.seconds - 4.99
             assert not choice.on or choice.on in STEPS[role_of(choice.target)]
 
 

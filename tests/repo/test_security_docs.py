@@ -33,7 +33,7 @@ SCRIPTS = {
         *("remove_stale", "set_aside", "trim", "update_pending", "beat"),
     ),
     OPERATOR: ("replay", "dead_page"),
-    DASHBOARD: ("survey", "measure", "read_hash", "beat", "keep_point", "dead_page", "events"),
+    DASHBOARD: ("survey", "measure", "read_hash", "beat", "keep_point", "dead_page", "events", "search", "may"),
 }
 EVENTSVC = Path(sys.executable).parent / "eventsvc"
 DEAD = "{NotificationStream}:dead"

@@ -130,7 +130,7 @@ async def test_the_doctor_says_what_is_wrong_and_what_to_do(server: Server, caps
     assert await do(server, "doctor", "--event-producer-port", port) == 0
     out = capsys.readouterr().out
     assert f"✓ redis       connected to 127.0.0.1:{server.port}" in out
-    assert "✓ rights      enough for: producer, consumer, dead letters, looking" in out
+    assert "✓ rights      enough for: producer, consumer, operator, dashboard" in out
     assert f"! producer    none at http://127.0.0.1:{port}" in out
     with server.client() as client:
         client.config_set("maxmemory", "1gb")

@@ -149,10 +149,10 @@ def test_what_a_producer_answers(status: int, problem: str, state: str, words: s
     ("missing", "role", "state", "words"),
     [
         (None, None, "unknown", "cannot tell"),
-        ({"producer": [], "looking": ["XLEN k"]}, None, "ok", "enough for: producer"),
-        ({"producer": ["XADD k"], "looking": ["XLEN k"]}, None, "wrong", "not enough for any role"),
-        ({"producer": ["XADD k"], "looking": []}, "producer", "wrong", "it may not run XADD k"),
-        ({"producer": [], "looking": ["XLEN k"]}, "producer", "ok", "enough for: producer"),
+        ({"producer": [], "dashboard": ["XLEN k"]}, None, "ok", "enough for: producer"),
+        ({"producer": ["XADD k"], "dashboard": ["XLEN k"]}, None, "wrong", "not enough for any role"),
+        ({"producer": ["XADD k"], "dashboard": []}, "producer", "wrong", "it may not run XADD k"),
+        ({"producer": [], "dashboard": ["XLEN k"]}, "producer", "ok", "enough for: producer"),
     ],
 )
 def test_rights(missing: dict[str, list[str]] | None, role: str | None, state: str, words: str) -> None:

@@ -60,8 +60,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "No role is named; the roles are producer, consumer, simulator, dev"),
-        (("prodcer",), "Unknown command: prodcer; the roles are producer, consumer, simulator, dev"),
+        ((), "No role is named; the roles are producer, consumer, simulator, dashboard, dev"),
+        (("prodcer",), "Unknown command: prodcer; the roles are producer, consumer, simulator, dashboard, dev"),
         (("producer", "--colour"), "option --colour not recognized; see --help"),
         (("producer", "now"), "unexpected argument 'now'; see --help"),
         (("producer", "--redis-port"), "option --redis-port requires argument; see --help"),

@@ -44,7 +44,7 @@ def start_simulator(services: Services, port: int, *flags: str) -> Service:
 
 
 def start_dev(services: Services, *flags: str) -> Service:
-    return services.start("eventsvc", "dev", "--rest-server-port=0", *flags)
+    return services.start("eventsvc", "dev", "--rest-server-port=0", "--dashboard-port=0", *flags)
 
 
 def server_port(dev: Service) -> int:
@@ -208,7 +208,7 @@ def test_a_crash_ends_it_with_1(services: Services) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
-        (["eventsvc"], {}, "No role is named; the roles are producer, consumer, simulator, dev"),
+        (["eventsvc"], {}, "No role is named; the roles are producer, consumer, simulator, dashboard, dev"),
         (["consumer", "--colour"], {}, "option --colour not recognized; see --help"),
         (["eventsvc", "producer"], {"REDIS_PORT": "x"}, "REDIS_PORT='x': expected a port number from 1 to 65535"),
         (
@@ -293,8 +293,8 @@ def test_dev_ends_by_itself(services: Services, flags: list[str]) -> None:
     [
         ("producer", [], True),
         ("producer", ["--rest-server-host=127.0.0.1"], False),
-        ("dev", [], False),
-        ("dev", ["--rest-server-host=0.0.0.0"], True),
+        ("dev", ["--dashboard-port=0"], False),
+        ("dev", ["--rest-server-host=0.0.0.0", "--dashboard-port=0"], True),
     ],
 )
 def test_it_listens_where_it_is_told(services: Services, role: str, flags: list[str], everywhere: bool) -> None:

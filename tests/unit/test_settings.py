@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from eventsvc.settings import ROLES, RedisSettings, table
 from eventsvc.settings.addresses import Address
 from eventsvc.settings.kinds import (
+    ACTION_TOKEN,
     ADDRESS,
     ADDRESSES,
     BATCH,
@@ -23,6 +24,7 @@ from eventsvc.settings.kinds import (
     DATABASE,
     DURABILITY,
     FORM,
+    HOST_NAMES,
     LEVEL,
     LOG_FORMAT,
     LONG_SECONDS,
@@ -59,6 +61,8 @@ TAKEN: dict[Kind, dict[str, Any]] = {
     TEXT: {"": "", " any thing\n": " any thing\n", "ä": "ä"},
     NAME: {"a": "a", "redis-master.svc": "redis-master.svc", "::1": "::1", "Ä{b}": "Ä{b}"},
     STREAMS: {"": (), "a": ("a",), "a:b,c": ("a:b", "c")},
+    HOST_NAMES: {"": frozenset(), "a": frozenset(["a"]), "Dash.example,b-1": frozenset(["dash.example", "b-1"])},
+    ACTION_TOKEN: {"": "", "0123456789abcdef": "0123456789abcdef"},
     STREAM: {"NotificationStream": "NotificationStream", "a:b": "a:b"},
     ADDRESS: {"": "", "127.0.0.1": "127.0.0.1", "0.0.0.0": "0.0.0.0", "::": "::", "localhost": "127.0.0.1"},
     ADDRESSES: {
@@ -135,6 +139,8 @@ NO_NAME = ["", " ", "a b", "a\n", "\ta", "a\x00", "a\x7f", "a\u00a0b", "a\u2028b
 REFUSED: dict[Kind, list[str]] = {
     TEXT: ["\udcff"],
     NAME: NO_NAME,
+    HOST_NAMES: ["a,", "a, b", "-a", "a b", "a:80", "http://a", "a.", "\u00e4"],
+    ACTION_TOKEN: ["0123456789abcde", "a", "\udcff" * 16],
     STREAMS: ["a,", ",", "a, b", "a,{b}"],
     STREAM: [*NO_NAME, "{a}", "a}", "{"],
     ADDRESS: [" ", "127.0.0.1 ", "127.1", "127.0.0.1:8080", "[::1]", "example.org", "*", "\udcff"],

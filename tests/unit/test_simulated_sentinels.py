@@ -12,13 +12,11 @@ import pytest
 from twisted.internet.task import Clock
 
 from chaos.suites import PATIENCE, wait_until
-from eventsvc.embedded import NoServer
 from simulation.redis.values import Version
 from simulation.servers.deployment import Deployment
 from simulation.servers.sentinel import Sentinel
 from tests.support import sentinels as real
-from tests.support.server_binaries import find_binary
-from tests.support.simulated import MAKES, Ask, Client, asking, asking_real, described, make_server
+from tests.support.simulated import Ask, Client, asking, asking_real, find_make, make_server, versions
 
 CHANNELS = ("+failover-state-wait-promotion", "+promoted-slave", "+switch-master")
 
@@ -33,14 +31,10 @@ def make_deployment(version: Version = Version.VALKEY_9_1) -> Deployment:
     return deployment
 
 
-@pytest.fixture(params=MAKES, ids=[*MAKES.values()], scope="module")
+@pytest.fixture(params=versions(), scope="module")
 def deployments(request: pytest.FixtureRequest) -> Iterator[tuple[Deployment, real.Deployment]]:
     """A simulated deployment and a real one, of each make."""
-    try:
-        binary = find_binary(MAKES[request.param])
-    except NoServer as remedy:
-        pytest.skip(str(remedy))
-    with real.running_deployment(binary) as running:
+    with real.running_deployment(find_make(request.param)) as running:
         yield make_deployment(request.param), running
 
 
@@ -180,7 +174,7 @@ def test_a_failover_whose_leader_dies_is_undone() -> None:
     deployment = make_deployment()
     clock: Any = deployment.clock
     assert deployment.fail_over()
-    assert described(asking(deployment.servers[1])("ROLE"))[0] == b"master"
+    assert asking(deployment.servers[1])("ROLE")[0] == b"master"
     deployment.sentinels[0].kill()
     for _ in range(200):
         clock.advance(0.1)

@@ -82,7 +82,8 @@ def test_a_trace_goes_from_the_client_to_the_spans_of_a_handler(
 
 
 def test_all_roles_in_one_process_are_traced(services: Services, collector: Collector) -> None:
-    started = services.start("eventsvc", "dev", "--rest-server-port=0", "--count=1", environment=collector.environment)
+    flags = ("--rest-server-port=0", "--dashboard-port=0", "--count=1")
+    started = services.start("eventsvc", "dev", *flags, environment=collector.environment)
     assert started.process.wait(60.0) == 0
     assert {each.span.name for each in collector.came} == {f"send {STREAM}", f"process {STREAM}"}
     assert {each.service for each in collector.came} == {"eventsvc-dev"}

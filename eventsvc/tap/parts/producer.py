@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from eventsvc.redis.log import RedisEventLog, stream_opener
 from eventsvc.redis.measuring import measure
 from eventsvc.redis.processes import Processes
 from eventsvc.settings import AdminSettings, LogSettings, ProducerSettings, RedisSettings, StreamSettings
+from eventsvc.settings.dashboard import StreamListSettings
 from eventsvc.settings.durability import DurabilitySettings
 from eventsvc.settings.tls import TLSSettings
 from eventsvc.settings.tracing import TracingSettings
@@ -60,6 +62,7 @@ def add_producer(
     limits: StreamSettings,
     settings: ProducerSettings,
     vitals: Vitals,
+    more_streams: Sequence[str] = (),
     tls: TLSSettings = NO_TLS,
     admin: AdminSettings = NO_ADMIN,
     durable: DurabilitySettings = IN_MEMORY,
@@ -71,6 +74,7 @@ def add_producer(
     """
     Put the parts of a producer into a process.
 
+    @param more_streams: streams beside that of C{redis}.
     @param admin: the port of health and metrics; without, they are on the producer's own.
     @param durable: what a 200 promises.
     @param lasting: whether confirmed events must survive a restart of Redis.
@@ -78,7 +82,7 @@ def add_producer(
     @param with_lag: whether to publish how far the group is behind; not if a consumer in this process does.
     @raise InvalidSettings: the TLS files are not valid.
     """
-    streams = list(dict.fromkeys([redis.stream, *settings.streams]))
+    streams = list(dict.fromkeys([redis.stream, *more_streams]))
     open_streams = stream_opener(*streams)
 
     async def prepare(session: Session) -> None:
@@ -201,6 +205,7 @@ def make_producer(options: RoleOptions, reactor: Any, fast_path: bool = True) ->
         limits,
         options.read(ProducerSettings),
         vitals,
+        options.read(StreamListSettings).streams,
         options.read(TLSSettings),
         options.read(AdminSettings),
         options.read(DurabilitySettings),

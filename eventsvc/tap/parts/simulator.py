@@ -36,11 +36,13 @@ def add_simulator(
     done: Callable[[], None],
     redis: RedisSettings,
     group: str,
+    say: Callable[[str], object] | None = None,
 ) -> Simulator:
     """
     Put the parts of a simulator into a process.
 
     @param redis: where to follow the events of C{group}, if the settings say so.
+    @param say: writes the summary for a person; by default to the terminal, if there is one.
     @raise InvalidSettings: the file of CA certificates is not valid, or the run cannot be measured or saved.
     """
     scheme = "https" if settings.tls else "http"
@@ -70,7 +72,7 @@ def add_simulator(
         count=settings.count,
         done=done,
     )
-    _measure(process, reactor, simulator, settings, (url, seed), (redis, settings.stream or redis.stream, group))
+    _measure(process, reactor, simulator, settings, (url, seed), (redis, settings.stream or redis.stream, group), say)
     simulator.setServiceParent(process)
     return simulator
 
@@ -82,6 +84,7 @@ def _measure(
     settings: SimulatorSettings,
     run: tuple[str, int],
     follow: tuple[RedisSettings, str, str],
+    say: Callable[[str], object] | None,
 ) -> None:
     """Measure the run, with its URL and its seed, if the library for that is there."""
     try:
@@ -100,7 +103,7 @@ def _measure(
         wall_clock=time.time_ns,
         fail=process.fail,
         end_with=process.end_with,
-        show=show_on_terminal(),
+        show=say or show_on_terminal(),
     )
     add_measuring(process, reactor, measuring, follow if settings.follow else None)
 

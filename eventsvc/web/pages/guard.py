@@ -78,7 +78,8 @@ class Guard:
 def host_name(host: str) -> str:
     """Return the name or address in a C{Host}, without its port and in lower case."""
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
+        name, _, port = host[1:].partition("]")
+        return name.lower() if not port or port.startswith(":") else ""
     return host.partition(":")[0].lower().removesuffix(".")
 
 

@@ -36,6 +36,7 @@ _HERE: Final = files("eventsvc.web.pages")
 REMEDIES: Final[Mapping[str, Any]] = msgspec.json.decode(_HERE.joinpath("remedies.json").read_bytes())
 _STATIC: Final = {
     "dashboard.css": (b"text/css; charset=utf-8", STYLE.encode() + _HERE.joinpath("static/dashboard.css").read_bytes()),
+    "icon.svg": (b"image/svg+xml", _HERE.joinpath("static/icon.svg").read_bytes()),
     "dashboard.js": (b"text/javascript; charset=utf-8", _HERE.joinpath("static/dashboard.js").read_bytes()),
 }
 
