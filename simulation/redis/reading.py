@@ -38,7 +38,7 @@ class Reading:
     streams: Sequence[tuple[bytes, bytes]]
     count: int = 0
     block: int | None = None
-    group: bytes = b""
+    group: bytes | None = None
     consumer: bytes = b""
     is_acknowledged: bool = False
 
@@ -78,7 +78,7 @@ def read_reading(data: Data, words: Command) -> Reading:
             raise CommandError(SYNTAX)
     if not found.streams:
         raise CommandError(SYNTAX)
-    if is_group and not found.group:
+    if is_group and found.group is None:
         raise CommandError(b"ERR Missing GROUP option for XREADGROUP")
     return found
 
@@ -125,6 +125,7 @@ def _read_begin(data: Data, stream: Stream | None, after: bytes) -> int:
 def xreadgroup(data: Data, words: Command) -> Reply:
     """C{XREADGROUP}, without waiting: C{None} if there is nothing."""
     reading = read_reading(data, words)
+    assert reading.group is not None
     asked = []
     for key, after in reading.streams:
         stream = data.look_up(key, Stream)
