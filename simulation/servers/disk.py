@@ -41,9 +41,9 @@ class Disk:
             return self.phase + math.floor((now - self.phase) / PERIOD) * PERIOD
         return now - KERNEL
 
-    def synced(self, history: History, now: float) -> int:
-        """Return the offset up to which writes are on the disk: they survive a loss of power."""
-        return self.written(history.at(self.synced_until(now)))
+    def synced(self, history: History, moment: float) -> int:
+        """Return the offset up to which writes are on the disk if those until a moment are synced."""
+        return self.written(history.at(moment))
 
     def written(self, offset: int) -> int:
         """Return the offset up to which writes survive the end of the process."""
