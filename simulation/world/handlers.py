@@ -67,7 +67,7 @@ class Handler:
                 process.block(behaviour.seconds)
             else:
                 await deferLater(process.reactor, behaviour.seconds)
-        if way == "hang":
+        if behaviour.way == "hang":
             hanging: Deferred[None] = Deferred()
             self.world.hangs(process, hanging)
             await hanging
