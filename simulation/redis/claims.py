@@ -16,6 +16,9 @@ from simulation.redis.values import Command, CommandError, Reply
 
 #: XAUTOCLAIM looks at this many times as many entries as it may claim.
 _ATTEMPTS: Final = 10
+#: The greatest count of Redis 7.0.
+_MOST: Final = ((1 << 63) - 1) // 16
+_BAD_COUNT: Final = b"ERR COUNT must be > 0"
 
 
 def xpending(data: Data, words: Command) -> Reply:
@@ -65,7 +68,7 @@ def xclaim(data: Data, words: Command) -> Reply:
         except CommandError:
             break
     options = _read_claim(data, words, 5 + len(ids))
-    is_short, forces, deliveries = b"justid" in options, b"force" in options, options.get(b"retrycount")
+    is_short, forces, deliveries = b"justid" in options, b"force" in options, options.get(b"retrycount", -1)
     delivered = options[b"time"]
     if options.get(b"lastid", 0) > group.last_id:
         group.last_id = options[b"lastid"]
@@ -78,13 +81,11 @@ def xclaim(data: Data, words: Command) -> Reply:
             data.changes += group.forget(id)
             continue
         old = group.pending.get(id)
-        if old is None and not forces:
+        if old is None and not (forces and id in stream.entries):
             continue
         if old is not None and least and data.now - old.delivered < least:
             continue
-        count = deliveries if deliveries is not None else (old.deliveries if old else 1) + (not is_short)
-        if old is None and deliveries is None:
-            count = 1 if is_short else 2
+        count = deliveries if deliveries >= 0 else (old.deliveries if old else 1) + (not is_short)
         _take(data, group, id, words[3], delivered, count)
         found.append(_show(stream, id, is_short))
     return found
@@ -133,9 +134,9 @@ def xautoclaim(data: Data, words: Command) -> Reply:
     while at < len(words):
         option = words[at].lower()
         if option == b"count" and at + 1 < len(words):
-            count = read_integer(words[at + 1])
-            if count < 1:
-                raise CommandError(b"ERR COUNT must be > 0")
+            count = read_integer(words[at + 1], _BAD_COUNT)
+            if count < 1 or (count > _MOST and not data.version.is_old):
+                raise CommandError(_BAD_COUNT)
             at += 2
         elif option == b"justid":
             is_short = True

@@ -46,7 +46,7 @@ class Keyspace(Data):
         """
         self.now, self.conditions, self.effects = now, conditions, []
         try:
-            spec = find(_ALL, command, self.version.is_old)
+            spec = find(_ALL, command, self.version)
             if not conditions.is_plain:
                 check(self, spec, command)
             return run(self, spec, command)
@@ -62,7 +62,7 @@ class Keyspace(Data):
         self.now, self.conditions, self.effects, self.is_applying = now, PLAIN, [], True
         try:
             for command in effects:
-                run(self, find(COMMANDS, command, self.version.is_old), command)
+                run(self, find(COMMANDS, command, self.version), command)
         finally:
             self.is_applying = False
 

@@ -102,6 +102,14 @@ run: Final = _RUN
 line: Final = _LINE
 
 
+class ScriptError(Exception):
+    """Ends a script with an error of C{redis.call}, or of a library."""
+
+    def __init__(self, text: bytes, line: int) -> None:
+        super().__init__(text, line)
+        self.text, self.line = text, line
+
+
 def make_environment(given: Mapping[bytes, Callable[..., Any] | bool], is_strict: bool) -> Any:
     """
     Return what a script may use.
@@ -109,13 +117,27 @@ def make_environment(given: Mapping[bytes, Callable[..., Any] | bool], is_strict
     @param given: C{call}, C{pcall} and C{acl_check_cmd}.
     @param is_strict: whether C{error_reply} makes an error of any text.
     """
-    libraries = {
+    libraries: dict[bytes, Callable[..., Any]] = {
         b"sha1hex": _sha1hex,
         b"unpack": unpack_characters,
         b"msgpack": lambda *values: pack_values(values, read_table),
         b"msgunpack": lambda text: unpack_values(text, table_from),
     }
-    return _ENVIRONMENT(_LUA.table_from({**libraries, **given}), is_strict)
+    guarded = {name: _guard(library, b"ERR " if is_strict else b"") for name, library in libraries.items()}
+    return _ENVIRONMENT(_LUA.table_from({**guarded, **given}), is_strict)
+
+
+def _guard(library: Callable[..., Any], code: bytes) -> Callable[..., Any]:
+    """Return a function of a library whose errors end the script."""
+
+    def call(*words: Any) -> Any:
+        try:
+            return library(*words)
+        except LibraryError as error:
+            place = line()
+            raise ScriptError(b"%suser_script:%d: %s" % (code, place, error.args[0]), place) from None
+
+    return call
 
 
 @cache

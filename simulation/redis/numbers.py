@@ -11,7 +11,7 @@ from typing import Final
 from simulation.redis.values import CommandError
 
 _DECIMAL: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
-_UNSIGNED: Final = re.compile(rb"[0-9]{1,20}")
+_UNSIGNED: Final = re.compile(rb"\s*\+?[0-9]+")
 
 #: The greatest value of a half of an id.
 HALF: Final = (1 << 64) - 1
@@ -32,8 +32,6 @@ def read_integer(text: bytes, problem: bytes = NOT_INTEGER) -> int:
 
 def _read_half(text: bytes) -> int:
     """Return an unsigned number of 64 bits."""
-    if text != b"0" and text.startswith(b"0"):
-        raise CommandError(BAD_ID)
     if _UNSIGNED.fullmatch(text) and (value := int(text)) <= HALF:
         return value
     raise CommandError(BAD_ID)

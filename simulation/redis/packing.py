@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgpack
 
-_CHARACTERS: Final = re.compile(rb"(?:c[0-9]+)*")
+_CHARACTERS: Final = re.compile(rb"c([0-9]*)|(.)", re.DOTALL)
 
 
 class LibraryError(Exception):
@@ -19,21 +19,28 @@ class LibraryError(Exception):
 
 
 @lru_cache(maxsize=256)
-def _widths(form: bytes) -> Sequence[int]:
-    if not _CHARACTERS.fullmatch(form):
-        raise LibraryError(b"the model knows no such format of struct: " + form[:100])
-    return [int(width) for width in form.split(b"c")[1:]]
+def _read_format(form: bytes) -> tuple[Sequence[int], bytes]:
+    """Return the widths in a format, and the first character that has no place in it."""
+    widths: list[int] = []
+    for found in _CHARACTERS.finditer(form):
+        if found[2] is not None:
+            return widths, found[2]
+        widths.append(int(found[1] or b"1"))
+    return widths, b""
 
 
 def unpack_characters(form: bytes, text: bytes, begin: int = 1) -> tuple[bytes | int, ...]:
     """Return parts of a text with the widths of a format such as C{c16c24}, then the place after them."""
     place = begin - 1
+    widths, wrong = _read_format(form)
     found: list[bytes | int] = []
-    for width in _widths(form):
+    for width in widths:
         if place + width > len(text):
             raise LibraryError(b"bad argument #2 to 'unpack' (data string too short)")
         found.append(text[place : place + width])
         place += width
+    if wrong:
+        raise LibraryError(b"bad argument #1 to 'unpack' (invalid format option '%s')" % wrong)
     return (*found, place + 1)
 
 

@@ -9,21 +9,15 @@ import re
 from typing import Any, Final
 
 from simulation.redis import lua
-from simulation.redis.checks import OOM, refused_right, refused_write
+from simulation.redis.checks import OOM, is_out_of_memory, no_permission_in_script, refused_right, refused_write
 from simulation.redis.data import Data
 from simulation.redis.numbers import read_integer
+from simulation.redis.script_words import FORBIDDEN, WORDS, write_number
 from simulation.redis.table import COMMANDS, Spec, find, run
 from simulation.redis.values import OK, Command, CommandError, ErrorReply, Reply, Version
 
 _POSITION: Final = re.compile(rb"(?:\[string \"[^\"]*\"\]|user_script):(\d+): ")
-
-
-class ScriptError(Exception):
-    """Ends a script with an error of C{redis.call}, or of a library."""
-
-    def __init__(self, text: bytes, line: int) -> None:
-        super().__init__(text, line)
-        self.text, self.line = text, line
+_NUMBER: Final = re.compile(rb"\s*\+?[0-9]+")
 
 
 class Interpreter:
@@ -36,7 +30,7 @@ class Interpreter:
 
     def __init__(self, version: Version) -> None:
         self._version = version
-        self._words = _WORDS[version]
+        self._words = WORDS[version]
         self._data = Data()
         self._is_dirty = False
         given = {b"call": self._call, b"pcall": self._pcall, b"acl_check_cmd": not version.is_old and self._check_right}
@@ -59,13 +53,16 @@ class Interpreter:
         """Run a script, and return what it returns."""
         script = self.compile(text)
         self._data, self._is_dirty = data, False
+        data.is_in_script = True
         try:
             found = lua.run(script, self._environment, lua.table_from(keys), lua.table_from(arguments))
             reply = lua.to_reply(found)
-        except ScriptError as error:
+        except lua.ScriptError as error:
             raise CommandError(self._explain(text, error.text, error.line)) from None
         except lua.LuaError as error:
             raise CommandError(self._explain_lua(text, error)) from error
+        finally:
+            data.is_in_script = False
         if type(reply) is ErrorReply:
             return ErrorReply(reply.replace(b"\r", b" ").replace(b"\n", b" "))
         return reply
@@ -93,7 +90,7 @@ class Interpreter:
         if kind is bytes or kind is int:
             return reply
         if kind is ErrorReply:
-            raise ScriptError(bytes(reply), lua.line())
+            raise lua.ScriptError(bytes(reply), lua.line())
         return lua.to_lua(reply)
 
     def _pcall(self, *words: Any) -> Any:
@@ -109,15 +106,19 @@ class Interpreter:
                 self._check(spec, words)
             if spec.is_write:
                 self._is_dirty = True
-        except CommandError as error:
-            return ErrorReply(error.text)
-        try:
-            return run(data, spec, words)
+                return run(data, spec, words)
+            return spec.run(data, words)
         except CommandError as error:
             return ErrorReply(error.text)
 
     def _read(self, given: tuple[Any, ...]) -> Command:
-        words = []
+        for word in given:
+            if type(word) is not bytes:
+                break
+        else:
+            if given:
+                return given
+        words: list[bytes] = []
         for word in given:
             kind = type(word)
             if kind is bytes:
@@ -125,7 +126,7 @@ class Interpreter:
             elif kind is int and abs(word) < 10**17:
                 words.append(b"%d" % word)
             elif kind is float or kind is int:
-                words.append(_write_number(word, self._version))
+                words.append(write_number(word, self._version))
             else:
                 raise CommandError(self._refuse(self._words["arguments"]))
         if not words:
@@ -134,13 +135,13 @@ class Interpreter:
 
     def _find(self, words: Command) -> Spec:
         spec = COMMANDS.get(words[0])
-        if spec is not None and spec.accepts(len(words)):
+        if spec is not None and spec.least <= len(words) <= spec.most:
             return spec
         name = words[0].lower()
-        if name in _FORBIDDEN:
+        if name in FORBIDDEN:
             raise CommandError(self._refuse(self._words["forbidden"]))
         try:
-            return find(COMMANDS, words, self._version.is_old)
+            return find(COMMANDS, words, self._version)
         except CommandError as error:
             if error.text.startswith(b"ERR wrong number"):
                 raise CommandError(self._refuse(self._words["number"])) from None
@@ -158,78 +159,34 @@ class Interpreter:
         data = self._data
         conditions = data.conditions
         if lacking := refused_right(data, spec, words):
-            raise CommandError(self._refuse(self._no_right(spec, lacking)))
+            raise CommandError(
+                self._refuse(no_permission_in_script(self._version, spec, lacking, conditions.user.name))
+            )
         dash = b"-" if self._version.is_old else b""
         if spec.is_write and not self._is_dirty and (problem := refused_write(data)):
             raise CommandError(self._refuse(dash + problem))
-        is_full = spec.grows and conditions.maxmemory and data.used_memory > conditions.maxmemory
-        if is_full and not self._is_dirty:
+        if not self._is_dirty and is_out_of_memory(data, spec):
             raise CommandError(self._refuse(dash + OOM))
-
-    def _no_right(self, spec: Spec, lacking: bytes) -> bytes:
-        if self._version.is_old:
-            if lacking == b"key":
-                return (
-                    b"The user executing the script can't access at least one of the keys mentioned in the command "
-                    b"arguments"
-                )
-            return b"The user executing the script can't run this command or subcommand"
-        user = self._data.conditions.user.name
-        if lacking == b"key":
-            return b"NOPERM ACL failure in script: No permissions to access a key"
-        return b"NOPERM ACL failure in script: User %s has no permissions to run the '%s' command" % (user, spec.name)
 
     def _check_right(self, *given: Any) -> bool:
         """C{redis.acl_check_cmd}."""
         data = self._data
-        if data.conditions.is_plain and given[0] in COMMANDS:
-            return True
-        words = self._read(given)
         try:
-            spec = find(COMMANDS, words, is_old=False)
+            words = self._read(given)
+        except CommandError as error:
+            raise lua.ScriptError(error.text, lua.line()) from None
+        if data.conditions.is_plain and words[0] in COMMANDS:
+            return True
+        try:
+            spec = find(COMMANDS, words, self._version)
         except CommandError as error:
             if error.text.startswith(b"ERR wrong number"):
                 spec = COMMANDS[words[0].lower()]
             else:
-                raise ScriptError(b"ERR Invalid command passed to %s()" % self._words["check"], lua.line()) from None
+                raise lua.ScriptError(
+                    b"ERR Invalid command passed to %s()" % self._words["check"], lua.line()
+                ) from None
         return not refused_right(data, spec, words)
-
-
-_FORBIDDEN: Final = frozenset(b"eval evalsha script auth multi exec subscribe config info ping".split()[:-3])
-_FULL: Final = {
-    "arguments": b"Lua redis() command arguments must be strings or integers",
-    "none": b"Please specify at least one argument for redis.call()",
-    "unknown": b"Unknown Redis command called from Lua script",
-    "number": b"Wrong number of args calling Redis command From Lua script",
-    "forbidden": b"This Redis command is not allowed from scripts",
-    "check": b"",
-}
-_WORDS: Final = {
-    Version.REDIS_6_2: _FULL,
-    Version.REDIS_7_0: {
-        "arguments": b"ERR Lua redis lib command arguments must be strings or integers",
-        "none": b"ERR Please specify at least one argument for this redis lib call",
-        "unknown": b"ERR Unknown Redis command called from script",
-        "number": b"ERR Wrong number of args calling Redis command from script",
-        "forbidden": b"ERR This Redis command is not allowed from script",
-        "check": b"redis.acl_check_cmd",
-    },
-    Version.VALKEY_9_1: {
-        "arguments": b"ERR Command arguments must be strings or integers",
-        "none": b"ERR Please specify at least one argument for this call",
-        "unknown": b"ERR Unknown command called from script",
-        "number": b"ERR Wrong number of args calling command from script",
-        "forbidden": b"ERR This Valkey command is not allowed from script",
-        "check": b"server.acl_check_cmd",
-    },
-}
-
-
-def _write_number(value: float, version: Version) -> bytes:
-    """Return a number of Lua as an argument."""
-    if version is Version.VALKEY_9_1:
-        return b"%d" % value if float(value).is_integer() else repr(float(value)).encode()
-    return b"%.17g" % value
 
 
 def digest_of(text: bytes) -> bytes:
@@ -248,11 +205,10 @@ def interpreter(version: Version) -> Interpreter:
 
 
 def keys_of(words: Command) -> Command:
-    """Return the keys of EVAL and EVALSHA."""
-    try:
-        return words[3 : 3 + int(words[2])]
-    except ValueError:
-        return ()
+    """Return the keys of EVAL and EVALSHA; none if their number, which may be followed by anything, is too large."""
+    number = _NUMBER.match(words[2])
+    count = int(number[0]) if number else 0
+    return words[3 : 3 + count] if count <= len(words) - 3 else ()
 
 
 def eval_(data: Data, words: Command) -> Reply:

@@ -174,17 +174,37 @@ class Stream:
             del self.entries[id]
         del self.ids[:count]
 
-    def has_tombstones(self, first: int) -> bool:
-        """Return whether an entry after an id may have been deleted."""
-        return bool(self.ids) and self.max_deleted != 0 and first <= self.max_deleted
+    def has_tombstones(self, after: int, is_careful: bool) -> bool:
+        """
+        Return whether an entry after an id may have been deleted.
 
-    def estimate_read(self, id: int) -> int | None:
-        """Return how many entries were ever added up to an id; C{None} if that is not known."""
+        @param is_careful: also if it was before the first entry.
+        """
+        if not self.ids or self.max_deleted < after:
+            return False
+        return self.max_deleted >= (1 if is_careful else self.first_id)
+
+    def is_counted(self, group: Group, id: int, is_careful: bool) -> bool:
+        """
+        Return whether the count of what a group has read holds from an id on.
+
+        @param is_careful: not if the group has not come to the first entry yet.
+        """
+        if group.read is None or (is_careful and group.last_id < self.first_id):
+            return False
+        return not self.has_tombstones(group.last_id if is_careful else id, is_careful)
+
+    def estimate_read(self, id: int, is_careful: bool) -> int | None:
+        """
+        Return how many entries were ever added up to an id; C{None} if that is not known.
+
+        @param is_careful: it is not known either if a later entry was deleted.
+        """
         if not self.added:
             return 0
         if (not self.ids and id <= self.last_id) or id == self.last_id:
             return self.added
-        if id > self.last_id:
+        if id > self.last_id or (is_careful and 0 < id < self.max_deleted):
             return None
         if self.max_deleted == 0 or self.max_deleted < self.first_id:
             if id < self.first_id:

@@ -7,26 +7,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
-
 from simulation.redis.data import Data
 from simulation.redis.numbers import HALF, LAST_ID, SYNTAX, read_id, read_integer, read_range, write_id
 from simulation.redis.stream import Stream
+from simulation.redis.trimming import Trimming, read_trimming
 from simulation.redis.values import Command, CommandError, Reply
 
 _EXHAUSTED: Final = b"ERR The stream has exhausted the last possible ID, unable to add more items"
-#: The most that one trimming with C{~} removes without C{LIMIT}.
-_LIMIT: Final = 10_000
-
-
-@attrs.frozen
-class Trimming:
-    """How a command trims; as the arguments of L{Stream.trim}."""
-
-    length: int | None
-    least: int
-    is_approximate: bool
-    limit: int
+#: XADD without options.
+_PLAIN: Final = Trimming()
 
 
 def rows(stream: Stream, ids: Sequence[int]) -> Reply:
@@ -34,75 +23,26 @@ def rows(stream: Stream, ids: Sequence[int]) -> Reply:
     return [[write_id(id), list(fields)] for id, fields in stream.rows(ids)]
 
 
-def _read_trimming(words: Command, at: int, only_trims: bool) -> tuple[Trimming | None, bool, int]:
-    """
-    Read options from a place on.
-
-    Returns how to trim, whether a missing stream is made, and the place after the options.
-    """
-    found: tuple[bytes, int] | None = None
-    is_approximate, limit, makes = False, None, True
-    while at < len(words):
-        option, is_last = words[at].lower(), at + 1 == len(words)
-        if words[at] == b"*" and not only_trims:
-            break
-        if option in (b"maxlen", b"minid") and not is_last:
-            if found:
-                raise CommandError(b"ERR syntax error, MAXLEN and MINID options at the same time are not compatible")
-            is_approximate = False
-            if at + 2 < len(words) and words[at + 1] in (b"~", b"="):
-                is_approximate = words[at + 1] == b"~"
-                at += 1
-            if option == b"maxlen":
-                value = read_integer(words[at + 1])
-                if value < 0:
-                    raise CommandError(b"ERR The MAXLEN argument must be >= 0.")
-            else:
-                value = read_id(words[at + 1])
-            found = option, value
-            at += 2
-        elif option == b"limit" and not is_last:
-            limit = read_integer(words[at + 1])
-            if limit < 0:
-                raise CommandError(b"ERR The LIMIT argument must be >= 0.")
-            at += 2
-        elif option == b"nomkstream" and not only_trims:
-            makes = False
-            at += 1
-        elif only_trims:
-            raise CommandError(SYNTAX)
-        else:
-            break
-    if limit is not None and found is None:
-        raise CommandError(b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
-    if only_trims and found is None:
-        raise CommandError(b"ERR syntax error, XTRIM must be called with a trimming strategy")
-    if limit is not None and not is_approximate:
-        raise CommandError(b"ERR syntax error, LIMIT cannot be used without the special ~ option")
-    if found is None:
-        return None, makes, at
-    if limit is None:
-        limit = _LIMIT if is_approximate else 0
-    is_length = found[0] == b"maxlen"
-    return Trimming(found[1] if is_length else None, found[1], is_approximate, limit), makes, at
-
-
 def xadd(data: Data, words: Command) -> Reply:
     """C{XADD}."""
-    trimming, makes, at = (None, True, 2) if words[2] == b"*" else _read_trimming(words, 2, only_trims=False)
-    wish = words[at] if at < len(words) else b""
+    trimming = _PLAIN if words[2] == b"*" else read_trimming(words, is_trimming=False)
+    at = trimming.end
+    wish = words[at] if at < len(words) else b"*"
     wanted, sequence_only = -1, False
     if wish != b"*":
         sequence_only = wish.endswith(b"-*") and not data.version.is_old
         wanted = read_id(wish[:-2] if sequence_only else wish)
+    trimming.check(is_trimming=False)
     fields = tuple(words[at + 1 :])
     if len(fields) < 2 or len(fields) % 2:
-        raise CommandError(b"ERR wrong number of arguments for 'xadd' command")
+        raise CommandError(
+            b"ERR wrong number of arguments for " + (b"XADD" if data.version.is_old else b"'xadd' command")
+        )
     if wanted == 0 and not sequence_only:
         raise CommandError(b"ERR The ID specified in XADD must be greater than 0-0")
     stream = data.look_up(words[1], Stream)
     if stream is None:
-        if not makes:
+        if not trimming.makes:
             return None
         stream = data.values[words[1]] = Stream()
     if stream.last_id == LAST_ID:
@@ -116,27 +56,25 @@ def xadd(data: Data, words: Command) -> Reply:
         raise CommandError(b"ERR The ID specified in XADD is equal or smaller than the target stream top item")
     stream.add(id, fields)
     data.changes += 1
-    if trimming is not None:
-        stream.trim(trimming.length, trimming.least, trimming.is_approximate, trimming.limit)
+    if trimming is not _PLAIN:
+        trimming.apply(stream)
     return write_id(id)
 
 
 def xtrim(data: Data, words: Command) -> Reply:
     """C{XTRIM}."""
+    trimming = read_trimming(words, is_trimming=True)
+    trimming.check(is_trimming=True)
     stream = data.look_up(words[1], Stream)
     if stream is None:
         return 0
-    trimming, _, _ = _read_trimming(words, 2, only_trims=True)
-    assert trimming is not None
-    removed = stream.trim(trimming.length, trimming.least, trimming.is_approximate, trimming.limit)
+    removed = trimming.apply(stream)
     data.changes += removed
     return removed
 
 
 def xlen(data: Data, words: Command) -> Reply:
     """C{XLEN}."""
-    if data.version.is_old and isinstance(data.values.get(words[1]), bytes | dict):
-        return 0
     stream = data.look_up(words[1], Stream)
     return 0 if stream is None else len(stream.ids)
 

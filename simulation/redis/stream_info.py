@@ -19,11 +19,22 @@ def _existing(data: Data, words: Command) -> Stream:
     return stream
 
 
+def xinfo_unknown(data: Data, words: Command) -> Reply:
+    """Refuse XINFO with a subcommand or a number of words that Redis 6.2 does not know; it looks at the key before."""
+    if len(words) > 2:
+        _existing(data, words)
+    raise CommandError(b"ERR Unknown subcommand or wrong number of arguments for '%s'. Try XINFO HELP." % words[1])
+
+
 def xinfo_stream(data: Data, words: Command) -> Reply:
     """C{XINFO STREAM}, the short form; the number of radix tree nodes is made up."""
-    if len(words) > 3:
-        raise CommandError(b"ERR the model knows no XINFO STREAM FULL")
     stream = _existing(data, words)
+    if len(words) > 3 and words[3].lower() == b"full":
+        raise CommandError(b"ERR the model knows no XINFO STREAM FULL")
+    if len(words) > 3:
+        begin = b"U" if data.version.is_old else b"u"
+        text = b"ERR %snknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP."
+        raise CommandError(text % begin)
     about: list[Reply] = [b"length", len(stream.ids), b"radix-tree-keys", len(stream.nodes)]
     about += [b"radix-tree-nodes", len(stream.nodes) + 1, b"last-generated-id", write_id(stream.last_id)]
     if not data.version.is_old:
@@ -43,18 +54,19 @@ def xinfo_groups(data: Data, words: Command) -> Reply:
         about: list[Reply] = [b"name", name, b"consumers", len(group.consumers), b"pending", len(group.ids)]
         about += [b"last-delivered-id", write_id(group.last_id)]
         if not data.version.is_old:
-            about += [b"entries-read", group.read, b"lag", _lag(stream, group)]
+            about += [b"entries-read", group.read, b"lag", _lag(data, stream, group)]
         found.append(about)
     return found
 
 
-def _lag(stream: Stream, group: Group) -> int | None:
+def _lag(data: Data, stream: Stream, group: Group) -> int | None:
     """Return how many entries a group has not read; C{None} if that is not known."""
     if not stream.added:
         return 0
-    if group.read is not None and not stream.has_tombstones(group.last_id):
+    is_careful = data.version is Version.VALKEY_9_1
+    if group.read is not None and not stream.has_tombstones(group.last_id, is_careful):
         return stream.added - group.read
-    read = stream.estimate_read(group.last_id)
+    read = stream.estimate_read(group.last_id, is_careful)
     return None if read is None else stream.added - read
 
 

@@ -4,14 +4,15 @@ All commands on data, and what a server checks before it runs one.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from simulation.redis import claims, group_commands, hashes, keys, stream_commands, stream_info
+from simulation.redis import claims, group_commands, hashes, keys, reading, stream_commands, stream_info
 from simulation.redis.data import Data
-from simulation.redis.values import Command, CommandError, Reply
+from simulation.redis.values import Command, CommandError, Reply, Version
 
 Run = Callable[[Data, Command], Reply]
 #: Returns the keys among the words of a command.
@@ -25,6 +26,7 @@ class Spec:
 
     @ivar name: in lower case, with its subcommand: C{xinfo|groups}.
     @ivar arity: how many words it has; if negative, at least so many.
+    @ivar least: the fewest words, as C{most}.
     @ivar grows: whether it may need memory, so that it is refused if there is none.
     """
 
@@ -34,15 +36,21 @@ class Spec:
     keys: KeysOf
     is_write: bool = False
     grows: bool = False
+    least: int = attrs.field(init=False)
+    most: int = attrs.field(init=False)
+
+    @least.default
+    def _count_least(self) -> int:
+        return abs(self.arity)
+
+    @most.default
+    def _count_most(self) -> int:
+        return self.arity if self.arity > 0 else sys.maxsize
 
     @property
     def parent(self) -> bytes:
         """The name without the subcommand."""
         return self.name.partition(b"|")[0]
-
-    def accepts(self, count: int) -> bool:
-        """Return whether so many words are right."""
-        return count == self.arity if self.arity > 0 else count >= -self.arity
 
 
 def _first(words: Command) -> Sequence[bytes]:
@@ -69,6 +77,18 @@ def _streams(words: Command) -> Sequence[bytes]:
     return ()
 
 
+def find_keys(spec: Spec, words: Command, version: Version) -> Sequence[bytes]:
+    """Return the keys among words; Redis 6.2 finds none of XREAD and XREADGROUP if their options are wrong."""
+    keys = spec.keys(words)
+    if not version.is_old or spec.keys is not _streams:
+        return keys
+    at, lengths = 1, {b"block": 2, b"count": 2, b"group": 3, b"noack": 1}
+    while at < len(words) and (length := lengths.get(words[at].lower())):
+        at += length
+    is_sound = at < len(words) and words[at].lower() == b"streams" and (len(words) - at - 1) % 2 == 0
+    return keys if is_sound else ()
+
+
 def _read(name: bytes, run: Run, arity: int, keys_of: KeysOf = _first) -> Spec:
     return Spec(name, run, arity, keys_of)
 
@@ -87,8 +107,8 @@ SPECS: Final = (
     _write(b"del", keys.delete, -2, _all),
     _write(b"unlink", keys.delete, -2, _all),
     _read(b"exists", keys.exists, -2, _all),
-    _write(b"expire", keys.expire, -3),
-    _write(b"pexpire", keys.pexpire, -3),
+    _write(b"expire", keys.expire, 3),
+    _write(b"pexpire", keys.pexpire, 3),
     _write(b"persist", keys.persist, 2),
     _read(b"ttl", keys.ttl, 2),
     _read(b"pttl", keys.pttl, 2),
@@ -112,8 +132,8 @@ SPECS: Final = (
     _read(b"xrange", stream_commands.xrange, -4),
     _read(b"xrevrange", stream_commands.xrevrange, -4),
     _write(b"xdel", stream_commands.xdel, -3),
-    _read(b"xread", group_commands.xread, -4, _streams),
-    _write(b"xreadgroup", group_commands.xreadgroup, -7, _streams),
+    _read(b"xread", reading.xread, -4, _streams),
+    _write(b"xreadgroup", reading.xreadgroup, -7, _streams),
     _write(b"xack", group_commands.xack, -4),
     _read(b"xpending", claims.xpending, -3),
     _write(b"xclaim", claims.xclaim, -6),
@@ -130,28 +150,34 @@ SPECS: Final = (
 
 
 def index(specs: Sequence[Spec]) -> Mapping[bytes, Spec]:
-    """Return commands by name."""
-    return {spec.name: spec for spec in specs}
+    """Return commands by name, in lower and in upper case."""
+    return {name: spec for spec in specs for name in (spec.name, spec.name.upper())}
 
 
 COMMANDS: Final = index(SPECS)
 
+#: What Redis 6.2 does with subcommands that it does not know, or with another number of words.
+_UNKNOWN: Final = {
+    b"xgroup": _grow(b"xgroup", group_commands.refuse_words, -2, _second),
+    b"xinfo": _read(b"xinfo", stream_info.xinfo_unknown, -2, _second),
+}
 
-def find(commands: Mapping[bytes, Spec], words: Command, is_old: bool) -> Spec:
+
+def find(commands: Mapping[bytes, Spec], words: Command, version: Version) -> Spec:
     """
     Return a command by its words.
 
-    @param is_old: as L{Version.is_old}.
     @raise CommandError: there is none, or it has another number of words.
     """
-    name = words[0]
-    spec = commands.get(name)
+    spec = commands.get(words[0])
     if spec is None:
-        spec = commands.get(name.lower()) or _find_inner(commands, words, is_old)
-    if spec.accepts(len(words)):
+        spec = commands.get(words[0].lower()) or _find_inner(commands, words, version.is_old)
+    if spec.least <= len(words) <= spec.most:
         return spec
-    if is_old and b"|" in spec.name:
-        raise CommandError(_unknown_inner(words, is_old))
+    if not version.is_old and spec.name.endswith(b"expire") and len(words) > spec.least:
+        return spec  # which refuses its options
+    if version.is_old and b"|" in spec.name:
+        return _refuse_inner(words, is_old=True)
     raise CommandError(b"ERR wrong number of arguments for '%s' command" % spec.name)
 
 
@@ -162,14 +188,15 @@ def _find_inner(commands: Mapping[bytes, Spec], words: Command, is_old: bool) ->
     if len(words) < 2:
         raise CommandError(b"ERR wrong number of arguments for '%s' command" % name)
     spec = commands.get(name + b"|" + words[1].lower())
-    if spec is None:
-        raise CommandError(_unknown_inner(words, is_old))
-    return spec
+    return spec or _refuse_inner(words, is_old)
 
 
-def _unknown_inner(words: Command, is_old: bool) -> bytes:
+def _refuse_inner(words: Command, is_old: bool) -> Spec:
+    """Return what answers that there is no such subcommand, if that is not known without the data."""
+    if is_old and (spec := _UNKNOWN.get(words[0].lower())):
+        return spec
     text = b"Unknown subcommand or wrong number of arguments for" if is_old else b"unknown subcommand"
-    return b"ERR %s '%s'. Try %s HELP." % (text, words[1], words[0].upper())
+    raise CommandError(b"ERR %s '%s'. Try %s HELP." % (text, words[1], words[0].upper()))
 
 
 def _unknown(words: Command, is_old: bool) -> bytes:

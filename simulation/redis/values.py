@@ -88,7 +88,7 @@ class Conditions:
     @ivar maxmemory: bytes; 0: no limit.  The policy is C{noeviction}.
     @ivar is_replica: whether the server is a read-only replica.
     @ivar has_replicas: whether there are as many replicas as C{min-replicas-to-write} asks for.
-    @ivar can_save: whether the last save to the disk succeeded.
+    @ivar can_save: whether the append-only file has room on its disk.
     """
 
     user: User = User()

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 #: Seconds that a world has before its first fault may begin, and for which clients post after the last one has begun.
 _QUIET: Final = 2.0
-_AFTER: Final = 8.0
+_AFTER: Final = 5.0
 #: The share of faults that begin at a step, and that follow the one before closely.
 _AT_STEPS: Final = 0.4
 _CLOSE: Final = 0.4
@@ -28,8 +28,8 @@ _COUNTS: Final = {1: 2, 2: 3, 3: 3, 4: 2, 6: 1, 9: 1}
 #: Settings of the services in every schedule: short timeouts for short runs.
 _SETTINGS: Final[Mapping[str, str]] = {
     "REDIS_RETRY_PERIOD": "0.5",
-    "REDIS_READ_TIMEOUT": "1",
-    "REDIS_CLAIM_IDLE": "3",
+    "REDIS_READ_TIMEOUT": "3",
+    "REDIS_CLAIM_IDLE": "8",
     "CONSUMER_DRAIN_TIMEOUT": "2",
 }
 #: Further settings, and how often a schedule has them.
@@ -79,8 +79,9 @@ def make_setup(random: Random) -> Setup:
         clients=_draw(random, {1: 1, 2: 2, 4: 1}),
         keyed=_draw(random, {0.0: 1, 0.3: 2, 0.8: 1}),
         batched=_draw(random, {0.0: 1, 0.2: 1, 0.5: 1}),
-        rate=_draw(random, {1.0: 2, 4.0: 3, 12.0: 1}),
-        seconds=round(random.uniform(18.0, 36.0), 1),
+        mixed=_draw(random, {0.0: 1, 0.4: 2}),
+        rate=_draw(random, {1.0: 2, 3.0: 3, 8.0: 1}),
+        seconds=round(random.uniform(12.0, 22.0), 1),
         settings=_make_settings(random),
     )
 

@@ -4,13 +4,14 @@ Commands that are answered later: reads of a stream, and waits for replicas and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall
 
-from simulation.redis.values import Command, ErrorReply
+from simulation.redis.values import PLAIN, Command, ErrorReply, Version
 from simulation.servers.node import LATER, Blocked, ServerSession
+from simulation.servers.words import GROUP_GONE, STREAM_GONE, no_wait_on_replica
 
 if TYPE_CHECKING:
     from simulation.servers.server import Server
@@ -65,6 +66,16 @@ def _nothing() -> None:
     pass
 
 
+#: After these a read that waits looks again.
+_WAKING: Final = frozenset(b"XADD SET DEL UNLINK FLUSHALL FLUSHDB".split())
+
+
+def wakes(effect: Command) -> bool:
+    """Return whether reads that wait may find something, or that their stream is gone, after a write."""
+    name = effect[0].upper()
+    return name in _WAKING or (name == b"XGROUP" and effect[1].upper() == b"DESTROY")
+
+
 def read_options(command: Command) -> tuple[float, Command, Command] | None:
     """
     Return how long a read may block in seconds, the read without that, and its keys.
@@ -77,6 +88,20 @@ def read_options(command: Command) -> tuple[float, Command, Command] | None:
     at, streams = words.index(b"BLOCK"), words.index(b"STREAMS") + 1
     keys = command[streams : streams + (len(command) - streams) // 2]
     return int(command[at + 1]) / 1000, [*command[:at], *command[at + 2 :]], keys
+
+
+def explain(server: Server, read: BlockedRead, error: ErrorReply) -> ErrorReply | None:
+    """
+    Return what a read that waits is told of its stream or group that is gone; C{None} if it waits on.
+
+    The old servers look at the stream only when something is added to it, or a group is destroyed.
+    """
+    if server.version is Version.VALKEY_9_1:
+        return error
+    keyspace, now = server.keyspace(), server.wall()
+    if any(keyspace.execute((b"TYPE", key), now, PLAIN) != b"stream" for key in read.keys):
+        return None if server.version.is_old else STREAM_GONE
+    return GROUP_GONE
 
 
 @attrs.frozen
@@ -100,7 +125,7 @@ class BlockedWait(Blocked):
         self.server = server
         self.session = session
         self.wanted = wanted
-        self.offset = server.offset_to_wait_for(session)
+        self.offset = session.written
         seconds = wanted.milliseconds / 1000
         self._late = Deadline(server, seconds, lambda: session.unblock(self.reply())) if seconds else None
         self._next: Deadline | None = None
@@ -148,16 +173,7 @@ class BlockedWait(Blocked):
 def wait(server: Server, session: ServerSession, wanted: Wanted) -> Any:
     """Answer C{WAIT} or C{WAITAOF}: at once, or later."""
     if server.link is not None:
-        return ErrorReply(
-            b"ERR %b cannot be used with replica instances. Please also note that "
-            b"%bwrites to replicas are just local and are not propagated."
-            % (
-                b"WAITAOF" if wanted.on_disk else b"WAIT",
-                b""
-                if wanted.on_disk
-                else b"since Redis 4.0 if a replica is configured to be writable (which is not the default) ",
-            )
-        )
+        return no_wait_on_replica(server.version, wanted.on_disk)
     if wanted.local and not server.keeps_file:
         return ErrorReply(b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
     blocked = BlockedWait(server, session, wanted)

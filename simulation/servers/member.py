@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from simulation.redis.keyspace import Keyspace
 from simulation.servers.disk import Disk
 from simulation.servers.history import History, Position, fork
 from simulation.servers.node import Node
@@ -31,7 +31,7 @@ class Member(Node):
     @ivar kept: what its file had when it ended; C{None} if it has none.
     """
 
-    def __init__(self, host: str, port: int, clock: IReactorTime, make_keyspace: Callable[[], Any]) -> None:
+    def __init__(self, host: str, port: int, clock: IReactorTime, make_keyspace: Callable[[], Keyspace]) -> None:
         super().__init__(host, port, clock)
         self.settings = Settings()
         self.link: Link | None = None
@@ -52,7 +52,7 @@ class Member(Node):
     @property
     def is_loading(self) -> bool:
         """Whether it still loads its data."""
-        return self.clock.seconds() < self.loading_until
+        return self.loading_until > 0 and self.clock.seconds() < self.loading_until
 
     @property
     def keeps_file(self) -> bool:
@@ -65,7 +65,7 @@ class Member(Node):
             return Position(self.history, self.history.end)
         return self.link.position(self.clock.seconds())
 
-    def keyspace(self) -> Any:
+    def keyspace(self) -> Keyspace:
         """Return its data set as it is now."""
         return self.state.keyspace if self.link is None else self.state.bring_to(self.position())
 

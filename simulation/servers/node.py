@@ -26,7 +26,8 @@ class ServerSession(Protocol):
     Commands are answered in their order, so those behind one that blocks wait.
 
     @ivar user: who has logged in; empty if nobody has.
-    @ivar written: the offset of its last write, for C{WAIT}.
+    @ivar written: what C{WAIT} waits for: the offset of its last write; before Redis 7.2 that of any
+        session until its last command.
     @ivar blocked: what it waits for; C{None} if the next command may run.
     @ivar channels: what it has subscribed to.
     """
@@ -120,8 +121,7 @@ class ServerSession(Protocol):
 
     def forget(self) -> None:
         """Stop waiting: there is nobody to answer."""
-        self.closing = True
-        self._answers.clear()
+        self.closing = self._lost = True
         if self.blocked is not None:
             self.blocked.end()
             self.blocked = None

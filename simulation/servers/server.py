@@ -4,13 +4,15 @@ A server of Redis: what it answers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from simulation.redis.values import Command, Conditions, User, Version
-from simulation.servers.blocking import BlockedRead, BlockedWait, read_options
+from simulation.redis.keyspace import Keyspace
+from simulation.redis.values import Command, Conditions, ErrorReply, User, Version
+from simulation.servers.blocking import BlockedRead, BlockedWait, explain, read_options, wakes
 from simulation.servers.member import Member
 from simulation.servers.node import LATER, ServerSession
 from simulation.servers.server_commands import NOT_OURS, answer_own
@@ -28,7 +30,8 @@ class Server(Member):
     other timer.
 
     @ivar wall: tells the server's own time of day, in milliseconds.
-    @ivar users: by name, what they may do, and their password.
+    @ivar users: by name, what they may do, and their password; the empty name is that of all who have not logged in.
+    @ivar needs_login: whether a session must log in first.
     @ivar reading: reads that found nothing, the oldest first.
     @ivar waiting: waits for replicas or the disk.
     """
@@ -39,7 +42,7 @@ class Server(Member):
         port: int,
         clock: IReactorTime,
         wall: Callable[[], int],
-        make_keyspace: Callable[[], Any],
+        make_keyspace: Callable[[], Keyspace],
         version: Version = Version.VALKEY_9_1,
     ) -> None:
         super().__init__(host, port, clock, make_keyspace)
@@ -48,12 +51,15 @@ class Server(Member):
         self.users: dict[bytes, tuple[User, bytes]] = {}
         self.reading: list[BlockedRead] = []
         self.waiting: list[BlockedWait] = []
-        self._serves = False
         self._conditions: dict[bytes, Conditions] = {}
+        self.needs_login = self._needs_replicas = False
+        self._serves = self._look_again = False
 
     def settings_changed(self) -> None:
         super().settings_changed()
         self._conditions = {}
+        self.needs_login = bool(self.settings.values[b"requirepass"])
+        self._needs_replicas = bool(self.settings.number(b"min-replicas-to-write"))
 
     def links_changed(self) -> None:
         for waiting in list(self.waiting):
@@ -64,14 +70,9 @@ class Server(Member):
             session.unblock(DEMOTED)
             session.close()
 
-    @property
-    def needs_login(self) -> bool:
-        """Whether a session must log in first."""
-        return bool(self.settings.values[b"requirepass"])
-
     def set_user(self, user: User, password: bytes = b"") -> None:
         """Change what a user may do, also in the sessions that it has."""
-        self.users[user.name] = (user, password)
+        self.users[_key(user.name)] = (user, password)
         self.settings_changed()
 
     def log_in(self, name: bytes, password: bytes) -> bool:
@@ -87,7 +88,11 @@ class Server(Member):
     def answer(self, session: ServerSession, command: Command) -> Any:
         name = command[0].upper()
         reply = answer_own(self, session, name, command)
-        return self.run(session, command, name) if reply is NOT_OURS else reply
+        if reply is NOT_OURS:
+            reply = self.run(session, command, name)
+        if self.version is not Version.VALKEY_9_1:
+            session.written = self.history.end
+        return reply
 
     def run(self, session: ServerSession, command: Command, name: bytes) -> Any:
         """Run a command on the data set."""
@@ -99,20 +104,18 @@ class Server(Member):
         return reply
 
     def _execute(self, session: ServerSession, command: Command) -> Any:
-        keyspace = self.keyspace()
-        before = keyspace.changes
-        now, conditions = self.wall(), self.conditions(session.user)
-        reply = keyspace.execute(command, now, conditions)
-        if keyspace.changes != before:
-            self._wrote(session, (command, now, conditions))
+        keyspace, now = self.keyspace(), self.wall()
+        reply = keyspace.execute(command, now, self.conditions(session.user))
+        if effects := keyspace.effects:
+            self._wrote(session, effects, now)
         return reply
 
-    def _wrote(self, session: ServerSession, effect: Any) -> None:
-        session.written = self.history.append(self.clock.seconds(), effect)
+    def _wrote(self, session: ServerSession, effects: Sequence[Command], now: int) -> None:
+        session.written = self.history.append(self.clock.seconds(), (effects, now))
         self.state.wrote(self.history, session.written)
         if not self.disk.has_room and self.disk.full is None:
             self._write_without_room(session.written)
-        if self.reading:
+        if self.reading and any(map(wakes, effects)):
             self._serve_reads()
 
     def _write_without_room(self, offset: int) -> None:
@@ -127,26 +130,34 @@ class Server(Member):
             self.kill()
 
     def _serve_reads(self) -> None:
-        """Answer the reads that find something now.  A read of a group is a write too: it does not begin this again."""
+        """Answer the reads that find something now, or can find nothing any more: the oldest first."""
+        self._look_again = True
         if self._serves:
             return
         self._serves = True
         try:
-            for blocked in list(self.reading):
-                session = blocked.session
-                if session.blocked is blocked:
-                    reply = self._execute(session, blocked.command)
-                    if reply is not None and session.blocked is blocked:
-                        session.unblock(reply)
+            while self._look_again:
+                self._look_again = False
+                for blocked in list(self.reading):
+                    if blocked.session.blocked is blocked:
+                        self._serve(blocked)
         finally:
             self._serves = False
+
+    def _serve(self, blocked: BlockedRead) -> None:
+        session = blocked.session
+        reply = self._execute(session, blocked.command)
+        if type(reply) is ErrorReply:
+            reply = explain(self, blocked, reply)
+        if reply is not None and session.blocked is blocked:
+            session.unblock(reply)
 
     def conditions(self, user: bytes) -> Conditions:
         """Return what is to be refused."""
         found = self._conditions.get(user)
-        if found is None or self.settings.number(b"min-replicas-to-write"):
+        if found is None or self._needs_replicas:
             found = self._conditions[user] = Conditions(
-                user=self.users.get(user or b"default", _NOBODY)[0],
+                user=self.users.get(_key(user), _NOBODY)[0],
                 maxmemory=self.settings.number(b"maxmemory"),
                 is_replica=self.link is not None,
                 has_replicas=self._count_good() >= self.settings.number(b"min-replicas-to-write"),
@@ -160,21 +171,17 @@ class Server(Member):
         silences = [link.silence(now) for link in self.replicas]
         return sum(1 for silence in silences if silence is not None and silence <= longest)
 
-    def offset_to_wait_for(self, session: ServerSession) -> int:
-        """
-        Return what C{WAIT} waits for.
-
-        Since Redis 7.2 that is the last write of the session; before, all that was written until its last command.
-        """
-        return session.written if self.version is Version.VALKEY_9_1 else self.history.end
-
-    def count_confirmed(self, offset: int, on_disk: bool = False) -> int:
+    def count_confirmed(self, offset: int, on_disk: bool) -> int:
         """Return how many replicas are known to have a write, in memory or on their disk."""
-        moments = (link.confirms_at(offset) for link in self.replicas) if on_disk else ()
-        if on_disk:
-            return sum(1 for moment in moments if moment is not None and _report(moment) <= self.clock.seconds())
         now = self.clock.seconds()
+        if on_disk:
+            return sum(1 for moment in self._reports(offset) if moment <= now)
         return sum(1 for link in self.replicas if link.confirmed(now) >= offset)
+
+    def _reports(self, offset: int) -> Sequence[float]:
+        """Return when replicas report that a write is on their disk: they do so once a second."""
+        moments = [link.confirms_at(offset) for link in self.replicas if link.replica.keeps_file]
+        return [math.floor(moment) + 1.0 for moment in moments if moment is not None]
 
     def count_synced(self, offset: int) -> int:
         """Return 1 if a write is on the disk, 0 if it is not known to be."""
@@ -184,13 +191,12 @@ class Server(Member):
 
     def moments(self, offset: int, on_disk: bool) -> Sequence[float]:
         """Return when the counts should change, if nothing else does."""
-        found = [link.confirms_at(offset) for link in self.replicas]
         if on_disk:
-            found = [None if moment is None else _report(moment) for moment in found]
-            found.append(self.disk.syncs_at(self.history.time(offset)))
-        return [moment for moment in found if moment is not None]
+            synced = self.disk.syncs_at(self.history.time(offset))
+            return [*self._reports(offset), *([] if synced is None else [synced])]
+        moments = [link.confirms_at(offset) for link in self.replicas]
+        return [moment for moment in moments if moment is not None]
 
 
-def _report(moment: float) -> float:
-    """Return when a replica reports that it has synced a write: once a second."""
-    return float(int(moment) + 1)
+def _key(name: bytes) -> bytes:
+    return b"" if name == b"default" else name

@@ -5,10 +5,10 @@ The data of one server, computed when somebody looks at it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
+from simulation.redis.keyspace import Keyspace
 from simulation.servers.history import History, Position
 
 
@@ -23,15 +23,15 @@ class State:
     @ivar applied: the position that the keyspace has.
     """
 
-    make: Callable[[], Any]
+    make: Callable[[], Keyspace]
     applied: Position
-    keyspace: Any = attrs.field(init=False)
+    keyspace: Keyspace = attrs.field(init=False)
 
     @keyspace.default
-    def _make_first(self) -> Any:
+    def _make_first(self) -> Keyspace:
         return self.make()
 
-    def bring_to(self, position: Position) -> Any:
+    def bring_to(self, position: Position) -> Keyspace:
         """Return the keyspace with the writes up to a position, and no others."""
         applied, history, offset = self.applied, position.history, position.offset
         if applied.history is history and applied.offset == offset:
@@ -39,9 +39,9 @@ class State:
         after = applied.offset
         if after > offset or not history.contains(applied):
             self.keyspace, after = self.make(), 0
-        execute = self.keyspace.execute
-        for effect in history.between(after, offset):
-            execute(*effect)
+        apply = self.keyspace.apply
+        for effects, now in history.between(after, offset):
+            apply(effects, now)
         self.applied = position
         return self.keyspace
 

@@ -15,6 +15,9 @@ NO_LOGIN: Final = ErrorReply(
     b"Are you sure your configuration is correct?"
 )
 NO_SPACE: Final = ErrorReply(b"MISCONF Errors writing to the AOF file: No space left on device")
+#: What reads that wait are told before Valkey 9.
+STREAM_GONE: Final = ErrorReply(b"UNBLOCKED the stream key no longer exists")
+GROUP_GONE: Final = ErrorReply(b"NOGROUP the consumer group this client was blocked on no longer exists")
 SYNTAX: Final = ErrorReply(b"ERR syntax error")
 NOT_A_NUMBER: Final = ErrorReply(b"ERR value is not an integer or out of range")
 #: What a session that waits is told when its server becomes a replica.
@@ -32,6 +35,16 @@ def loading(version: Version) -> ErrorReply:
     """Return what a server says while it loads its data."""
     product = b"Valkey" if version is Version.VALKEY_9_1 else b"Redis"
     return ErrorReply(b"LOADING %b is loading the dataset in memory" % product)
+
+
+def no_wait_on_replica(version: Version, on_disk: bool) -> ErrorReply:
+    """Return what a replica says to C{WAIT} and C{WAITAOF}."""
+    name, condition = (b"WAITAOF", b"") if on_disk else (b"WAIT", b"if a replica is configured to be writable ")
+    if not on_disk:
+        condition = (b"" if version is Version.VALKEY_9_1 else b"since Redis 4.0 ") + condition
+        condition += b"(which is not the default) "
+    words = b"ERR %b cannot be used with replica instances. Please also note that %bwrites to replicas are just local "
+    return ErrorReply(words % (name, condition) + b"and are not propagated.")
 
 
 def unknown_command(version: Version, command: Command) -> ErrorReply:

@@ -17,7 +17,7 @@ from chaos.mixture import Mixture, Post, plain
 from chaos.posting import Answered, classify, not_sent
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Content, Op
-from simulation.world.network import Transport
+from simulation.world.transport import Transport
 
 #: The port of producers.
 PORT: Final = 8080
@@ -30,6 +30,8 @@ _MOST: Final = 5
 
 class _Connection(Protocol):
     """A connection of a client, for one request after another."""
+
+    transport: Any
 
     def __init__(self, client: Client, producer: str) -> None:
         self.client, self.producer = client, producer
@@ -90,6 +92,7 @@ class _Attempt:
     number: int
     begin: float
     bytes: bytes
+    producer: str = ""
     connection: _Connection | None = None
     timer: Any = None
     ended: bool = False
@@ -187,7 +190,7 @@ class Client:
         self._send(attempt, at, len(self.producers))
 
     def _send(self, attempt: _Attempt, at: int, tries: int) -> None:
-        producer = self.producers[at % len(self.producers)]
+        producer = attempt.producer = self.producers[at % len(self.producers)]
         idle = self._idle.get(producer)
         if idle:
             connection = idle.pop()
@@ -233,7 +236,8 @@ class Client:
         for place, (description, content) in enumerate(post.parts):
             id = answered.ids[place] if place < len(answered.ids) else None
             number = len(self.ops)
-            self.ops.append(Op(self.process.name, number, description, attempt.begin, now, outcome, id, content))
+            client = f"{self.process.name}>{attempt.producer}"  # each producer has a line of its own
+            self.ops.append(Op(client, number, description, attempt.begin, now, outcome, id, content))
         self.process.world.tell(self.process, f"posted {post.parts[0][0]}: {outcome.value} {answered.why}")
         if outcome is not Outcome.OK and post.repeatable:
             at = self.random.randrange(len(self.producers))

@@ -12,42 +12,73 @@ from twisted.logger import LogLevel, formatEvent
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
 from eventsvc.outcome import Outcome
-from eventsvc.testing.history import Expectations, History, Op, Verdict, check
+from eventsvc.redis.connection import Connection
+from eventsvc.testing.history import Expectations, Handling, History, Op, Verdict, check
 from simulation.schedules.choices import Schedule
 from simulation.world.handlers import POISON
+from simulation.world.process import Process
 from simulation.world.world import World
 
 #: Seconds after the last fault, or the last request, within which all must be stored and handled.
 BOUND: Final = 60.0
+#: Seconds that services have to find out what Redis has lost.
+_LOOK_AROUND: Final = 3.0
 #: The alarms by which a service says that events may have been lost.
 _LOSSES: Final = frozenset({"lost", "group_recreated", "trimmed_pending"})
-#: Faults because of which handlers fail, and the events that may be set aside for each.
-_FAILING: Final = frozenset({"fail", "hang", "slow", "kill", "leave", "pause"})
+#: Faults because of which handlers fail, and because of which calls of handlers do not end.
+_FAILING: Final = frozenset({"fail", "hang", "slow"})
+_ENDING: Final = frozenset({"kill", "leave", "pause"})
+#: More than any run sets aside.
+_ANY: Final = 10_000
 
 
 def is_settled(world: World) -> bool:
-    """Return whether all clients and consumers have nothing left to do."""
+    """Return whether all services have had time to look at Redis, and nobody has anything left to do."""
+    if world.timeline.now < world.account.last + _LOOK_AROUND:
+        return False
     if any(client.open or not client.done for client in world.clients.values()):
+        return False
+    if not all(_is_ready(process) for process in world.processes.values() if process.service is not None):
         return False
     servers = world.servers
     return servers.last_read() == servers.last_entry() and not servers.pending()
 
 
-def judge(world: World, schedule: Schedule, settled: bool) -> tuple[Verdict, Sequence[str]]:
+def _is_ready(process: Process) -> bool:
+    """Return whether a service has reached Redis; one that has ended for good is not asked."""
+    return not process.alive or all(part.ready for part in process.service if isinstance(part, Connection))
+
+
+def judge(world: World, schedule: Schedule, history: History, settled: bool) -> tuple[Verdict, Sequence[str]]:
     """Return the verdict on a run, and more promises that it broke."""
-    history, kinds = tell(world, schedule, settled), {choice.kind for choice in schedule.choices}
+    kinds = {choice.kind for choice in schedule.choices}
     setup = schedule.setup
-    failing = sum(choice.kind in _FAILING for choice in schedule.choices)
-    one = setup.consumers == 1 and not history.rolled_back and not kinds & {"fail", "hang", "again", "slow"}
+    alone = setup.consumers == 1 and not history.rolled_back
+    one = alone and not kinds & {"fail", "hang", "again", "slow"}
     expect = Expectations(
         least_ok=1,
         doomed=(POISON, "no event at"),
-        set_aside=10_000 if failing else 0,
+        set_aside=_may_be_set_aside(world, schedule),
         rest_at_most=BOUND / 2,
         in_order=one and setup.concurrency == 1 and POISON not in "".join(op.description for op in history.ops),
+        in_order_of_key=alone and setup.concurrency > 1,
         repeat_within=20.0,
     )
     return check(history, expect), list(_not_settled(world, settled))
+
+
+def _may_be_set_aside(world: World, schedule: Schedule) -> int:
+    """
+    Return how many events may be set aside that a handler could have handled.
+
+    An outage makes two dead letters at most, for each consumer and each of its starts.  What was with the
+    handler in several processes that died may be given up.
+    """
+    kinds = [choice.kind for choice in schedule.choices]
+    if sum(kind in _ENDING for kind in kinds) > 1:
+        return _ANY
+    lives = sum(life.name.startswith("consumer") for life in world.lives)
+    return 2 * lives * sum(kind in _FAILING for kind in kinds)
 
 
 def _not_settled(world: World, settled: bool) -> Iterator[str]:
@@ -55,15 +86,19 @@ def _not_settled(world: World, settled: bool) -> Iterator[str]:
         open = [name for name, client in world.clients.items() if client.open or not client.done]
         if open:
             yield f"never answered 200 within {BOUND:g} s after all faults ended: {', '.join(open)}"
+        for name, process in world.processes.items():
+            if process.service is not None and not _is_ready(process):
+                yield f"not ready again {BOUND:g} s after the fault, while Redis answered on its link: {name}"
     for process in world.lives:
         for error in process.errors:
             yield f"an exception reached the reactor: {process.name}: {error!r}"
         for at, event in process.log:
             if "log_failure" in event and event["log_level"] is LogLevel.critical:
-                yield f"an unexpected failure: {process.name} at {at:.3f}: {formatEvent(event)}: {event['log_failure'].value!r}"
+                words = f"{formatEvent(dict(event))}: {event['log_failure'].value!r}"
+                yield f"an unexpected failure: {process.name} at {at:.3f}: {words}"
 
 
-def tell(world: World, schedule: Schedule, settled: bool) -> History:
+def tell(world: World, schedule: Schedule) -> History:
     """Return the history of a run for the checker."""
     servers, account = world.servers, world.account
     entries = servers.entries()
@@ -72,18 +107,19 @@ def tell(world: World, schedule: Schedule, settled: bool) -> History:
     known = {id: event.id for id, event in events.items() if event is not None}
     stream = [event for event in events.values() if event is not None]
     last = _place(servers.last_read())
-    now = world.timeline.now
-    rest = now - max([account.last, schedule.setup.seconds, *(each.at for each in world.handlings)])
+    rest = world.timeline.now - max(account.last, schedule.setup.seconds)
     retained = float(schedule.setup.settings.get("REDIS_RETAIN_SECONDS", "30"))
     wiped = [
         rollback.at for rollback in account.rollbacks if rollback.everything or rollback.at - rollback.since > retained
     ]
     alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
     ops = [op for client in world.clients.values() for op in client.ops]
+    ids = {event.id for event in stream}
+    excused = _excuse(world, ops, ids)
     return History(
-        ops=_excuse(world, ops, {event.id for event in stream}),
+        ops=excused,
         stream=stream,
-        handled=world.handlings,
+        handled=_without_gone(world, excused, ids),
         causes=account.causes,
         dead=[known[id] for id in servers.dead() if id in known],
         pending={known[id]: rest for id in servers.pending() if id in known},
@@ -102,17 +138,35 @@ def _excuse(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Op]:
 
     Redis has lost these events, and nobody is left who has them.
     """
-    rollbacks = world.account.rollbacks
-    if not rollbacks or world.setup.durability != "memory":
+    account, durability = world.account, world.setup.durability
+    rollbacks = account.rollbacks
+    if not rollbacks or durability == "replicas" or (durability == "disk" and not account.promotions):
         return ops
-    ends = [life.ended_at for life in world.lives if life.name.startswith("producer") and life.ended_at is not None]
+    ends = [(life.name, life.ended_at) for life in world.lives if life.ended_at is not None]
     excused = []
     for op in ops:
         lost = op.outcome is Outcome.OK and op.id not in stored and op.ended is not None
-        if lost and any(op.ended - 1.0 <= end <= rollback.at + BOUND for end in ends for rollback in rollbacks):  # type: ignore[operator]
+        producer = op.client.partition(">")[2]
+        if lost and any(
+            name == producer and op.ended - 1.0 <= end <= rollback.at + BOUND  # type: ignore[operator]
+            for name, end in ends
+            for rollback in rollbacks
+        ):
             op = attrs.evolve(op, outcome=Outcome.UNKNOWN, id=None)
         excused.append(op)
     return excused
+
+
+def _without_gone(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Handling]:
+    """
+    Leave out the events that were handled, and went with an earlier state of Redis.
+
+    No client was told that they are stored under this id.
+    """
+    if not world.account.rollbacks:
+        return world.handlings
+    unsure = {op.description for op in ops if op.outcome is Outcome.UNKNOWN}
+    return [each for each in world.handlings if each.id in stored or world.descriptions[each.id] not in unsure]
 
 
 def _alarm(event: Any) -> str:

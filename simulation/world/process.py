@@ -49,7 +49,7 @@ class Process:
     @ivar name: of its host too.
     @ivar life: how often the name has been started before.
     @ivar alive: whether it runs; what happens to a dead process has no effect.
-    @ivar busy_until: as in L{simulation.world.timeline.Owner}.
+    @ivar busy_until: as in L{simulation.world.timeline.Owner}, as C{suspended} and C{held} are.
     @ivar ended_at: when it ended.
     @ivar exit_code: C{None} while it runs, and if it was killed.
     @ivar log: its log events that have a level of warning or above, or an alarm, with their times.
@@ -63,6 +63,7 @@ class Process:
     wall: WallClock
     alive: bool = attrs.field(default=True, init=False)
     busy_until: float = attrs.field(default=0.0, init=False)
+    suspended: bool = attrs.field(default=False, init=False)
     held: list[Happening] = attrs.field(factory=list, init=False)
     exit_code: int | None = attrs.field(default=None, init=False)
     ended_at: float | None = attrs.field(default=None, init=False)

@@ -34,13 +34,22 @@ class Run:
     """
     A run, its verdict, and what happened.
 
-    @ivar beliefs: what each process believed at the end, a sentence each.
+    @ivar history: what the judge was told.
     """
 
+    world: World
     record: Record
-    journal: list[Line]
-    beliefs: Mapping[str, list[str]]
     history: History
+
+    @property
+    def journal(self) -> list[Line]:
+        """All that happened, in order."""
+        return self.world.journal
+
+    @property
+    def beliefs(self) -> Mapping[str, list[str]]:
+        """What each process believed at the end, a sentence each."""
+        return believe(self.world, subjects_of(self.record))
 
 
 def run(schedule: Schedule) -> Run:
@@ -51,7 +60,8 @@ def run(schedule: Schedule) -> Run:
         faults = Faults(world, schedule.choices)
         world.start()
         settled = _run_until_settled(world, faults, schedule)
-        verdict, more = judge(world, schedule, settled)
+        history = tell(world, schedule)
+        verdict, more = judge(world, schedule, history, settled)
     end = max(world.account.last, schedule.setup.seconds)
     record = Record(
         schedule=schedule,
@@ -64,9 +74,9 @@ def run(schedule: Schedule) -> Run:
         processor=_processor() - began,
         digest=world.wire.digest(),
     )
-    history = tell(world, schedule, settled)
+    world.close()
     _collect()
-    return Run(record, world.journal, believe(world, subjects_of(record)), history)
+    return Run(world, record, history)
 
 
 def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool:

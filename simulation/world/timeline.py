@@ -19,12 +19,14 @@ class Owner(Protocol):
     A process to which something happens.
 
     @ivar alive: what happens to a dead process has no effect.
-    @ivar busy_until: when it next looks at what has happened; infinite while it is suspended.
+    @ivar busy_until: when it next looks at what has happened.
+    @ivar suspended: whether it looks at nothing, for now.
     @ivar held: what has happened since it was suspended.
     """
 
     alive: bool
     busy_until: float
+    suspended: bool
     held: list[Happening]
 
     def fail(self, error: Exception) -> None:
@@ -135,8 +137,12 @@ class Timeline:
             if owner is not None:
                 if not owner.alive:
                     continue
+                if owner.suspended:
+                    happening.order = 0
+                    owner.held.append(happening)
+                    continue
                 if owner.busy_until > time:
-                    self._wait(happening, owner)
+                    self._push(happening, owner.busy_until, happening.is_message)
                     continue
             if time > self.now:
                 self.now = time
@@ -144,16 +150,9 @@ class Timeline:
             return True
         return False
 
-    def _wait(self, happening: Happening, owner: Owner) -> None:
-        if owner.busy_until < inf:
-            self._push(happening, owner.busy_until, happening.is_message)
-        else:
-            happening.order = 0
-            owner.held.append(happening)
-
     def go_on(self, owner: Any) -> None:
         """Let everything happen that a process has missed while it was suspended."""
-        owner.busy_until = self.now
+        owner.suspended = False
         held, owner.held = owner.held, []
         for happening in held:
             if happening.call is not None and happening.order == 0:

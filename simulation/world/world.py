@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from math import inf
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -31,8 +30,7 @@ from simulation.world.wire import Wire
 
 T = TypeVar("T")
 
-#: Shares of requests of clients: events that are not plain, and events that no handler can handle.
-_MIXED: Final = 0.2
+#: The share of events that no handler can handle.
 _POISON: Final = 0.02
 
 _MAKERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {"producer": make_producer, "consumer": make_consumer}
@@ -51,7 +49,7 @@ class Settings:
 
     def read(self, cls: type[T]) -> T:
         """Return the settings of a class."""
-        return _read(cls, self.settings)  # type: ignore[no-any-return]
+        return _read(cls, self.settings)  # type: ignore[no-any-return, arg-type]
 
 
 class World:
@@ -62,6 +60,7 @@ class World:
     @ivar lives: all lives of services.
     @ivar dark: hosts without power.
     @ivar gone: services that are not started again.
+    @ivar descriptions: of handled events, by id.
     @ivar account: what may be lost or repeated because of what was done.
     @ivar later: ends a fault after so many seconds.
     @ivar triggers: called with each step: the process, and the name of the step.
@@ -77,6 +76,7 @@ class World:
         self.dark: set[str] = set()
         self.gone: set[str] = set()
         self.handlings: list[Handling] = []
+        self.descriptions: dict[int, str] = {}
         self.journal: list[Line] = []
         self.account = Account(self)
         self.triggers: list[Callable[[Process, str], None]] = []
@@ -122,8 +122,8 @@ class World:
                 rate=setup.rate / setup.clients,
                 keyed=setup.keyed,
                 batched=setup.batched,
-                mixed=_MIXED,
-                poison=_POISON,
+                mixed=setup.mixed,
+                poison=_POISON if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
                 ends=setup.seconds,
             )
             self.clients[process.name] = client
@@ -139,6 +139,21 @@ class World:
         options, make = Settings(self.settings(name)), _MAKERS[role]
         self.tell(process, "starts")
         process.start(lambda reactor: make(options, reactor))
+
+    def close(self) -> None:
+        """
+        Let no process of this world do anything any more.
+
+        # Note [Finalizers]
+
+        A coroutine that is collected runs to its end.  That of a service that stops would end this interpreter::
+
+            Process._stop_children:  awaits a child for ever | collected: GeneratorExit, caught; the next child ...;
+                                                             | no child is left: a thread calls os._exit in a second
+        """
+        for process in self.lives:
+            if process.service is not None:
+                process.service._finishing = False
 
     def settings(self, name: str) -> Mapping[str, str]:
         """Return the settings of a service."""
@@ -165,7 +180,7 @@ class World:
 
     def suspend(self, process: Process) -> None:
         """Stop a process, as SIGSTOP does."""
-        process.busy_until = inf
+        process.suspended = True
 
     # What happens
 
@@ -185,9 +200,10 @@ class World:
             if not hanging.called:
                 self.timeline.add(self.timeline.now, process, _go_on, hanging)
 
-    def handled(self, handling: Handling) -> None:
+    def handled(self, handling: Handling, description: str) -> None:
         """Record that a handler has ended."""
         self.handlings.append(handling)
+        self.descriptions[handling.id] = description
         self.tell(handling.consumer, f"{'fails on' if handling.failed else 'handles'} {handling.id}")
 
     def happens(self, process: Process, step: str) -> None:

@@ -67,7 +67,7 @@ def test_choices_are_possible_in_their_world_and_leave_time_for_evidence() -> No
             kind = KINDS[choice.kind]
             assert is_possible(kind, schedule.setup)
             assert choice.target in {name for role in kind.roles for name in name_targets(role, schedule.setup)}
-            assert 2.0 <= choice.at <= schedule.setup.seconds - 7.99
+            assert 2.0 <= choice.at <= schedule.setup.seconds - 4.99
             assert not choice.on or choice.on in STEPS[role_of(choice.target)]
 
 
@@ -122,7 +122,7 @@ def test_only_the_choices_that_are_needed_are_left(fails: Callable[[Schedule], b
     schedule = Schedule(seed=1, setup=BUSY, choices=(*NOISE[:3], CUT, *NOISE[3:], KILL))
     least = shrink(schedule, fails)
     assert [choice.kind for choice in least.choices] == kinds
-    assert least.setup == Setup(producers=1, consumers=1, clients=1, keyed=0.0, batched=0.0, settings={})
+    assert least.setup == Setup(producers=1, consumers=1, clients=1, keyed=0.0, batched=0.0, mixed=0.0, settings={})
 
 
 def test_what_the_failure_needs_is_kept() -> None:

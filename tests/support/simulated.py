@@ -5,12 +5,13 @@ Connections in memory to simulated servers, on a clock that a test advances.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
 import hiredis
+import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
@@ -19,9 +20,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eventsvc.embedded import NoServer
+from simulation.redis.keyspace import Keyspace
 from simulation.redis.values import Version
+from simulation.servers.deployment import Deployment
 from simulation.servers.node import Node
+from simulation.servers.sentinel import Sentinel
 from simulation.servers.server import Server
+from tests.support.server_binaries import find_binary
 
 #: The versions of the model, and the names of real servers.
 MAKES = {Version.REDIS_6_2: "redis-6.2", Version.REDIS_7_0: "redis-7.0", Version.VALKEY_9_1: "valkey-9"}
@@ -141,49 +147,57 @@ class Client:
         taken, self.replies = self.replies, []
         return taken
 
+    def receive(self) -> Any:
+        """Return the next reply, however long it takes; errors as texts."""
+        turn(self.clock)
+        while not self.replies:
+            assert not self.lost
+            self.clock.advance(0.01)
+            turn(self.clock)
+        return described(self.replies.pop(0))
+
     def ask(self, *words: bytes | str | int) -> Any:
-        """Send a command and return the one reply to it."""
+        """Send a command and return the reply to it."""
         self.send(*words)
-        [reply] = self.take()
-        return reply
+        return self.receive()
 
 
 def turn(clock: Any) -> None:
     """Let everything arrive that is on its way."""
-    for _ in range(20):
+    for _ in range(5):
         clock.advance(0)
 
 
 def asking(node: Node) -> Ask:
     """Return what sends commands to a simulated process, over one connection."""
-    clock: Any = node.clock
-    client = Client(clock, node)
-
-    def ask(*words: str) -> Any:
-        client.send(*words)
-        replies = client.take()
-        while not replies:
-            clock.advance(0.01)
-            replies = client.take()
-        return described(replies[0])
-
-    return ask
-
-
-class Nothing:
-    """A data set without commands."""
-
-    used_memory = 1_000_000
-    changes = 0
-
-    def execute(self, *effect: Any) -> None:
-        raise AssertionError("there is nothing to apply")
+    return Client(node.clock, node).ask
 
 
 def make_server(version: Version = Version.VALKEY_9_1, clock: Clock | None = None, host: str = "10.0.0.1") -> Server:
     """Return a server whose wall clock began at a round number."""
     clock = clock or Clock()
-    return Server(host, 6379, clock, lambda: 1_700_000_000_000 + round(clock.seconds() * 1000), Nothing, version)
+    return Server(
+        host, 6379, clock, lambda: 1_700_000_000_000 + round(clock.seconds() * 1000), lambda: Keyspace(version), version
+    )
+
+
+def make_pair(version: Version = Version.VALKEY_9_1) -> tuple[Server, Server]:
+    """Return a primary and its replica, which are connected."""
+    clock = Clock()
+    primary, replica = make_server(version, clock), make_server(version, clock, "10.0.0.2")
+    replica.follow(primary)
+    clock.advance(1)
+    return primary, replica
+
+
+def make_deployment(version: Version = Version.VALKEY_9_1) -> Deployment:
+    """Return three servers and three Sentinels, which have found each other."""
+    clock = Clock()
+    servers = [make_server(version, clock, f"10.0.0.{number}") for number in (1, 2, 3)]
+    sentinels = [Sentinel(f"10.0.1.{number}", 26_379, clock, servers, 2, version) for number in (1, 2, 3)]
+    deployment = Deployment(clock, servers, sentinels)
+    clock.advance(1)
+    return deployment
 
 
 def described(reply: Any) -> Any:
@@ -193,18 +207,51 @@ def described(reply: Any) -> Any:
     return f"-{reply}" if isinstance(reply, hiredis.ReplyError) else reply
 
 
+@attrs.define
+class RealClient:
+    """As L{Client}, of a real server."""
+
+    port: int
+    _connection: socket.socket = attrs.field(init=False)
+    _reader: Any = attrs.field(factory=hiredis.Reader)
+
+    def __enter__(self) -> RealClient:
+        self._connection = socket.create_connection(("127.0.0.1", self.port), 10)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+    def send(self, *words: bytes | str | int) -> None:
+        self._connection.sendall(hiredis.pack_command(words))  # type: ignore[arg-type]
+
+    def receive(self) -> Any:
+        while (reply := self._reader.gets()) is False:
+            data = self._connection.recv(65_536)
+            assert data, "the server has hung up"
+            self._reader.feed(data)
+        return described(reply)
+
+    def ask(self, *words: bytes | str | int) -> Any:
+        self.send(*words)
+        return self.receive()
+
+
 @contextmanager
 def asking_real(port: int) -> Iterator[Ask]:
     """Send commands to a real server, over one connection."""
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
-        reader = hiredis.Reader()
+    with RealClient(port) as client:
+        yield client.ask
 
-        def ask(*words: str) -> Any:
-            connection.sendall(hiredis.pack_command(words))  # type: ignore[arg-type]
-            while (reply := reader.gets()) is False:
-                data = connection.recv(65_536)
-                assert data, f"the server has hung up after {words}"
-                reader.feed(data)
-            return described(reply)
 
-        yield ask
+def find_make(version: Version) -> str:
+    """Return the program of a version; skip the test without."""
+    try:
+        return find_binary(MAKES[version])
+    except NoServer as remedy:
+        pytest.skip(str(remedy))
+
+
+def versions() -> Sequence[Any]:
+    """Return all versions, as parameters of tests."""
+    return [pytest.param(version, id=name) for version, name in MAKES.items()]

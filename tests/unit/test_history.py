@@ -333,6 +333,14 @@ class TestRolledBack:
         twice = attrs.evolve(once, handled=[*handle("abe"), Handling(999), Handling(998)], rolled_back=True)
         assert "handled, but not in the stream" in check(twice).describe()
 
+    def test_an_attempt_in_doubt_may_be_gone_although_a_later_one_was_confirmed(self) -> None:
+        """The old primary stored it, and a consumer handled it; the promoted replica lacks it, and stores the next."""
+        ops = [op("a", UNKNOWN), op("a", at=2.0)]
+        twice = History(ops=ops, stream=notes("a"), handled=[Handling(999), *handle("a")], rolled_back=True)
+        assert check(twice).held
+        assert not check(attrs.evolve(twice, rolled_back=False)).held
+        assert not check(attrs.evolve(twice, handled=[Handling(999), Handling(998), *handle("a")])).held
+
     def test_an_event_posted_through_two_producers_may_have_two_ids_but_is_stored_once(self) -> None:
         ops = [op("a"), attrs.evolve(op("a", id=1, at=2.0), client="other")]
         for stored, held in (([note("a")], True), ([note("a", 1)], True), ([note("a", 2)], False), ([], False)):

@@ -98,6 +98,19 @@ def test_a_redis_that_went_back_is_read_again() -> None:
     assert (ledger.handled, ledger.unseen, ledger.unhandled) == (2, 1, 0)
 
 
+def test_an_event_that_is_stored_again_is_handled_when_its_new_entry_is() -> None:
+    """A producer gives back what Redis has forgotten, under new ids."""
+    ledger = Ledger()
+    ledger.accept(7, 0.0)
+    ledger.see((3, 0), 7, 0.0)
+    ledger.start_again()
+    ledger.see((5, 0), 7, 1.0)
+    ledger.advance((4, 0), (), 1.0)
+    assert (ledger.handled, ledger.unhandled) == (0, 1)
+    ledger.advance((6, 0), (), 1.0)
+    assert (ledger.handled, ledger.unhandled) == (1, 0)
+
+
 FATES = st.lists(st.sampled_from(["handled", "dead", "pending", "lost", "unknown", "foreign"]), max_size=40)
 
 

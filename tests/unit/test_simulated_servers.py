@@ -8,11 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventsvc.embedded import NoServer
 from simulation.redis.values import User, Version
 from tests.support.processes import running_server
-from tests.support.server_binaries import find_binary
-from tests.support.simulated import MAKES, Ask, Client, asking, asking_real, described, make_server
+from tests.support.simulated import Ask, asking, asking_real, find_make, make_server, versions
 
 #: Facts that a fresh server of one version tells alike, whatever the machine.
 SAME = [
@@ -21,14 +19,10 @@ SAME = [
 ]
 
 
-@pytest.fixture(params=MAKES, ids=[*MAKES.values()], scope="module")
+@pytest.fixture(params=versions(), scope="module")
 def make(request: pytest.FixtureRequest) -> Iterator[tuple[Version, int]]:
     """Each make of server: its version, and the port of a real one."""
-    try:
-        binary = find_binary(MAKES[request.param])
-    except NoServer as remedy:
-        pytest.skip(str(remedy))
-    with running_server(binary=binary) as real:
+    with running_server(binary=find_make(request.param)) as real:
         yield request.param, real.port
 
 
@@ -110,9 +104,9 @@ def test_a_right_that_is_missing(make: tuple[Version, int]) -> None:
     version, port = make
     server = make_server(version)
     server.set_user(User(b"poor", denied=frozenset([b"role", b"config|get", b"wait", b"ping"])), b"secret")
-    client = Client(server.clock, server)
+    ask_simulated = asking(server)
     asked = (["AUTH", "poor", "secret"], ["ROLE"], ["CONFIG", "GET", "save"], ["WAIT", "0", "1"], ["PING"])
-    answers = [described(client.ask(*words)) for words in asked]
+    answers = [ask_simulated(*words) for words in asked]
     with asking_real(port) as ask:
         subcommand = "-config" if version.is_old else "-config|get"
         ask("ACL", "SETUSER", "poor", "on", ">secret", "+@all", "-role", subcommand, "-wait", "-ping")
