@@ -33,9 +33,10 @@ def store(server: Server, number: int, description: str = "hello", **members: An
 async def test_the_last_events_are_shown_in_their_order(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     with server.client() as client:
         client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
-        client.xadd(STREAM, {"CreateStream": "stream created"})
     for number in range(12):
         store(server, number, f"event {number}", type="order.paid", key="k", data={"a": 1})
+    with server.client() as client:
+        client.xadd(STREAM, {"CreateStream": "stream created"})
     assert await do(server, "tail", "--no-follow") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == [str(number) for number in range(2, 12)]
@@ -206,7 +207,7 @@ async def test_what_is_not_found_is_told_with_how_far_was_searched(
     assert await do(server, "find", "9-9") == 1
 
 
-@pytest.mark.parametrize("text", ['say "hi"', "tab\there", "Tür", "back\\slash", "🚪"])
+@pytest.mark.parametrize("text", ['say "hi"', "tab\there", "Tür", "back\\slash", "🚪", "100% (of.it) ["])
 @pytest.mark.parametrize("is_ascii", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_a_text_is_found_however_the_json_has_it(server: Server, text: str, is_ascii: bool) -> None:
