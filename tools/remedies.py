@@ -28,7 +28,9 @@ def read_remedies(page: str, text: str) -> Mapping[str, Mapping[str, str]]:
     found = {}
     for name, section in re.findall(r"^### ([A-Z]\w+)$\n(.*?)(?=^##|\Z)", text, re.M | re.S):
         says = section.strip().partition("\n\n")[0]
-        bullets = dict(re.findall(r"^- \*\*(\w+)\*\*:? (.*?)(?=^- |^\||\n\n|\Z)", section, re.M | re.S))
+        bullets = dict(
+            re.findall(r"^- \*\*(\w+)\*\*(?:, \*\*type\*\*)?:? (.*?)(?=^- |^\||\n\n|\Z)", section, re.M | re.S)
+        )
         found[name] = {
             "says": plain(says),
             "look": plain(bullets.get("Look", "")),

@@ -23,7 +23,7 @@ from eventsvc.errors import Refused, Unknown
 from eventsvc.heartbeat import Heartbeat, Spread
 from eventsvc.producer.appender import Appender
 from eventsvc.redis.processes import Processes
-from eventsvc.tap.health import Vitals
+from eventsvc.tap.health import BEAT, Vitals
 from eventsvc.web.health import Health
 
 #: Seconds between two heartbeats.
@@ -74,7 +74,7 @@ class Heartbeats(Service):
         if not self.running or self._asking or not self.processes.connection.ready or self.clock.seconds() < self._due:
             return
         self._asking = True
-        self._due += EVERY * max(1, (self.clock.seconds() - self._due) // EVERY)
+        self._due = self.clock.seconds() + EVERY - BEAT / 2  # no beat comes early
         self.processes.beat(self.make()).addErrback(_not_now).addBoth(self._asked)
 
     def _asked(self, _: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from simulation.redis.data import Data
-from simulation.redis.table import Spec
+from simulation.redis.table import Spec, find_keys
 from simulation.redis.values import Command, CommandError, Version
 
 OOM: Final = b"OOM command not allowed when used memory > 'maxmemory'."
@@ -21,7 +21,7 @@ def refused_right(data: Data, spec: Spec, words: Command) -> bytes:
     user = data.conditions.user
     if not user.may_run(spec.parent, spec.name):
         return b"command"
-    if user.keys is not None and not all(map(user.may_use, spec.keys(words))):
+    if user.keys is not None and not all(map(user.may_use, find_keys(spec, words, data.version))):
         return b"key"
     return b""
 

@@ -40,6 +40,7 @@ class Data:
     @ivar now: milliseconds of the wall clock, of the present command.
     @ivar changes: how many changes were made.
     @ivar effects: the commands that the present command amounts to, for replicas and the append-only file.
+    @ivar is_applying: whether the effects of a primary are being applied.
     @ivar scripts: those that the server knows, by digest.
     """
 
@@ -52,6 +53,7 @@ class Data:
     changes: int = 0
     effects: list[tuple[bytes, ...]] = attrs.field(factory=list)
     is_applying: bool = False
+    is_in_script: bool = False
 
     def look_up(self, key: bytes, kind: type[V]) -> V | None:
         """
@@ -73,10 +75,11 @@ class Data:
     def _is_expired(self, key: bytes) -> bool:
         if self.expiry[key] >= self.now or self.is_applying:
             return False
-        if not self.conditions.is_replica:
-            self.drop(key)
-            self.effects.append((b"DEL", key))
-            self.changes += 1
+        if self.conditions.is_replica:  # whose scripts see expired keys before Redis 7.0
+            return not (self.is_in_script and self.version.is_old)
+        self.drop(key)
+        self.effects.append((b"DEL", key))
+        self.changes += 1
         return True
 
     def drop(self, key: bytes) -> bool:

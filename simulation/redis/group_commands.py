@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from simulation.redis.data import Data
 from simulation.redis.group import Consumer, Group
-from simulation.redis.numbers import read_id, read_integer
+from simulation.redis.numbers import read_bound, read_id, read_integer
 from simulation.redis.stream import Stream
 from simulation.redis.values import OK, Command, CommandError, Reply
 
@@ -56,11 +56,11 @@ def _existing_group(data: Data, words: Command) -> tuple[Stream, Group]:
     return stream, group
 
 
-def _read_position(stream: Stream | None, word: bytes) -> int:
-    """Return where a group begins, or goes on."""
+def _read_position(stream: Stream | None, word: bytes, is_new: bool) -> int:
+    """Return where a new group begins, or where an old one goes on."""
     if word == b"$":
         return 0 if stream is None else stream.last_id
-    return read_id(word)
+    return read_id(word) if is_new else read_bound(word)
 
 
 def _read_options(data: Data, words: Command) -> tuple[bool, int | None]:
@@ -98,7 +98,7 @@ def xgroup_create(data: Data, words: Command) -> Reply:
     stream = data.look_up(words[2], Stream)
     if stream is None and not makes:
         raise CommandError(_NO_KEY)
-    position = _read_position(stream, words[4])
+    position = _read_position(stream, words[4], is_new=True)
     if stream is None:
         stream = data.values[words[2]] = Stream()
         data.changes += 1
@@ -113,7 +113,7 @@ def xgroup_setid(data: Data, words: Command) -> Reply:
     """C{XGROUP SETID}."""
     _, read = _read_options(data, words)
     stream, group = _existing_group(data, words)
-    group.last_id = _read_position(stream, words[4])
+    group.last_id = _read_position(stream, words[4], is_new=False)
     group.read = read
     data.changes += 1
     return OK

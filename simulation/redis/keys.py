@@ -44,7 +44,7 @@ def set_(data: Data, words: Command) -> Reply:
     if given is not None:
         until = _read_expiry(data, given, unit)
     before = data.look_up(key, bytes) if b"get" in flags else None
-    is_there = data.has(key) if b"nx" in flags or b"xx" in flags else False
+    is_there = data.has(key)
     if (b"nx" in flags and is_there) or (b"xx" in flags and not is_there):
         return before
     data.values[key] = value
@@ -98,7 +98,7 @@ def _expire(data: Data, words: Command, unit: int) -> Reply:
         raise CommandError(b"ERR invalid expire time in " + (name if data.version.is_old else b"'%s' command" % name))
     if not data.has(key):
         return 0
-    if until <= data.now and not data.is_applying:
+    if until <= data.now:
         data.drop(key)
     else:
         data.expiry[key] = until

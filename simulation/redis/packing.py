@@ -40,7 +40,7 @@ def unpack_characters(form: bytes, text: bytes, begin: int = 1) -> tuple[bytes |
         found.append(text[place : place + width])
         place += width
     if wrong:
-        raise LibraryError(b"invalid format option '%s'" % wrong)
+        raise LibraryError(b"bad argument #1 to 'unpack' (invalid format option '%s')" % wrong)
     return (*found, place + 1)
 
 

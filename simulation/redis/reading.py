@@ -105,13 +105,21 @@ def xread(data: Data, words: Command) -> Reply:
         stream = data.look_up(key, Stream)
         if after == b">":
             raise CommandError(_ONLY_READS)
-        last = LAST_ID if stream is None else stream.last_id
-        asked.append((key, stream, last if after == b"$" else read_id(after)))
+        asked.append((key, stream, _read_begin(data, stream, after)))
     reply = []
     for key, stream, id in asked:
         if stream is not None and (ids := stream.after(id, reading.count)):
             reply.append([key, rows(stream, ids)])
     return reply or None
+
+
+def _read_begin(data: Data, stream: Stream | None, after: bytes) -> int:
+    """Return after which id to read: C{$} is the last one ever, C{+} of Valkey the one before the last entry."""
+    if after == b"+" and data.version is Version.VALKEY_9_1:
+        return stream.ids[-1] - 1 if stream is not None and stream.ids else LAST_ID
+    if after == b"$":
+        return LAST_ID if stream is None else stream.last_id
+    return read_id(after)
 
 
 def xreadgroup(data: Data, words: Command) -> Reply:
@@ -126,12 +134,12 @@ def xreadgroup(data: Data, words: Command) -> Reply:
             raise CommandError(text % (key, reading.group))
         if after == b"$" or (after == b"+" and data.version is Version.VALKEY_9_1):
             raise CommandError(_NO_LAST.replace(b"$", after))
-        asked.append((key, stream, group, None if after == b">" else read_id(after)))
+        asked.append((key, stream, group, LAST_ID if after == b">" else read_id(after)))
     reply = []
     for key, stream, group, begin in asked:
         if data.version.creates_consumers:
             find_consumer(data, group, reading.consumer)
-        if begin is not None:
+        if begin != LAST_ID:
             find_consumer(data, group, reading.consumer)
             reply.append([key, _read_history(data, stream, group, reading, begin)])
         elif stream.ids and stream.ids[-1] > group.last_id:
@@ -168,4 +176,5 @@ def _read_history(data: Data, stream: Stream, group: Group, reading: Reading, be
             found.append([write_id(id), list(stream.entries[id])])
         else:
             found.append([write_id(id), None])
+    data.changes += 1
     return found

@@ -17,6 +17,7 @@ from simulation.redis.table import COMMANDS, Spec, find, run
 from simulation.redis.values import OK, Command, CommandError, ErrorReply, Reply, Version
 
 _POSITION: Final = re.compile(rb"(?:\[string \"[^\"]*\"\]|user_script):(\d+): ")
+_NUMBER: Final = re.compile(rb"\s*\+?[0-9]+")
 
 
 class Interpreter:
@@ -52,6 +53,7 @@ class Interpreter:
         """Run a script, and return what it returns."""
         script = self.compile(text)
         self._data, self._is_dirty = data, False
+        data.is_in_script = True
         try:
             found = lua.run(script, self._environment, lua.table_from(keys), lua.table_from(arguments))
             reply = lua.to_reply(found)
@@ -59,6 +61,8 @@ class Interpreter:
             raise CommandError(self._explain(text, error.text, error.line)) from None
         except lua.LuaError as error:
             raise CommandError(self._explain_lua(text, error)) from error
+        finally:
+            data.is_in_script = False
         if type(reply) is ErrorReply:
             return ErrorReply(reply.replace(b"\r", b" ").replace(b"\n", b" "))
         return reply
@@ -201,11 +205,10 @@ def interpreter(version: Version) -> Interpreter:
 
 
 def keys_of(words: Command) -> Command:
-    """Return the keys of EVAL and EVALSHA."""
-    try:
-        return words[3 : 3 + int(words[2])]
-    except ValueError:
-        return ()
+    """Return the keys of EVAL and EVALSHA; none if their number, which may be followed by anything, is too large."""
+    number = _NUMBER.match(words[2])
+    count = int(number[0]) if number else 0
+    return words[3 : 3 + count] if count <= len(words) - 3 else ()
 
 
 def eval_(data: Data, words: Command) -> Reply:

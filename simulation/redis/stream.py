@@ -174,9 +174,15 @@ class Stream:
             del self.entries[id]
         del self.ids[:count]
 
-    def has_tombstones(self, after: int) -> bool:
-        """Return whether an entry after an id may have been deleted."""
-        return bool(self.ids) and self.max_deleted != 0 and after <= self.max_deleted
+    def has_tombstones(self, after: int, is_careful: bool) -> bool:
+        """
+        Return whether an entry after an id may have been deleted.
+
+        @param is_careful: also if it was before the first entry.
+        """
+        if not self.ids or self.max_deleted < after:
+            return False
+        return self.max_deleted >= (1 if is_careful else self.first_id)
 
     def is_counted(self, group: Group, id: int, is_careful: bool) -> bool:
         """
@@ -186,7 +192,7 @@ class Stream:
         """
         if group.read is None or (is_careful and group.last_id < self.first_id):
             return False
-        return not self.has_tombstones(group.last_id if is_careful else id)
+        return not self.has_tombstones(group.last_id if is_careful else id, is_careful)
 
     def estimate_read(self, id: int, is_careful: bool) -> int | None:
         """

@@ -27,11 +27,12 @@ def xadd(data: Data, words: Command) -> Reply:
     """C{XADD}."""
     trimming = _PLAIN if words[2] == b"*" else read_trimming(words, is_trimming=False)
     at = trimming.end
-    wish = words[at] if at < len(words) else b""
+    wish = words[at] if at < len(words) else b"*"
     wanted, sequence_only = -1, False
     if wish != b"*":
         sequence_only = wish.endswith(b"-*") and not data.version.is_old
         wanted = read_id(wish[:-2] if sequence_only else wish)
+    trimming.check(is_trimming=False)
     fields = tuple(words[at + 1 :])
     if len(fields) < 2 or len(fields) % 2:
         raise CommandError(
@@ -63,6 +64,7 @@ def xadd(data: Data, words: Command) -> Reply:
 def xtrim(data: Data, words: Command) -> Reply:
     """C{XTRIM}."""
     trimming = read_trimming(words, is_trimming=True)
+    trimming.check(is_trimming=True)
     stream = data.look_up(words[1], Stream)
     if stream is None:
         return 0

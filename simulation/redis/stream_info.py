@@ -63,9 +63,10 @@ def _lag(data: Data, stream: Stream, group: Group) -> int | None:
     """Return how many entries a group has not read; C{None} if that is not known."""
     if not stream.added:
         return 0
-    if group.read is not None and not stream.has_tombstones(group.last_id):
+    is_careful = data.version is Version.VALKEY_9_1
+    if group.read is not None and not stream.has_tombstones(group.last_id, is_careful):
         return stream.added - group.read
-    read = stream.estimate_read(group.last_id, data.version is Version.VALKEY_9_1)
+    read = stream.estimate_read(group.last_id, is_careful)
     return None if read is None else stream.added - read
 
 

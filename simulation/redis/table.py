@@ -77,6 +77,18 @@ def _streams(words: Command) -> Sequence[bytes]:
     return ()
 
 
+def find_keys(spec: Spec, words: Command, version: Version) -> Sequence[bytes]:
+    """Return the keys among words; Redis 6.2 finds none of XREAD and XREADGROUP if their options are wrong."""
+    keys = spec.keys(words)
+    if not version.is_old or spec.keys is not _streams:
+        return keys
+    at, lengths = 1, {b"block": 2, b"count": 2, b"group": 3, b"noack": 1}
+    while at < len(words) and (length := lengths.get(words[at].lower())):
+        at += length
+    is_sound = at < len(words) and words[at].lower() == b"streams" and (len(words) - at - 1) % 2 == 0
+    return keys if is_sound else ()
+
+
 def _read(name: bytes, run: Run, arity: int, keys_of: KeysOf = _first) -> Spec:
     return Spec(name, run, arity, keys_of)
 

@@ -75,6 +75,15 @@ class Trimming:
             return False
         return True
 
+    def check(self, is_trimming: bool) -> None:
+        """Refuse options that do not fit together."""
+        if self.limit and not self.strategy:
+            raise CommandError(b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
+        if is_trimming and not self.strategy:
+            raise CommandError(b"ERR syntax error, XTRIM must be called with a trimming strategy")
+        if self.limit is not None and not self.is_approximate:
+            raise CommandError(b"ERR syntax error, LIMIT cannot be used without the special ~ option")
+
 
 def read_trimming(words: Command, is_trimming: bool) -> Trimming:
     """
@@ -88,10 +97,4 @@ def read_trimming(words: Command, is_trimming: bool) -> Trimming:
             break
     if is_trimming and found.end < len(words):
         raise CommandError(SYNTAX)
-    if found.limit is not None and not found.strategy:
-        raise CommandError(b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
-    if is_trimming and not found.strategy:
-        raise CommandError(b"ERR syntax error, XTRIM must be called with a trimming strategy")
-    if found.limit is not None and not found.is_approximate:
-        raise CommandError(b"ERR syntax error, LIMIT cannot be used without the special ~ option")
     return found

@@ -30,6 +30,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @ivar keyed: the share of requests with a key of their own: an
         C{Idempotency-Key}, or a CloudEvent.
     @ivar batched: the share of requests with more than one event.
+    @ivar mixed: the share of requests with events that are not plain.
     @ivar rate: requests per second, of all clients.
     @ivar seconds: for how long clients post.
     @ivar settings: more settings of the services.
@@ -46,6 +47,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clients: int = 2
     keyed: float = 0.3
     batched: float = 0.2
+    mixed: float = 0.4
     rate: float = 5.0
     seconds: float = 40.0
     settings: dict[str, str] = {}

@@ -79,6 +79,7 @@ def make_setup(random: Random) -> Setup:
         clients=_draw(random, {1: 1, 2: 2, 4: 1}),
         keyed=_draw(random, {0.0: 1, 0.3: 2, 0.8: 1}),
         batched=_draw(random, {0.0: 1, 0.2: 1, 0.5: 1}),
+        mixed=_draw(random, {0.0: 1, 0.4: 2}),
         rate=_draw(random, {1.0: 2, 3.0: 3, 8.0: 1}),
         seconds=round(random.uniform(12.0, 22.0), 1),
         settings=_make_settings(random),

@@ -21,6 +21,7 @@ _SIMPLER: Final = {
     "concurrency": 1,
     "handler": "coroutine",
     "batched": 0.0,
+    "mixed": 0.0,
     "keyed": 0.0,
     "replicas": 0,
     "durability": "memory",

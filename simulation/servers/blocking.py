@@ -4,7 +4,7 @@ Commands that are answered later: reads of a stream, and waits for replicas and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall
@@ -64,6 +64,16 @@ class Deadline:
 
 def _nothing() -> None:
     pass
+
+
+#: After these a read that waits looks again.
+_WAKING: Final = frozenset(b"XADD SET DEL UNLINK FLUSHALL FLUSHDB".split())
+
+
+def wakes(effect: Command) -> bool:
+    """Return whether reads that wait may find something, or that their stream is gone, after a write."""
+    name = effect[0].upper()
+    return name in _WAKING or (name == b"XGROUP" and effect[1].upper() == b"DESTROY")
 
 
 def read_options(command: Command) -> tuple[float, Command, Command] | None:

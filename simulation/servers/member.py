@@ -52,7 +52,7 @@ class Member(Node):
     @property
     def is_loading(self) -> bool:
         """Whether it still loads its data."""
-        return self.clock.seconds() < self.loading_until
+        return self.loading_until > 0 and self.clock.seconds() < self.loading_until
 
     @property
     def keeps_file(self) -> bool:

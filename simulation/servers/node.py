@@ -121,8 +121,7 @@ class ServerSession(Protocol):
 
     def forget(self) -> None:
         """Stop waiting: there is nobody to answer."""
-        self.closing = True
-        self._answers.clear()
+        self.closing = self._lost = True
         if self.blocked is not None:
             self.blocked.end()
             self.blocked = None

@@ -125,9 +125,7 @@ class Sentinel(Node):
                 session.reply([b"message", channel, text])
 
     def learn(self, primary: Server, epoch: int) -> None:
-        """Name another primary, and announce that; an older choice is ignored."""
-        if epoch <= self.epoch:
-            return
+        """Name another primary, and announce that."""
         before, self.named, self.epoch = self.named, primary, epoch
         if before is not primary:
             self.announce_switch(before)

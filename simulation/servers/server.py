@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from simulation.redis.keyspace import Keyspace
 from simulation.redis.values import Command, Conditions, ErrorReply, User, Version
-from simulation.servers.blocking import BlockedRead, BlockedWait, explain, read_options
+from simulation.servers.blocking import BlockedRead, BlockedWait, explain, read_options, wakes
 from simulation.servers.member import Member
 from simulation.servers.node import LATER, ServerSession
 from simulation.servers.server_commands import NOT_OURS, answer_own
@@ -31,6 +31,7 @@ class Server(Member):
 
     @ivar wall: tells the server's own time of day, in milliseconds.
     @ivar users: by name, what they may do, and their password; the empty name is that of all who have not logged in.
+    @ivar needs_login: whether a session must log in first.
     @ivar reading: reads that found nothing, the oldest first.
     @ivar waiting: waits for replicas or the disk.
     """
@@ -51,11 +52,14 @@ class Server(Member):
         self.reading: list[BlockedRead] = []
         self.waiting: list[BlockedWait] = []
         self._conditions: dict[bytes, Conditions] = {}
+        self.needs_login = self._needs_replicas = False
         self._serves = self._look_again = False
 
     def settings_changed(self) -> None:
         super().settings_changed()
         self._conditions = {}
+        self.needs_login = bool(self.settings.values[b"requirepass"])
+        self._needs_replicas = bool(self.settings.number(b"min-replicas-to-write"))
 
     def links_changed(self) -> None:
         for waiting in list(self.waiting):
@@ -65,11 +69,6 @@ class Server(Member):
         for session in [each.session for each in (*self.reading, *self.waiting)]:
             session.unblock(DEMOTED)
             session.close()
-
-    @property
-    def needs_login(self) -> bool:
-        """Whether a session must log in first."""
-        return bool(self.settings.values[b"requirepass"])
 
     def set_user(self, user: User, password: bytes = b"") -> None:
         """Change what a user may do, also in the sessions that it has."""
@@ -107,16 +106,16 @@ class Server(Member):
     def _execute(self, session: ServerSession, command: Command) -> Any:
         keyspace, now = self.keyspace(), self.wall()
         reply = keyspace.execute(command, now, self.conditions(session.user))
-        if keyspace.effects:
-            self._wrote(session, (keyspace.effects, now))
+        if effects := keyspace.effects:
+            self._wrote(session, effects, now)
         return reply
 
-    def _wrote(self, session: ServerSession, effect: Any) -> None:
-        session.written = self.history.append(self.clock.seconds(), effect)
+    def _wrote(self, session: ServerSession, effects: Sequence[Command], now: int) -> None:
+        session.written = self.history.append(self.clock.seconds(), (effects, now))
         self.state.wrote(self.history, session.written)
         if not self.disk.has_room and self.disk.full is None:
             self._write_without_room(session.written)
-        if self.reading:
+        if self.reading and any(map(wakes, effects)):
             self._serve_reads()
 
     def _write_without_room(self, offset: int) -> None:
@@ -146,9 +145,8 @@ class Server(Member):
             self._serves = False
 
     def _serve(self, blocked: BlockedRead) -> None:
-        session, look_again = blocked.session, self._look_again
+        session = blocked.session
         reply = self._execute(session, blocked.command)
-        self._look_again = look_again  # what one reads wakes no other
         if type(reply) is ErrorReply:
             reply = explain(self, blocked, reply)
         if reply is not None and session.blocked is blocked:
@@ -157,7 +155,7 @@ class Server(Member):
     def conditions(self, user: bytes) -> Conditions:
         """Return what is to be refused."""
         found = self._conditions.get(user)
-        if found is None or self.settings.number(b"min-replicas-to-write"):
+        if found is None or self._needs_replicas:
             found = self._conditions[user] = Conditions(
                 user=self.users.get(_key(user), _NOBODY)[0],
                 maxmemory=self.settings.number(b"maxmemory"),

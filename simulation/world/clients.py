@@ -17,7 +17,7 @@ from chaos.mixture import Mixture, Post, plain
 from chaos.posting import Answered, classify, not_sent
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Content, Op
-from simulation.world.network import Transport
+from simulation.world.transport import Transport
 
 #: The port of producers.
 PORT: Final = 8080
@@ -30,6 +30,8 @@ _MOST: Final = 5
 
 class _Connection(Protocol):
     """A connection of a client, for one request after another."""
+
+    transport: Any
 
     def __init__(self, client: Client, producer: str) -> None:
         self.client, self.producer = client, producer

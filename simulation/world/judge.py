@@ -25,8 +25,11 @@ BOUND: Final = 60.0
 _LOOK_AROUND: Final = 3.0
 #: The alarms by which a service says that events may have been lost.
 _LOSSES: Final = frozenset({"lost", "group_recreated", "trimmed_pending"})
-#: Faults because of which handlers fail, and the events that may be set aside for each.
-_FAILING: Final = frozenset({"fail", "hang", "slow", "kill", "leave", "pause"})
+#: Faults because of which handlers fail, and because of which calls of handlers do not end.
+_FAILING: Final = frozenset({"fail", "hang", "slow"})
+_ENDING: Final = frozenset({"kill", "leave", "pause"})
+#: More than any run sets aside.
+_ANY: Final = 10_000
 
 
 def is_settled(world: World) -> bool:
@@ -50,17 +53,32 @@ def judge(world: World, schedule: Schedule, history: History, settled: bool) -> 
     """Return the verdict on a run, and more promises that it broke."""
     kinds = {choice.kind for choice in schedule.choices}
     setup = schedule.setup
-    failing = sum(choice.kind in _FAILING for choice in schedule.choices)
-    one = setup.consumers == 1 and not history.rolled_back and not kinds & {"fail", "hang", "again", "slow"}
+    alone = setup.consumers == 1 and not history.rolled_back
+    one = alone and not kinds & {"fail", "hang", "again", "slow"}
     expect = Expectations(
         least_ok=1,
         doomed=(POISON, "no event at"),
-        set_aside=10_000 if failing else 0,
+        set_aside=_may_be_set_aside(world, schedule),
         rest_at_most=BOUND / 2,
         in_order=one and setup.concurrency == 1 and POISON not in "".join(op.description for op in history.ops),
+        in_order_of_key=alone and setup.concurrency > 1,
         repeat_within=20.0,
     )
     return check(history, expect), list(_not_settled(world, settled))
+
+
+def _may_be_set_aside(world: World, schedule: Schedule) -> int:
+    """
+    Return how many events may be set aside that a handler could have handled.
+
+    An outage makes two dead letters at most, for each consumer and each of its starts.  What was with the
+    handler in several processes that died may be given up.
+    """
+    kinds = [choice.kind for choice in schedule.choices]
+    if sum(kind in _ENDING for kind in kinds) > 1:
+        return _ANY
+    lives = sum(life.name.startswith("consumer") for life in world.lives)
+    return 2 * lives * sum(kind in _FAILING for kind in kinds)
 
 
 def _not_settled(world: World, settled: bool) -> Iterator[str]:
@@ -68,12 +86,16 @@ def _not_settled(world: World, settled: bool) -> Iterator[str]:
         open = [name for name, client in world.clients.items() if client.open or not client.done]
         if open:
             yield f"never answered 200 within {BOUND:g} s after all faults ended: {', '.join(open)}"
+        for name, process in world.processes.items():
+            if process.service is not None and not _is_ready(process):
+                yield f"not ready again {BOUND:g} s after the fault, while Redis answered on its link: {name}"
     for process in world.lives:
         for error in process.errors:
             yield f"an exception reached the reactor: {process.name}: {error!r}"
         for at, event in process.log:
             if "log_failure" in event and event["log_level"] is LogLevel.critical:
-                yield f"an unexpected failure: {process.name} at {at:.3f}: {formatEvent(event)}: {event['log_failure'].value!r}"
+                words = f"{formatEvent(dict(event))}: {event['log_failure'].value!r}"
+                yield f"an unexpected failure: {process.name} at {at:.3f}: {words}"
 
 
 def tell(world: World, schedule: Schedule) -> History:
@@ -93,11 +115,11 @@ def tell(world: World, schedule: Schedule) -> History:
     alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
     ops = [op for client in world.clients.values() for op in client.ops]
     ids = {event.id for event in stream}
-    ops = _excuse(world, ops, ids)
+    excused = _excuse(world, ops, ids)
     return History(
-        ops=ops,
+        ops=excused,
         stream=stream,
-        handled=_without_gone(world, ops, ids),
+        handled=_without_gone(world, excused, ids),
         causes=account.causes,
         dead=[known[id] for id in servers.dead() if id in known],
         pending={known[id]: rest for id in servers.pending() if id in known},
@@ -116,14 +138,20 @@ def _excuse(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Op]:
 
     Redis has lost these events, and nobody is left who has them.
     """
-    rollbacks = world.account.rollbacks
-    if not rollbacks or world.setup.durability != "memory":
+    account, durability = world.account, world.setup.durability
+    rollbacks = account.rollbacks
+    if not rollbacks or durability == "replicas" or (durability == "disk" and not account.promotions):
         return ops
-    ends = [life.ended_at for life in world.lives if life.name.startswith("producer") and life.ended_at is not None]
+    ends = [(life.name, life.ended_at) for life in world.lives if life.ended_at is not None]
     excused = []
     for op in ops:
         lost = op.outcome is Outcome.OK and op.id not in stored and op.ended is not None
-        if lost and any(op.ended - 1.0 <= end <= rollback.at + BOUND for end in ends for rollback in rollbacks):  # type: ignore[operator]
+        producer = op.client.partition(">")[2]
+        if lost and any(
+            name == producer and op.ended - 1.0 <= end <= rollback.at + BOUND  # type: ignore[operator]
+            for name, end in ends
+            for rollback in rollbacks
+        ):
             op = attrs.evolve(op, outcome=Outcome.UNKNOWN, id=None)
         excused.append(op)
     return excused

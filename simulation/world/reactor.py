@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError, ConnectionAborted, UserError
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError, UserError
 from twisted.internet.interfaces import (
     IConnector,
     IDelayedCall,
@@ -23,7 +23,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from simulation.world.network import Transport
+from simulation.world.timeline import Timeline
+from simulation.world.transport import Transport
 
 
 @implementer(IHostnameResolver)
@@ -64,10 +65,10 @@ class SimulatedReactor:
 
     # IReactorTime
 
-    def callLater(self, delay: float, call: Callable[..., object], *arguments: Any, **keywords: Any) -> IDelayedCall:
+    def callLater(self, delay: float, callable: Callable[..., object], *args: Any, **kwargs: Any) -> IDelayedCall:
         assert delay >= 0, delay
-        timeline = self.timeline
-        return timeline.add(timeline.seconds() + delay, self.process, call, *arguments, **keywords)  # type: ignore[no-any-return]
+        timeline: Timeline = self.timeline
+        return timeline.add(timeline.seconds() + delay, self.process, callable, *args, **kwargs)
 
     def getDelayedCalls(self) -> list[IDelayedCall]:
         return []
@@ -77,18 +78,18 @@ class SimulatedReactor:
 
     # IReactorCore
 
-    def callWhenRunning(self, call: Callable[..., object], *arguments: Any, **keywords: Any) -> None:
+    def callWhenRunning(self, callable: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         if self.running:
-            call(*arguments, **keywords)
+            callable(*args, **kwargs)
         else:
-            self._when_running.append((call, arguments, keywords))
+            self._when_running.append((callable, args, kwargs))
 
     def addSystemEventTrigger(
-        self, phase: str, eventType: str, call: Callable[..., object], *arguments: Any, **keywords: Any
+        self, phase: str, eventType: str, callable: Callable[..., object], *args: Any, **kwargs: Any
     ) -> object:
         if eventType == "shutdown":
-            self._triggers[phase].append((call, arguments, keywords))
-        return (phase, call)
+            self._triggers[phase].append((callable, args, kwargs))
+        return (phase, callable)
 
     def removeSystemEventTrigger(self, triggerID: Any) -> None:
         phase, call = triggerID
@@ -114,6 +115,23 @@ class SimulatedReactor:
         self.process.end(0)
 
     def suggestThreadPoolSize(self, size: int) -> None: ...
+
+    def crash(self) -> None:
+        """Do nothing: nobody calls it."""
+
+    def fireSystemEvent(self, eventType: str) -> None:
+        """Do nothing: nobody calls it."""
+
+    def iterate(self, delay: float = 0) -> None:
+        """Do nothing: the timeline runs."""
+
+    def resolve(self, name: str, timeout: Any = ()) -> Any:
+        """Resolve a name to itself."""
+        return succeed(name)
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        """Keep the resolver that there is."""
+        return self.nameResolver
 
     # IReactorTCP
 
@@ -191,6 +209,3 @@ class Port:
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", self.reactor.process.host, self.port)
-
-
-__all__ = ["ConnectionAborted", "Connector", "Port", "SimulatedReactor"]

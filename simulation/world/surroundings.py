@@ -14,18 +14,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from time import gmtime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import twisted.logger._logger as twisted_logger
 import twisted.web.http as twisted_http
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 
+import eventsvc.tap.parts.consumer as consumer_parts
 import eventsvc.tap.parts.producer as producer_parts
 import eventsvc.tap.process as eventsvc_process
+from eventsvc.tap.heartbeats import Identity
 from simulation.world.handlers import ruling
 from simulation.world.process import EPOCH, Process
 from simulation.world.reactor import Port
+from simulation.world.timeline import Timeline
 
 
 class _NoThread:
@@ -45,10 +48,10 @@ def surroundings(world: Any) -> Iterator[None]:
 
     Nothing that differs between two runs reaches the processes of a world.
     """
-    timeline = world.timeline
+    timeline: Timeline = world.timeline
 
     def seconds() -> float:
-        return timeline.seconds()  # type: ignore[no-any-return]
+        return timeline.seconds()
 
     def wall() -> float:
         current: Process | None = timeline.current
@@ -56,13 +59,17 @@ def surroundings(world: Any) -> Iterator[None]:
 
     def chance() -> random.Random:
         current: Process | None = timeline.current
-        return world.random if current is None else current.random  # type: ignore[no-any-return]
+        return world.random if current is None else current.random
 
     def end_now(code: int) -> None:
         timeline.current.end(code)
 
     def take_signal(number: int, handler: Any) -> None:
         timeline.current.signals[number] = handler
+
+    def identify(role: str, name: str, group: str = "") -> Identity:
+        current: Process = timeline.current
+        return Identity(role, name, group, host=current.host, pid=1 + current.life, started=current.wall.time())
 
     def observe(event: Any) -> None:
         world.logged(event)
@@ -75,6 +82,7 @@ def surroundings(world: Any) -> Iterator[None]:
             monotonic=seconds,
             monotonic_ns=lambda: round(seconds() * 1e9),
             perf_counter=seconds,
+            process_time=lambda: 0.0,
         ),
         patch.multiple(
             random,
@@ -100,11 +108,12 @@ def surroundings(world: Any) -> Iterator[None]:
             listening_reactor=lambda reactor: reactor,
             _leave_to_the_end=lambda: None,
         ),
-        patch.object(producer_parts, "raise_descriptor_limit", lambda: 65_536),
+        patch.multiple(producer_parts, raise_descriptor_limit=lambda: 65_536, Identity=identify),
+        patch.object(consumer_parts, "Identity", identify),
     ]
     collects = gc.isenabled()
     gc.disable()  # finalizers would run at any time
-    observers, globalLogPublisher._observers = globalLogPublisher._observers, [observe]
+    observers, globalLogPublisher._observers = globalLogPublisher._observers, [cast(ILogObserver, observe)]
     try:
         with ExitStack() as stack, ruling(world):
             for each in patches:

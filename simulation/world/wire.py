@@ -4,6 +4,7 @@ Watches what services and servers say to each other.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
@@ -12,8 +13,8 @@ from typing import Any
 import attrs
 import hiredis
 
-from simulation.world.network import Transport
 from simulation.world.scripts import name_command
+from simulation.world.transport import Transport
 
 #: Called with the process that asks, the server, C{request}, C{applied} or C{reply}, and the command.
 Told = Callable[[Any, Any, str, str], None]
@@ -42,13 +43,14 @@ class Wire:
     is_server: Callable[[str], bool]
     told: Told
     _conversations: dict[Transport, _Conversation] = attrs.field(factory=dict, init=False)
-    _digest: Any = attrs.field(factory=lambda: blake2b(digest_size=16), init=False)
+    _sent: list[bytes] = attrs.field(factory=list, init=False)
+    _times: array[float] = attrs.field(factory=lambda: array("d"), init=False)
 
     def watch(self, end: Transport, data: bytes) -> None:
         """Look at a message before it is sent."""
         way = end.way
-        self._digest.update(b"%.9f %b %b " % (self.timeline.now, way.source.encode(), way.target.encode()))
-        self._digest.update(data)
+        self._sent += (way.mark, data)
+        self._times.append(self.timeline.now)
         if self.is_server(way.target):
             conversation = self._conversations.get(end)
             if conversation is None:
@@ -59,9 +61,10 @@ class Wire:
         elif self.is_server(way.source) and (conversation := self._conversations.get(end.peer)) is not None:
             conversation.reader.feed(data)
             while conversation.reader.gets() is not False and conversation.commands:
-                command = conversation.commands.popleft()
+                command = conversation.commands[0]
                 for step in ("applied", "reply"):
                     self.told(end.peer.process, end.process, step, command)
+                conversation.commands.popleft()
 
     def open_commands(self, process: Any) -> list[str]:
         """Return the commands of a process that have no reply yet."""
@@ -74,4 +77,6 @@ class Wire:
 
     def digest(self) -> str:
         """Return a sum of everything that was sent so far."""
-        return self._digest.hexdigest()  # type: ignore[no-any-return]
+        sum = blake2b(self._times.tobytes(), digest_size=16)
+        sum.update(b"".join(self._sent))
+        return sum.hexdigest()

@@ -30,8 +30,7 @@ from simulation.world.wire import Wire
 
 T = TypeVar("T")
 
-#: Shares of requests of clients: events that are not plain, and events that no handler can handle.
-_MIXED: Final = 0.2
+#: The share of events that no handler can handle.
 _POISON: Final = 0.02
 
 _MAKERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {"producer": make_producer, "consumer": make_consumer}
@@ -50,7 +49,7 @@ class Settings:
 
     def read(self, cls: type[T]) -> T:
         """Return the settings of a class."""
-        return _read(cls, self.settings)  # type: ignore[no-any-return]
+        return _read(cls, self.settings)  # type: ignore[no-any-return, arg-type]
 
 
 class World:
@@ -123,7 +122,7 @@ class World:
                 rate=setup.rate / setup.clients,
                 keyed=setup.keyed,
                 batched=setup.batched,
-                mixed=_MIXED,
+                mixed=setup.mixed,
                 poison=_POISON if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
                 ends=setup.seconds,
             )

@@ -82,6 +82,7 @@ CONFIG: Final = "ConfigMap/redis"
 TEST: Final = "Pod/event-test"
 MONITOR: Final = "ServiceMonitor/eventsvc"
 RULE: Final = "PrometheusRule/eventsvc"
+DASHBOARD: Final = "ConfigMap/eventsvc-dashboard"
 
 #: Any other value of each value of the chart.
 ROWS: Final[Mapping[str, Row]] = {
@@ -191,6 +192,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "monitoring.prometheusRule.alertLabels": Row({"x/alert": "seen"}, RULE, '"x/alert":"seen"'),
     "monitoring.prometheusRule.disabled": Row(["NoConsumer"], RULE, '"alert":"NoConsumer"'),
     "monitoring.prometheusRule.extraRules": Row([{"alert": "Mine", "expr": "vector(1)"}], RULE, '"alert":"Mine"'),
+    "monitoring.grafanaDashboard.enabled": Row(False, DASHBOARD, ""),
+    "monitoring.grafanaDashboard.labels": Row({"x": "seen"}, DASHBOARD, '"x":"seen"'),
+    "monitoring.grafanaDashboard.annotations": Row({"x": "seen"}, DASHBOARD, '"x":"seen"'),
     "networkPolicy.enabled": Row(False, "NetworkPolicy/event-producer", ""),
     "networkPolicy.clients": Row([{"podSelector": {"x": "seen"}}], "NetworkPolicy/event-producer", '"x":"seen"'),
     "networkPolicy.redisClients": Row([{"podSelector": {"x": "seen"}}], "NetworkPolicy/redis", '"x":"seen"'),
@@ -248,7 +252,11 @@ GIVEN: Final[Mapping[str, Mapping[str, Any]]] = {
     "externalRedis.existingSecretKey": {"externalRedis.existingSecret": "account"},
     "externalRedis.sentinel": {"externalRedis.host": "", "externalRedis.sentinels": ["y:1"]},
     "externalRedis.tls.caSecret": {"externalRedis.tls.enabled": True},
-    "monitoring.": {"monitoring.serviceMonitor.enabled": True, "monitoring.prometheusRule.enabled": True},
+    "monitoring.": {
+        "monitoring.serviceMonitor.enabled": True,
+        "monitoring.prometheusRule.enabled": True,
+        "monitoring.grafanaDashboard.enabled": True,
+    },
     "networkPolicy.": {"networkPolicy.enabled": True},
 }
 

@@ -122,7 +122,7 @@ def test_only_the_choices_that_are_needed_are_left(fails: Callable[[Schedule], b
     schedule = Schedule(seed=1, setup=BUSY, choices=(*NOISE[:3], CUT, *NOISE[3:], KILL))
     least = shrink(schedule, fails)
     assert [choice.kind for choice in least.choices] == kinds
-    assert least.setup == Setup(producers=1, consumers=1, clients=1, keyed=0.0, batched=0.0, settings={})
+    assert least.setup == Setup(producers=1, consumers=1, clients=1, keyed=0.0, batched=0.0, mixed=0.0, settings={})
 
 
 def test_what_the_failure_needs_is_kept() -> None:

@@ -94,6 +94,46 @@ def test_each_role_works_with_the_rights_on_the_page(client: Any, each_server: S
     assert client.execute_command("ACL", "LOG") == []
 
 
+def run_command(server: Server, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of C{eventsvc} as a user."""
+    environment = {**os.environ, **account(server, name)}
+    command = [str(EVENTSVC), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def test_whoever_looks_needs_no_more_than_the_rights_of_the_dashboard(client: Any, each_server: Server) -> None:
+    """Redis refuses nothing to the commands that look, wherever an event is."""
+    client.xgroup_create("NotificationStream", "demo_consumer_group", "0", mkstream=True)
+    event = '{"id":%d,"description":"d","timestamp":"2025-02-25T22:06:25.478310425Z"}'
+    for number in range(3):
+        client.xadd("NotificationStream", {"EventStream": event % (4711 + number)})
+    client.xreadgroup("demo_consumer_group", "c", {"NotificationStream": ">"}, count=1)
+    client.xadd(DEAD, {"reason": "failed", "id": "1-0", "error": "e", "field:EventStream": event % 99})
+    for line in ("status", "groups", "tail --no-follow", "find 4711", "find 4712", "find 99", "dead list"):
+        done = run_command(each_server, DASHBOARD, *line.split())
+        assert (line, done.returncode) == (line, 0), done.stderr + done.stdout
+    assert client.execute_command("ACL", "LOG") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [(PRODUCER, "producer"), (CONSUMER, "consumer"), (OPERATOR, "operator"), (DASHBOARD, "dashboard")],
+)
+def test_the_doctor_knows_which_rights_a_role_needs(client: Any, each_server: Server, name: str, role: str) -> None:
+    """Each user on the page has those of its role, and not those of another."""
+    is_old = client.info("server")["redis_version"].startswith("6.2")
+
+    def ask(asked: str) -> tuple[str, str]:
+        done = run_command(each_server, name, "doctor", "--role", asked, "--json")
+        [check] = [check for check in json.loads(done.stdout) if check["name"] == "rights"]
+        return check["state"], check["what"]
+
+    state, what = ask(role)
+    assert state == ("unknown" if is_old else "ok"), what
+    if not is_old:
+        assert ask("producer" if role != "producer" else "consumer")[0] == "wrong"
+
+
 @pytest.mark.parametrize("name", USERS)
 def test_every_command_of_a_script_is_among_the_rights(name: str) -> None:
     """So none is refused that the other test happens not to run."""

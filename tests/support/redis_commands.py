@@ -22,7 +22,7 @@ Words = list[bytes]
 STREAM, DEAD, LANE, OWNER, OTHER = b"{s}", b"{s}:dead", b"{s}:lane:a", b"{s}:owner:g:c", b"other"
 HASHES: Final = [b"{s}:keys:%d" % place for place in range(6)]
 KEYS: Final = [STREAM, STREAM, STREAM, DEAD, LANE, OWNER, HASHES[0], HASHES[1], OTHER, b"none"]
-GROUPS: Final = [b"g", b"g", b"g", b"h", b"none"]
+GROUPS: Final = [b"g"] * 8 + [b"h", b"h", b"none"]
 CONSUMERS: Final = [b"c", b"c", b"d", b"e"]
 ODD_IDS: Final = [b"0", b"0-0", b"1", b"1-1", b"5-5", b"7-0", b"$", b">", b"x", b"-", b"+", b"1-", b"-1", b"01-1", b""]
 ODD_IDS += [b"(1-1", b"(-", b"18446744073709551615-18446744073709551615", b"18446744073709551616-0", b"9-*"]
@@ -46,6 +46,18 @@ class Maker:
 
     random: Random
     data: Data
+
+    def begin(self) -> Sequence[Words]:
+        """Return commands that make a stream with groups and entries, mostly."""
+        if self.random.random() < 0.1:
+            return []
+        some: list[Words] = [[b"XGROUP", b"CREATE", STREAM, b"g", b"0", b"MKSTREAM"]]
+        some += [[b"XGROUP", b"CREATE", STREAM, b"h", b"$", b"MKSTREAM"]] * self.random.choice([0, 1])
+        some += [[b"XADD", STREAM, b"*", *self.random.choice(FIELDS)] for _ in range(self.random.randrange(6))]
+        self.random.shuffle(some)
+        count = b"%d" % self.random.randrange(1, 4)
+        read = [b"XREADGROUP", b"GROUP", b"g", self.one_of(CONSUMERS), b"COUNT", count, b"STREAMS", STREAM, b">"]
+        return [*some, read] if self.random.random() < 0.7 else some
 
     def command(self) -> Words:
         """Return a command: usually a sound one."""
@@ -74,7 +86,7 @@ class Maker:
 
     def key(self) -> bytes:
         """Return a key, mostly that of a stream."""
-        return STREAM if self.random.random() < 0.7 else self.one_of(KEYS)
+        return STREAM if self.random.random() < 0.85 else self.one_of(KEYS)
 
     def id(self, key: bytes = STREAM) -> bytes:
         """Return an id, mostly of an entry that is there or is pending."""
@@ -147,7 +159,7 @@ class Maker:
             [b"XGROUP", b"DELCONSUMER", key, name, self.one_of(CONSUMERS)],
             [b"XGROUP", self.one_of([b"FOO", b"HELPME"]), key, name],
         ]
-        return create if self.random.random() < 0.7 else self.random.choice(others)
+        return create if self.random.random() < 0.6 else self.random.choice(others)
 
     def xpending(self) -> Words:
         """Return an XPENDING."""
@@ -244,7 +256,8 @@ class Maker:
     def append(self) -> Words:
         """Return a call of append.lua."""
         kept = self.data.values.get(LANE)
-        last = int(kept.split(b" ")[0]) if isinstance(kept, bytes) and kept[:1].isdigit() else 0
+        mark = kept.partition(b" ")[0] if isinstance(kept, bytes) else b""
+        last = int(mark) if mark.isdigit() else 0
         sequence = max(1, last + self.random.choice([1, 1, 1, 1, 0, 2]))
         head = [b"%d" % sequence, b"%d" % (sequence - 1), b"604800", self.number(1000, 1000, 3), b"EventStream"]
         head += [self.number(600, 20, 100000), self.number(1000, 1000, 3), b"0", b"%d" % (sequence * 2)]

@@ -203,7 +203,16 @@ class Comparison:
         return None
 
     def change(self, mode: Mode) -> None:
-        """Set the server up in another way."""
+        """
+        Set the server up in another way.
+
+        A primary removes expired keys when it likes, a replica never: so they are removed before.
+        """
+        if mode.conditions.is_replica and not self.mode.conditions.is_replica and self.models[0].expiry:
+            self.wire.ask([b"EXISTS", *self.models[0].expiry])
+            now = milliseconds(self.wire.ask([b"TIME"])[0])
+            for model in self.models:
+                model.expire(now)
         if self.mode.user != "default":
             self._run("AUTH default x")
         for command in (*self.mode.leave, *mode.enter):
@@ -225,6 +234,9 @@ def run_sequence(wire: Wire, version: Version, seed: int) -> Difference | None:
         wire.ask(reset.split())
     both = Comparison(wire, [Keyspace(version)])
     modes = make_modes(random) if random.random() < 0.5 else []
+    for command in Maker(random, both.models[0]).begin():
+        if difference := both.step(command):
+            return difference
     for _ in range(LENGTH):
         if random.random() < 0.04:
             sleep(random.choice([0.001, 0.003]))

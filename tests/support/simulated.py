@@ -23,7 +23,9 @@ from zope.interface import implementer
 from eventsvc.embedded import NoServer
 from simulation.redis.keyspace import Keyspace
 from simulation.redis.values import Version
+from simulation.servers.deployment import Deployment
 from simulation.servers.node import Node
+from simulation.servers.sentinel import Sentinel
 from simulation.servers.server import Server
 from tests.support.server_binaries import find_binary
 
@@ -186,6 +188,16 @@ def make_pair(version: Version = Version.VALKEY_9_1) -> tuple[Server, Server]:
     replica.follow(primary)
     clock.advance(1)
     return primary, replica
+
+
+def make_deployment(version: Version = Version.VALKEY_9_1) -> Deployment:
+    """Return three servers and three Sentinels, which have found each other."""
+    clock = Clock()
+    servers = [make_server(version, clock, f"10.0.0.{number}") for number in (1, 2, 3)]
+    sentinels = [Sentinel(f"10.0.1.{number}", 26_379, clock, servers, 2, version) for number in (1, 2, 3)]
+    deployment = Deployment(clock, servers, sentinels)
+    clock.advance(1)
+    return deployment
 
 
 def described(reply: Any) -> Any:

@@ -309,6 +309,7 @@ def test_an_answer_that_lasts_ends_in_time_and_with_the_process() -> None:
         world.followers.stop()
         world.run(0.1)
         assert connection.received.endswith(b"0\r\n\r\n")
+        assert world.get("/live/overview").status == 503
 
 
 def test_a_browser_that_leaves_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:

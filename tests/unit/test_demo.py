@@ -30,7 +30,6 @@ from eventsvc.tap.demo.faulty_link import Faults, FaultyLink
 from eventsvc.tap.demo.screen import Screen, make_console
 
 DONE = Measures(length=11, dead=0, unread=0, pending=0, unread_age=0.0, pending_age=0.0)
-NEW = attrs.evolve(DONE, length=1)
 BUSY = attrs.evolve(DONE, unread_age=1.0)
 
 
@@ -63,14 +62,14 @@ class World:
 @pytest.mark.parametrize(
     ("measures", "accepted", "handled", "said"),
     [
-        ([NEW, DONE], 10, 10, "10 in, 10 out, 0 lost"),
-        ([NEW, BUSY, BUSY, DONE], 10, 10, "10 in, 10 out, 0 lost"),
-        ([NEW, DONE], 12, 10, "12 in, 10 out, 2 lost"),
-        ([NEW, DONE], 9, 10, "9 in, 10 out, 0 lost"),
+        ([DONE], 10, 10, "10 in, 10 out, 0 lost"),
+        ([BUSY, BUSY, DONE], 10, 10, "10 in, 10 out, 0 lost"),
+        ([DONE], 12, 10, "12 in, 10 out, 2 lost"),
+        ([DONE], 9, 10, "9 in, 10 out, 0 lost"),
         ([BUSY], 10, 9, "10 in, 9 out, not all handled when it ended"),
-        ([Refused("no"), NEW, Refused("no"), DONE], 10, 10, "10 in, 10 out, 0 lost"),
+        ([Refused("no"), Refused("no"), DONE], 10, 10, "10 in, 10 out, 0 lost"),
         ([Refused("no")], 10, 10, "10 in, 10 out, not all handled when it ended"),
-        ([NEW, attrs.evolve(DONE, dead=1)], 10, 9, "10 in, 9 out, 1 dead letter, 0 lost"),
+        ([attrs.evolve(DONE, dead=1)], 10, 9, "10 in, 9 out, 1 dead letter, 0 lost"),
         ([attrs.evolve(DONE, length=1_000)], 10_000, 10_000, "10,000 in, 10,000 out, 0 lost"),
     ],
 )
@@ -80,17 +79,10 @@ def test_the_account_at_the_end(measures: list[Measures | Exception], accepted: 
     assert world.end() == said
 
 
-def test_what_earlier_demos_have_stored_does_not_count() -> None:
-    """It lies in a directory that is used again."""
-    first = attrs.evolve(DONE, length=500)
-    assert World([first, attrs.evolve(DONE, length=510)]).end() == "10 in, 10 out, 0 lost"
-    assert World([first, attrs.evolve(DONE, length=508)]).end() == "10 in, 10 out, 2 lost"
-
-
 def test_events_that_were_not_accepted_are_told() -> None:
     produced = ProducerCounts(accepted=10, unknown=2)
     produced.refused["full"] = 3
-    assert World([NEW, DONE], produced).end() == "10 in, 10 out, 3 refused, 2 not confirmed, 0 lost"
+    assert World([DONE], produced).end() == "10 in, 10 out, 3 refused, 2 not confirmed, 0 lost"
 
 
 def test_what_redis_forgot_is_lost() -> None:

@@ -169,3 +169,19 @@ def test_what_a_replica_says(pair: tuple[Version, RealServer], tmp_path: Path) -
     replies = told(asking(replica), asking(server))
     with running_replica(real, tmp_path) as other, asking_real(other.port) as ask, asking_real(real.port) as primary:
         assert replies == told(ask, primary)
+
+
+def test_a_read_that_waits_is_woken_within_a_read_that_is_answered() -> None:
+    """What a session has sent behind its read wakes others in turn."""
+    server = make_server()
+    ask = asking(server)
+    ask("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
+    ask("XGROUP", "CREATE", "t", "g", "$", "MKSTREAM")
+    first, second = Client(server.clock, server), Client(server.clock, server)
+    first.send("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">")
+    first.send("XADD", "t", "2-2", "f", "v")
+    second.send("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "t", ">")
+    assert first.take() == second.take() == []
+    ask(*ADD)
+    assert first.take() == [[[b"s", [[b"1-1", [b"f", b"v"]]]]], b"2-2"]
+    assert second.take() == [[[b"t", [[b"2-2", [b"f", b"v"]]]]]]

@@ -231,9 +231,7 @@ def test_waitaof_waits_for_the_disk() -> None:
     assert 0 < clock.seconds() - begun <= 1.0
 
 
-WORDS = st.sampled_from(
-    ["write", "write", "cut", "heal", "slow", "promote", "follow", "kill", "loss", "start", "look", "pass"]
-)
+WORDS = st.sampled_from("write write cut heal slow promote follow kill loss start look pass".split())
 
 
 @settings(max_examples=150)

@@ -9,26 +9,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from twisted.internet.task import Clock
 
 from chaos.suites import PATIENCE, wait_until
-from simulation.redis.values import Version
+from eventsvc.testing.clock import run_clock
 from simulation.servers.deployment import Deployment
-from simulation.servers.sentinel import Sentinel
 from tests.support import sentinels as real
-from tests.support.simulated import Ask, Client, asking, asking_real, find_make, make_server, versions
+from tests.support.simulated import Ask, Client, asking, asking_real, find_make, make_deployment, versions
 
 CHANNELS = ("+failover-state-wait-promotion", "+promoted-slave", "+switch-master")
-
-
-def make_deployment(version: Version = Version.VALKEY_9_1) -> Deployment:
-    """Return three servers and three Sentinels, which have found each other."""
-    clock = Clock()
-    servers = [make_server(version, clock, f"10.0.0.{number}") for number in (1, 2, 3)]
-    sentinels = [Sentinel(f"10.0.1.{number}", 26_379, clock, servers, 2, version) for number in (1, 2, 3)]
-    deployment = Deployment(clock, servers, sentinels)
-    clock.advance(1)
-    return deployment
 
 
 @pytest.fixture(params=versions(), scope="module")
@@ -94,34 +82,35 @@ def form(message: list[bytes], ports: list[int]) -> tuple[bytes, list[str]]:
 
 
 def test_what_a_failover_announces() -> None:
-    """The steps and the words are those of a real Sentinel, from the one that leads."""
+    """The steps and the words are those of real Sentinels: of the one that leads, and of the others."""
     deployment = make_deployment()
+    clock: Any = deployment.clock
     for number, server in enumerate(deployment.servers):
         server.port += number
-    client = Client(deployment.clock, deployment.sentinels[0])
-    client.send("SUBSCRIBE", *CHANNELS)
-    client.take()
+    clients = [Client(deployment.clock, each) for each in deployment.sentinels]
+    for client in clients:
+        client.send("SUBSCRIBE", *CHANNELS)
+        client.take()
     assert deployment.fail_over()
-    deployment.clock.advance(1)  # type: ignore[attr-defined]
-    deployment.clock.advance(1)  # type: ignore[attr-defined]
-    announced = [form(each, [server.port for server in deployment.servers]) for each in client.take()]
+    run_clock(clock, 3.0)
+    ports = [server.port for server in deployment.servers]
+    announced = [[form(each, ports) for each in client.take()] for client in clients]
     with real.running_deployment() as running, ExitStack() as stack:
-        pubsub = stack.enter_context(running.sentinels[0].client()).pubsub()
-        pubsub.subscribe(*CHANNELS)
+        listening = [stack.enter_context(each.client()).pubsub() for each in running.sentinels]
+        heard: list[list[Any]] = [[] for _ in listening]
+        for pubsub in listening:
+            pubsub.subscribe(*CHANNELS)
         running.fail_over()
-        heard: list[Any] = []
 
-        def has_switched() -> bool:
-            message = pubsub.get_message(ignore_subscribe_messages=True, timeout=0.1)
-            if message is not None:
-                heard.append([message["type"], message["channel"], message["data"]])
-            return bool(heard) and heard[-1][1] == b"+switch-master"
+        def have_switched() -> bool:
+            for pubsub, messages in zip(listening, heard):
+                if message := pubsub.get_message(ignore_subscribe_messages=True, timeout=0.02):
+                    messages.append([message["type"], message["channel"], message["data"]])
+            return all(messages and messages[-1][1] == b"+switch-master" for messages in heard)
 
-        wait_until(has_switched, "the failover is over", PATIENCE)
-        primary = running.primary().port
-    ports = [server.port for server in running.servers]
-    expected = [form(each, [ports[0], primary]) for each in heard]
-    assert announced == expected
+        wait_until(have_switched, "the failover is over", PATIENCE)
+        ports = [running.servers[0].port, running.primary().port]
+    assert announced == [[form(each, ports) for each in messages] for messages in heard]
 
 
 def test_the_others_name_it_one_after_the_other() -> None:
@@ -137,13 +126,9 @@ def test_the_others_name_it_one_after_the_other() -> None:
     deployment.servers[0].kill()
     assert deployment.fail_over()
     assert named() == [old, old, old]
-    clock.advance(0.5)
-    assert named() == [new, old, old]
-    clock.advance(0.1)
-    clock.advance(0.1)
-    assert named() == [new, new, old]
-    clock.advance(0.4)
-    assert named() == [new, new, new]
+    for seconds, expected in ((0.85, [new, old, old]), (0.07, [new, new, old]), (0.03, [new, new, new])):
+        run_clock(clock, seconds)
+        assert named() == expected
     assert {facts(ask("SENTINEL", "MASTER", "mymaster"))[b"config-epoch"] for ask in asks} == {b"1"}
 
 
@@ -152,11 +137,10 @@ def test_one_that_is_isolated_names_the_old_primary_until_it_hears() -> None:
     clock: Any = deployment.clock
     deployment.isolate(deployment.sentinels[2])
     assert deployment.fail_over()
-    for _ in range(20):
-        clock.advance(0.1)
+    run_clock(clock, 3.0)
     assert [each.named.host for each in deployment.sentinels] == ["10.0.0.2", "10.0.0.2", "10.0.0.1"]
     deployment.rejoin(deployment.sentinels[2])
-    clock.advance(1)
+    run_clock(clock, 1.0)
     assert deployment.sentinels[2].named.host == "10.0.0.2"
 
 
@@ -169,6 +153,36 @@ def test_most_sentinels_are_needed() -> None:
     assert deployment.fail_over()
 
 
+def test_a_leader_that_comes_back_tells_what_it_has_chosen() -> None:
+    """It has died before the others heard of it: they hear now, and all servers follow."""
+    deployment = make_deployment()
+    clock: Any = deployment.clock
+    leader = deployment.sentinels[0]
+    assert deployment.fail_over()
+    run_clock(clock, 0.86)
+    leader.kill()
+    run_clock(clock, 3.0)
+    assert [each.named.host for each in deployment.sentinels] == ["10.0.0.2", "10.0.0.1", "10.0.0.1"]
+    assert deployment.primary is deployment.servers[0]
+    deployment.start(leader)
+    run_clock(clock, 30.0)
+    assert {each.named.host for each in deployment.sentinels} == {"10.0.0.2"}
+    assert [server.link and server.link.primary.host for server in deployment.servers] == ["10.0.0.2", None, "10.0.0.2"]
+
+
+def test_a_failover_goes_on_if_its_leader_dies_and_there_is_no_way_back() -> None:
+    """Another Sentinel leads it to its end."""
+    deployment = make_deployment()
+    clock: Any = deployment.clock
+    deployment.servers[0].kill()
+    assert deployment.fail_over()
+    run_clock(clock, 0.1)
+    deployment.sentinels[0].kill()
+    run_clock(clock, 20.0)
+    assert [each.named.host for each in deployment.sentinels[1:]] == ["10.0.0.2", "10.0.0.2"]
+    assert deployment.primary.link is None
+
+
 def test_a_failover_whose_leader_dies_is_undone() -> None:
     """See the Note [A primary that no Sentinel names yet]: what the promoted one has taken is gone."""
     deployment = make_deployment()
@@ -176,8 +190,7 @@ def test_a_failover_whose_leader_dies_is_undone() -> None:
     assert deployment.fail_over()
     assert asking(deployment.servers[1])("ROLE")[0] == b"master"
     deployment.sentinels[0].kill()
-    for _ in range(200):
-        clock.advance(0.1)
+    run_clock(clock, 20.0)
     assert [server.link is None for server in deployment.servers] == [True, False, False]
 
 
@@ -189,12 +202,10 @@ def test_the_old_primary_comes_back_as_one_and_is_corrected(ending: str) -> None
     old = deployment.servers[0]
     getattr(old, ending)()
     assert deployment.fail_over()
-    clock.advance(1)
-    clock.advance(1)
+    run_clock(clock, 3.0)
     (deployment.start if ending == "kill" else deployment.resume)(old)
     assert asking(old)("ROLE")[0] == b"master"
-    clock.advance(8)
-    clock.advance(1)
+    run_clock(clock, 11.0)
     assert asking(old)("ROLE")[:4] == [b"slave", b"10.0.0.2", 6379, b"connected"]
     [*_, replicas] = asking(deployment.servers[1])("ROLE")
     assert [each[0] for each in replicas] == [b"10.0.0.3", b"10.0.0.1"]

@@ -38,7 +38,8 @@ class Account(Service):
     Measures the stream while the demo runs, and waits at its end until all events are handled.
 
     @ivar measure: measures the stream and its group, with dead letters.
-    @ivar most: entries of the stream from which some may have been trimmed.
+    @ivar most: entries from which the length of the stream does not tell how many were stored, because some may have
+        been trimmed; 0 if there were some before.
     @ivar last: the last measures.
     """
 
@@ -48,7 +49,6 @@ class Account(Service):
     clock: IReactorTime
     most: int
     last: Measures = attrs.field(factory=Measures, init=False)
-    _before: int | None = attrs.field(default=None, init=False)  # entries from earlier demos
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
     _log = Logger()
 
@@ -80,8 +80,6 @@ class Account(Service):
     async def _measure(self) -> None:
         try:
             self.last = await self.measure().addTimeout(_ANSWER, self.clock)
-            if self._before is None:
-                self._before = self.last.length or _MARKER
         except Exception as error:  # Redis is away, or is slow
             if not isinstance(error, (Refused, Unknown)):
                 self.last = attrs.evolve(self.last, unread_age=None)
@@ -113,7 +111,7 @@ class Account(Service):
         if self.last.length is None or self.last.length >= self.most:
             lost = sum(counts.lost_events for counts in self.produced)
         else:
-            lost = max(0, self.accepted - (self.last.length - (self._before or _MARKER)))
+            lost = max(0, self.accepted - (self.last.length - _MARKER))
         return f"{lost:,} lost"
 
     def describe_behind(self) -> str:

@@ -113,7 +113,7 @@ class Dev:
         pages = options.read(DashboardSettings)
         pages = attrs.evolve(pages, port=self._find_port("dashboard-port", "DASHBOARD_PORT", pages.port))
         dashboard = add_dashboard(process, self.reactor, self.redis, streams, pages, vitals)
-        self._add_account(limits.group, consumer.max_len)
+        self._add_account(limits.group, 0 if settings.data_dir else consumer.max_len)
         url = _url_of(listener)
         places = Places(
             producer=f"{url}/event",

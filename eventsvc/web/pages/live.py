@@ -31,13 +31,14 @@ class Followers:
     """The browsers that follow a page."""
 
     clock: IReactorTime
+    _stopped: bool = attrs.field(default=False, init=False)
     _running: dict[Any, Deferred[None]] = attrs.field(factory=dict, init=False)
     _log = Logger()
 
     @property
     def is_full(self) -> bool:
         """Whether another one is to be refused."""
-        return len(self._running) >= MOST
+        return self._stopped or len(self._running) >= MOST
 
     def follow(self, request: Any, view: View) -> Deferred[None]:
         """Answer a request with what changes from now on; fire when the answer is complete."""
@@ -53,7 +54,8 @@ class Followers:
         del self._running[request]
 
     def stop(self) -> None:
-        """Complete all answers."""
+        """Complete all answers, and begin none: a browser asks again at once."""
+        self._stopped = True
         for running in list(self._running.values()):
             running.cancel()
 

@@ -139,7 +139,7 @@ class Pages:
         query = read_query(request)
         view = self._view(page, query)
         if self.followers.is_full:
-            raise Refused("Too many browsers follow this dashboard.")
+            raise Refused("Too many browsers follow this dashboard, or it is about to end.")
         for name, value in ((b"Content-Type", b"text/event-stream; charset=utf-8"), *SECURITY):
             request.setHeader(name, value)
         await self.followers.follow(request, view)
