@@ -24,7 +24,7 @@ def read_only_new() -> None:
         return ()
 
     async def claim_nothing(self: Recovery, count: int, size: int) -> Any:
-        self._claim_due = self.clock.seconds() + self.claim_idle
+        self.has_searched, self._claim_due = True, self.clock.seconds() + self.claim_idle
         return ()
 
     Recovery.take_up_own = take_up_nothing  # type: ignore[method-assign]

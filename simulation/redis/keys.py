@@ -4,6 +4,7 @@ Commands on keys of any kind, strings, and the clock.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from simulation.redis.data import Data
@@ -21,39 +22,40 @@ def get(data: Data, words: Command) -> Reply:
 
 def set_(data: Data, words: Command) -> Reply:
     """C{SET}, with C{NX}, C{XX}, C{GET}, C{KEEPTTL} and the four ways to say when it expires."""
-    key, value = words[1], words[2]
-    flags: set[bytes] = set()
-    until: int | None = None
-    unit = b""
-    options = iter(words[3:])
-    given: bytes | None = None
-    for word in options:
-        option = word.lower()
-        if option in (b"nx", b"xx", b"get"):
-            flags.add(option)
-        elif option in (b"keepttl", *_UNITS) and not unit:
-            unit = option
-            if option != b"keepttl":
-                given = next(options, None)
-                if given is None:
-                    raise CommandError(SYNTAX)
-        else:
-            raise CommandError(SYNTAX)
-    if {b"nx", b"xx"} <= flags or ({b"nx", b"get"} <= flags and data.version.is_old):
-        raise CommandError(SYNTAX)
-    if given is not None:
-        until = _read_expiry(data, given, unit)
+    key = words[1]
+    flags, until = _read_set(data, words) if len(words) > 3 else (frozenset(), None)
     before = data.look_up(key, bytes) if b"get" in flags else None
     is_there = data.has(key)
     if (b"nx" in flags and is_there) or (b"xx" in flags and not is_there):
         return before
-    data.values[key] = value
+    data.values[key] = words[2]
     if until is not None:
         data.expiry[key] = until
-    elif unit != b"keepttl":
+    elif b"keepttl" not in flags:
         data.expiry.pop(key, None)
     data.changes += 1
     return before if b"get" in flags else OK
+
+
+def _read_set(data: Data, words: Command) -> tuple[Collection[bytes], int | None]:
+    """Return the flags among the options of SET, and when the key expires, in milliseconds of the wall clock."""
+    flags: set[bytes] = set()
+    unit, given = b"", None
+    options = iter(words[3:])
+    for word in options:
+        option = word.lower()
+        if option in (b"nx", b"xx", b"get"):
+            flags.add(option)
+        elif option == b"keepttl" and not unit:
+            unit = option
+            flags.add(option)
+        elif option in _UNITS and not unit and (given := next(options, None)) is not None:
+            unit = option
+        else:
+            raise CommandError(SYNTAX)
+    if {b"nx", b"xx"} <= flags or ({b"nx", b"get"} <= flags and data.version.is_old):
+        raise CommandError(SYNTAX)
+    return flags, None if given is None else _read_expiry(data, given, unit)
 
 
 def _read_expiry(data: Data, text: bytes, unit: bytes) -> int:

@@ -22,6 +22,8 @@ _LUA: Final = lupa.lua51.LuaRuntime(
     encoding=None, register_eval=False, register_builtins=False, unpack_returned_tuples=True
 )
 
+_LUA.execute("collectgarbage('setpause', 1000)")  # scripts leave little behind
+
 #: Compiles a script; returns it, or the error.
 _COMPILE: Final = _LUA.eval(
     """

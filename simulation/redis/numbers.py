@@ -11,6 +11,7 @@ from typing import Final
 from simulation.redis.values import CommandError
 
 _DECIMAL: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
+_ZERO: Final = ord("0")
 _UNSIGNED: Final = re.compile(rb"\s*\+?[0-9]+")
 
 #: The greatest value of a half of an id.
@@ -25,6 +26,8 @@ BAD_ID: Final = b"ERR Invalid stream ID specified as stream command argument"
 
 def read_integer(text: bytes, problem: bytes = NOT_INTEGER) -> int:
     """Return a signed number of 64 bits, written as Redis writes it."""
+    if len(text) < 19 and text.isdigit() and text[0] != _ZERO:
+        return int(text)
     if _DECIMAL.fullmatch(text) and -(1 << 63) <= (value := int(text)) < 1 << 63:
         return value
     raise CommandError(problem)

@@ -38,7 +38,7 @@ class Reading:
     streams: Sequence[tuple[bytes, bytes]]
     count: int = 0
     block: int | None = None
-    group: bytes = b""
+    group: bytes | None = None
     consumer: bytes = b""
     is_acknowledged: bool = False
 
@@ -78,7 +78,7 @@ def read_reading(data: Data, words: Command) -> Reading:
             raise CommandError(SYNTAX)
     if not found.streams:
         raise CommandError(SYNTAX)
-    if is_group and not found.group:
+    if is_group and found.group is None:
         raise CommandError(b"ERR Missing GROUP option for XREADGROUP")
     return found
 
@@ -125,6 +125,7 @@ def _read_begin(data: Data, stream: Stream | None, after: bytes) -> int:
 def xreadgroup(data: Data, words: Command) -> Reply:
     """C{XREADGROUP}, without waiting: C{None} if there is nothing."""
     reading = read_reading(data, words)
+    assert reading.group is not None
     asked = []
     for key, after in reading.streams:
         stream = data.look_up(key, Stream)
@@ -138,6 +139,7 @@ def xreadgroup(data: Data, words: Command) -> Reply:
     reply = []
     for key, stream, group, begin in asked:
         if data.version.creates_consumers:
+            data.changes += reading.is_acknowledged and reading.consumer not in group.consumers
             find_consumer(data, group, reading.consumer)
         if begin != LAST_ID:
             find_consumer(data, group, reading.consumer)
@@ -166,6 +168,7 @@ def _read_new(data: Data, stream: Stream, group: Group, reading: Reading) -> Rep
 
 
 def _read_history(data: Data, stream: Stream, group: Group, reading: Reading, begin: int) -> Reply:
+    """Deliver pending entries again; replicas are not told of that."""
     found: list[Reply] = []
     for id in [id for id in group.ids if id > begin and group.pending[id].consumer == reading.consumer]:
         if reading.count and len(found) == reading.count:
@@ -176,5 +179,4 @@ def _read_history(data: Data, stream: Stream, group: Group, reading: Reading, be
             found.append([write_id(id), list(stream.entries[id])])
         else:
             found.append([write_id(id), None])
-    data.changes += 1
     return found

@@ -85,11 +85,11 @@ class Stream:
         nodes = self.nodes
         node = nodes[-1] if nodes else None
         names = fields[::2]
-        if node is not None and (
-            node.size + sum(map(len, fields)) >= _NODE_BYTES or node.live + node.deleted >= _NODE_ENTRIES
+        if (
+            node is None
+            or node.size + sum(map(len, fields)) >= _NODE_BYTES
+            or node.live + node.deleted >= _NODE_ENTRIES
         ):
-            node = None
-        if node is None:
             node = Node(id, id, names, size_of_master(names))
             nodes.append(node)
             self.size += node.size

@@ -28,37 +28,44 @@ def xadd(data: Data, words: Command) -> Reply:
     trimming = _PLAIN if words[2] == b"*" else read_trimming(words, is_trimming=False)
     at = trimming.end
     wish = words[at] if at < len(words) else b"*"
-    wanted, sequence_only = -1, False
-    if wish != b"*":
-        sequence_only = wish.endswith(b"-*") and not data.version.is_old
-        wanted = read_id(wish[:-2] if sequence_only else wish)
-    trimming.check(is_trimming=False)
+    wanted, is_open = (-1, False) if wish == b"*" else _read_wish(data, wish)
     fields = tuple(words[at + 1 :])
+    if trimming is not _PLAIN:
+        trimming.check(is_trimming=False)
     if len(fields) < 2 or len(fields) % 2:
-        raise CommandError(
-            b"ERR wrong number of arguments for " + (b"XADD" if data.version.is_old else b"'xadd' command")
-        )
-    if wanted == 0 and not sequence_only:
+        name = b"XADD" if data.version.is_old else b"'xadd' command"
+        raise CommandError(b"ERR wrong number of arguments for " + name)
+    if wanted == 0 and not is_open:
         raise CommandError(b"ERR The ID specified in XADD must be greater than 0-0")
     stream = data.look_up(words[1], Stream)
     if stream is None:
         if not trimming.makes:
             return None
         stream = data.values[words[1]] = Stream()
-    if stream.last_id == LAST_ID:
+    last = stream.last_id
+    if last == LAST_ID:
         raise CommandError(_EXHAUSTED)
-    id = stream.next_id(data.now) if wanted < 0 else wanted
-    if sequence_only and stream.last_id >> 64 == id >> 64:
-        id = stream.last_id + 1 if stream.last_id & HALF != HALF else 0
-    elif sequence_only and id == 0:
-        id = 1
-    if id <= stream.last_id:
+    id = stream.next_id(data.now) if wanted < 0 else _next_within(last, wanted) if is_open else wanted
+    if id <= last:
         raise CommandError(b"ERR The ID specified in XADD is equal or smaller than the target stream top item")
     stream.add(id, fields)
     data.changes += 1
     if trimming is not _PLAIN:
         trimming.apply(stream)
     return write_id(id)
+
+
+def _read_wish(data: Data, wish: bytes) -> tuple[int, bool]:
+    """Return the id of a new entry, and whether it has milliseconds alone: C{5-*}, from Redis 7.0 on."""
+    is_open = wish.endswith(b"-*") and not data.version.is_old
+    return read_id(wish[:-2] if is_open else wish), is_open
+
+
+def _next_within(last: int, wanted: int) -> int:
+    """Return the next id with the milliseconds of an id; 0 if there is none left."""
+    if last >> 64 != wanted >> 64:
+        return wanted or 1
+    return last + 1 if last & HALF != HALF else 0
 
 
 def xtrim(data: Data, words: Command) -> Reply:

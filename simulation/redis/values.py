@@ -35,6 +35,8 @@ class Version(Enum):
     REDIS_7_0 = "7.0"
     VALKEY_9_1 = "9.1"
 
+    __hash__ = object.__hash__  # that of an enumeration runs Python, and scripts look up their version each time
+
     @property
     def is_old(self) -> bool:
         """Whether it is older than Redis 7.0."""

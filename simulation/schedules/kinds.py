@@ -98,6 +98,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "slow": Kind(("handler",), "the handler of {target} takes {amount:.1f} s", (1.0, 8.0), (0.2, 6.0), weight=2),
     "fail": Kind(("handler",), "the handler of {target} fails", (0.5, 8.0), weight=2),
+    "stumble": Kind(("handler",), "the handler of {target} fails once"),
     "again": Kind(("handler",), "the handler of {target} asks for its events again", (0.5, 5.0)),
     "hang": Kind(("handler",), "the handler of {target} does not end", (1.0, 12.0)),
     "impatient": Kind(("client",), "{target} gives up after {amount:.2f} s, and posts again", (1.0, 8.0), (0.01, 0.5)),

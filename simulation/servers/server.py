@@ -176,7 +176,7 @@ class Server(Member):
         now = self.clock.seconds()
         if on_disk:
             return sum(1 for moment in self._reports(offset) if moment <= now)
-        return sum(1 for link in self.replicas if link.confirmed(now) >= offset)
+        return sum(1 for link in self.replicas if link.confirmed(now) >= offset and link.silence(now) is not None)
 
     def _reports(self, offset: int) -> Sequence[float]:
         """Return when replicas report that a write is on their disk: they do so once a second."""
@@ -187,7 +187,7 @@ class Server(Member):
         """Return 1 if a write is on the disk, 0 if it is not known to be."""
         if not self.keeps_file:
             return 0
-        return int(self.disk.synced(self.history, self.clock.seconds()) >= offset)
+        return int(self.disk.synced(self.history, self.disk.synced_until(self.clock.seconds())) >= offset)
 
     def moments(self, offset: int, on_disk: bool) -> Sequence[float]:
         """Return when the counts should change, if nothing else does."""

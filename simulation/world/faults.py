@@ -120,6 +120,7 @@ BEGIN: Final[Mapping[str, Begin]] = {
     "drift": process_faults.drift,
     "slow": process_faults.behave,
     "fail": process_faults.behave,
+    "stumble": process_faults.stumble,
     "again": process_faults.behave,
     "hang": process_faults.behave,
     "impatient": process_faults.impatient,

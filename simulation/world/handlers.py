@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from eventsvc.errors import Reject, RetryAfter
+from eventsvc.errors import BatchFailed, Reject, RetryAfter
 from eventsvc.event import Notification
 from eventsvc.testing.history import Handling
 from eventsvc.testing.history.content import content_of
@@ -37,7 +37,7 @@ class Behaviour:
     """
     What the handler of a consumer does.
 
-    @ivar way: C{fail}, C{again}, C{hang}, C{reject}, C{block}, or empty: it handles.
+    @ivar way: C{fail}, C{stumble} (it fails once), C{again}, C{hang}, C{reject}, C{block}, or empty: it handles.
     @ivar seconds: that it takes.
     """
 
@@ -62,25 +62,30 @@ class Handler:
         self.world.happens(process, "handler:begin")
         behaviour = self.behaviour
         way = behaviour.way
+        if way == "stumble":
+            behaviour.way = ""
         if behaviour.seconds:
             if way == "block":
                 process.block(behaviour.seconds)
             else:
                 await deferLater(process.reactor, behaviour.seconds)
-        if way == "hang":
+        if behaviour.way == "hang":
             hanging: Deferred[None] = Deferred()
             self.world.hangs(process, hanging)
             await hanging
-        failed = way in ("fail", "again", "reject") or any(POISON in each.description for each in notifications)
+        poison = {each.stream_id for each in notifications if POISON in each.description}
+        failed = way in ("fail", "stumble", "again", "reject") or len(poison) == len(notifications)
         if process.alive:
             for each in notifications:
-                self._record(each, failed)
+                self._record(each, failed or each.stream_id in poison)
         if way == "again":
             raise RetryAfter(0.5)
         if way == "reject":
             raise Reject("rejected")
         if failed:
             raise ValueError(f"the handler fails on {', '.join(each.description for each in notifications)}")
+        if poison:
+            raise BatchFailed({id: ValueError("the handler fails on it") for id in poison})
         self.world.happens(process, "handler:end")
 
     def _record(self, notification: Notification, failed: bool) -> None:
@@ -100,12 +105,12 @@ class AwaitableHandler:
 
 
 class BatchHandler(Handler):
-    """Handles several events with one call; it fails on all of them if it fails on one."""
+    """Handles several events with one call, and says which of them have failed."""
 
     batch_size = 4
 
     async def handle_batch(self, notifications: Sequence[Notification]) -> None:
-        """Handle events, or none of them."""
+        """Handle events, or some of them, or none."""
         await self._handle(notifications)
 
 

@@ -118,3 +118,8 @@ def impatient(world: World, choice: Choice, target: str) -> Callable[[], object]
         client.patience = before
 
     return end
+
+
+def stumble(world: World, choice: Choice, target: str) -> None:
+    """Let the handler of a consumer fail once."""
+    world.behaviour(target).way = choice.kind

@@ -62,6 +62,8 @@ def run(schedule: Schedule) -> Run:
         settled = _run_until_settled(world, faults, schedule)
         history = tell(world, schedule)
         verdict, more = judge(world, schedule, history, settled)
+        world.close()
+        _collect()  # here, because what finalizers say of earlier worlds is of no interest
     end = max(world.account.last, schedule.setup.seconds)
     record = Record(
         schedule=schedule,
@@ -74,8 +76,6 @@ def run(schedule: Schedule) -> Run:
         processor=_processor() - began,
         digest=world.wire.digest(),
     )
-    world.close()
-    _collect()
     return Run(world, record, history)
 
 

@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -96,6 +97,7 @@ def surroundings(world: Any) -> Iterator[None]:
             token_hex=lambda size=32: chance().randbytes(size).hex(),
             token_bytes=lambda size=32: chance().randbytes(size),
         ),
+        patch.object(sys, "unraisablehook", lambda unraisable: None),
         patch.object(os, "urandom", lambda size: chance().randbytes(size)),
         patch.object(twisted_logger, "time", wall),
         patch.multiple(twisted_http, time=wall, gmtime=lambda *seconds: gmtime(*(seconds or [wall()]))),

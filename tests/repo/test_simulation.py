@@ -18,11 +18,14 @@ ROOT = Path(__file__).parents[2]
 #: What is run of each day, in parts that go on side by side.
 SCHEDULES = 2_000
 PARTS = 4
+#: Much more than any of these takes on a machine that does nothing else.
+pytestmark = pytest.mark.timeout(600)
+
 #: Schedules that found something once.
 KEPT = sorted((ROOT / "tests" / "schedules").glob("*.json"))
 
 
-def simulate(*arguments: str, timeout: float = 150) -> subprocess.CompletedProcess[str]:
+def simulate(*arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, whose clocks and chance it may replace."""
     return subprocess.run(
         [sys.executable, "-m", "simulation", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout
@@ -60,7 +63,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_with_another_hash
             check=True,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=500,
         ).stdout.split()
         for hash_seed in ("1", "2")
     ]
@@ -85,7 +88,7 @@ def test_a_schedule_that_fails_is_shrunk_and_told(tmp_path: Path) -> None:
         "with planted('resend-with-new-number'): sys.exit(main(sys.argv[1:]))"
     )
     options = ("run", "--schedules=60", "--seed=1", "--processes=1", f"--report={tmp_path}")
-    done = subprocess.run([sys.executable, "-c", code, *options], cwd=ROOT, capture_output=True, text=True, timeout=150)
+    done = subprocess.run([sys.executable, "-c", code, *options], cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 1, done.stdout + done.stderr
     stories = [path.read_text() for path in tmp_path.glob("*.txt")]
     assert stories

@@ -20,7 +20,7 @@ import hiredis
 from simulation.redis.keyspace import Keyspace
 from simulation.redis.values import PLAIN, Conditions, ErrorReply, User, Version
 from tests.support.processes import running_server
-from tests.support.redis_commands import Maker
+from tests.support.redis_commands import HASHES, OWNER, Maker
 from tests.support.server_binaries import find_binary
 
 #: The versions of the model, and the names of real servers.
@@ -273,6 +273,33 @@ def find_difference(wire: Wire, version: Version, seed: int) -> Difference | Non
         if difference is None or difference.is_certain:
             return difference
     return difference
+
+
+def find_replica_difference(wire: Wire, replica: Wire, version: Version, seed: int) -> str | None:
+    """
+    Run random commands on a primary with a replica and on the model; return what the two replicas hold differently.
+
+    Nothing in a sequence expires.  Returns an empty text if there is no difference; C{None} if the clock ticked.
+    """
+    random = Random(seed)
+    wire.ask([b"FLUSHALL"])
+    both, copy = Comparison(wire, [Keyspace(version)]), Keyspace(version)
+    begin = list(Maker(random, both.models[0]).begin())
+    for _ in range(LENGTH):
+        words = begin.pop(0) if begin else Maker(random, both.models[0]).command()
+        if set(words) & {b"SET", b"PEXPIRE", b"EXPIRE", OWNER, HASHES[0]}:
+            continue
+        assert both.step(words) is None or not both.is_certain
+        if len(both.models) > 1 or not both.is_certain:
+            return None
+        copy.apply(list(both.models[0].effects), both.models[0].now)
+    wire.ask([b"WAIT", b"1", b"10000"])
+    for key in sorted(copy.values):
+        for question in ([b"GET", key], [b"HGETALL", key], [b"XRANGE", key, b"-", b"+"], [b"XPENDING", key, b"g"]):
+            (real,), model = replica.ask(question), plain(copy.execute(question, both.models[0].now))
+            if real != model:
+                return f"{question}: real {real}, model {model}"
+    return ""
 
 
 def main(count: int, first: int = 0) -> int:

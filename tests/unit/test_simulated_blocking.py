@@ -111,7 +111,7 @@ def test_a_demoted_server_ends_the_sessions_that_wait() -> None:
 def wait_for_a_replica(ask: Ask, other: Ask, replica: Any) -> list[Any]:
     """
     Return how many replicas are counted: of a write, while the only one is stopped, by a session that has
-    written nothing, and once the replica goes on.
+    written nothing, once the replica goes on, and after it has died.
     """
     counts = [ask("SET", "a", "1"), ask("WAIT", "1", "2000")]
     replica.pause()
@@ -119,7 +119,10 @@ def wait_for_a_replica(ask: Ask, other: Ask, replica: Any) -> list[Any]:
     counts += [other("WAIT", "1", "50"), other("GET", "a"), other("WAIT", "1", "50")]
     counts += [other("SET", "b", "1", "XX"), other("WAIT", "1", "50")]
     replica.resume()
-    return [*counts, ask("WAIT", "1", "2000"), other("WAIT", "1", "2000")]
+    counts += [ask("WAIT", "1", "2000"), other("WAIT", "1", "2000")]
+    replica.kill()
+    wait_until(lambda: ask("ROLE")[2] == [])
+    return [*counts, ask("WAIT", "1", "50"), other("WAIT", "0", "50")]
 
 
 @attrs.frozen
@@ -133,6 +136,9 @@ class Stopped:
 
     def resume(self) -> None:
         self.server.send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.server.end()
 
 
 def test_what_wait_counts(pair: tuple[Version, RealServer], tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hiredis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simulation.redis.values import User, Version
 from tests.support.processes import running_server
-from tests.support.simulated import Ask, asking, asking_real, find_make, make_server, versions
+from tests.support.simulated import Ask, Client, asking, asking_real, find_make, make_server, turn, versions
 
 #: Facts that a fresh server of one version tells alike, whatever the machine.
 SAME = [
@@ -111,3 +114,36 @@ def test_a_right_that_is_missing(make: tuple[Version, int]) -> None:
         subcommand = "-config" if version.is_old else "-config|get"
         ask("ACL", "SETUSER", "poor", "on", ">secret", "+@all", "-role", subcommand, "-wait", "-ping")
         assert answers == [ask(*words) for words in asked]
+
+
+HOSTILE = b"\r\n$\x00"
+COMMANDS = [("PING",), ("SET", HOSTILE, b"*1\r\n" * 9), ("GET", HOSTILE), ("nosuch",), ("XLEN", "s"), ("ECHO", "")]
+PIPELINE = b"".join(map(hiredis.pack_command, COMMANDS))  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(1, len(PIPELINE) - 1), max_size=9, unique=True).map(sorted))
+def test_commands_may_come_in_pieces(cuts: list[int]) -> None:
+    """Cut anywhere, also within a word, they are answered in their order."""
+    server = make_server()
+    client = Client(server.clock, server)
+    for start, end in zip([0, *cuts], [*cuts, len(PIPELINE)]):
+        client.transport.write(PIPELINE[start:end])
+        turn(server.clock)
+    unknown = "-ERR unknown command 'nosuch', with args beginning with: "
+    expected = [b"PONG", b"OK", b"*1\r\n" * 9, unknown, 0, b""]
+    assert [client.receive() for _ in expected] == expected
+    assert not client.replies
+
+
+@pytest.mark.parametrize("data", [b"*-9\r\n", b"?\r\n", b"PING\r\n"])
+def test_what_is_no_command_ends_the_session(data: bytes) -> None:
+    """After what was sent before it is answered; it does not end the server."""
+    server = make_server()
+    client = Client(server.clock, server)
+    client.send("PING")
+    client.transport.write(data)
+    turn(server.clock)
+    assert client.receive() == b"PONG"
+    assert client.receive().startswith("-ERR Protocol error")
+    assert client.lost
+    assert asking(server)("PING") == b"PONG"
