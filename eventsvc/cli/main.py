@@ -30,7 +30,7 @@ from eventsvc.cli.tokens import NewToken, add_token_topic
 from eventsvc.cli.topics import add_doctor_topic, add_find_topic, add_send_topic, add_status_topics, add_tail_topic
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read
-from eventsvc.tap.process import use_monotonic_time
+from eventsvc.tap.monotonic_time import use_monotonic_time
 
 
 def make_parser() -> argparse.ArgumentParser:
