@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from eventsvc.net.background import run_in_background
 from eventsvc.redis.backoff import backoff
 from eventsvc.redis.describe_error import describe_error, tell_error
-from eventsvc.redis.endpoint import CONNECT_TIMEOUT
+from eventsvc.redis.endpoint import CONNECT_TIMEOUT, connect
 from eventsvc.redis.errors import ErrorReply as ErrorReply
 from eventsvc.redis.errors import NotConnected
 from eventsvc.redis.questions import ask, credentials, no_primary, parse_info
@@ -216,7 +216,7 @@ class Connection(Service):
 
     async def _stay_connected(self) -> tuple[str, str]:
         """Open a session, wait until it ends, and return why it ended: with the text of Redis, and without."""
-        connecting = self.endpoint.connect(_SessionFactory(self.clock, self._complain))
+        connecting = connect(self.endpoint, _SessionFactory(self.clock, self._complain))
         try:
             session = await self._unless_hurried(connecting.addTimeout(CONNECT_TIMEOUT, self.clock))
         except CancelledError:

@@ -5,11 +5,14 @@ Makes endpoints of Redis and of Sentinels, with or without TLS.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
 
 from eventsvc.net.pem import read_trust_root
 from eventsvc.settings.addresses import Address
@@ -19,6 +22,29 @@ CONNECT_TIMEOUT: Final = 2.0
 
 #: Returns the endpoint of an address; names are resolved anew at each connection.
 MakeEndpoint = Callable[[Address], IStreamClientEndpoint]
+
+
+def connect(endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> Deferred[Any]:
+    """
+    Connect to an endpoint.
+
+    # Note [Cancelled attempts]
+
+    Endpoints of Twisted fail with an error of their own when they are cancelled.  Whoever retries after each
+    error, and ends when it is cancelled, would take that for a failed attempt, and never end::
+
+        stop:      cancels the attempt, waits for the loop
+        endpoint:  ConnectingCancelledError
+        loop:      "no connection", tries again in a moment, ...
+
+    So a cancelled attempt fails with C{CancelledError}, as every other Deferred; with a timeout it is a timeout.
+    """
+    return endpoint.connect(factory).addErrback(_cancelled)
+
+
+def _cancelled(failure: Failure) -> NoReturn:
+    failure.trap(ConnectingCancelledError)
+    raise CancelledError
 
 
 def endpoint_maker(reactor: Any, tls: bool, authorities: str) -> MakeEndpoint:

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from eventsvc.interfaces import Unknown
 from eventsvc.redis.describe_error import describe_error
-from eventsvc.redis.endpoint import MakeEndpoint
+from eventsvc.redis.endpoint import MakeEndpoint, connect
 from eventsvc.redis.errors import ErrorReply, NotConnected, UnclearReply
 from eventsvc.redis.primary_choice import Candidate, Named, choose, rank, read_named
 from eventsvc.redis.questions import credentials
@@ -46,7 +46,7 @@ class _SessionFactory(Factory):
 @asynccontextmanager
 async def brief_session(endpoint: IStreamClientEndpoint, clock: IReactorTime) -> AsyncIterator[Session]:
     """Connect, and disconnect at the end."""
-    session = cast(Session, await endpoint.connect(_SessionFactory(clock)))
+    session = cast(Session, await connect(endpoint, _SessionFactory(clock)))
     try:
         yield session
     finally:
@@ -218,7 +218,7 @@ class PrimaryEndpoint:
     async def _connect(self, factory: IProtocolFactory) -> Any:
         self.target = None
         self.target = self.expected or self._choose(await self.sentinels.ask())
-        return await self.make_endpoint(self.target).connect(factory)
+        return await connect(self.make_endpoint(self.target), factory)
 
     def _choose(self, candidates: Sequence[Candidate]) -> Address:
         now = self.clock.seconds()

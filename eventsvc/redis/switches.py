@@ -19,6 +19,7 @@ from eventsvc.net.background import run_in_background
 from eventsvc.redis.backoff import backoff
 from eventsvc.redis.connection import Connection, Session
 from eventsvc.redis.describe_error import describe_error
+from eventsvc.redis.endpoint import connect
 from eventsvc.redis.primary_choice import read_announcement
 from eventsvc.redis.promotion import PATIENCE, Promotion
 from eventsvc.redis.sentinels import NoPrimary, PrimaryEndpoint, Sentinels
@@ -140,7 +141,7 @@ class SwitchFollower(Service):
 
         factory: Any = _SubscriptionFactory(make)
         try:
-            connecting = endpoint.connect(factory).addTimeout(_CONNECT_TIMEOUT, self.sentinels.clock)
+            connecting = connect(endpoint, factory).addTimeout(_CONNECT_TIMEOUT, self.sentinels.clock)
             subscription = cast(Subscription, await connecting)
         except CancelledError:
             raise

@@ -70,6 +70,9 @@ def make_setup(random: Random) -> Setup:
     return Setup(
         version="9.1" if durability == "disk" else _draw(random, versions),
         replicas=replicas,
+        lag=_draw(random, {0.0: 2, 0.05: 1, 0.3: 1} if durability == "replicas" else {0.0: 1, 0.3: 1, 1.5: 2})
+        if replicas
+        else 0.0,
         durability=durability,
         fsync=fsync,
         producers=_draw(random, {1: 3, 2: 1}),

@@ -24,6 +24,7 @@ _SIMPLER: Final = {
     "mixed": 0.0,
     "keyed": 0.0,
     "replicas": 0,
+    "lag": 0.0,
     "durability": "memory",
     "fsync": "always",
     "version": "9.1",

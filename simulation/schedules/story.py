@@ -80,6 +80,7 @@ def describe_setup(setup: Setup) -> str:
     redis = f"Redis {setup.version}"
     if setup.replicas:
         redis += f" with {_count(setup.replicas, 'replica')} and 3 Sentinels"
+        redis += f", which lag by {setup.lag:g} s" if setup.lag else ""
     kept = {"no": "no append-only file"}.get(setup.fsync, f"appendfsync {setup.fsync}")
     services = ", ".join(
         [

@@ -14,7 +14,7 @@ from simulation.redis.keyspace import Keyspace
 from simulation.servers.disk import Disk
 from simulation.servers.history import History, Position, fork
 from simulation.servers.node import Node
-from simulation.servers.replication import Link
+from simulation.servers.replication import DELAY, Link
 from simulation.servers.settings import Settings
 from simulation.servers.state import State
 
@@ -28,6 +28,7 @@ class Member(Node):
     @ivar link: to its primary; C{None} for a primary.
     @ivar replicas: the links to its replicas.
     @ivar late: timers that went off while it was paused.
+    @ivar delay: seconds that a write takes to it, as a replica.
     @ivar loading_until: when it has loaded its data.
     @ivar kept: what its file had when it ended; C{None} if it has none.
     """
@@ -39,6 +40,7 @@ class Member(Node):
         self.replicas: list[Link] = []
         self.late: list[Callable[[], None]] = []
         self.loading_until = 0.0
+        self.delay = DELAY
         self._lives = 0
         self.kept: Position | None = None
         self.history = History(self._new_id())
@@ -182,7 +184,7 @@ class Member(Node):
 
     def _follow(self, primary: Member, before: Position, after: float) -> Link:
         self.unfollow()
-        self.link = link = Link(primary, self, primary.history, before)
+        self.link = link = Link(primary, self, primary.history, before, self.delay)
         primary.replicas.append(link)
         self.settings_changed()
         link.look(self.clock.seconds(), after)

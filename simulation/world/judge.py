@@ -17,6 +17,7 @@ from eventsvc.testing.history import Expectations, Handling, History, Op, Verdic
 from simulation.schedules.choices import Schedule
 from simulation.world.handlers import POISON
 from simulation.world.process import Process
+from simulation.world.timeline import MOST
 from simulation.world.world import World
 
 #: Seconds after the last fault, or the last request, within which all must be stored and handled.
@@ -82,6 +83,8 @@ def _may_be_set_aside(world: World, schedule: Schedule) -> int:
 
 
 def _not_settled(world: World, settled: bool) -> Iterator[str]:
+    if world.timeline.count >= MOST:
+        yield "too much happened: something goes on without an end"
     if not settled:
         open = [name for name, client in world.clients.items() if client.open or not client.done]
         if open:

@@ -19,6 +19,7 @@ from simulation.world.beliefs import believe
 from simulation.world.faults import Faults
 from simulation.world.judge import BOUND, is_settled, judge, tell
 from simulation.world.surroundings import surroundings
+from simulation.world.timeline import MOST
 from simulation.world.world import World
 
 #: Seconds between two looks whether everything is settled.
@@ -86,7 +87,7 @@ def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool
         end = max(world.account.last, schedule.setup.seconds) + BOUND
         if not faults.open and is_settled(world):
             return True
-        if timeline.now >= end and not faults.open:
+        if timeline.count >= MOST or (timeline.now >= end and not faults.open):
             return False
         timeline.run_until(timeline.now + _LOOK)
 

@@ -78,6 +78,7 @@ class Servers:
         server.settings.values[b"appendonly"] = b"no" if setup.fsync == "no" else b"yes"
         server.settings.values[b"appendfsync"] = b"everysec" if setup.fsync == "no" else setup.fsync.encode()
         server.settings_changed()
+        server.delay = max(server.delay, setup.lag)
         return server
 
     def _listen(self, node: Any) -> None:

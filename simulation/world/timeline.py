@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
+
+#: So much happens in no run that ends.
+MOST: Final = 60_000
 
 
 class Owner(Protocol):
@@ -173,7 +176,7 @@ class Timeline:
             self.current = None
 
     def run_until(self, time: float) -> None:
-        """Let everything happen until a time."""
-        while self.step(time):
+        """Let everything happen until a time, or until too much has happened."""
+        while self.count < MOST and self.step(time):
             pass
         self.now = max(self.now, time)

@@ -54,7 +54,7 @@ def test_the_wheel_has_the_package_and_the_plugin_alone(wheel: Path) -> None:
     package = {
         str(path.relative_to(ROOT))
         for path in ROOT.glob("eventsvc/**/*")
-        if path.suffix in {".py", ".lua", ".json"} or path.name == "py.typed"
+        if path.suffix not in {".pyc", ""} or path.name == "py.typed"
     }
     assert names == package | {PLUGIN}
     assert {"eventsvc/py.typed", "eventsvc/web/openapi.json", "eventsvc/redis/append.lua"} <= names

@@ -11,7 +11,12 @@ import attrs
 import hiredis
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionRefusedError,
+)
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -120,9 +125,13 @@ class FakeRedis:
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         self.attempts.append(self.clock.seconds())
         factory.doStart()
-        attempt: Deferred[Any] = Deferred()
+        attempt: Deferred[Any] = Deferred(self._cancel)
         self.wire.append(lambda: self._accept(factory, attempt))
         return attempt
+
+    def _cancel(self, attempt: Deferred[Any]) -> None:
+        """Fail as Twisted's endpoints do."""
+        attempt.errback(ConnectingCancelledError(IPv4Address("TCP", *self.address)))
 
     def answer(self, command: list[bytes]) -> bytes:
         """Return the answer to a command: by its name, or by its name and the next word."""

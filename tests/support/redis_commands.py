@@ -34,6 +34,15 @@ FIELDS += [
     [b"EventStream", b"y" * 4200],
     [b"a", b"\x00\xff\r\n"],
 ]
+#: Adds entries: some with numbers of many sizes, some with texts.
+BURST: Final = b"""
+for index = 1, tonumber(ARGV[1]) do
+  local text = string.rep('x', index * index % tonumber(ARGV[2]))
+  if index % 3 == 0 then text = tostring((-1) ^ index * index ^ (index % 5)) end
+  local name = index % tonumber(ARGV[3]) == 0 and 'b' or 'a'
+  redis.call('XADD', KEYS[1], '*', name, text)
+end
+"""
 
 
 @attrs.define
@@ -127,6 +136,11 @@ class Maker:
         """Return an XADD of many fields, so that nodes fill."""
         return [b"XADD", STREAM, b"*", *[b"%d" % part for part in range(2 * self.random.randrange(1, 150))]]
 
+    def xadd_very_many(self) -> Words:
+        """Return a script that adds entries of many sizes, so that there are several nodes."""
+        sizes = [self.random.choice([1, 5, 50, 100, 1000]), self.random.randrange(1, 40)]
+        return [b"EVAL", BURST, b"1", STREAM, b"%d" % self.random.randrange(1, 250), *[b"%d" % size for size in sizes]]
+
     def reading(self) -> Words:
         """Return a command that reads a stream."""
         first, last = self.random.choice(
@@ -208,6 +222,7 @@ class Maker:
         return self.random.choice(
             [
                 [b"XINFO", b"GROUPS", key],
+                [b"XINFO", b"STREAM", key],
                 [b"XINFO", b"CONSUMERS", key, self.one_of(GROUPS)],
                 [b"XLEN", key],
                 [b"TYPE", key],
@@ -324,6 +339,7 @@ def script(given: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> 
 _WEIGHTED: Final[dict[Callable[[Maker], Words], int]] = {
     Maker.xadd: 10,
     Maker.xadd_many: 2,
+    Maker.xadd_very_many: 4,
     Maker.reading: 4,
     Maker.xreadgroup: 12,
     Maker.xgroup: 6,

@@ -33,7 +33,7 @@ ran: list[str] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_objects() -> None:
-    """Exempt what other tests have left from the garbage collection after each test here: it takes a tenth of a second."""
+    """Exempt what other tests have left from garbage collection: one after each test here takes long otherwise."""
     gc.collect()
     gc.freeze()
 
