@@ -21,10 +21,10 @@ HASHES: Final = [b"{s}:keys:%d" % place for place in range(6)]
 KEYS: Final = [STREAM, STREAM, STREAM, DEAD, LANE, OWNER, HASHES[0], HASHES[1], OTHER, b"none"]
 GROUPS: Final = [b"g"] * 8 + [b"h", b"h", b"none"]
 CONSUMERS: Final = [b"c", b"c", b"d", b"e"]
-ODD_IDS: Final = [b"0", b"0-0", b"1", b"1-1", b"5-5", b"7-0", b"$", b">", b"x", b"-", b"+", b"1-", b"-1", b"01-1", b""]
+ODD_IDS = [b"0", b"0-0", b"1", b"1-1", b"5-5", b"7-0", b"$", b">", b"x", b"-", b"+", b"1-", b"-1", b"01-1", b""]
 ODD_IDS += [b"(1-1", b"(-", b"18446744073709551615-18446744073709551615", b"18446744073709551616-0", b"9-*"]
 ODD_NUMBERS: Final = [b"0", b"-1", b"x", b"", b"01", b" 1", b"1.5", b"9223372036854775807", b"9223372036854775808"]
-FIELDS: Final = [[b"EventStream", b"one"], [b"EventStream", b"x" * 700], [b"a", b"1", b"b", b"-5000"], [b"", b""]]
+FIELDS = [[b"EventStream", b"one"], [b"EventStream", b"x" * 700], [b"a", b"1", b"b", b"-5000"], [b"", b""]]
 FIELDS += [
     [b"CreateStream", b"stream created"],
     [b"a", b"70000"],
