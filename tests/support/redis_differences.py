@@ -18,9 +18,11 @@ import attrs
 import hiredis
 
 from simulation.redis.keyspace import Keyspace
-from simulation.redis.values import PLAIN, Conditions, ErrorReply, User, Version
+from simulation.redis.values import ErrorReply, Version
 from tests.support.processes import running_server
-from tests.support.redis_commands import HASHES, OWNER, Maker
+from tests.support.redis_chances import HASHES, OWNER
+from tests.support.redis_commands import Maker
+from tests.support.redis_modes import AS_IT_IS, Mode, make_modes
 from tests.support.server_binaries import find_binary
 
 #: The versions of the model, and the names of real servers.
@@ -110,55 +112,6 @@ def milliseconds(time: Any) -> int:
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
-@attrs.frozen
-class Mode:
-    """
-    How a server is set up, and what the model is told of it.
-
-    @ivar enter: commands that set it up, as C{leave}.
-    @ivar user: the user who sends commands.
-    """
-
-    conditions: Conditions
-    enter: Sequence[str] = ()
-    leave: Sequence[str] = ()
-    user: str = "default"
-
-
-def make_modes(random: Random) -> Sequence[Mode]:
-    """Return ways to set up a server; with rights that are taken at random."""
-    names = [
-        "xadd",
-        "xack",
-        "set",
-        "get",
-        "hset",
-        "pexpire",
-        "xautoclaim",
-        "xrange",
-        "xpending",
-        "xlen",
-        "xclaim",
-        "xtrim",
-    ]
-    denied = random.sample([*names, "expire", "xdel", "eval", "xinfo", "xgroup", "hmget"], random.randrange(1, 4))
-    pattern = random.choice(["*", "*", "{s}*", "{s}:*"])
-    rule = f"ACL SETUSER u reset on nopass ~{pattern} +@all " + " ".join(f"-{name}" for name in denied)
-    keys = None if pattern == "*" else (pattern[:-1].encode(),)
-    user = User(b"u", denied=frozenset(name.encode() for name in denied), keys=keys)
-    return [
-        Mode(PLAIN),
-        Mode(Conditions(user=user), [rule], user="u"),
-        Mode(Conditions(maxmemory=1), ["CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"]),
-        Mode(
-            Conditions(has_replicas=False),
-            ["CONFIG SET min-replicas-to-write 1"],
-            ["CONFIG SET min-replicas-to-write 0"],
-        ),
-        Mode(Conditions(is_replica=True), ["REPLICAOF 127.0.0.1 1"], ["REPLICAOF NO ONE"]),
-    ]
-
-
 @attrs.define
 class Comparison:
     """
@@ -180,7 +133,7 @@ class Comparison:
 
     wire: Wire
     models: list[Keyspace]
-    mode: Mode = Mode(PLAIN)
+    mode: Mode = AS_IT_IS
     done: list[Sequence[bytes]] = attrs.field(factory=list)
     is_certain: bool = True
 
@@ -247,7 +200,7 @@ def run_sequence(wire: Wire, version: Version, seed: int) -> Difference | None:
             both.change(random.choice(modes))
         if difference := both.step(Maker(random, both.models[0]).command()):
             return difference
-    both.change(Mode(PLAIN))
+    both.change(AS_IT_IS)
     for command in looks(both.models[0]):
         if difference := both.step(command):
             return difference
