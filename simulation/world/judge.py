@@ -15,6 +15,7 @@ from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
 from eventsvc.testing.history import Expectations, Handling, History, Op, Verdict, check
 from simulation.schedules.choices import Schedule
+from simulation.schedules.kinds import PRIMARY
 from simulation.world.handlers import POISON
 from simulation.world.process import Process
 from simulation.world.timeline import MOST
@@ -29,6 +30,8 @@ _LOSSES: Final = frozenset({"lost", "group_recreated", "trimmed_pending"})
 #: Faults because of which handlers fail, and because of which calls of handlers do not end.
 _FAILING: Final = frozenset({"fail", "hang", "slow"})
 _ENDING: Final = frozenset({"kill", "leave", "pause"})
+#: Faults after which another server is the primary.
+_SETBACKS: Final = frozenset({"promote", "switch"})
 #: More than any run sets aside.
 _ANY: Final = 10_000
 
@@ -118,7 +121,10 @@ def tell(world: World, schedule: Schedule) -> History:
     alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
     ops = [op for client in world.clients.values() for op in client.ops]
     ids = {event.id for event in stream}
-    excused = _excuse(world, ops, ids)
+    setbacks = sum(
+        choice.kind in _SETBACKS or choice.target.startswith(("redis", PRIMARY)) for choice in schedule.choices
+    )
+    excused = _excuse(world, ops, ids, setbacks)
     return History(
         ops=excused,
         stream=stream,
@@ -135,15 +141,22 @@ def tell(world: World, schedule: Schedule) -> History:
     )
 
 
-def _excuse(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Op]:
+def _excuse(world: World, ops: Sequence[Op], stored: set[int], setbacks: int) -> Sequence[Op]:
     """
     Take back the answers of producers that ended before they could give their events back.
 
-    Redis has lost these events, and nobody is left who has them.
+    Redis has lost these events, and nobody is left who has them.  One replica that has an event saves it from one
+    setback; the disk saves it unless another server takes over.
+
+    @param setbacks: how many faults have made Redis go back, or may have.
     """
     account, durability = world.account, world.setup.durability
     rollbacks = account.rollbacks
-    if not rollbacks or durability == "replicas" or (durability == "disk" and not account.promotions):
+    if (
+        not rollbacks
+        or (durability == "replicas" and setbacks < 2)
+        or (durability == "disk" and not account.promotions)
+    ):
         return ops
     ends = [(life.name, life.ended_at) for life in world.lives if life.ended_at is not None]
     excused = []
