@@ -139,9 +139,11 @@ def test_a_dashboard_works_with_the_rights_on_the_page(client: Any, each_server:
     client.xgroup_create("NotificationStream", "demo_consumer_group", "0", mkstream=True)
     entry = client.xadd("NotificationStream", {"no": "event"}).decode()
     letter = client.xadd(DEAD, {"reason": "malformed", "id": entry}).decode()
-    dashboard = services.start("eventsvc", "dashboard", "--dashboard-port=0", environment=account(each_server, DASHBOARD))
+    dashboard = services.start(
+        "eventsvc", "dashboard", "--dashboard-port=0", environment=account(each_server, DASHBOARD)
+    )
     port = dashboard.port()
-    wait_until(lambda: b"{NotificationStream}:hour" in client.keys() and "● ready" in get(port, "/")[1])
+    wait_until(lambda: client.exists("{NotificationStream}:hour") and "● ready" in get(port, "/")[1])
     for path in ("/", "/events", f"/event?entry={entry}", "/dead", f"/letter?id={letter}", "/processes"):
         assert get(port, path)[0] == 200
     assert dashboard.stop() == 0
