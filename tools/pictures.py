@@ -49,7 +49,7 @@ def take_pictures(dashboard: str) -> None:
 def main() -> None:
     """Run the system for a minute, then take pictures of it."""
     command = [str(Path(sys.executable).parent / "twistd"), "-n", "eventsvc", "dev", "--rest-server-port=0"]
-    flags = ["--dashboard-port=0", "--events-per-second=200"]
+    flags = ["--dashboard-port=0", "--events-per-second=20"]
     with subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as system:
         assert system.stderr is not None
         try:

@@ -128,6 +128,11 @@ async def test_there_are_only_so_many(server: Server, monkeypatch: pytest.Monkey
         await kept.beat(heartbeat("a"))
         assert kept.problem == ""
         assert [seen.heartbeat.id for seen in await kept.read()] == ["a", "b"]
+        with server.client() as client:
+            age(client, "a", LIFETIME + 1)
+        await kept.beat(heartbeat("c"))  # in the place of one that is gone
+        assert kept.problem == ""
+        assert [seen.heartbeat.id for seen in await kept.read()] == ["b", "c"]
 
 
 @pytest_twisted.ensureDeferred
