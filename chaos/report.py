@@ -106,7 +106,7 @@ def page(runs: Sequence[Run]) -> str:
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>eventsvc: chaos</title>',
-            f'<meta name="viewport" content="width=device-width"><style>{_style()}</style></head><body>',
+            f'<meta name="viewport" content="width=device-width"><style>{read_style()}</style></head><body>',
             f"<h1>eventsvc: chaos</h1><p>{day}. {summary(runs)}.</p>",
             _table(runs),
             *map(_section, runs),
@@ -143,7 +143,7 @@ def _table(runs: Iterable[Run]) -> str:
 
 def picture(run: Run) -> str:
     """Return the charts of a run as one SVG."""
-    return stack(_charts(run), _style())
+    return stack(_charts(run), read_style())
 
 
 def _charts(run: Run) -> Sequence[str]:
@@ -152,7 +152,8 @@ def _charts(run: Run) -> Sequence[str]:
     return draw_charts(run.evidence, run.began[1], [at for at, _ in run.journal])
 
 
-def _style() -> str:
+def read_style() -> str:
+    """Return the stylesheet of reports, charts included."""
     return STYLE + files("chaos").joinpath("report.css").read_text(encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from unicodedata import combining, east_asian_width
 
 import attrs
 
@@ -34,9 +35,21 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def columns_of(text: str) -> int:
+    """Return the columns that a printable text takes on a terminal: UAX 11, and none for marks on other letters."""
+    if text.isascii():
+        return len(text)
+    return sum([0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text])
+
+
 def cut(text: str, most: int) -> str:
-    """Return at most so many characters of a text; the last one says if some are missing."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """Return the beginning of a printable text, in so many columns; its last character says if something is missing."""
+    if columns_of(text) <= most:
+        return text
+    kept = text[: max(0, most - 1)]
+    while columns_of(kept) > most - 1:
+        kept = kept[:-1]
+    return f"{kept}…"
 
 
 @attrs.frozen
@@ -45,7 +58,7 @@ class TextLines:
     Formats lines, without their line ends.
 
     @ivar coloured: whether to colour them, for a terminal.
-    @ivar width: characters at which the line of an event is cut off.
+    @ivar width: columns at which the line of an event is cut off.
     """
 
     coloured: bool = False
@@ -95,5 +108,5 @@ class TextLines:
             if room <= 0:
                 break
             line.append(self.paint(cut(text, room), code) if code else cut(text, room))
-            room -= len(text) + 1
+            room -= columns_of(text) + 1
         return " ".join(line)

@@ -61,8 +61,6 @@ class Found:
 async def run_find(call: Call) -> int:
     """Search the stream, then its dead letters; return 1 if nothing is found."""
     text, most = call.given["text"], call.given["limit"]
-    if not text:
-        raise NotDone("there is nothing to find in an empty text")
     async with connected(call) as link:
         finder = Finder(call, link)
         found = await finder.find(text, most)

@@ -30,7 +30,7 @@ from eventsvc.cli.tokens import NewToken, add_token_topic
 from eventsvc.cli.topics import add_doctor_topic, add_find_topic, add_send_topic, add_status_topics, add_tail_topic
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read
-from eventsvc.tap.process import use_monotonic_time
+from eventsvc.tap.monotonic_time import use_monotonic_time
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -80,8 +80,10 @@ async def run(reactor: Any, given: Mapping[str, Any]) -> int:
         for problem in str(problems).splitlines():
             call.say(f"eventsvc: {problem}")
         return 2 if isinstance(problems, InvalidSettings) else 1
-    except BrokenPipeError:  # the reader of the output has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+        if not isinstance(error, BrokenPipeError):  # else the reader of the output has had enough
+            call.say(f"eventsvc: cannot write the result: {error.strerror}")
         return 1
 
 
@@ -94,7 +96,9 @@ def warn(event: LogEvent) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process."""
-    given = parse(arguments, anybody=sys.stdin.isatty())
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # they may be in ASCII
+    given = parse(arguments, anybody=sys.stdin is not None and sys.stdin.isatty())
     if given["topic"] == "token":
         raise SystemExit(NewToken(sys.stdout.buffer, sys.stderr, secrets.token_bytes, time.time_ns).show(given))
     if given["topic"] == "report":

@@ -31,6 +31,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def utf8(text: str) -> str:
+    """Return a text of UTF-8 that is not empty; the type of an argument."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected UTF-8") from None
+    if not text:
+        raise argparse.ArgumentTypeError("expected a text that is not empty")
+    return text
+
+
 def moment(text: str) -> int:
     """Return a time in milliseconds since 1970: that long ago, or a date; the type of an argument."""
     if found := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", text):

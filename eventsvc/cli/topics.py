@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from eventsvc.cli.options import add_settings, add_topic, count, json_option, moment, redis_options
+from eventsvc.cli.options import add_settings, add_topic, count, json_option, moment, redis_options, utf8
 from eventsvc.event import InvalidEvent
 from eventsvc.event_message import decode_event
 from eventsvc.redis.rights import COMMANDS
@@ -51,6 +51,7 @@ def add_find_topic(topics: Any) -> None:
     find.set_defaults(run="eventsvc.cli.find.run_find")
     find.add_argument(
         "text",
+        type=utf8,
         metavar="ID|TEXT",
         help="id of an event or of an entry, or a text that it contains, in upper and lower case",
     )

@@ -13,7 +13,7 @@ from eventsvc.event import Entry
 from eventsvc.histogram import Histogram
 
 #: The most events of one run that are looked at.
-_SAMPLE: Final = 16
+_SAMPLE: Final = 4
 
 
 @attrs.frozen(eq=False)

@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from threading import Timer
 from typing import Any, Final
@@ -20,25 +19,11 @@ from twisted.logger import ILogObserver, Logger
 
 from eventsvc.net.nested_poll import listening_reactor
 from eventsvc.tap.accepting import BACKLOG, PausingPort
+from eventsvc.tap.monotonic_time import use_monotonic_time as use_monotonic_time
 from eventsvc.telemetry.logs import FAREWELL, ServiceLog
 
 #: Seconds the process may take to exit once its services have stopped.
 _PATIENCE: Final = 1.0
-
-
-def use_monotonic_time(reactor: Any) -> None:
-    """
-    Make all timers of a reactor independent of the wall clock.
-
-    Twisted uses C{time.time}: if that is set back by an hour, no timer fires
-    for an hour.  Timers that are already set, such as those that a handler
-    module sets on import, keep their remaining time.
-    """
-    shift = time.monotonic() - reactor.seconds()
-    for call in reactor.getDelayedCalls():
-        call.time += shift
-        call.seconds = time.monotonic
-    reactor.seconds = time.monotonic
 
 
 class Process(MultiService):

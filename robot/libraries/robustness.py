@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 import time
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,7 +20,7 @@ from chaos.evidence import Evidence
 from chaos.failovers import PrimaryKilled, SteppedDown
 from chaos.plan import Plan
 from chaos.process import raise_file_limit
-from chaos.report import ledger
+from chaos.report import ledger, read_style
 from chaos.scenario import run
 from chaos.scenarios import BY_NAME
 from chaos.signs import Counted, Said, Sign, doubts
@@ -174,9 +173,8 @@ def _tell(verdict: Verdict, evidence: Evidence | None, began: float) -> None:
     figures = ledger(verdict.ledger) if verdict.ledger else []
     logger.info("\n".join([*words, *figures]), also_console=True)
     if evidence is not None:
-        style = files("chaos").joinpath("report.css").read_text(encoding="utf-8")
         drawn = "\n".join(draw_charts(evidence, began))
-        page = f"<meta charset=utf-8><style>{style}</style>{drawn}"
+        page = f"<meta charset=utf-8><style>{read_style()}</style>{drawn}"
         frame = f'<iframe srcdoc="{escape(page)}" style="width: 100%; height: 620px; border: 0"></iframe>'
         logger.info(frame, html=True)
     if not verdict.held:

@@ -32,11 +32,14 @@ def find_group(data: Data, key: bytes, name: bytes) -> tuple[Stream, Group]:
 
 
 def find_consumer(data: Data, group: Group, name: bytes) -> Consumer:
-    """Return a consumer that asks now; it is made if it is missing."""
+    """
+    Return a consumer that asks now.
+
+    If it is missing it is made.  Replicas are not told of that before it gets an entry.
+    """
     consumer = group.consumers.get(name)
     if consumer is None:
         consumer = group.consumers[name] = Consumer(data.now)
-        data.changes += 1
     consumer.seen = data.now
     return consumer
 
@@ -132,6 +135,7 @@ def xgroup_createconsumer(data: Data, words: Command) -> Reply:
     if words[4] in group.consumers:
         return 0
     find_consumer(data, group, words[4])
+    data.changes += 1
     return 1
 
 

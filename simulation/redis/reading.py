@@ -139,6 +139,7 @@ def xreadgroup(data: Data, words: Command) -> Reply:
     reply = []
     for key, stream, group, begin in asked:
         if data.version.creates_consumers:
+            data.changes += reading.is_acknowledged and reading.consumer not in group.consumers
             find_consumer(data, group, reading.consumer)
         if begin != LAST_ID:
             find_consumer(data, group, reading.consumer)
@@ -167,6 +168,7 @@ def _read_new(data: Data, stream: Stream, group: Group, reading: Reading) -> Rep
 
 
 def _read_history(data: Data, stream: Stream, group: Group, reading: Reading, begin: int) -> Reply:
+    """Deliver pending entries again; replicas are not told of that."""
     found: list[Reply] = []
     for id in [id for id in group.ids if id > begin and group.pending[id].consumer == reading.consumer]:
         if reading.count and len(found) == reading.count:
@@ -177,5 +179,4 @@ def _read_history(data: Data, stream: Stream, group: Group, reading: Reading, be
             found.append([write_id(id), list(stream.entries[id])])
         else:
             found.append([write_id(id), None])
-    data.changes += 1
     return found

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from eventsvc.charts import STYLE
 from simulation.planted import BUGS, NOT_SHOWN
 from simulation.schedules.coverage import Coverage
 from simulation.schedules.kinds import KINDS
@@ -65,7 +66,7 @@ def _write(path: Path, value: object) -> None:
 
 def make_page(summary: Summary | None, searches: Sequence[Search]) -> str:
     """Return the report as one self-contained HTML page."""
-    style = files("chaos").joinpath("report.css").read_text(encoding="utf-8") + _STYLE
+    style = STYLE + files("chaos").joinpath("report.css").read_text(encoding="utf-8") + _STYLE
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>eventsvc: simulation</title>',
         f'<meta name="viewport" content="width=device-width"><style>{style}</style></head><body>',

@@ -151,7 +151,7 @@ class Deployment:
                 server.promote()
         elif server.runs and primary.up and (server.link is None or server.link.primary is not primary):
             server.follow(primary, self.pace.sync)
-        elif server.link is None and (talking := self._talking()):
+        elif server.runs and server.link is None and (talking := self._talking()):
             _Failover(self, talking[0], primary, server).begin()  # a failover whose leader has died goes on
 
 

@@ -26,28 +26,24 @@ class Disk:
     @ivar phase: when the server began: it syncs at whole periods after that.
     @ivar has_room: whether the next write goes to the file.
     @ivar full: the offset of the last write that had room; C{None} while there is room.
-    @ivar stuck: since when no sync ends; C{None} if they do.
     """
 
     policy: bytes
     phase: float
     has_room: bool = True
     full: int | None = None
-    stuck: float | None = None
 
     def synced_until(self, now: float) -> float:
         """Return the time up to which writes are on the disk."""
-        if self.stuck is not None:
-            now = min(now, self.stuck)
         if self.policy == b"always":
             return now
         if self.policy == b"everysec":
             return self.phase + math.floor((now - self.phase) / PERIOD) * PERIOD
         return now - KERNEL
 
-    def synced(self, history: History, now: float) -> int:
-        """Return the offset up to which writes are on the disk: they survive a loss of power."""
-        return self.written(history.at(self.synced_until(now)))
+    def synced(self, history: History, moment: float) -> int:
+        """Return the offset up to which writes are on the disk if those until a moment are synced."""
+        return self.written(history.at(moment))
 
     def written(self, offset: int) -> int:
         """Return the offset up to which writes survive the end of the process."""
@@ -55,7 +51,7 @@ class Disk:
 
     def syncs_at(self, written: float) -> float | None:
         """Return when a write will be on the disk; C{None} if nothing tells."""
-        if self.stuck is not None or self.full is not None or self.policy == b"no":
+        if self.full is not None or self.policy == b"no":
             return None
         if self.policy == b"always":
             return written

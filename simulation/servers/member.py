@@ -5,6 +5,7 @@ A process with a data set that replicates: what happens to it, and what it has.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
@@ -44,6 +45,8 @@ class Member(Node):
         self.kept: Position | None = None
         self.history = History(self._new_id())
         self.disk = Disk(b"everysec", clock.seconds())
+        #: when it was promoted, and what it had on its disk then
+        self._promoted = (-math.inf, Position(self.history, 0))
         self.state = State(make_keyspace, Position(self.history, 0))
 
     def _new_id(self) -> str:
@@ -107,17 +110,24 @@ class Member(Node):
 
     def kill(self) -> None:
         """End the process; what it has given to its file stays."""
-        self._end(self.disk.written(self.position().offset))
+        position = self.position()
+        self._end(Position(position.history, self.disk.written(position.offset)))
 
     def lose_power(self) -> None:
         """End the machine; what was not synced is lost."""
-        now = self.clock.seconds()
-        position = self.position()
-        self._end(min(position.offset, self.disk.synced(position.history, now)))
+        self._end(self._synced())
 
-    def _end(self, kept: int) -> None:
-        history = self.position().history
-        self.kept = Position(history, kept) if self.keeps_file else None
+    def _synced(self) -> Position:
+        """Return what is on the disk; that of a replica is what had arrived until the last sync."""
+        position, moment = self.position(), self.disk.synced_until(self.clock.seconds())
+        if self.link is not None:
+            moment -= self.link.delay
+        elif moment < self._promoted[0]:
+            return self._promoted[1]
+        return Position(position.history, min(position.offset, self.disk.synced(position.history, moment)))
+
+    def _end(self, kept: Position) -> None:
+        self.kept = kept if self.keeps_file else None
         super().kill()
         self._look_at_links()
         self.late.clear()
@@ -134,6 +144,7 @@ class Member(Node):
         self.disk = Disk(self.disk.policy, now)
         kept = self.kept or Position(History(self._new_id()), 0)
         if self.link is None:
+            self._promoted = (-math.inf, kept)
             self._become_primary(kept)
         else:
             self._follow(self.link.primary, kept, loading)
@@ -142,6 +153,7 @@ class Member(Node):
         """Become a primary with the data that it has (C{REPLICAOF NO ONE})."""
         if self.link is not None:
             position = self.position()
+            self._promoted = (self.clock.seconds(), self._synced())
             self.unfollow()
             self._become_primary(position)
 

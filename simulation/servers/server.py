@@ -187,7 +187,7 @@ class Server(Member):
         """Return 1 if a write is on the disk, 0 if it is not known to be."""
         if not self.keeps_file:
             return 0
-        return int(self.disk.synced(self.history, self.clock.seconds()) >= offset)
+        return int(self.disk.synced(self.history, self.disk.synced_until(self.clock.seconds())) >= offset)
 
     def moments(self, offset: int, on_disk: bool) -> Sequence[float]:
         """Return when the counts should change, if nothing else does."""

@@ -4,6 +4,7 @@ Tests for the evidence, tables and report of the chaos suite.
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from chaos.lines import Line, parse_log
 from chaos.plan import Plan
 from chaos.planted import BUGS
 from chaos.process import Process
-from chaos.report import junit, ledger, page, record, write
+from chaos.report import junit, ledger, page, read_style, record, write
 from chaos.scenario import Expectations, Run
 from chaos.scenarios import BY_NAME, SCENARIOS
 from chaos.signs import Alarmed, Counted, HandledAgain, Said, SetAside, Sign, Suffered, doubts
@@ -35,6 +36,13 @@ from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Handling, History, Op, check
 
 FAULT = (10.0, 20.0)
+
+
+def test_every_colour_of_a_report_has_a_value() -> None:
+    """Those of the charts too, which the Robot log shows without the rest of the report."""
+    style = read_style()
+    assert set(re.findall(r"var\((--\w+)\)", style)) <= set(re.findall(r"(--\w+):", style))
+    assert {"svg .fault", "svg .ok", "svg .refused", "svg .unknown"} <= set(re.findall(r"svg \.\w+", style))
 
 
 # The evidence

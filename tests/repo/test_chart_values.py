@@ -194,7 +194,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "monitoring.prometheusRule.extraRules": Row([{"alert": "Mine", "expr": "vector(1)"}], RULE, '"alert":"Mine"'),
     "monitoring.grafanaDashboard.enabled": Row(False, DASHBOARD, ""),
     "monitoring.grafanaDashboard.labels": Row({"x": "seen"}, DASHBOARD, '"x":"seen"'),
-    "monitoring.grafanaDashboard.annotations": Row({"x": "seen"}, DASHBOARD, '"x":"seen"'),
+    "monitoring.grafanaDashboard.annotations": Row({"x/folder": "seen"}, DASHBOARD, '"x/folder":"seen"'),
     "networkPolicy.enabled": Row(False, "NetworkPolicy/event-producer", ""),
     "networkPolicy.clients": Row([{"podSelector": {"x": "seen"}}], "NetworkPolicy/event-producer", '"x":"seen"'),
     "networkPolicy.redisClients": Row([{"podSelector": {"x": "seen"}}], "NetworkPolicy/redis", '"x":"seen"'),

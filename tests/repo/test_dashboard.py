@@ -14,7 +14,7 @@ import pytest
 
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
-from tests.support.dashboards import evaluate, parse, record
+from tests.support.dashboards import Exported, evaluate, parse, record
 from tests.support.helm import ROOT, render
 from tests.support.processes import Services, get, post, running_server
 
@@ -49,12 +49,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
             port = services.start("producer", "--rest-server-port=0", f"--redis-port={server.port}").port()
             admin = free_port()
             services.start("consumer", f"--redis-port={server.port}", f"--admin-port={admin}")
-            looks = []
-            for _ in range(2):
+            looks: list[tuple[Exported, Exported]] = []
+            for expected in (100, 200):
                 for number in range(100):
                     assert post(port, f'{{"description": "event {number}"}}').status == 200
-                expected = 100 * (len(looks) + 1)
-                wait_until(lambda expected=expected: f'handled"}} {expected}.0' in get(admin, "/metrics")[1])
+                done = f'handled"}} {expected}.0'
+                wait_until(lambda done=done: done in get(admin, "/metrics")[1])  # type: ignore[misc]
                 looks.append((parse(get(port, "/metrics")[1]), parse(get(admin, "/metrics")[1])))
             series = {}
             for number, role in enumerate(("producer", "consumer")):

@@ -42,13 +42,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def test_a_group_of_tests_runs_in_one_worker(request: pytest.FixtureRequest) -> None:
+    """Otherwise each worker builds a wheel of its own."""
+    if request.config.getoption("loadgroup", False):
+        assert request.node.nodeid.endswith("@packaging")
+
+
 def test_the_wheel_has_the_package_and_the_plugin_alone(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     package = {
         str(path.relative_to(ROOT))
         for path in ROOT.glob("eventsvc/**/*")
-        if path.suffix in {".py", ".lua", ".json"} or path.name == "py.typed"
+        if path.suffix not in {".pyc", ""} or path.name == "py.typed"
     }
     assert names == package | {PLUGIN}
     assert {"eventsvc/py.typed", "eventsvc/web/openapi.json", "eventsvc/redis/append.lua"} <= names

@@ -4,6 +4,7 @@ Tests for schedules: how they are made, shrunk, run in numbers, told and reporte
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -299,7 +300,9 @@ def test_the_report_is_one_page_of_all_results(tmp_path: Path) -> None:
 
 
 def test_a_report_without_results_is_a_page_too() -> None:
-    assert "</html>" in make_page(None, [])
+    page = make_page(None, [])
+    assert "</html>" in page
+    assert set(re.findall(r"var\((--\w+)\)", page)) <= set(re.findall(r"(--\w+):", page))
 
 
 def test_every_kind_step_and_bug_is_on_the_page() -> None:

@@ -18,7 +18,7 @@ import redis
 
 from chaos.suites import PATIENCE, wait_until
 from tests.support.helm import ROOT
-from tests.support.processes import Server, Services, post
+from tests.support.processes import Server, Services, get, post
 from tests.support.replicas import running_replica
 
 #: The rules of each user of Redis, by its name; the one of Sentinels is in L{tests.support.sentinels}.
@@ -132,6 +132,23 @@ def test_the_doctor_knows_which_rights_a_role_needs(client: Any, each_server: Se
     assert state == ("unknown" if is_old else "ok"), what
     if not is_old:
         assert ask("producer" if role != "producer" else "consumer")[0] == "wrong"
+
+
+def test_a_dashboard_works_with_the_rights_on_the_page(client: Any, each_server: Server, services: Services) -> None:
+    """Redis refuses nothing, whatever is looked at."""
+    client.xgroup_create("NotificationStream", "demo_consumer_group", "0", mkstream=True)
+    entry = client.xadd("NotificationStream", {"no": "event"}).decode()
+    letter = client.xadd(DEAD, {"reason": "malformed", "id": entry}).decode()
+    dashboard = services.start(
+        "eventsvc", "dashboard", "--dashboard-port=0", environment=account(each_server, DASHBOARD)
+    )
+    port = dashboard.port()
+    wait_until(lambda: client.exists("{NotificationStream}:hour") and "● ready" in get(port, "/")[1])
+    for path in ("/", "/events", f"/event?entry={entry}", "/dead", f"/letter?id={letter}", "/processes"):
+        assert get(port, path)[0] == 200
+    assert dashboard.stop() == 0
+    assert [line for line in dashboard.lines() if line["level"] != "info"] == []
+    assert client.execute_command("ACL", "LOG") == []
 
 
 @pytest.mark.parametrize("name", USERS)

@@ -4,48 +4,29 @@ Random commands for Redis, many of which make sense in the state they meet.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final
 
-import attrs
-
-from eventsvc.redis import dead, group, history, log, measuring
-from eventsvc.redis.session import Script
-from simulation.redis.data import Data
-from simulation.redis.numbers import write_id
-from simulation.redis.stream import Stream
-
-Words = list[bytes]
-
-STREAM, DEAD, LANE, OWNER, OTHER = b"{s}", b"{s}:dead", b"{s}:lane:a", b"{s}:owner:g:c", b"other"
-HASHES: Final = [b"{s}:keys:%d" % place for place in range(6)]
-KEYS: Final = [STREAM, STREAM, STREAM, DEAD, LANE, OWNER, HASHES[0], HASHES[1], OTHER, b"none"]
-GROUPS: Final = [b"g"] * 8 + [b"h", b"h", b"none"]
-CONSUMERS: Final = [b"c", b"c", b"d", b"e"]
-ODD_IDS: Final = [b"0", b"0-0", b"1", b"1-1", b"5-5", b"7-0", b"$", b">", b"x", b"-", b"+", b"1-", b"-1", b"01-1", b""]
-ODD_IDS += [b"(1-1", b"(-", b"18446744073709551615-18446744073709551615", b"18446744073709551616-0", b"9-*"]
-ODD_NUMBERS: Final = [b"0", b"-1", b"x", b"", b"01", b" 1", b"1.5", b"9223372036854775807", b"9223372036854775808"]
-FIELDS: Final = [[b"EventStream", b"one"], [b"EventStream", b"x" * 700], [b"a", b"1", b"b", b"-5000"], [b"", b""]]
-FIELDS += [
-    [b"CreateStream", b"stream created"],
-    [b"a", b"70000"],
-    [b"EventStream", b"y" * 4200],
-    [b"a", b"\x00\xff\r\n"],
-]
+from tests.support.redis_chances import (
+    CONSUMERS,
+    DEAD,
+    FIELDS,
+    GROUPS,
+    HASHES,
+    KEYS,
+    LANE,
+    ODD_IDS,
+    ODD_NUMBERS,
+    OTHER,
+    OWNER,
+    STREAM,
+    Words,
+)
+from tests.support.redis_script_calls import ScriptCalls
 
 
-@attrs.define
-class Maker:
-    """
-    Makes commands.
-
-    @ivar data: the state that the next command meets.
-    """
-
-    random: Random
-    data: Data
+class Maker(ScriptCalls):
+    """Makes commands."""
 
     def begin(self) -> Sequence[Words]:
         """Return commands that make a stream with groups and entries, mostly."""
@@ -76,41 +57,10 @@ class Maker:
             case _ if place:
                 words[place] = self.one_of(ODD_NUMBERS + ODD_IDS + [b"FOO"])
 
-    def one_of(self, values: Sequence[bytes]) -> bytes:
-        """Return one of some values."""
-        return self.random.choice(values)
-
-    def some(self, share: float, *words: bytes) -> Words:
-        """Return words, or none."""
-        return list(words) if self.random.random() < share else []
-
-    def key(self) -> bytes:
-        """Return a key, mostly that of a stream."""
-        return STREAM if self.random.random() < 0.85 else self.one_of(KEYS)
-
-    def id(self, key: bytes = STREAM) -> bytes:
-        """Return an id, mostly of an entry that is there or is pending."""
-        value = self.data.values.get(key)
-        if self.random.random() < 0.1 or not isinstance(value, Stream):
-            return self.one_of(ODD_IDS)
-        known = value.ids + [id for each in value.groups.values() for id in each.ids]
-        if not known:
-            return self.one_of(ODD_IDS)
-        id = self.random.choice(known)
-        return write_id(id + self.random.choice([0, 0, 0, 0, 1]))
-
-    def ids(self) -> Words:
-        """Return some ids."""
-        return [self.id() for _ in range(self.random.choice([1, 1, 2, 3]))]
-
-    def number(self, *values: int) -> bytes:
-        """Return one of some numbers, or sometimes an odd text."""
-        return self.one_of(ODD_NUMBERS) if self.random.random() < 0.02 else b"%d" % self.random.choice(values)
-
     def trimming(self) -> Words:
         """Return how to trim."""
         words = [self.one_of([b"MAXLEN", b"maxlen", b"MINID"]), *self.some(0.7, self.one_of([b"~", b"=", b"~"]))]
-        words.append(self.id() if words[0] == b"MINID" else self.number(0, 1, 3, 5, 20))
+        words.append(self.id() if words[0] == b"MINID" else self.number(0, 1, 3, 5, 20, 100))
         return words + self.some(0.3, b"LIMIT", self.number(0, 1, 5, 100))
 
     def xadd(self) -> Words:
@@ -194,7 +144,7 @@ class Maker:
 
     def removing(self) -> Words:
         """Return a command that removes entries, or acknowledges them."""
-        if self.random.random() < 0.5:
+        if self.random.random() < 0.4:
             return [b"XACK", self.key(), self.one_of(GROUPS), *self.ids()]
         return (
             [b"XDEL", self.key(), *self.ids()]
@@ -208,6 +158,7 @@ class Maker:
         return self.random.choice(
             [
                 [b"XINFO", b"GROUPS", key],
+                [b"XINFO", b"STREAM", key],
                 [b"XINFO", b"CONSUMERS", key, self.one_of(GROUPS)],
                 [b"XLEN", key],
                 [b"TYPE", key],
@@ -253,77 +204,11 @@ class Maker:
             ]
         )
 
-    def append(self) -> Words:
-        """Return a call of append.lua."""
-        kept = self.data.values.get(LANE)
-        mark = kept.partition(b" ")[0] if isinstance(kept, bytes) else b""
-        last = int(mark) if mark.isdigit() else 0
-        sequence = max(1, last + self.random.choice([1, 1, 1, 1, 0, 2]))
-        head = [b"%d" % sequence, b"%d" % (sequence - 1), b"604800", self.number(1000, 1000, 3), b"EventStream"]
-        head += [self.number(600, 20, 100000), self.number(1000, 1000, 3), b"0", b"%d" % (sequence * 2)]
-        digests: set[bytes] = set()
-        parts: Words = []
-        for _ in range(self.random.choice([0, 1, 1, 2, 3])):
-            count = self.random.choice([1, 1, 2, 3])
-            entries = [self.one_of([b"one", b"two", b"z" * 900]) for _ in range(count)]
-            keys = self.random.choice([0, 1, count])
-            own = [b"digest-%09d" % self.random.randrange(8) for _ in range(keys)]
-            digests.update(own)
-            records = b"".join(digest + struct.pack(">Q", self.random.randrange(9)) for digest in own)
-            parts += [b"%d" % count, b"%d" % keys, *([records] if keys else []), *entries]
-        head[7] = b"%d" % len(digests)
-        return script(log._APPEND, [STREAM, LANE, *(HASHES if digests else [])], head + parts)
-
-    def of_consumer(self) -> Words:
-        """Return a call of a script of a consumer."""
-        name, consumer, two = self.one_of(GROUPS), self.one_of(CONSUMERS), [STREAM, DEAD]
-        after = self.random.choice([b"-", b"(" + self.id()])
-        size = self.number(1, 100, 100000)
-        updates = [part for id in self.ids() for part in (id, self.one_of([b"", b"-", b"ab"]))]
-        option = self.random.choice([[b"IDLE", b"0"], [b"IDLE", b"31536000000"], [b"RETRYCOUNT", b"3"]])
-        return self.random.choice(
-            [
-                script(group._CREATE_GROUP, [STREAM], [name]),
-                script(group._PENDING, two, [name, consumer, after, self.number(1, 3, 10), size]),
-                script(group._CLAIM, two, [name, consumer, self.number(0, 0, 5), b"0-0", self.number(1, 3), size]),
-                script(group._UPDATE_PENDING, two, [name, consumer, *option, *updates]),
-                script(group._SET_ASIDE, two, [name, consumer, self.id(), b"rejected", b"no", self.number(1, 5)]),
-                script(group._REMOVE_STALE, two, [name, consumer, self.number(0, 1, 1000)]),
-                script(measuring._MEASURE, two, [name, b"CreateStream"]),
-            ]
-        )
-
-    def other_scripts(self) -> Words:
-        """Return a call of another script."""
-        token = self.one_of([b"token", b"another"])
-        bounds = self.random.choice([[b"-", b"+"], [b"(" + self.id(DEAD), b"+"], [b"-", self.id(DEAD)]])
-        field = self.random.choice(FIELDS)
-        return self.random.choice(
-            [
-                script(log._OPEN, [STREAM], [b"CreateStream", b"stream created"]),
-                script(log._RENEW, [LANE, *HASHES], [self.number(1, 2, 3), b"604800"]),
-                script(log._HOLDS, [STREAM], [self.id(), field[0], field[1]]),
-                script(group._HOLD_NAME, [STREAM, OWNER], [token, self.number(1, 3, 1000)]),
-                script(group._LEAVE, [STREAM, OWNER], [self.one_of(GROUPS), self.one_of(CONSUMERS), token]),
-                script(history.TRIM, [STREAM], [self.number(0, 1, 5, 50), self.number(1, 10, 1000)]),
-                script(
-                    dead._PAGE,
-                    [DEAD],
-                    [*bounds, self.number(1, 3, 10), self.number(1, 100, 10000), *self.some(0.3, b"ids")],
-                ),
-                script(dead._REPLAY, [STREAM, DEAD], [self.id(DEAD)]),
-            ]
-        )
-
-
-def script(given: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Words:
-    """Return a call of a script."""
-    return [b"EVAL", given.text.encode(), b"%d" % len(keys), *keys, *arguments]
-
 
 _WEIGHTED: Final[dict[Callable[[Maker], Words], int]] = {
     Maker.xadd: 10,
     Maker.xadd_many: 2,
+    Maker.xadd_very_many: 6,
     Maker.reading: 4,
     Maker.xreadgroup: 12,
     Maker.xgroup: 6,

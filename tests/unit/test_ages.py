@@ -12,7 +12,7 @@ from eventsvc.histogram import Histogram
 from tests.support.consumer_world import ConsumerWorld
 
 
-@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 1_000, 1_001])
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 16, 1_000, 1_001])
 def test_every_event_counts_once(length: int) -> None:
     histogram = Histogram((0.5, 5.0))
     asked: list[None] = []

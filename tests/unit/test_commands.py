@@ -5,6 +5,7 @@ Tests for C{eventsvc status}, C{groups}, C{doctor}, C{send} and C{completion}.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -38,6 +39,7 @@ def run_command(*line: str, text: str = "") -> subprocess.CompletedProcess[str]:
         ("send x --data 1 --type", "--type"),
         ("send x --event-producer-port none", "--event-producer-port='none': expected a port number"),
         ("find", "ID|TEXT"),
+        ("find \udcff", "'\\udcff': expected UTF-8"),
         ("find x --since yesterday", "'yesterday': expected how long ago, such as 90s"),
         ("find x --since 1w", "'1w': expected how long ago"),
         ("find x --limit 0", "'0': expected a whole number from 1"),
@@ -174,6 +176,19 @@ def test_the_screens_fit_a_terminal_and_its_colours_can_be_switched_off(server: 
             lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
             assert [each for each in lines if len(each) > columns] == []
             assert len(lines) <= 24 or columns < 80
+
+
+def test_an_output_that_cannot_be_written_is_told(server: Server) -> None:
+    """A disk may be full, and a terminal may know ASCII alone."""
+    fill(server)
+    command = [*EVENTSVC, "status", "--redis-port", f"{server.port}"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (1, "eventsvc: cannot write the result: No space left on device\n")
+    ascii_alone = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    plain = subprocess.run(command, capture_output=True, text=True, env=ascii_alone, timeout=PATIENCE)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert "  \\u2192 CONFIG SET appendonly yes" in plain.stdout
 
 
 @pytest.fixture

@@ -8,10 +8,16 @@ import re
 import signal
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
 
 from chaos.suites import PATIENCE, TWISTD, wait_until
 from eventsvc.embedded import free_port
+from eventsvc.tap.parts.dev import Dev
 from tests.support.commands import Terminal, on_terminal
 from tests.support.processes import Services, post
 
@@ -147,3 +153,19 @@ def test_a_port_that_was_chosen_is_not_replaced(services: Services) -> None:
         chosen = services.start("eventsvc", "dev", f"--rest-server-port={port}", "--dashboard-port=0")
         assert chosen.process.wait(PATIENCE) == 1
         assert f"cannot listen on 127.0.0.1:{port}" in chosen.err()
+
+
+def test_a_usual_port_that_is_taken_is_replaced_aloud(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was chosen, by a flag or the environment, stays."""
+    dev: Any = partial(Dev, reactor=None, process=None, event_log=None, redis=None)  # type: ignore[arg-type]
+    shown = Mock()
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        port = taken.getsockname()[1]
+        found = dev(options={}, shown=shown)._find_port("a-port", "A_PORT", port)
+        assert port < found < port + 100
+        shown.say.assert_called_once_with(f"Port {port} is taken, so {found} is used instead")
+        assert dev(options={"a-port": "1"}, shown=shown)._find_port("a-port", "A_PORT", port) == port
+        monkeypatch.setenv("A_PORT", "1")
+        assert dev(options={}, shown=shown)._find_port("a-port", "A_PORT", port) == port

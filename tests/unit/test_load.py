@@ -203,3 +203,19 @@ def test_without_the_library_it_posts_and_counts(tmp_path: Path, flags: list[str
     )
     assert ended.returncode == code, ended.stdout + ended.stderr
     assert words in ended.stdout + ended.stderr
+
+
+def test_a_redis_that_is_killed_and_comes_back_loses_nothing(services: Services, own_server: Server) -> None:
+    """What was answered 200 is there, and the simulator follows on."""
+    port = start_producer(services, own_server)
+    start_consumer(services, own_server)
+    load = start_load(
+        services, port, "--events-per-second=100", "--count=300", "--follow", f"--redis-port={own_server.port}"
+    )
+    with own_server.client() as client:
+        wait_until(lambda: client.xlen("NotificationStream") > 50)
+    own_server.end()
+    own_server.start()
+    assert load.process.wait(PATIENCE) == 0
+    (words,) = messages(load, "answered 200")
+    assert re.fullmatch(r"of the events answered 200: stored (\d+), handled \1, lost 0", words)

@@ -30,9 +30,9 @@ def test_it_begins_small_whatever_is_wanted() -> None:
 
 @pytest.mark.parametrize(("size", "count"), [(100, 500), (10_000, 419), (1_000_000, 4), (50_000_000, 1)])
 def test_it_asks_for_what_the_largest_entry_seen_lets_fit(size: int, count: int) -> None:
-    page = PageSize()
+    page, three = PageSize(), entries(3, size).values()
     for _ in range(40):
-        page.arrived(entries(3, size).values())
+        page.arrived(three)
     assert page.count(500) == count
 
 

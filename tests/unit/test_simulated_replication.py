@@ -122,6 +122,23 @@ def test_what_a_lagging_replica_lacks_is_lost_by_its_promotion() -> None:
     assert kept(primary) == [b"a", b"b", b"d"]
 
 
+def test_a_promoted_replica_whose_power_fails_has_what_was_on_its_disk() -> None:
+    """What had arrived within the last second was not synced, whoever wrote it."""
+    primary, replica = make_pair()
+    clock: Any = primary.clock
+    for server in (primary, replica):
+        asking(server)("CONFIG", "SET", "appendonly", "yes")
+    writes(primary, clock, "a", "b", "c", "d")
+    for seconds, left in ((0.1, b"abc"), (0.5, b"abcd")):
+        replica.promote()
+        clock.advance(seconds)
+        replica.lose_power()
+        replica.start()
+        assert b"".join(kept(replica)) == left
+        replica.follow(primary)
+        clock.advance(0.7)
+
+
 def test_a_cut_replica_catches_up() -> None:
     primary, replica = make_pair()
     clock: Any = primary.clock

@@ -24,7 +24,7 @@ from eventsvc.event import Notification
 from eventsvc.handlers.log import LogHandler
 from eventsvc.telemetry.log_output import LONGEST, LogOutput
 from eventsvc.telemetry.logs import ServiceLog, has_colours
-from eventsvc.text_lines import TextLines, cut
+from eventsvc.text_lines import TextLines, columns_of, cut
 
 HOSTILE = "a\n\r\x1b[31mred\x1b]0;title\x07\x85\x9b\u2028\u202e\ud800"
 EVENT = Notification(
@@ -75,9 +75,20 @@ def test_any_text_is_one_line(name: str, value: str) -> None:
     assert TextLines().format_message({"message": value, f" {name}": value}).isprintable()
 
 
-@pytest.mark.parametrize(("text", "most", "found"), [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("", 1, "")])
+@pytest.mark.parametrize(("text", "most", "found"), [
+    ("abc", 3, "abc"), ("abcd", 3, "ab…"), ("", 1, ""), ("ab", 1, "…"), ("日本語", 6, "日本語"), ("日本語", 5, "日本…"),
+    ("日本語", 4, "日…"), ("e\u0301e", 2, "e\u0301e"), ("🚪🚪", 3, "🚪…"), ("a" * 5_000, 2, "a…"),
+])  # fmt: skip
 def test_a_text_is_cut(text: str, most: int, found: str) -> None:
     assert cut(text, most) == found
+
+
+@pytest.mark.parametrize("width", [10, 40, 80])
+def test_the_line_of_an_event_fits(width: int) -> None:
+    """Also if its letters are twice as wide as others."""
+    event = Notification(1, "日本語" * 30, "2025-02-25T22:06:25.478310425Z", type="種類" * 3, key="鍵")
+    line = TextLines(width=width).format_event(event)
+    assert width - 1 <= columns_of(line) <= width
 
 
 def log_lines(text: TextLines | None, *messages: Any, **more: Any) -> list[str]:

@@ -60,6 +60,7 @@ def make_process(options: RoleOptions) -> IService:
     shown: Screen | LastWords = LastWords()
     if settings.format == "AUTO" and is_terminal():
         coloured = has_colours(os.environ)
+        sys.__stdout__.reconfigure(errors="replace")  # type: ignore[union-attr]  # it may be in ASCII
         shown = Screen(make_console(sys.__stdout__, coloured), reactor)  # twistd takes sys.stdout for its log
         text = TextLines(coloured)
         log = ServiceLog(LogOutput(shown.take_log), max(log.least, LogLevel.warn), text)
