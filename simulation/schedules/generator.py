@@ -38,7 +38,7 @@ _SOMETIMES: Final[Sequence[tuple[str, Sequence[str], float]]] = (
     ("REDIS_STREAM_HARD_MAX", ("40", "100"), 0.15),
     ("CONSUMER_HANDLER_TIMEOUT", ("1", "4"), 0.3),
     ("CONSUMER_MAX_DELIVERIES", ("2", "20"), 0.3),
-    ("REDIS_WRITE_TIMEOUT", ("1", "2"), 0.4),
+    ("REDIS_WRITE_TIMEOUT", ("1", "2"), 0.7),
 )
 
 
