@@ -94,8 +94,6 @@ _SUBTLE: Final[Mapping[str, Bug]] = {
     "begin-at-the-end": Bug(scripts.begin_at_the_end, (_UNHANDLED,)),
     "leave-with-pending-entries": Bug(scripts.leave_with_pending_entries, (_UNHANDLED,)),
     "acknowledge-before-letter": Bug(scripts.acknowledge_before_letter, (_UNHANDLED,)),
-    "forget-doubt": Bug(producer.forget_doubt, (_REFUSED,)),
-    "drop-in-doubt": Bug(producer.drop_in_doubt, (_LOST,)),
     "refuse-what-was-sent": Bug(producer.refuse_what_was_sent, (_REFUSED,)),
     "take-what-is-kept": Bug(producer.take_what_is_kept, (_LOST,)),
     "give-back-one-less": Bug(producer.give_back_one_less, (_LOST,)),

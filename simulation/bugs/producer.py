@@ -4,33 +4,9 @@ Bugs of producers.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-import attrs
-
 from chaos.bugs.failover import change_what_is_given_back
-
-
-def forget_doubt() -> None:
-    """A refusal ends the doubt about an earlier attempt whose reply was lost."""
-    from eventsvc.errors import Refused
-    from eventsvc.producer.sequence import Resend
-
-    appender: Any = import_module("eventsvc.producer.appender")
-
-    def decide(outcome: Any, in_doubt: bool) -> Any:
-        step = original(outcome, in_doubt)
-        return attrs.evolve(step, in_doubt=not isinstance(outcome, Refused)) if isinstance(step, Resend) else step
-
-    original = appender.decide
-    appender.decide = decide
-
-
-def drop_in_doubt() -> None:
-    """A batch for which nobody waits any more is dropped, and its sequence used again, although it may be stored."""
-    appender: Any = import_module("eventsvc.producer.appender")
-    appender.may_drop = lambda in_doubt, nobody_waits: nobody_waits
 
 
 def refuse_what_was_sent() -> None:
