@@ -71,7 +71,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "kill": Kind(("producer", "consumer", "redis"), "{target} is killed, and restarted", (0.1, 6.0), weight=3),
     "stop": Kind(("producer", "consumer"), "{target} gets SIGTERM, and is started again", (0.1, 4.0), weight=2),
     "leave": Kind(("consumer",), "{target} is killed for good", needs="consumers"),
-    "pause": Kind(("producer", "consumer", "redis"), "{target} is suspended", (0.3, 20.0), weight=2),
+    "pause": Kind(("producer", "consumer", "redis"), "{target} is suspended", (0.3, 30.0), weight=2),
     "power": Kind(("redis",), "the power of {target} fails", (0.2, 6.0), loses=True, needs="disk", weight=2),
     "lag": Kind(
         ("replica",), "{target} applies nothing of what its primary does", (0.5, 8.0), needs="replicas", weight=2
@@ -96,11 +96,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         (2.0, 20.0),
         (0.9, 1.1),
     ),
-    "slow": Kind(("handler",), "the handler of {target} takes about {amount:.1f} s", (1.0, 8.0), (0.2, 6.0), weight=2),
+    "slow": Kind(("handler",), "the handler of {target} takes about {amount:.1f} s", (1.0, 15.0), (0.2, 9.0), weight=2),
     "fail": Kind(("handler",), "the handler of {target} fails", (0.5, 8.0), weight=2),
     "stumble": Kind(("handler",), "the handler of {target} fails once"),
     "again": Kind(("handler",), "the handler of {target} asks for its events again", (0.5, 5.0)),
-    "hang": Kind(("handler",), "the handler of {target} does not end", (1.0, 12.0)),
+    "hang": Kind(("handler",), "the handler of {target} does not end", (1.0, 20.0)),
     "impatient": Kind(("client",), "{target} gives up after {amount:.2f} s, and posts again", (1.0, 8.0), (0.01, 0.5)),
 }
 

@@ -18,6 +18,11 @@ from simulation.world.world import World
 Begin = Callable[[World, Choice, str], Callable[[], object] | None]
 
 
+#: Seconds before and after a fault is due for which clients post more often.
+_BEFORE: Final = 1.0
+_LONG: Final = 3.0
+
+
 class Faults:
     """
     Begins and ends the faults of a schedule.
@@ -34,10 +39,16 @@ class Faults:
         self.ahead: dict[int, Choice] = dict(enumerate(choices))
         world.later = self.later
         for place, choice in self.ahead.items():
+            if world.setup.haste != 1.0:
+                world.timeline.add(max(0.0, choice.at - _BEFORE), None, self._hurry, choice.at + _LONG)
             if choice.on:
                 world.timeline.add(choice.at, None, self._watch, place, choice)
             else:
                 world.timeline.add(choice.at, None, self._begin, place, choice)
+
+    def _hurry(self, until: float) -> None:
+        for client in self.world.clients.values():
+            client.hurry(until)
 
     def _watch(self, place: int, choice: Choice) -> None:
         """Begin a fault at a step."""

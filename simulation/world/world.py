@@ -125,6 +125,7 @@ class World:
                 mixed=setup.mixed,
                 poison=_POISON if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
                 ends=setup.seconds,
+                haste=setup.haste,
             )
             self.clients[process.name] = client
             self.timeline.add(0.5, process, client.start)
