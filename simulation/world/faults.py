@@ -64,6 +64,7 @@ class Faults:
         self.meetings.append(Meeting(choice.kind, role_of(choice.target) or "redis", describe(world, target)))
         world.tell("", words)
         world.account.last = max(world.account.last, world.timeline.now)
+        world.account.faults.append((world.timeline.now, world.timeline.now))
         end = BEGIN[choice.kind](world, choice, target)
         if end is not None:
             self.later(choice.seconds, end, words)
@@ -71,6 +72,8 @@ class Faults:
     def later(self, seconds: float, end: Callable[[], object], words: str) -> None:
         """End a fault after a time."""
         self.open += 1
+        now = self.world.timeline.now
+        self.world.account.faults.append((now, now + seconds))
         self.world.timeline.add(self.world.timeline.now + seconds, None, self._end, end, words)
 
     def _end(self, end: Callable[[], object], words: str) -> None:
