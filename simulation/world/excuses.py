@@ -123,3 +123,18 @@ def causes_of(account: Account) -> Sequence[Cause]:
         attrs.evolve(each, begin=account.disturbed_since(each.begin, _CONFIRMED)) if each.kind == "ended" else each
         for each in account.causes
     ]
+
+
+def find_forgotten(world: World) -> Iterator[str]:
+    """
+    Yield a finding for each entry that the only consumer handled again although it remembers it.
+
+    "An entry whose acknowledgement went back keeps its C{stream_id}.  The consumer that acknowledged it remembers
+    its last 100,000 entries, and does not handle it again."
+    """
+    done: set[tuple[str, int]] = set()
+    for handling, entry in zip(world.handlings, world.entries) if world.setup.consumers == 1 else ():
+        if (entry, handling.id) in done:
+            yield f"handled again by a consumer that remembers it: {entry.rpartition(' ')[2]}"
+        elif not handling.failed:
+            done.add((entry, handling.id))

@@ -13,7 +13,7 @@ from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification
 from eventsvc.redis.connection import Connection
 from eventsvc.testing.history import Expectations, History, Verdict, check
 from simulation.schedules.choices import Schedule
-from simulation.world.excuses import causes_of, excuse, places_of, without_gone
+from simulation.world.excuses import causes_of, excuse, find_forgotten, places_of, without_gone
 from simulation.world.handlers import POISON
 from simulation.world.process import Process
 from simulation.world.servers import Stored
@@ -65,7 +65,7 @@ def judge(world: World, schedule: Schedule, history: History, settled: bool) -> 
         in_order_of_key=alone and setup.concurrency > 1,
         repeat_within=2.0,
     )
-    return check(history, expect), list(_not_settled(world, settled))
+    return check(history, expect), [*_not_settled(world, settled), *find_forgotten(world)]
 
 
 def _may_be_set_aside(world: World, schedule: Schedule) -> int:

@@ -189,14 +189,28 @@ class Servers:
         replicas = [each for each in self.by_name.values() if each.up and each is not primary]
         self.world.account.held.extend(each.position() for each in replicas)
 
-    def restart(self, name: str) -> None:
-        """Start a server again."""
+    def restart(self, name: str, loading: float = 0.0) -> None:
+        """Start a server again; it loads its data for so many seconds."""
         server = self.by_name[name]
         if not server.up:
             self.world.dark.discard(name)
             self._seen.pop(name, None)
-            self.deployment.start(server)
+            self.deployment.start(server, loading)
             self._listen(server)
+
+    def kill_sentinel(self, name: str) -> None:
+        """End a Sentinel."""
+        sentinel = self.sentinels[name]
+        if sentinel.up:
+            sentinel.kill()
+            self.world.network.stop_listening(self.world.processes[name], sentinel.port)
+
+    def restart_sentinel(self, name: str) -> None:
+        """Start a Sentinel again."""
+        sentinel = self.sentinels[name]
+        if not sentinel.up:
+            self.deployment.start(sentinel)
+            self._listen(sentinel)
 
     def fail_over(self) -> bool:
         """Let the Sentinels promote the best replica; return whether that begins."""
@@ -223,6 +237,23 @@ class Servers:
         server = self.by_name[name]
         server.settings.values[b"maxmemory"] = b"1" if full else b"0"
         server.settings_changed()
+
+    def need_replicas(self, name: str, wants: bool) -> None:
+        """Let a server refuse writes for want of replicas, or not."""
+        server = self.by_name[name]
+        server.settings.values[b"min-replicas-to-write"] = b"%d" % (len(self.by_name) if wants else 0)
+        server.settings_changed()
+
+    def fill_disk(self, name: str, full: bool) -> None:
+        """Let the disk of a server be full, or not; one that has ended because of it is started again."""
+        server = self.by_name[name]
+        if full:
+            server.fill_disk()
+            return
+        server.clear_disk()
+        if not server.up:
+            self.world.network.stop_listening(self.world.processes[name], server.port)
+            self.restart(name)
 
 
 PLAIN: Final = Conditions()
