@@ -211,8 +211,9 @@ class World:
 
     def happens(self, process: Process, step: str) -> None:
         """Something happens at which a fault may begin."""
-        for trigger in list(self.triggers):
-            trigger(process, step)
+        if self.triggers:
+            for trigger in list(self.triggers):
+                trigger(process, step)
 
     def _on_wire(self, asking: Process, asked: Process, step: str, command: str) -> None:
         if step == "applied":

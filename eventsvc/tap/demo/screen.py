@@ -30,7 +30,7 @@ class Screen(Service):
     """
     Draws on a terminal while the demo runs.
 
-    What others have to say is written above; they may call L{say} and L{add_lines} in any thread.
+    What others have to say is written above; they may call L{say} and L{take_events} in any thread.
 
     @ivar account: what is counted; C{None} until the roles are there.
     """
