@@ -17,6 +17,7 @@ from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Cause, Handling, Op
 from simulation.servers.history import Position
 from simulation.world.account import Account, Rollback
+from simulation.world.process import Process
 from simulation.world.servers import Stored
 from simulation.world.world import World
 
@@ -24,6 +25,8 @@ from simulation.world.world import World
 _DETECTED: Final = 10.0
 #: Seconds after a fault within which consumers confirm what they could not confirm meanwhile.
 _CONFIRMED: Final = 5.0
+#: What a producer says that stops without an answer of Redis.
+_UNSURE: Final = "stopping without an answer"
 #: Positions of the writes that stored an event, by the id of the event.
 Places = Mapping[int, Sequence[Position]]
 
@@ -59,6 +62,27 @@ def excuse(world: World, ops: Sequence[Op], kept: set[int], places: Places) -> S
     ]
 
 
+def name_lives(world: World, ops: Sequence[Op]) -> Sequence[Op]:
+    """
+    Name the life of the producer in attempts too, once Redis has gone back.
+
+    "One id for one key, across a failover": a producer that was restarted is another one.
+    """
+    if not world.account.rollbacks:
+        return ops
+    ends = [(life.name, life.ended_at) for life in world.lives if life.ended_at is not None]
+    return [
+        attrs.evolve(
+            op, client=f"{op.client} {sum(_producer_of(op) == name and end <= op.invoked for name, end in ends)}"
+        )
+        for op in ops
+    ]
+
+
+def _producer_of(op: Op) -> str:
+    return op.client.partition(">")[2]
+
+
 def _is_lost(world: World, op: Op, places: Places) -> bool:
     positions = () if op.id is None else places.get(op.id, ())
     return any(
@@ -88,14 +112,24 @@ def _may_lose(world: World, position: Position) -> bool:
 
 
 def _had_ended(world: World, op: Op, rollback: Rollback) -> bool:
-    """Return whether the producer that answered had ended before it could give the event back."""
+    """
+    Return whether the producer that answered had ended before it could give the event back.
+
+    One that stops in order asks Redis once more, and says so if it gets no answer.
+    """
     assert op.ended is not None
     calm = world.account.calm_after(max(rollback.at, op.ended), _DETECTED)
-    name = op.client.partition(">")[2]
     return any(
-        life.name == name and life.ended_at is not None and op.invoked <= life.ended_at <= calm + _DETECTED
+        life.name == _producer_of(op)
+        and life.ended_at is not None
+        and op.invoked <= life.ended_at <= (rollback.at if _has_asked(life) else calm + _DETECTED)
         for life in world.lives
     )
+
+
+def _has_asked(life: Process) -> bool:
+    """Return whether a process has ended in order, after Redis had said what it knows."""
+    return life.exit_code == 0 and not any(_UNSURE in event.get("log_format", "") for _, event in life.log)
 
 
 def without_gone(world: World, ops: Sequence[Op], kept: set[int], places: Places) -> Sequence[Handling]:

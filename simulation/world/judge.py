@@ -13,7 +13,7 @@ from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification
 from eventsvc.redis.connection import Connection
 from eventsvc.testing.history import Expectations, History, Verdict, check
 from simulation.schedules.choices import Schedule
-from simulation.world.excuses import causes_of, excuse, find_forgotten, places_of, without_gone
+from simulation.world.excuses import causes_of, excuse, find_forgotten, name_lives, places_of, without_gone
 from simulation.world.handlers import POISON
 from simulation.world.process import Process
 from simulation.world.servers import Stored
@@ -72,14 +72,16 @@ def _may_be_set_aside(world: World, schedule: Schedule) -> int:
     """
     Return how many events may be set aside that a handler could have handled.
 
-    An outage makes two dead letters at most, for each consumer and each of its starts.  What was with the
-    handler in several processes that died may be given up.
+    "An outage of what the handler needs makes two dead letters at most for each consumer and each of its starts."
+    "An event that kills its process becomes a dead letter after C{CONSUMER_MAX_DELIVERIES} + 1 deliveries": what was
+    with the handler each time that a consumer died may be given up, sooner if handlers failed too.
     """
-    kinds = [choice.kind for choice in schedule.choices]
-    if sum(kind in _ENDING for kind in kinds) > 1:
+    kinds = [choice.kind for choice in schedule.choices if choice.target.startswith("consumer")]
+    ends, failing = (sum(kind in those for kind in kinds) for those in (_ENDING, _FAILING))
+    if ends >= (2 if failing else int(schedule.setup.settings.get("CONSUMER_MAX_DELIVERIES", "5"))):
         return _ANY
     lives = sum(life.name.startswith("consumer") for life in world.lives)
-    return 2 * lives * sum(kind in _FAILING for kind in kinds)
+    return 2 * lives * failing
 
 
 def _not_settled(world: World, settled: bool) -> Iterator[str]:
@@ -118,7 +120,7 @@ def tell(world: World, schedule: Schedule) -> History:
     ops = [op for client in world.clients.values() for op in client.ops]
     ids = {event.id for event in stream}
     places = places_of(world, _id_of)
-    excused = excuse(world, ops, ids, places)
+    excused = name_lives(world, excuse(world, ops, ids, places))
     return History(
         ops=excused,
         stream=stream,
