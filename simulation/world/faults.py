@@ -75,6 +75,7 @@ class Faults:
         self.meetings.append(Meeting(choice.kind, role_of(choice.target) or "redis", describe(world, target)))
         world.tell("", words)
         world.account.last = max(world.account.last, world.timeline.now)
+        world.account.faults.append((world.timeline.now, world.timeline.now))
         end = BEGIN[choice.kind](world, choice, target)
         if end is not None:
             self.later(choice.seconds, end, words)
@@ -82,6 +83,8 @@ class Faults:
     def later(self, seconds: float, end: Callable[[], object], words: str) -> None:
         """End a fault after a time."""
         self.open += 1
+        now = self.world.timeline.now
+        self.world.account.faults.append((now, now + seconds))
         self.world.timeline.add(self.world.timeline.now + seconds, None, self._end, end, words)
 
     def _end(self, end: Callable[[], object], words: str) -> None:
@@ -116,6 +119,8 @@ BEGIN: Final[Mapping[str, Begin]] = {
     "refuse": link_faults.refuse,
     "kill": process_faults.kill,
     "power": process_faults.kill,
+    "load": process_faults.load,
+    "both": server_faults.both,
     "leave": process_faults.leave,
     "stop": process_faults.stop,
     "pause": process_faults.pause,
@@ -124,6 +129,9 @@ BEGIN: Final[Mapping[str, Begin]] = {
     "switch": server_faults.switch,
     "isolate": server_faults.isolate,
     "deaf": server_faults.deaf,
+    "kill-sentinel": server_faults.kill_sentinel,
+    "need-replicas": server_faults.need_replicas,
+    "full-disk": server_faults.full_disk,
     "fill": server_faults.fill,
     "revoke": server_faults.revoke,
     "flush-scripts": server_faults.flush,

@@ -60,6 +60,7 @@ class World:
     @ivar lives: all lives of services.
     @ivar dark: hosts without power.
     @ivar gone: services that are not started again.
+    @ivar entries: for each of C{handlings} the life of the consumer, and the entry.
     @ivar descriptions: of handled events, by id.
     @ivar account: what may be lost or repeated because of what was done.
     @ivar later: ends a fault after so many seconds.
@@ -76,6 +77,7 @@ class World:
         self.dark: set[str] = set()
         self.gone: set[str] = set()
         self.handlings: list[Handling] = []
+        self.entries: list[str] = []
         self.descriptions: dict[int, str] = {}
         self.journal: list[Line] = []
         self.account = Account(self)
@@ -201,9 +203,10 @@ class World:
             if not hanging.called:
                 self.timeline.add(self.timeline.now, process, _go_on, hanging)
 
-    def handled(self, handling: Handling, description: str) -> None:
+    def handled(self, handling: Handling, entry: str, description: str) -> None:
         """Record that a handler has ended."""
         self.handlings.append(handling)
+        self.entries.append(f"{handling.consumer} {self.processes[handling.consumer].life} {entry}")
         self.descriptions[handling.id] = description
         self.tell(handling.consumer, f"{'fails on' if handling.failed else 'handles'} {handling.id}")
 
