@@ -33,20 +33,24 @@ $(VENV)/made: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' 'tox >= 4.20' 'tox-uv >= 1.20'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(BIN)/tox: $(VENV)/made
+	$(BIN)/python -m pip install --quiet 'tox >= 4.20' 'tox-uv >= 1.20'
 	@touch $@
 
 demo: $(VENV)/made
 	@$(BIN)/twistd -n eventsvc dev $(DEMO)
 
 # The longest first: the others run one after the other beside it.
-test: $(VENV)/made
+test: $(BIN)/tox
 	@$(BIN)/tox run-parallel --parallel-no-spinner -e py,lint,types,docs,lowest
 
-coverage: $(VENV)/made
+coverage: $(BIN)/tox
 	@$(BIN)/tox -q -e coverage
 
-docs: $(VENV)/made
+docs: $(BIN)/tox
 	@$(BIN)/tox -q -e docs
 
 bench: $(VENV)/made

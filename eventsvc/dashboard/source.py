@@ -5,7 +5,7 @@ What the pages of a dashboard ask of a stream.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -14,6 +14,9 @@ from eventsvc.dashboard.point import Point
 from eventsvc.dashboard.story import Delivery, StoredEntry
 from eventsvc.dead_letter import DeadLetter
 from eventsvc.stream_state import GroupState
+
+#: A page of entries ends with those that bring it to this many bytes.
+PAGE_BYTES: Final = 1_000_000
 
 # Every operation that is asked of Redis fails with Refused or Unknown and nothing else.
 

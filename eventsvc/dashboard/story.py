@@ -99,6 +99,8 @@ class Filter:
         """Return whether an entry is to be shown."""
         if self == _ALL:
             return True
+        if self.text and self._is_surely_elsewhere(entry):
+            return False
         event = entry.event
         if event is None:
             texts = [entry.id, *(value.decode("utf-8", "replace") for _, value in entry.fields)]
@@ -108,6 +110,15 @@ class Filter:
         payload = bytes(event.cloudevent_json) or bytes(event.data_json)
         texts = [entry.id, str(event.id), event.description, event.type or "", event.key or ""]
         return self._is_in([*texts, payload.decode("utf-8", "replace")])
+
+    def _is_surely_elsewhere(self, entry: StoredEntry) -> bool:
+        """
+        Tell quickly that an entry does not have the text, without its event being decoded.
+
+        Without a backslash, every text of a JSON document is there as it is.
+        """
+        texts = [entry.id, *(value.decode("utf-8", "replace") for _, value in entry.fields)]
+        return b"\\" not in entry.text and not self._is_in(texts)
 
     def _is_in(self, texts: Sequence[str]) -> bool:
         wanted = self.text.lower()

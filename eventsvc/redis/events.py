@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from eventsvc.dashboard.source import PAGE_BYTES
 from eventsvc.dashboard.story import Delivery, StoredEntry
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import DeadLetter, DeadLetters
@@ -17,8 +18,6 @@ from eventsvc.redis.scripts import load_script
 from eventsvc.stream_state import GroupState
 
 _PAGE: Final = load_script("events.lua")
-#: A page ends with the entries that bring it to this many bytes.
-PAGE_BYTES: Final = 1_000_000
 #: How many dead letters are searched for the one of an entry, and how many at once.
 _LETTERS: Final = 1_000
 _SOME_LETTERS: Final = 200

@@ -32,10 +32,13 @@ class Process(MultiService):
 
     Its children start in order and stop in reverse order, each after the one
     before has stopped.
+
+    @ivar say: called with a message for whoever started it.
     """
 
     def __init__(self, reactor: Any, log: ServiceLog) -> None:
         super().__init__()
+        self.say: Callable[[str], object] = _say
         use_monotonic_time(reactor)
         self.reactor = reactor
         self.log = log
@@ -115,7 +118,7 @@ class Process(MultiService):
         """Call C{start} while the process runs; stop the process if it fails, as at start-up."""
         try:
             start()
-        except SystemExit as end:  # the reason was already printed
+        except SystemExit as end:  # the reason was already said
             self.finish(end.code if isinstance(end.code, int) else 1)
         except Exception:
             Logger().failure("the process cannot start")
@@ -135,6 +138,10 @@ class Process(MultiService):
         """Exit with our own code; twistd has no other way to set it."""
         if self.exit_code:
             self._end_now()
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.__stderr__)  # sys.stderr is already redirected into the log
 
 
 def _leave_to_the_end() -> None:
@@ -177,7 +184,8 @@ class Listener(Service):
             address = f"[{self.interface}]" if ":" in self.interface else self.interface or "0.0.0.0"
             words = f"eventsvc: cannot listen on {address}:{self.port}: {error.socketError.strerror}"
             remedy = f"; choose another with {self.settings}" if self.settings else ""
-            print(f"{words}{remedy}", file=sys.__stderr__)  # sys.stderr is already redirected into the log
+            say = self.parent.say if isinstance(self.parent, Process) else _say
+            say(f"{words}{remedy}")
             raise SystemExit(1) from None
         self.port = self.listening.getHost().port
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -60,8 +60,7 @@ class History:
         return Position(self, self.end).has(position)
 
 
-@attrs.frozen
-class Position:
+class Position(NamedTuple):
     """A state: all writes of a history up to an offset."""
 
     history: History

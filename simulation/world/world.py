@@ -211,16 +211,17 @@ class World:
 
     def happens(self, process: Process, step: str) -> None:
         """Something happens at which a fault may begin."""
-        if self.triggers:
-            for trigger in list(self.triggers):
-                trigger(process, step)
+        for trigger in list(self.triggers):
+            trigger(process, step)
 
     def _on_wire(self, asking: Process, asked: Process, step: str, command: str) -> None:
         if step == "applied":
             self.servers.applied(asked.name, command)
-            self.happens(asked, f"applied:{command}")
+            if self.triggers:
+                self.happens(asked, f"applied:{command}")
         else:
-            self.happens(asking, f"{step}:{command}")
+            if self.triggers:
+                self.happens(asking, f"{step}:{command}")
             if step == "reply" and command not in _DULL:
                 self.tell(asked, f"answers {command} of {asking.name}")
 

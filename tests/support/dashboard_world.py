@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 
 from eventsvc.dashboard.overview import Overview
 from eventsvc.dashboard.point import Point
+from eventsvc.dashboard.source import PAGE_BYTES
 from eventsvc.dashboard.story import Delivery, StoredEntry
 from eventsvc.dead_letter import DeadLetter
 from eventsvc.event import EVENT_FIELD
@@ -29,6 +30,17 @@ from tests.support.http import WELL, Connection, Response
 
 STREAM = "NotificationStream"
 TOKEN = "0123456789abcdef"
+
+
+def cut(entries: Sequence[StoredEntry]) -> Sequence[StoredEntry]:
+    """Return the page that ends with the entries that bring it to its bytes."""
+    size, page = 0, []
+    for entry in entries:
+        page.append(entry)
+        size += entry.size
+        if size >= PAGE_BYTES:
+            break
+    return page
 
 
 def place(id: str) -> tuple[int, int]:
@@ -100,10 +112,10 @@ class FakeEvents:
 
     def read_newest(self, before: str, count: int) -> Deferred[Sequence[StoredEntry]]:
         older = [each for each in self.source.entries if not before or place(each.id) < place(before)]
-        return self.source.answer(older[::-1][:count])
+        return self.source.answer(cut(older[::-1][:count]))
 
     def read_after(self, after: str, count: int) -> Deferred[Sequence[StoredEntry]]:
-        return self.source.answer([each for each in self.source.entries if place(each.id) > place(after)][:count])
+        return self.source.answer(cut([each for each in self.source.entries if place(each.id) > place(after)][:count]))
 
     def find(self, id: str) -> Deferred[StoredEntry | None]:
         return self.source.answer(next((each for each in self.source.entries if each.id == id), None))

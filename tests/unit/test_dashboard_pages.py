@@ -4,6 +4,7 @@ Tests for L{eventsvc.web.pages}: what each page shows, and what nobody can make 
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from urllib.parse import urlencode
@@ -11,16 +12,19 @@ from urllib.parse import urlencode
 import attrs
 import msgspec
 import pytest
+from twisted.internet.defer import Deferred
 
 from eventsvc.dashboard.alarms import Alarm
 from eventsvc.dashboard.overview import Overview
 from eventsvc.dashboard.point import Point
+from eventsvc.dashboard.story import Filter, StoredEntry
 from eventsvc.errors import Refused, Unknown
 from eventsvc.heartbeat import SeenHeartbeat
 from eventsvc.stream_state import ConsumerState, GroupState
 from eventsvc.web.pages import live
 from eventsvc.web.pages.guard import Guard
 from eventsvc.web.pages.routes import SECURITY
+from eventsvc.web.pages.views import EventsView
 from tests.support.dashboard_world import (
     STREAM,
     TOKEN,
@@ -31,6 +35,7 @@ from tests.support.dashboard_world import (
     make_state,
     make_text,
 )
+from tests.support.recording import result_of
 
 #: What ends texts, attributes and scripts, in all the places where somebody else's text is shown.
 HOSTILE = "</td></textarea></title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}&lt;\u202e"
@@ -214,6 +219,41 @@ def test_a_search_says_how_far_it_went_and_can_go_on() -> None:
         html = world.text(link.replace("&amp;", "&"))
         assert html.count('<td class="time">') == 1
         assert "This is all" in html
+
+
+def test_a_search_among_large_events_ends_too() -> None:
+    """Ten thousand events of a megabyte would take minutes."""
+    source = FakeSource()
+    for number in range(1, 51):
+        source.add(f"{number}-0", make_text(number, "hay", data=f'"{"x" * 1_000_000}"'))
+    with dashboard(source=source) as world:
+        assert "Searched back to 1970-01-01 00:00:00.031." in world.text("/events?text=needle")
+        assert world.text("/events").count('<td class="time">') == 20
+
+
+def test_who_follows_large_events_sees_the_newest_of_them() -> None:
+    """Also if more bytes come than a page has, look after look."""
+    source = FakeSource()
+    view = EventsView(source, Filter())
+    for last in (30, 60, 90):
+        for number in range(last - 29, last + 1):
+            source.add(f"{number}-0", make_text(number, "large", data=f'"{"x" * 99_900}"'))
+        rows = result_of(Deferred.fromCoroutine(view.look()))["rows"]
+        assert rows[0].event_id == str(last)
+
+
+@pytest.mark.parametrize("text", ["Wörld", 'a "word"', "\\", "line\nbreak", "1-0", "\u212a", "Σ", "k"])
+def test_a_text_is_found_however_it_was_written(text: str) -> None:
+    """With escapes or without; the quick look before an event is decoded must not miss it."""
+    for written in (json.dumps(text), json.dumps(text, ensure_ascii=False)):
+        for document in (
+            b'{"id":1,"description":%b,"timestamp":""}',
+            b'{"id":1,"description":"","timestamp":"","data":[%b]}',
+        ):
+            entry = StoredEntry("1-0", ((b"EventStream", document % written.encode()),))
+            found = Filter(text=text.upper()).admits(entry)
+            assert found or (b"data" in document and "\\" in written)
+            assert not Filter(text=text + "?").admits(entry)
 
 
 def test_an_event_has_a_page_with_its_way() -> None:

@@ -155,6 +155,19 @@ def test_a_port_that_was_chosen_is_not_replaced(services: Services) -> None:
         assert f"cannot listen on 127.0.0.1:{port}" in chosen.err()
 
 
+def test_a_taken_port_is_said_on_a_line_of_its_own(tmp_path: Path) -> None:
+    """And nothing else is: there is no Redis yet that would be connected. The cursor is shown again."""
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        flags = [f"--rest-server-port={taken.getsockname()[1]}", "--dashboard-port=0", f"--pidfile={tmp_path}/pid"]
+        command = [*TWISTD, "-n", flags.pop(), "eventsvc", "dev", *flags]
+        with on_terminal(command, environment={"NO_COLOR": "1"}) as terminal:
+            assert terminal.process.wait(PATIENCE) == 1
+            said = terminal.read()
+    assert "connected" not in said
+    assert re.search(r"\x1b\[2Keventsvc: cannot listen on 127.0.0.1:", said), said
+    assert said.rstrip().endswith("\x1b[?25h")
+
+
 def test_a_usual_port_that_is_taken_is_replaced_aloud(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

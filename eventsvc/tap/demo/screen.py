@@ -30,7 +30,7 @@ class Screen(Service):
     """
     Draws on a terminal while the demo runs.
 
-    What others have to say is written above; they may call L{say} and L{take_events} in any thread.
+    What others have to say is written above; they may call L{say} in any thread.
 
     @ivar account: what is counted; C{None} until the roles are there.
     """
@@ -38,7 +38,7 @@ class Screen(Service):
     console: Console
     clock: IReactorTime
     account: Account | None = attrs.field(default=None, init=False)
-    _link: Callable[[], str] = attrs.field(default=lambda: "starting", init=False)
+    _link: Callable[[], str] = attrs.field(default=lambda: "", init=False)
     _live: Live = attrs.field(init=False)
     _events: deque[str] = attrs.field(factory=lambda: deque(maxlen=_EVENTS), init=False)
     _counts: deque[tuple[float, int, int]] = attrs.field(factory=lambda: deque(maxlen=_WINDOW), init=False)
@@ -62,11 +62,14 @@ class Screen(Service):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self.account is None:  # it ends before there was anything to see
+            self._live.update(Text(), refresh=True)
+            self._live.stop()
+            return
         self._link = lambda: ""  # it is closed, in order
         self._draw()
         self._live.stop()
-        if self.account is not None:
-            self.say(self.account.summary())
+        self.say(self.account.summary())
 
     def show(self, account: Account, link: Callable[[], str]) -> None:
         """
@@ -102,13 +105,14 @@ class Screen(Service):
                 self._handled_one = True
                 self.say(f"First event handled {self.clock.seconds() - self._began:.2f} s after start ✓")
         lines = [self._figures(), *(_cut(Text.from_ansi(line)) for line in list(self._events))]
-        self._live.update(Group(*lines), refresh=True)
+        # The last line is free: the terminal writes ^C where the cursor is, and would begin another after a full one.
+        self._live.update(Group(*lines, Text()), refresh=True)
 
     def _figures(self) -> Text:
         problem = self._link()
         redis = Text(f"✗ redis: {problem}", "bold red") if problem else Text("● redis connected", "green")
-        if self.account is None or not self._counts:
-            return _cut(redis)
+        if self.account is None:
+            return Text("starting", "dim")
         (then, came, went), (now, accepted, handled) = self._counts[0], self._counts[-1]
         passed = max(now - then, _EVERY)
         dead = self.account.last.dead

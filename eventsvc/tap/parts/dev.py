@@ -67,6 +67,7 @@ def make_process(options: RoleOptions) -> IService:
         event_log = ServiceLog(LogOutput(shown.take_events), log.least, text)
     process = Process(reactor, log)
     shown.setServiceParent(process)
+    process.say = shown.say
     dev = Dev(options, reactor, process, event_log, shown, RedisSettings(port=free_port()))
     data = options.read(DevSettings).data_dir
     keep = ["--dir", os.path.abspath(data), "--appendonly", "yes"] if data else []

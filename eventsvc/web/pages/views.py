@@ -17,12 +17,13 @@ from eventsvc.charts import Frame, Series, draw_durations, draw_lines
 from eventsvc.dashboard import words
 from eventsvc.dashboard.point import PLACES, STEP, Point
 from eventsvc.dashboard.rates import SILENT, per_second
-from eventsvc.dashboard.source import Source
+from eventsvc.dashboard.source import PAGE_BYTES, Source
 from eventsvc.dashboard.story import EventRow, Filter, make_row
 
-#: Rows of a table of events, and how many entries are searched for them at once.
+#: Rows of a table of events, and how many entries, and bytes of them, are searched for them at once.
 ROWS: Final = 50
 _SEARCHED: Final = 10_000
+_SEARCHED_BYTES: Final = 20_000_000
 _PAGE: Final = 500
 #: The spans of the charts, in seconds, by the word in the URL.
 SPANS: Final = {"5m": 300.0, "15m": 900.0, "1h": 3600.0}
@@ -122,16 +123,16 @@ class EventsView:
 
     async def _search(self) -> None:
         """Search for rows, the newest first, up to a bound."""
-        before, left = self.before, _SEARCHED
+        before, left, left_bytes = self.before, _SEARCHED, _SEARCHED_BYTES
         self._rows.clear()
         self._is_whole = False
-        while left > 0 and len(self._rows) < ROWS:
+        while left > 0 and left_bytes > 0 and len(self._rows) < ROWS:
             page = await self.source.events.read_newest(before, min(_PAGE, left))
             if not page:
                 self._is_whole = True
                 break
             self._newest = self._newest or page[0].id
-            left -= len(page)
+            left, left_bytes = left - len(page), left_bytes - sum(entry.size for entry in page)
             for entry in page:
                 before = entry.id
                 if self.filter.admits(entry):
@@ -143,7 +144,7 @@ class EventsView:
     async def _follow(self) -> None:
         """Add what came since the last look; if that is much, the newest of it."""
         page = await self.source.events.read_after(self._newest or "0-0", 2 * _PAGE)
-        if len(page) == 2 * _PAGE:
+        if len(page) == 2 * _PAGE or sum(entry.size for entry in page) >= PAGE_BYTES:
             self._newest = ""
             await self._search()
             return
