@@ -104,12 +104,9 @@ _SUBTLE: Final[Mapping[str, Bug]] = {
     "read-without-pending": Bug(consumer.read_without_pending, (_UNHANDLED,)),
     "resume-late": Bug(consumer.resume_late, ("handled out of order",)),
     "retry-behind-others": Bug(consumer.retry_behind_others, ("handled out of order",)),
-    "retain-no-duplicates": Bug(producer.retain_no_duplicates, (_LOST,)),
     "stop-without-asking": Bug(producer.stop_without_asking, (_LOST,)),
     "resend-after-a-loss": Bug(producer.resend_after_a_loss, (_TWICE, _LOST, "never answered 200")),
-    "confirm-without-comparing": Bug(consumer.confirm_without_comparing, (_UNHANDLED,)),
     "forget-what-was-done": Bug(consumer.forget_what_was_done, ("by a consumer that remembers it",)),
-    "hold-what-was-taken": Bug(consumer.hold_what_was_taken, (_UNHANDLED, _AGAIN)),
     "give-up-at-once": Bug(consumer.give_up_at_once, (_ASIDE,)),
 }
 

@@ -50,20 +50,6 @@ def give_back_without_keys() -> None:
     change_what_is_given_back(without_keys)
 
 
-def retain_no_duplicates() -> None:
-    """A batch that was found in Redis when it was sent again is not retained."""
-    from eventsvc.producer.retained import Retained
-    from eventsvc.submission import BatchOutcome
-
-    def keep(self: Retained, sent: Any, reply: Any, *more: Any) -> None:
-        original(self, sent, reply, *more)
-        if reply.outcome is BatchOutcome.DUPLICATE and self._batches:
-            self.size -= self._batches.pop().size
-
-    original = Retained.keep
-    Retained.keep = keep  # type: ignore[method-assign, assignment]
-
-
 def stop_without_asking() -> None:
     """A producer that stops does not ask whether Redis still has what it had confirmed."""
     from eventsvc.producer.appender import Appender

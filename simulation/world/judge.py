@@ -22,6 +22,8 @@ from simulation.world.world import World
 
 #: Seconds after the last fault, or the last request, within which all must be stored and handled.
 BOUND: Final = 60.0
+#: Seconds in which a process stops: what it may wait for handlers, clients and Redis, and the longest pause of it.
+_STOP: Final = 40.0
 #: Seconds that services have to find out what Redis has lost.
 _LOOK_AROUND: Final = 3.0
 #: The alarms by which a service says that events may have been lost.
@@ -95,6 +97,10 @@ def _not_settled(world: World, settled: bool) -> Iterator[str]:
             if process.service is not None and not _is_ready(process):
                 yield f"not ready again {BOUND:g} s after the fault, while Redis answered on its link: {name}"
     for process in world.lives:
+        if process.signalled_at is not None:
+            end = world.timeline.now if process.ended_at is None else process.ended_at
+            if end - process.signalled_at > _STOP:
+                yield f"not stopped {end - process.signalled_at:.1f} s after SIGTERM: {process.name}"
         for error in process.errors:
             yield f"an exception reached the reactor: {process.name}: {error!r}"
         for at, event in process.log:
