@@ -59,7 +59,11 @@ Line: TypeAlias = tuple[Run, ...]
 
 
 def record(command: Sequence[str], seconds: float) -> list[list[Line]]:
-    """Run a command on a terminal, press Ctrl-C after some seconds, and return what is there, frame by frame."""
+    """
+    Run a command on a terminal, press Ctrl-C after some seconds, and return what is there, frame by frame.
+
+    The seconds begin when it has written something.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     screen = pyte.Screen(COLUMNS, ROWS)
@@ -69,11 +73,14 @@ def record(command: Sequence[str], seconds: float) -> list[list[Line]]:
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     frames: list[list[Line]] = []
-    began, is_told = time.monotonic(), False
-    while (data := _read(ours, began + _EVERY * (len(frames) + 1))) != b"":
+    due, is_told = time.monotonic() + _EVERY, False
+    while (data := _read(ours, due)) != b"":
         if data is None:
-            frames.append(list(_lines(screen)))
-            if not is_told and time.monotonic() - began >= seconds:
+            due += _EVERY
+            frame = list(_lines(screen))
+            if frames or any(frame):
+                frames.append(frame)
+            if not is_told and _EVERY * len(frames) >= seconds:
                 process.send_signal(signal.SIGINT)
                 is_told = True
         else:

@@ -50,12 +50,15 @@ def test_a_line_that_goes_and_comes_back_is_there_twice() -> None:
 def test_a_command_is_recorded_with_its_colours_until_it_ends() -> None:
     """Also what it writes after Ctrl-C."""
     program = (
-        "import signal, sys\n"
+        "import signal, sys, time\n"
+        "time.sleep(1.2)\n"
         "print(chr(27) + '[1;31mred' + chr(27) + '[0m ' + 'x' * 200, flush=True)\n"
         "signal.signal(signal.SIGINT, lambda *_: sys.exit(print('the end')))\n"
         "while True: signal.pause()"
     )
     frames = record([sys.executable, "-c", program], 2.0)
+    assert frames[0] == frames[1] != []
+    assert 4 <= len(frames) <= 6
     first, rest = frames[-1][0]
     assert (first.text, first.colour, first.bold) == ("red", "red", True)
     assert (rest.column, len(rest.text)) == (4, COLUMNS - 4)
