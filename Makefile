@@ -13,7 +13,7 @@ DEMO ?=
 ONLY ?=
 MUTANTS ?=
 
-.PHONY: help demo test coverage docs bench chaos picture simulate mutants robot cluster-test clean
+.PHONY: help demo test coverage docs bench chaos picture pictures simulate mutants robot cluster-test clean
 
 help:
 	@echo "make demo          Run all roles in one process, with an embedded Redis"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench         Compare eventsvc with its peers and write docs/benchmarks.md"
 	@echo "make chaos         Inject every kind of fault and check the promises"
 	@echo "make picture       Draw docs/chaos.svg: what clients see while Redis is killed and restarted"
+	@echo "make pictures      Take docs/dashboard.png and docs/demo.svg from a running system"
 	@echo "make simulate      Run 100,000 simulated schedules of faults, then plant bugs that must be found"
 	@echo "make mutants       Change the code in many ways and report changes that no unit test detects"
 	@echo "make robot         Run the Robot suites on this machine, or with TARGET=cluster on a release in a cluster"
@@ -66,6 +67,10 @@ picture: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[dev,chaos]'
 	@$(BIN)/python -m chaos run redis-killed --seed 7 --report build/picture
 	@cp build/picture/redis-killed-7.svg docs/chaos.svg
+
+pictures: $(VENV)/made
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,pictures]'
+	@$(BIN)/python -m tools.pictures
 
 simulate: $(VENV)/made
 	@$(BIN)/python -m pip install --quiet --editable '.[simulation]'

@@ -13,6 +13,7 @@ LOAD = ["hdrhistogram >= 0.10.8"]
 POSTGRES = ["psycopg[binary] >= 3.2.1"]
 ZSTD = ['backports.zstd >= 1.0; python_version < "3.14"']  # newer ones have it in the standard library
 SIMULATION = ["lupa >= 2.4", "msgpack >= 1.0"]  # the Lua of Redis, and what its cmsgpack writes
+PICTURES = ["playwright >= 1.50", "pyte >= 0.8.1"]  # drive the system's Chromium, and be a terminal
 ROBOT = [*CHAOS, "robotframework >= 7.0"]
 DOCS = ["markdown-it-py >= 4.0", "pydoctor >= 25.10", "pyyaml >= 6.0", "towncrier >= 25.8"]
 TEST = [
@@ -20,6 +21,7 @@ TEST = [
     *DOCS,
     *LOAD,
     *OTEL,
+    *PICTURES,
     *POSTGRES,
     *SIMULATION,
     *ZSTD,
@@ -31,7 +33,6 @@ TEST = [
     "jsonschema >= 4.26",
     "kubernetes-validate >= 1.35",
     "openapi-spec-validator >= 0.9",
-    "playwright >= 1.50",  # drives the system's Chromium
     "pytest >= 8.0, < 9.2",  # pytest-xdist 3.8 ignores xdist_group on newer ones: its issue 1386
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14",
@@ -118,6 +119,8 @@ setup(
         "chaos": CHAOS,
         "simulation": SIMULATION,
         "robot": ROBOT,
+        # What `make pictures` draws the pictures of the pages with.
+        "pictures": PICTURES,
         # The HTML site and the changelog.
         "docs": DOCS,
         "test": TEST,

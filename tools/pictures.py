@@ -1,7 +1,8 @@
 """
 Makes the pictures of the docs from the real thing: C{python -m tools.pictures}.
 
-It runs all roles with a server of their own, and takes pictures of the dashboard in the system's Chromium.
+It runs all roles with a server of their own, records what a terminal shows, and takes a picture of the dashboard in the
+system's Chromium.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from urllib.request import Request, urlopen
 
 from playwright.sync_api import sync_playwright
 
+from tools.recording import draw, record
+
 ROOT: Final = Path(__file__).parents[1]
-#: Seconds of traffic that the charts show.
+#: Seconds of traffic that the charts show, and of the recording.
 _TRAFFIC: Final = 60.0
+_RECORDED: Final = 14.0
+_DEV: Final = [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "eventsvc", "dev"]
 
 
 def find_url(output: IO[str], name: str) -> str:
@@ -47,10 +52,11 @@ def take_pictures(dashboard: str) -> None:
 
 
 def main() -> None:
-    """Run the system for a minute, then take pictures of it."""
-    command = [str(Path(sys.executable).parent / "twistd"), "-n", "eventsvc", "dev", "--rest-server-port=0"]
-    flags = ["--dashboard-port=0", "--events-per-second=20"]
-    with subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as system:
+    """Record the first seconds of a system, and take pictures of another after a minute."""
+    frames = record([*_DEV, "--chaos"], _RECORDED)
+    (ROOT / "docs" / "demo.svg").write_text(draw(frames, "make demo DEMO=--chaos"), encoding="utf-8")
+    flags = ["--rest-server-port=0", "--dashboard-port=0", "--events-per-second=20"]
+    with subprocess.Popen([*_DEV, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as system:
         assert system.stderr is not None
         try:
             producer = find_url(system.stderr, "producer")

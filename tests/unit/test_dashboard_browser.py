@@ -261,7 +261,7 @@ def test_what_changes_does_not_take_the_focus_or_the_open_details(system: System
 def test_no_page_breaks_a_rule_of_accessibility(system: System, browser: Any, scheme: str) -> None:
     """Of axe-core: contrast, names, landmarks, tables; in both colour schemes."""
     system.post("hello", type="greeting", key="k", data={"a": 1})
-    system.client.xadd(STREAM, {"EventStream": "malformed"})
+    system.client.xadd(STREAM, {"EventStream": "malformed" * 50})
     wait_until(lambda: system.client.xlen(DEAD) == 1)
     ((letter, _),) = system.client.xrange(DEAD)
     entry = system.client.xrevrange(STREAM, count=1)[0][0].decode()
@@ -273,4 +273,7 @@ def test_no_page_breaks_a_rule_of_accessibility(system: System, browser: Any, sc
         page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
         result = axe.Axe().run(page)
         assert result.violations_count == 0, f"{path}: {result.generate_report()}"
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, f"{path} is wider than a telephone"
+        page.set_viewport_size({"width": 1280, "height": 720})
     context.close()
