@@ -161,6 +161,8 @@ def test_all_scripts_compile_and_all_their_commands_are_known(version: Version) 
         if path.name.endswith(".lua"):
             text = path.read_text(encoding="utf-8")
             interpreter(version).compile(text.encode())
+            if path.name in NOT_SIMULATED:
+                continue
             for name in re.findall(r"(?:call|pcall|ask|refusal)\(\s*'([A-Z]+)'", text):
                 known = {each.partition(b"|")[0] for each in COMMANDS}
                 assert name.encode() in known, f"{path.name} uses {name}"
