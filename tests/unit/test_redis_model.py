@@ -154,6 +154,10 @@ def test_a_run_is_the_same_in_every_process() -> None:
     assert random_run(Version.REDIS_7_0, 9)[2] == random_run(Version.REDIS_7_0, 9)[2]
 
 
+#: Scripts of dashboards and commands, whose commands the model need not know.
+NOT_SIMULATED = {"survey.lua"}
+
+
 @all_versions
 def test_all_scripts_compile_and_all_their_commands_are_known(version: Version) -> None:
     """A script that is added, or that uses another command, is a gap of the model at once."""
