@@ -104,6 +104,9 @@ _SUBTLE: Final[Mapping[str, Bug]] = {
     "read-without-pending": Bug(consumer.read_without_pending, (_UNHANDLED,)),
     "resume-late": Bug(consumer.resume_late, ("handled out of order",)),
     "retry-behind-others": Bug(consumer.retry_behind_others, ("handled out of order",)),
+    "stop-without-asking": Bug(producer.stop_without_asking, (_LOST,)),
+    "resend-after-a-loss": Bug(producer.resend_after_a_loss, (_TWICE, _LOST, "never answered 200")),
+    "forget-what-was-done": Bug(consumer.forget_what_was_done, ("by a consumer that remembers it",)),
     "give-up-at-once": Bug(consumer.give_up_at_once, (_ASIDE,)),
 }
 

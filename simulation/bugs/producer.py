@@ -48,3 +48,24 @@ def give_back_without_keys() -> None:
         return [type(each)(each.ids, each.entries, ()) for each in submissions]
 
     change_what_is_given_back(without_keys)
+
+
+def stop_without_asking() -> None:
+    """A producer that stops does not ask whether Redis still has what it had confirmed."""
+    from eventsvc.producer.appender import Appender
+
+    Appender.drain = lambda self: self.backlog.when_settled()  # type: ignore[method-assign]
+
+
+def resend_after_a_loss() -> None:
+    """A batch in doubt is sent again under the next sequence once Redis has gone back."""
+    from eventsvc.producer.repair import Repair
+
+    async def run(self: Repair, producer_id: bytes, kept: Any, in_doubt: bool) -> bool:
+        result = await original(self, producer_id, kept, in_doubt)
+        if in_doubt and not result:
+            self.retained.skip(self.retained.sequence + 1)
+        return result
+
+    original = Repair.run
+    Repair.run = run  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ leaves nothing behind.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -99,9 +99,18 @@ end
 """
 )
 
-table_from: Final = _LUA.table_from
+#: The most elements that L{table_from} passes as arguments of a call.
+_MOST: Final = 200
+_PACK: Final = _LUA.eval("function(...) return {...} end")
 run: Final = _RUN
 line: Final = _LINE
+
+
+def table_from(values: Sequence[Any] | Mapping[bytes, Any]) -> Any:
+    """Return a table with elements, or with keys and values."""
+    if type(values) is dict or len(values) > _MOST:
+        return _LUA.table_from(values)
+    return _PACK(*values)
 
 
 class ScriptError(Exception):

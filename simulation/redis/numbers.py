@@ -35,6 +35,8 @@ def read_integer(text: bytes, problem: bytes = NOT_INTEGER) -> int:
 
 def _read_half(text: bytes) -> int:
     """Return an unsigned number of 64 bits."""
+    if len(text) < 19 and text.isdigit():
+        return int(text)
     if _UNSIGNED.fullmatch(text) and (value := int(text)) <= HALF:
         return value
     raise CommandError(BAD_ID)

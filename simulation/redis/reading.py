@@ -5,6 +5,7 @@ Reading a stream, as a consumer of a group and without one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -45,46 +46,52 @@ class Reading:
 
 def read_reading(data: Data, words: Command) -> Reading:
     """Return what XREAD or XREADGROUP asks for."""
+    return _read(data.version, tuple(words))
+
+
+@lru_cache
+def _read(version: Version, words: Command) -> Reading:
     name = words[0].lower()
     is_group = name == b"xreadgroup"
-    found = Reading(())
+    streams: Sequence[tuple[bytes, bytes]] = ()
+    count, block, group, consumer, is_acknowledged = 0, None, None, b"", False
     at = 1
     while at < len(words):
         option, left = words[at].lower(), len(words) - at - 1
         if option == b"block" and left:
-            found = attrs.evolve(found, block=_read_timeout(words[at + 1]))
+            block = _read_timeout(words[at + 1])
             at += 2
         elif option == b"count" and left:
-            found = attrs.evolve(found, count=max(0, read_integer(words[at + 1])))
+            count = max(0, read_integer(words[at + 1]))
             at += 2
         elif option == b"streams" and left:
             keys = words[at + 1 :]
             if len(keys) % 2:
-                raise CommandError(_unbalanced(data, name))
+                raise CommandError(_unbalanced(version, name))
             half = len(keys) // 2
-            found = attrs.evolve(found, streams=list(zip(keys[:half], keys[half:])))
+            streams = list(zip(keys[:half], keys[half:]))
             break
         elif option == b"group" and left >= 2:
             if not is_group:
                 raise CommandError(b"ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.")
-            found = attrs.evolve(found, group=words[at + 1], consumer=words[at + 2])
+            group, consumer = words[at + 1], words[at + 2]
             at += 3
         elif option == b"noack":
             if not is_group:
                 raise CommandError(b"ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.")
-            found = attrs.evolve(found, is_acknowledged=True)
+            is_acknowledged = True
             at += 1
         else:
             raise CommandError(SYNTAX)
-    if not found.streams:
+    if not streams:
         raise CommandError(SYNTAX)
-    if is_group and found.group is None:
+    if is_group and group is None:
         raise CommandError(b"ERR Missing GROUP option for XREADGROUP")
-    return found
+    return Reading(streams, count, block, group, consumer, is_acknowledged)
 
 
-def _unbalanced(data: Data, name: bytes) -> bytes:
-    if data.version is Version.VALKEY_9_1:
+def _unbalanced(version: Version, name: bytes) -> bytes:
+    if version is Version.VALKEY_9_1:
         id = b">" if name == b"xreadgroup" else b"$"
         return b"ERR Unbalanced '%s' list of streams: for each stream key an ID or '%s' must be specified." % (name, id)
     return b"ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."

@@ -183,12 +183,13 @@ def find(commands: Mapping[bytes, Spec], words: Command, version: Version) -> Sp
 
 def _find_inner(commands: Mapping[bytes, Spec], words: Command, is_old: bool) -> Spec:
     name = words[0].lower()
+    if len(words) > 1 and (spec := commands.get(name + b"|" + words[1].lower())):
+        return spec
     if not any(each.startswith(name + b"|") for each in commands):
         raise CommandError(_unknown(words, is_old))
     if len(words) < 2:
         raise CommandError(b"ERR wrong number of arguments for '%s' command" % name)
-    spec = commands.get(name + b"|" + words[1].lower())
-    return spec or _refuse_inner(words, is_old)
+    return _refuse_inner(words, is_old)
 
 
 def _refuse_inner(words: Command, is_old: bool) -> Spec:

@@ -33,6 +33,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @ivar batched: the share of requests with more than one event.
     @ivar mixed: the share of requests with events that are not plain.
     @ivar rate: requests per second, of all clients.
+    @ivar haste: how many times as often they come around the begin of a fault.
     @ivar seconds: for how long clients post.
     @ivar settings: more settings of the services.
     """
@@ -51,6 +52,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     batched: float = 0.2
     mixed: float = 0.4
     rate: float = 5.0
+    haste: float = 1.0
     seconds: float = 40.0
     settings: dict[str, str] = {}
 

@@ -18,10 +18,12 @@ T = TypeVar("T")
 _QUIET: Final = 2.0
 _AFTER: Final = 5.0
 #: The share of faults that begin at a step, and that follow the one before closely.
-_AT_STEPS: Final = 0.4
-_CLOSE: Final = 0.4
+_AT_STEPS: Final = 0.5
+_CLOSE: Final = 0.5
 #: Seconds after which a fault that follows closely begins at most.
 _SOON: Final = 1.5
+#: Clients post so many times as often around faults.
+_HASTE: Final = 10.0
 #: How many faults a schedule has, by how often.
 _COUNTS: Final = {1: 2, 2: 3, 3: 3, 4: 2, 6: 1, 9: 1}
 
@@ -29,7 +31,7 @@ _COUNTS: Final = {1: 2, 2: 3, 3: 3, 4: 2, 6: 1, 9: 1}
 _SETTINGS: Final[Mapping[str, str]] = {
     "REDIS_RETRY_PERIOD": "0.5",
     "REDIS_READ_TIMEOUT": "3",
-    "REDIS_CLAIM_IDLE": "8",
+    "REDIS_CLAIM_IDLE": "12",
     "CONSUMER_DRAIN_TIMEOUT": "2",
 }
 #: Further settings, and how often a schedule has them.
@@ -56,7 +58,7 @@ def make_schedule(seed: int, kinds: Mapping[str, Kind] = KINDS) -> Schedule:
 
 def make_setup(random: Random) -> Setup:
     """Return a world."""
-    replicas = _draw(random, {0: 5, 1: 1, 2: 4})
+    replicas = _draw(random, {0: 7, 1: 1, 2: 3})
     fsyncs: Mapping[Fsync, float] = {"always": 6, "everysec": 3, "no": 1}
     fsync = _draw(random, fsyncs)
     levels: Mapping[Durability, float] = {
@@ -75,16 +77,17 @@ def make_setup(random: Random) -> Setup:
         else 0.0,
         durability=durability,
         fsync=fsync,
-        producers=_draw(random, {1: 3, 2: 1}),
-        consumers=_draw(random, {1: 3, 2: 2}),
+        producers=_draw(random, {1: 4, 2: 1}),
+        consumers=_draw(random, {1: 2, 2: 1}),
         concurrency=_draw(random, {1: 2, 4: 1}),
         handler=_draw(random, handlers),
         clients=_draw(random, {1: 1, 2: 2, 4: 1}),
         keyed=_draw(random, {0.0: 1, 0.3: 2, 0.8: 1}),
         batched=_draw(random, {0.0: 1, 0.2: 1, 0.5: 1}),
         mixed=_draw(random, {0.0: 1, 0.4: 2}),
-        rate=_draw(random, {1.0: 2, 3.0: 3, 8.0: 1}),
-        seconds=round(random.uniform(12.0, 22.0), 1),
+        rate=_draw(random, {0.15: 3, 0.4: 1}),
+        haste=_HASTE,
+        seconds=round(random.uniform(45.0, 65.0), 1),
         settings=_make_settings(random),
     )
 
@@ -149,7 +152,7 @@ def _make_choice(
     steps = STEPS.get(role_of(target), ())
     on, nth = "", 1
     if steps and random.random() < _AT_STEPS:
-        on, nth = random.choice(steps), random.choice((1, 1, 2, 3, 5))
+        on, nth = random.choice(steps), random.choice((1, 1, 1, 2, 3))
     return Choice(
         kind=name,
         target=target,

@@ -71,19 +71,37 @@ KINDS: Final[Mapping[str, Kind]] = {
     "kill": Kind(("producer", "consumer", "redis"), "{target} is killed, and restarted", (0.1, 6.0), weight=3),
     "stop": Kind(("producer", "consumer"), "{target} gets SIGTERM, and is started again", (0.1, 4.0), weight=2),
     "leave": Kind(("consumer",), "{target} is killed for good", needs="consumers"),
-    "pause": Kind(("producer", "consumer", "redis"), "{target} is suspended", (0.3, 20.0), weight=2),
+    "pause": Kind(("producer", "consumer", "redis"), "{target} is suspended", (0.3, 30.0), weight=2),
     "power": Kind(("redis",), "the power of {target} fails", (0.2, 6.0), loses=True, needs="disk", weight=2),
+    "load": Kind(
+        ("redis",),
+        "{target} is killed, and restarted; then it loads its data for {amount:.1f} s",
+        (0.1, 2.0),
+        (0.5, 6.0),
+        needs="disk",
+    ),
+    "full-disk": Kind(("redis",), "the disk of {target} is full", (0.5, 8.0), loses=True, needs="disk"),
     "lag": Kind(
         ("replica",), "{target} applies nothing of what its primary does", (0.5, 8.0), needs="replicas", weight=2
     ),
     "promote": Kind(
         ("",), "the primary is unreachable, and Sentinels promote a replica", loses=True, needs="replicas", weight=3
     ),
+    "both": Kind(
+        ("producer",),
+        "{target} is killed when the power of the primary fails, and Sentinels promote a replica",
+        (0.1, 4.0),
+        loses=True,
+        needs="replicas",
+        weight=2,
+    ),
     "switch": Kind(("",), "Sentinels promote a replica as planned", loses=True, needs="replicas"),
     "isolate": Kind(
         ("redis",), "{target} hears neither servers nor Sentinels", (1.0, 12.0), loses=True, needs="replicas"
     ),
     "deaf": Kind(("sentinel",), "{target} hears nothing", (1.0, 15.0), needs="replicas"),
+    "kill-sentinel": Kind(("sentinel",), "{target} is killed, and restarted", (0.5, 15.0), needs="replicas"),
+    "need-replicas": Kind(("redis",), "{target} refuses writes, because it wants more replicas", (0.5, 8.0)),
     "fill": Kind(("redis",), "the memory of {target} is full", (0.5, 8.0)),
     "revoke": Kind(("redis",), "{target} takes away the right to {what}", (0.5, 8.0), whats=_RIGHTS),
     "flush-scripts": Kind(("redis",), "{target} forgets all scripts"),
@@ -96,11 +114,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         (2.0, 20.0),
         (0.9, 1.1),
     ),
-    "slow": Kind(("handler",), "the handler of {target} takes about {amount:.1f} s", (1.0, 8.0), (0.2, 6.0), weight=2),
+    "slow": Kind(("handler",), "the handler of {target} takes about {amount:.1f} s", (1.0, 15.0), (0.2, 9.0), weight=2),
     "fail": Kind(("handler",), "the handler of {target} fails", (0.5, 8.0), weight=2),
     "stumble": Kind(("handler",), "the handler of {target} fails once"),
     "again": Kind(("handler",), "the handler of {target} asks for its events again", (0.5, 5.0)),
-    "hang": Kind(("handler",), "the handler of {target} does not end", (1.0, 12.0)),
+    "hang": Kind(("handler",), "the handler of {target} does not end", (1.0, 20.0)),
     "impatient": Kind(("client",), "{target} gives up after {amount:.2f} s, and posts again", (1.0, 8.0), (0.01, 0.5)),
 }
 

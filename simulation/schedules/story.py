@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from simulation.schedules.choices import Choice, Schedule, Setup
 from simulation.schedules.kinds import KINDS
@@ -24,8 +22,7 @@ _AROUND: Final = 0.25
 _QUOTED: Final = re.compile(r"'([^']+)'")
 
 
-@attrs.frozen
-class Line:
+class Line(NamedTuple):
     """
     Something that happened.
 

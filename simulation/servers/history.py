@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -44,8 +44,10 @@ class History:
         return self.base + bisect_right(self.times, moment)
 
     def time(self, offset: int) -> float:
-        """Return when a write was done; 0 for one of an earlier history."""
-        return self.times[offset - self.base - 1] if offset > self.base else 0.0
+        """Return when a write was done; 0 before the first one."""
+        if offset > self.base:
+            return self.times[offset - self.base - 1]
+        return 0.0 if self.parent is None else self.parent.time(offset)
 
     def between(self, after: int, until: int) -> Iterator[Any]:
         """Yield the writes after an offset, up to another one."""
@@ -55,22 +57,25 @@ class History:
 
     def contains(self, position: Position) -> bool:
         """Return whether it goes on from a position, or goes through it."""
-        history: History | None = self
-        limit = self.end
-        while history is not None:
-            if history is position.history:
-                return position.offset <= limit
-            limit = min(limit, history.base)
-            history = history.parent
-        return False
+        return Position(self, self.end).has(position)
 
 
-@attrs.frozen
-class Position:
+class Position(NamedTuple):
     """A state: all writes of a history up to an offset."""
 
     history: History
     offset: int
+
+    def has(self, other: Position) -> bool:
+        """Return whether it has all writes of another state."""
+        history: History | None = self.history
+        limit = self.offset
+        while history is not None:
+            if history is other.history:
+                return other.offset <= limit
+            limit = min(limit, history.base)
+            history = history.parent
+        return False
 
 
 def fork(position: Position, id: str) -> History:

@@ -31,6 +31,7 @@ class Member(Node):
     @ivar delay: seconds that a write takes to it, as a replica.
     @ivar loading_until: when it has loaded its data.
     @ivar kept: what its file had when it ended; C{None} if it has none.
+    @ivar on_follow: called before it follows another server.
     """
 
     def __init__(self, host: str, port: int, clock: IReactorTime, make_keyspace: Callable[[], Keyspace]) -> None:
@@ -41,6 +42,7 @@ class Member(Node):
         self.late: list[Callable[[], None]] = []
         self.loading_until = 0.0
         self.delay = DELAY
+        self.on_follow: Callable[[Member], object] = lambda primary: None
         self._lives = 0
         self.kept: Position | None = None
         self.history = History(self._new_id())
@@ -178,6 +180,7 @@ class Member(Node):
 
         @param after: seconds until the two are connected.
         """
+        self.on_follow(primary)
         if self.link is None:
             self.interrupt()
         return self._follow(primary, self.position(), after)

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, Final
 
 import attrs
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -116,6 +117,8 @@ class Client:
     """
     Posts requests at random times, and those that may be posted again until they are stored.
 
+    @ivar rate: requests per second.
+    @ivar haste: how many times as many while it is in a hurry.
     @ivar producers: where it posts; to the next one if it cannot connect.
     @ivar patience: seconds that it waits for an answer.
     @ivar ends: when it posts no new requests.
@@ -132,6 +135,7 @@ class Client:
     mixed: float
     poison: float
     ends: float
+    haste: float = 1.0
     patience: float = PATIENCE
     open: int = attrs.field(default=0, init=False)
     done: bool = attrs.field(default=False, init=False)
@@ -139,6 +143,8 @@ class Client:
     _mixture: Mixture = attrs.field(init=False)
     _idle: dict[str, list[_Connection]] = attrs.field(factory=dict, init=False)
     _numbers: int = attrs.field(default=0, init=False)
+    _hurries_until: float = attrs.field(default=0.0, init=False)
+    _coming: IDelayedCall | None = attrs.field(default=None, init=False)
 
     @_mixture.default
     def _make_mixture(self) -> Mixture:
@@ -150,11 +156,19 @@ class Client:
 
     def _next(self) -> None:
         reactor = self.process.reactor
-        pause = self.random.expovariate(self.rate)
+        hurries = reactor.seconds() < self._hurries_until
+        pause = self.random.expovariate(self.rate * (self.haste if hurries else 1.0))
         if reactor.seconds() + pause >= self.ends:
             self.done = True
             return
-        reactor.callLater(pause, self._arrive)
+        self._coming = reactor.callLater(pause, self._arrive)
+
+    def hurry(self, until: float) -> None:
+        """Post more often until a time."""
+        self._hurries_until = until
+        if self.haste != 1.0 and self._coming is not None and self._coming.active():
+            self._coming.cancel()
+            self._next()
 
     def _arrive(self) -> None:
         self._next()

@@ -18,6 +18,11 @@ from simulation.world.world import World
 Begin = Callable[[World, Choice, str], Callable[[], object] | None]
 
 
+#: Seconds before and after a fault is due for which clients post more often.
+_BEFORE: Final = 1.0
+_LONG: Final = 3.0
+
+
 class Faults:
     """
     Begins and ends the faults of a schedule.
@@ -34,10 +39,16 @@ class Faults:
         self.ahead: dict[int, Choice] = dict(enumerate(choices))
         world.later = self.later
         for place, choice in self.ahead.items():
+            if world.setup.haste != 1.0:
+                world.timeline.add(max(0.0, choice.at - _BEFORE), None, self._hurry, choice.at + _LONG)
             if choice.on:
                 world.timeline.add(choice.at, None, self._watch, place, choice)
             else:
                 world.timeline.add(choice.at, None, self._begin, place, choice)
+
+    def _hurry(self, until: float) -> None:
+        for client in self.world.clients.values():
+            client.hurry(until)
 
     def _watch(self, place: int, choice: Choice) -> None:
         """Begin a fault at a step."""
@@ -64,6 +75,7 @@ class Faults:
         self.meetings.append(Meeting(choice.kind, role_of(choice.target) or "redis", describe(world, target)))
         world.tell("", words)
         world.account.last = max(world.account.last, world.timeline.now)
+        world.account.faults.append((world.timeline.now, world.timeline.now))
         end = BEGIN[choice.kind](world, choice, target)
         if end is not None:
             self.later(choice.seconds, end, words)
@@ -71,6 +83,8 @@ class Faults:
     def later(self, seconds: float, end: Callable[[], object], words: str) -> None:
         """End a fault after a time."""
         self.open += 1
+        now = self.world.timeline.now
+        self.world.account.faults.append((now, now + seconds))
         self.world.timeline.add(self.world.timeline.now + seconds, None, self._end, end, words)
 
     def _end(self, end: Callable[[], object], words: str) -> None:
@@ -105,6 +119,8 @@ BEGIN: Final[Mapping[str, Begin]] = {
     "refuse": link_faults.refuse,
     "kill": process_faults.kill,
     "power": process_faults.kill,
+    "load": process_faults.load,
+    "both": server_faults.both,
     "leave": process_faults.leave,
     "stop": process_faults.stop,
     "pause": process_faults.pause,
@@ -113,6 +129,9 @@ BEGIN: Final[Mapping[str, Begin]] = {
     "switch": server_faults.switch,
     "isolate": server_faults.isolate,
     "deaf": server_faults.deaf,
+    "kill-sentinel": server_faults.kill_sentinel,
+    "need-replicas": server_faults.need_replicas,
+    "full-disk": server_faults.full_disk,
     "fill": server_faults.fill,
     "revoke": server_faults.revoke,
     "flush-scripts": server_faults.flush,

@@ -90,7 +90,8 @@ class Handler:
 
     def _record(self, notification: Notification, failed: bool) -> None:
         now, content = self.process.world.timeline.seconds(), None if failed else content_of(notification)
-        self.world.handled(Handling(notification.id, self.process.name, now, failed, content), notification.description)
+        handling = Handling(notification.id, self.process.name, now, failed, content)
+        self.world.handled(handling, notification.stream_id, notification.description)
 
 
 class AwaitableHandler:

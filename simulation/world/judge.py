@@ -7,22 +7,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import attrs
 from twisted.logger import LogLevel, formatEvent
 
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
-from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
-from eventsvc.testing.history import Expectations, Handling, History, Op, Verdict, check
-from simulation.schedules.choices import Choice, Schedule, Setup
-from simulation.schedules.kinds import PRIMARY
+from eventsvc.testing.history import Expectations, History, Verdict, check
+from simulation.schedules.choices import Schedule
+from simulation.world.excuses import causes_of, excuse, find_forgotten, name_lives, places_of, without_gone
 from simulation.world.handlers import POISON
 from simulation.world.process import Process
+from simulation.world.servers import Stored
 from simulation.world.timeline import MOST
 from simulation.world.world import World
 
 #: Seconds after the last fault, or the last request, within which all must be stored and handled.
 BOUND: Final = 60.0
+#: Seconds in which a process stops: what it may wait for handlers, clients and Redis, and the longest pause of it.
+_STOP: Final = 40.0
 #: Seconds that services have to find out what Redis has lost.
 _LOOK_AROUND: Final = 3.0
 #: The alarms by which a service says that events may have been lost.
@@ -30,8 +31,6 @@ _LOSSES: Final = frozenset({"lost", "group_recreated", "trimmed_pending"})
 #: Faults because of which handlers fail, and because of which calls of handlers do not end.
 _FAILING: Final = frozenset({"fail", "hang", "slow"})
 _ENDING: Final = frozenset({"kill", "leave", "pause"})
-#: Faults after which another server is the primary.
-_SETBACKS: Final = frozenset({"promote", "switch"})
 #: More than any run sets aside.
 _ANY: Final = 10_000
 
@@ -66,23 +65,25 @@ def judge(world: World, schedule: Schedule, history: History, settled: bool) -> 
         rest_at_most=BOUND / 2,
         in_order=one and setup.concurrency == 1 and POISON not in "".join(op.description for op in history.ops),
         in_order_of_key=alone and setup.concurrency > 1,
-        repeat_within=20.0,
+        repeat_within=2.0,
     )
-    return check(history, expect), list(_not_settled(world, settled))
+    return check(history, expect), [*_not_settled(world, settled), *find_forgotten(world)]
 
 
 def _may_be_set_aside(world: World, schedule: Schedule) -> int:
     """
     Return how many events may be set aside that a handler could have handled.
 
-    An outage makes two dead letters at most, for each consumer and each of its starts.  What was with the
-    handler in several processes that died may be given up.
+    "An outage of what the handler needs makes two dead letters at most for each consumer and each of its starts."
+    "An event that kills its process becomes a dead letter after C{CONSUMER_MAX_DELIVERIES} + 1 deliveries": what was
+    with the handler each time that a consumer died may be given up, sooner if handlers failed too.
     """
-    kinds = [choice.kind for choice in schedule.choices]
-    if sum(kind in _ENDING for kind in kinds) > 1:
+    kinds = [choice.kind for choice in schedule.choices if choice.target.startswith("consumer")]
+    ends, failing = (sum(kind in those for kind in kinds) for those in (_ENDING, _FAILING))
+    if ends >= (2 if failing else int(schedule.setup.settings.get("CONSUMER_MAX_DELIVERIES", "5"))):
         return _ANY
     lives = sum(life.name.startswith("consumer") for life in world.lives)
-    return 2 * lives * sum(kind in _FAILING for kind in kinds)
+    return 2 * lives * failing
 
 
 def _not_settled(world: World, settled: bool) -> Iterator[str]:
@@ -96,6 +97,10 @@ def _not_settled(world: World, settled: bool) -> Iterator[str]:
             if process.service is not None and not _is_ready(process):
                 yield f"not ready again {BOUND:g} s after the fault, while Redis answered on its link: {name}"
     for process in world.lives:
+        if process.signalled_at is not None:
+            end = world.timeline.now if process.ended_at is None else process.ended_at
+            if end - process.signalled_at > _STOP:
+                yield f"not stopped {end - process.signalled_at:.1f} s after SIGTERM: {process.name}"
         for error in process.errors:
             yield f"an exception reached the reactor: {process.name}: {error!r}"
         for at, event in process.log:
@@ -115,19 +120,18 @@ def tell(world: World, schedule: Schedule) -> History:
     last = _place(servers.last_read())
     rest = world.timeline.now - max(account.last, schedule.setup.seconds)
     retained = float(schedule.setup.settings.get("REDIS_RETAIN_SECONDS", "30"))
-    wiped = [
-        rollback.at for rollback in account.rollbacks if rollback.everything or rollback.at - rollback.since > retained
-    ]
-    alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in _LOSSES]
+    wiped = [rollback.at for rollback in account.rollbacks if rollback.at - rollback.since > retained]
+    losses = {"lost"} if any(rollback.after.offset == 0 for rollback in account.rollbacks) else _LOSSES
+    alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in losses]
     ops = [op for client in world.clients.values() for op in client.ops]
     ids = {event.id for event in stream}
-    setbacks = sum(_setbacks(choice, schedule.setup) for choice in schedule.choices)
-    excused = _excuse(world, ops, ids, setbacks)
+    places = places_of(world, _id_of)
+    excused = name_lives(world, excuse(world, ops, ids, places))
     return History(
         ops=excused,
         stream=stream,
-        handled=_without_gone(world, excused, ids),
-        causes=account.causes,
+        handled=without_gone(world, excused, ids, places),
+        causes=causes_of(account),
         dead=[known[id] for id in servers.dead() if id in known],
         pending={known[id]: rest for id in servers.pending() if id in known},
         waiting={known[id]: rest for id in known if _place(id) > last},
@@ -137,58 +141,6 @@ def tell(world: World, schedule: Schedule) -> History:
         alarms=len(alarms),
         ended=[*world.unexpected],
     )
-
-
-def _setbacks(choice: Choice, setup: Setup) -> int:
-    """Return with how many replicas at most an event may get lost by a fault."""
-    if choice.kind in ("power", "kill") and choice.target.startswith(("redis", PRIMARY)):
-        return 1 if setup.fsync == "always" else 2
-    return int(choice.kind in _SETBACKS or choice.target.startswith(("redis", PRIMARY)))
-
-
-def _excuse(world: World, ops: Sequence[Op], stored: set[int], setbacks: int) -> Sequence[Op]:
-    """
-    Take back the answers of producers that ended before they could give their events back.
-
-    Redis has lost these events, and nobody is left who has them.  One replica that has an event saves it from one
-    setback, but not from a primary that comes back with an older file before another one takes over: the replicas
-    follow it.  The disk saves an event unless another server takes over.
-
-    @param setbacks: how many faults have made Redis go back, or may have.
-    """
-    account, durability = world.account, world.setup.durability
-    rollbacks = account.rollbacks
-    if (
-        not rollbacks
-        or (durability == "replicas" and setbacks < 2)
-        or (durability == "disk" and not account.promotions)
-    ):
-        return ops
-    ends = [(life.name, life.ended_at) for life in world.lives if life.ended_at is not None]
-    excused = []
-    for op in ops:
-        lost = op.outcome is Outcome.OK and op.id not in stored and op.ended is not None
-        producer = op.client.partition(">")[2]
-        if lost and any(
-            name == producer and op.invoked <= end <= rollback.at + BOUND
-            for name, end in ends
-            for rollback in rollbacks
-        ):
-            op = attrs.evolve(op, outcome=Outcome.UNKNOWN, id=None)
-        excused.append(op)
-    return excused
-
-
-def _without_gone(world: World, ops: Sequence[Op], stored: set[int]) -> Sequence[Handling]:
-    """
-    Leave out the events that were handled, and went with an earlier state of Redis.
-
-    No client was told that they are stored under this id.
-    """
-    if not world.account.rollbacks:
-        return world.handlings
-    unsure = {op.description for op in ops if op.outcome is Outcome.UNKNOWN}
-    return [each for each in world.handlings if each.id in stored or world.descriptions[each.id] not in unsure]
 
 
 def _alarm(event: Any) -> str:
@@ -203,6 +155,11 @@ def _read(id: bytes, fields: Any) -> Notification | None:
     except InvalidEvent:
         time, number = _place(id)
         return Notification(-(time * 1_000 + number), f"no event at {id.decode()}", "", id.decode())
+
+
+def _id_of(entry: Stored) -> int | None:
+    event = _read(entry.id, entry.fields)
+    return None if event is None else event.id
 
 
 def _place(id: bytes) -> tuple[int, int]:

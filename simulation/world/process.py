@@ -51,6 +51,7 @@ class Process:
     @ivar alive: whether it runs; what happens to a dead process has no effect.
     @ivar busy_until: as in L{simulation.world.timeline.Owner}, as C{suspended} and C{held} are.
     @ivar ended_at: when it ended.
+    @ivar signalled_at: when it was told to stop.
     @ivar exit_code: C{None} while it runs, and if it was killed.
     @ivar log: its log events that have a level of warning or above, or an alarm, with their times.
     @ivar errors: exceptions that nothing in it has caught.
@@ -67,6 +68,7 @@ class Process:
     held: list[Happening] = attrs.field(factory=list, init=False)
     exit_code: int | None = attrs.field(default=None, init=False)
     ended_at: float | None = attrs.field(default=None, init=False)
+    signalled_at: float | None = attrs.field(default=None, init=False)
     signals: dict[int, Callable[..., object]] = attrs.field(factory=dict, init=False)
     log: list[tuple[float, Mapping[str, Any]]] = attrs.field(factory=list, init=False)
     errors: list[Exception] = attrs.field(factory=list, init=False)
@@ -102,6 +104,7 @@ class Process:
         timeline.add(timeline.now, self, self._signalled, number, is_message=True)
 
     def _signalled(self, number: int) -> None:
+        self.signalled_at = self.world.timeline.now
         handler = self.signals.get(number)
         if handler is None:
             self.kill()

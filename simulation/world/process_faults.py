@@ -25,6 +25,18 @@ def kill(world: World, choice: Choice, target: str) -> Callable[[], object] | No
     return lambda: world.start_service(target)
 
 
+def load(world: World, choice: Choice, target: str) -> Callable[[], object]:
+    began = world.timeline.now
+    world.servers.kill(target)
+
+    def restart() -> None:
+        world.servers.restart(target, choice.amount)
+        world.account.disturbed(began, world.timeline.now + choice.amount)
+        world.later(choice.amount, lambda: None, f"{target} loads")
+
+    return restart
+
+
 def kill_service(world: World, name: str) -> None:
     """Kill a producer or a consumer, if it runs."""
     process, now = world.processes[name], world.timeline.now

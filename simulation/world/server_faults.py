@@ -5,10 +5,12 @@ Faults of servers and Sentinels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from simulation.schedules.choices import Choice
 from simulation.world.link_faults import silence_pairs
+from simulation.world.process_faults import kill_service
 from simulation.world.world import World
 
 #: Seconds until Sentinels find a primary down, and for which it is unreachable.
@@ -32,6 +34,21 @@ def promote(world: World, choice: Choice, target: str) -> None:
     heal = _isolate_server(world, primary.host, others)
     world.timeline.add(world.timeline.now + _DETECTION, None, world.servers.fail_over)
     world.later(_UNREACHABLE, heal, f"{primary.host} is unreachable")
+
+
+def both(world: World, choice: Choice, target: str) -> Callable[[], object]:
+    """The producer and the machine of the primary end at the same moment."""
+    now, primary = world.timeline.now, world.servers.primary.host
+    kill_service(world, target)
+    world.servers.kill(primary, power=True)
+    world.timeline.add(now + _DETECTION, None, world.servers.fail_over)
+
+    def restart() -> None:
+        world.start_service(target)
+        world.servers.restart(primary)
+        world.account.disturbed(now, world.timeline.now)
+
+    return restart
 
 
 def switch(world: World, choice: Choice, target: str) -> None:
@@ -65,6 +82,32 @@ def deaf(world: World, choice: Choice, target: str) -> Callable[[], object]:
     deployment, sentinel = world.servers.deployment, world.servers.sentinels[target]
     deployment.isolate(sentinel)
     return lambda: deployment.rejoin(sentinel)
+
+
+def kill_sentinel(world: World, choice: Choice, target: str) -> Callable[[], object]:
+    world.servers.kill_sentinel(target)
+    return lambda: world.servers.restart_sentinel(target)
+
+
+def need_replicas(world: World, choice: Choice, target: str) -> Callable[[], object]:
+    return _unfit(world, partial(world.servers.need_replicas, target))
+
+
+def full_disk(world: World, choice: Choice, target: str) -> Callable[[], object]:
+    """Under C{appendfsync always} the server ends at its next write, and is restarted when there is room."""
+    return _unfit(world, partial(world.servers.fill_disk, target))
+
+
+def _unfit(world: World, change: Callable[[bool], object]) -> Callable[[], object]:
+    """Let a server refuse what consumers confirm, and return what ends that."""
+    now = world.timeline.now
+    change(True)
+
+    def end() -> None:
+        change(False)
+        world.account.disturbed(now, world.timeline.now)
+
+    return end
 
 
 def fill(world: World, choice: Choice, target: str) -> Callable[[], object]:

@@ -5,6 +5,7 @@ The servers of Redis and the Sentinels of a simulated world.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -61,6 +62,8 @@ class Servers:
         self.deployment = Deployment(world.clock, servers, list(self.sentinels.values()))
         self.stored: list[Stored] = []
         self._seen: dict[str, bytes] = {}
+        for server in servers:
+            server.on_follow = partial(self._follows, server)
         for node in (*servers, *self.sentinels.values()):
             self._listen(node)
 
@@ -157,6 +160,7 @@ class Servers:
         if not server.up:
             return
         process, before = world.processes[name], server.position()
+        self._keep_held(self.primary if server is self.primary else None)
         if power:
             world.network.drop(process, with_word=False)
             world.dark.add(name)
@@ -166,23 +170,47 @@ class Servers:
             world.network.stop_listening(process, server.port)
         kept = server.kept
         if server.link is None:
-            self._go_back(before, Position(before.history, 0) if kept is None else kept)
+            self._go_back(before, Position(before.history, 0) if kept is None else kept, promotes=False)
 
-    def _go_back(self, before: Position, after: Position) -> None:
+    def _go_back(self, before: Position, after: Position, promotes: bool) -> None:
         """Record what is lost when a state takes the place of another one."""
         first = _first_lost(before, after)
         if first is not None:
-            everything = after.offset == 0
-            self.world.account.rolled_back(0.0 if everything else first, everything)
+            self.world.account.rolled_back(first, before, after, promotes)
 
-    def restart(self, name: str) -> None:
-        """Start a server again."""
+    def _follows(self, server: Server, primary: Any) -> None:
+        """Record what is lost when a server follows another one."""
+        self._keep_held(self.primary)
+        if server.link is None:
+            self._go_back(server.position(), primary.position(), promotes=True)
+
+    def _keep_held(self, primary: Server | None) -> None:
+        """Keep what replicas have, before one of them loses it."""
+        replicas = [each for each in self.by_name.values() if each.up and each is not primary]
+        self.world.account.held.extend(each.position() for each in replicas)
+
+    def restart(self, name: str, loading: float = 0.0) -> None:
+        """Start a server again; it loads its data for so many seconds."""
         server = self.by_name[name]
         if not server.up:
             self.world.dark.discard(name)
             self._seen.pop(name, None)
-            self.deployment.start(server)
+            self.deployment.start(server, loading)
             self._listen(server)
+
+    def kill_sentinel(self, name: str) -> None:
+        """End a Sentinel."""
+        sentinel = self.sentinels[name]
+        if sentinel.up:
+            sentinel.kill()
+            self.world.network.stop_listening(self.world.processes[name], sentinel.port)
+
+    def restart_sentinel(self, name: str) -> None:
+        """Start a Sentinel again."""
+        sentinel = self.sentinels[name]
+        if not sentinel.up:
+            self.deployment.start(sentinel)
+            self._listen(sentinel)
 
     def fail_over(self) -> bool:
         """Let the Sentinels promote the best replica; return whether that begins."""
@@ -192,11 +220,11 @@ class Servers:
         before, after = old.position(), new.position()
         if not self.deployment.fail_over(new):
             return False
-        now = self.world.timeline.now
-        self._go_back(before, after)
+        self._keep_held(old)
         self._seen.pop(new.host, None)
-        self.world.account.promotions.append(now)
-        self.world.account.rolled_back(now)  # what the old primary does until it is demoted
+        # Also what the old primary does until it is demoted is lost.
+        first = _first_lost(before, after)
+        self.world.account.rolled_back(self.world.timeline.now if first is None else first, before, after, True)
         return True
 
     def restrict(self, name: str, denied: frozenset[bytes]) -> None:
@@ -209,6 +237,23 @@ class Servers:
         server = self.by_name[name]
         server.settings.values[b"maxmemory"] = b"1" if full else b"0"
         server.settings_changed()
+
+    def need_replicas(self, name: str, wants: bool) -> None:
+        """Let a server refuse writes for want of replicas, or not."""
+        server = self.by_name[name]
+        server.settings.values[b"min-replicas-to-write"] = b"%d" % (len(self.by_name) if wants else 0)
+        server.settings_changed()
+
+    def fill_disk(self, name: str, full: bool) -> None:
+        """Let the disk of a server be full, or not; one that has ended because of it is started again."""
+        server = self.by_name[name]
+        if full:
+            server.fill_disk()
+            return
+        server.clear_disk()
+        if not server.up:
+            self.world.network.stop_listening(self.world.processes[name], server.port)
+            self.restart(name)
 
 
 PLAIN: Final = Conditions()

@@ -51,8 +51,7 @@ def surroundings(world: Any) -> Iterator[None]:
     """
     timeline: Timeline = world.timeline
 
-    def seconds() -> float:
-        return timeline.seconds()
+    seconds = timeline.seconds
 
     def wall() -> float:
         current: Process | None = timeline.current

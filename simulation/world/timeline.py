@@ -116,7 +116,8 @@ class Timeline:
     ) -> Happening:
         """Let something happen at a time."""
         happening = Happening(self, time, owner, call, arguments, keywords, is_message)
-        self._push(happening, time, False)
+        self._order = happening.order = order = self._order + 1
+        heappush(self._heap, (time, False, order, happening))
         return happening
 
     def move(self, happening: Happening, time: float) -> None:
@@ -149,7 +150,18 @@ class Timeline:
                     continue
             if time > self.now:
                 self.now = time
-            self._run(happening, owner)
+            call, happening.call = happening.call, None
+            assert call is not None
+            self.current = owner
+            self.count += 1
+            try:
+                call(*happening.arguments, **happening.keywords)
+            except Exception as error:
+                if owner is None:
+                    raise
+                owner.fail(error)
+            finally:
+                self.current = None
             return True
         return False
 
@@ -160,20 +172,6 @@ class Timeline:
         for happening in held:
             if happening.call is not None and happening.order == 0:
                 self._push(happening, self.now, happening.is_message)
-
-    def _run(self, happening: Happening, owner: Owner | None) -> None:
-        call, happening.call = happening.call, None
-        assert call is not None
-        self.current = owner
-        self.count += 1
-        try:
-            call(*happening.arguments, **happening.keywords)
-        except Exception as error:
-            if owner is None:
-                raise
-            owner.fail(error)
-        finally:
-            self.current = None
 
     def run_until(self, time: float) -> None:
         """Let everything happen until a time, or until too much has happened."""

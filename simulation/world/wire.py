@@ -21,11 +21,16 @@ Told = Callable[[Any, Any, str, str], None]
 
 
 class _Conversation:
-    """The commands on one connection that have no reply yet."""
+    """
+    A connection to a server, and the commands on it that have no reply yet.
 
-    __slots__ = ("commands", "reader")
+    @ivar end: of the process that asks.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("commands", "end", "reader")
+
+    def __init__(self, end: Transport) -> None:
+        self.end = end
         self.commands: deque[str] = deque()
         self.reader = hiredis.Reader()
 
@@ -42,36 +47,48 @@ class Wire:
     timeline: Any
     is_server: Callable[[str], bool]
     told: Told
-    _conversations: dict[Transport, _Conversation] = attrs.field(factory=dict, init=False)
+    #: By each of their ends; C{None} for those that lead to no server.
+    _conversations: dict[Transport, _Conversation | None] = attrs.field(factory=dict, init=False)
     _sent: list[bytes] = attrs.field(factory=list, init=False)
     _times: array[float] = attrs.field(factory=lambda: array("d"), init=False)
 
     def watch(self, end: Transport, data: bytes) -> None:
         """Look at a message before it is sent."""
-        way = end.way
-        self._sent += (way.mark, data)
+        self._sent += (end.way.mark, data)
         self._times.append(self.timeline.now)
-        if self.is_server(way.target):
-            conversation = self._conversations.get(end)
-            if conversation is None:
-                conversation = self._conversations[end] = _Conversation()
+        try:
+            conversation = self._conversations[end]
+        except KeyError:
+            conversation = self._begin(end)
+        if conversation is None:
+            return
+        commands, asking = conversation.commands, conversation.end
+        if asking is end:
             command = name_command(data)
-            conversation.commands.append(command)
+            commands.append(command)
             self.told(end.process, end.peer.process, "request", command)
-        elif self.is_server(way.source) and (conversation := self._conversations.get(end.peer)) is not None:
-            conversation.reader.feed(data)
-            while conversation.reader.gets() is not False and conversation.commands:
-                command = conversation.commands[0]
-                for step in ("applied", "reply"):
-                    self.told(end.peer.process, end.process, step, command)
-                conversation.commands.popleft()
+            return
+        conversation.reader.feed(data)
+        while conversation.reader.gets() is not False and commands:
+            self.told(asking.process, end.process, "applied", commands[0])
+            self.told(asking.process, end.process, "reply", commands[0])
+            commands.popleft()
+
+    def _begin(self, end: Transport) -> _Conversation | None:
+        conversation = None
+        if self.is_server(end.way.target):
+            conversation = _Conversation(end)
+        elif self.is_server(end.way.source):
+            conversation = _Conversation(end.peer)
+        self._conversations[end] = self._conversations[end.peer] = conversation
+        return conversation
 
     def open_commands(self, process: Any) -> list[str]:
         """Return the commands of a process that have no reply yet."""
         return [
             command
             for end, conversation in self._conversations.items()
-            if end.process is process and not end.lost
+            if conversation is not None and conversation.end is end and end.process is process and not end.lost
             for command in conversation.commands
         ]
 

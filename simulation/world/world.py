@@ -60,6 +60,7 @@ class World:
     @ivar lives: all lives of services.
     @ivar dark: hosts without power.
     @ivar gone: services that are not started again.
+    @ivar entries: for each of C{handlings} the life of the consumer, and the entry.
     @ivar descriptions: of handled events, by id.
     @ivar account: what may be lost or repeated because of what was done.
     @ivar later: ends a fault after so many seconds.
@@ -76,6 +77,7 @@ class World:
         self.dark: set[str] = set()
         self.gone: set[str] = set()
         self.handlings: list[Handling] = []
+        self.entries: list[str] = []
         self.descriptions: dict[int, str] = {}
         self.journal: list[Line] = []
         self.account = Account(self)
@@ -125,6 +127,7 @@ class World:
                 mixed=setup.mixed,
                 poison=_POISON if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
                 ends=setup.seconds,
+                haste=setup.haste,
             )
             self.clients[process.name] = client
             self.timeline.add(0.5, process, client.start)
@@ -200,9 +203,10 @@ class World:
             if not hanging.called:
                 self.timeline.add(self.timeline.now, process, _go_on, hanging)
 
-    def handled(self, handling: Handling, description: str) -> None:
+    def handled(self, handling: Handling, entry: str, description: str) -> None:
         """Record that a handler has ended."""
         self.handlings.append(handling)
+        self.entries.append(f"{handling.consumer} {self.processes[handling.consumer].life} {entry}")
         self.descriptions[handling.id] = description
         self.tell(handling.consumer, f"{'fails on' if handling.failed else 'handles'} {handling.id}")
 
@@ -214,9 +218,11 @@ class World:
     def _on_wire(self, asking: Process, asked: Process, step: str, command: str) -> None:
         if step == "applied":
             self.servers.applied(asked.name, command)
-            self.happens(asked, f"applied:{command}")
+            if self.triggers:
+                self.happens(asked, f"applied:{command}")
         else:
-            self.happens(asking, f"{step}:{command}")
+            if self.triggers:
+                self.happens(asking, f"{step}:{command}")
             if step == "reply" and command not in _DULL:
                 self.tell(asked, f"answers {command} of {asking.name}")
 

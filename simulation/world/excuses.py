@@ -1,0 +1,174 @@
+"""
+What the judge allows for, each beside its line of docs/guarantees.md.
+
+Everything here is computed from what happened to the servers and to the processes, never from the mere list of
+faults: what was not lost by them is not excused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from eventsvc.outcome import Outcome
+from eventsvc.testing.history import Cause, Handling, Op
+from simulation.servers.history import Position
+from simulation.world.account import Account, Rollback
+from simulation.world.process import Process
+from simulation.world.servers import Stored
+from simulation.world.world import World
+
+#: Seconds within which a producer detects what Redis has lost, and gives it back ("at once or within ten seconds").
+_DETECTED: Final = 10.0
+#: Seconds after a fault within which consumers confirm what they could not confirm meanwhile.
+_CONFIRMED: Final = 5.0
+#: What a producer says that stops without an answer of Redis.
+_UNSURE: Final = "stopping without an answer"
+#: Positions of the writes that stored an event, by the id of the event.
+Places = Mapping[int, Sequence[Position]]
+
+
+def places_of(world: World, id_of: Callable[[Stored], int | None]) -> Places:
+    """
+    Return where events were ever stored; nothing is known of any if Redis has never gone back.
+
+    @param id_of: returns the id of the event of an entry, if it has one.
+    """
+    places: dict[int, list[Position]] = defaultdict(list)
+    for each in world.servers.stored if world.account.rollbacks else ():
+        id = id_of(each)
+        if id is not None:
+            places[id].append(each.position)
+    return places
+
+
+def excuse(world: World, ops: Sequence[Op], kept: set[int], places: Places) -> Sequence[Op]:
+    """
+    Take back the answers about events that are lost with their producer.
+
+    "What dies, and what is lost", the rows with "the producer, and at the same moment ...", and "Redis loses
+    events, and the producer that had confirmed them has ended".  An event that Redis never had is not excused.
+
+    @param kept: the ids of the events that Redis has in the end.
+    """
+    return [
+        attrs.evolve(op, outcome=Outcome.UNKNOWN, id=None)
+        if op.outcome is Outcome.OK and op.id not in kept and _is_lost(world, op, places)
+        else op
+        for op in ops
+    ]
+
+
+def name_lives(world: World, ops: Sequence[Op]) -> Sequence[Op]:
+    """
+    Name the life of the producer in attempts too, once Redis has gone back.
+
+    "One id for one key, across a failover": a producer that was restarted is another one.
+    """
+    if not world.account.rollbacks:
+        return ops
+    ends = [(life.name, life.ended_at) for life in world.lives if life.ended_at is not None]
+    return [
+        attrs.evolve(
+            op, client=f"{op.client} {sum(_producer_of(op) == name and end <= op.invoked for name, end in ends)}"
+        )
+        for op in ops
+    ]
+
+
+def _producer_of(op: Op) -> str:
+    return op.client.partition(">")[2]
+
+
+def _is_lost(world: World, op: Op, places: Places) -> bool:
+    positions = () if op.id is None else places.get(op.id, ())
+    return any(
+        _may_lose(world, position) and any(_had_ended(world, op, each) for each in _losses(world, position))
+        for position in positions
+    )
+
+
+def _losses(world: World, position: Position) -> Iterator[Rollback]:
+    return (each for each in world.account.rollbacks if each.loses(position))
+
+
+def _may_lose(world: World, position: Position) -> bool:
+    """
+    Return whether C{REDIS_DURABILITY} allows that an event is lost that was stored by this write.
+
+    C{disk}: only a failover loses it, to a server that lacks it: its own server starts again with it.
+    C{replicas}: one of them has had it; another one was promoted, or the primary has started again with an older
+    file, and all of them have followed it.
+    """
+    match world.setup.durability:
+        case "disk":
+            return all(each.promotes for each in _losses(world, position))
+        case "replicas":
+            return any(each.has(position) for each in world.account.held)
+    return True
+
+
+def _had_ended(world: World, op: Op, rollback: Rollback) -> bool:
+    """
+    Return whether the producer that answered had ended before it could give the event back.
+
+    One that stops in order asks Redis once more, and says so if it gets no answer.
+    """
+    assert op.ended is not None
+    calm = world.account.calm_after(max(rollback.at, op.ended), _DETECTED)
+    return any(
+        life.name == _producer_of(op)
+        and life.ended_at is not None
+        and op.invoked <= life.ended_at <= (rollback.at if _has_asked(life) else calm + _DETECTED)
+        for life in world.lives
+    )
+
+
+def _has_asked(life: Process) -> bool:
+    """Return whether a process has ended in order, after Redis had said what it knows."""
+    return life.exit_code == 0 and not any(_UNSURE in event.get("log_format", "") for _, event in life.log)
+
+
+def without_gone(world: World, ops: Sequence[Op], kept: set[int], places: Places) -> Sequence[Handling]:
+    """
+    Leave out the events that were handled, and went with an earlier state of Redis.
+
+    Redis had them once, and no client was told that they are stored under this id.
+    """
+    unsure = {op.description for op in ops if op.outcome is Outcome.UNKNOWN}
+    return [
+        each
+        for each in world.handlings
+        if each.id in kept or not places.get(each.id) or world.descriptions[each.id] not in unsure
+    ]
+
+
+def causes_of(account: Account) -> Sequence[Cause]:
+    """
+    Return the reasons why events may have been handled again.
+
+    "It failed, or its process ended before the acknowledgement was sent.  A kill repeats the events of about the
+    last 100 ms": and those of the time in which it could not reach Redis.
+    """
+    return [
+        attrs.evolve(each, begin=account.disturbed_since(each.begin, _CONFIRMED)) if each.kind == "ended" else each
+        for each in account.causes
+    ]
+
+
+def find_forgotten(world: World) -> Iterator[str]:
+    """
+    Yield a finding for each entry that the only consumer handled again although it remembers it.
+
+    "An entry whose acknowledgement went back keeps its C{stream_id}.  The consumer that acknowledged it remembers
+    its last 100,000 entries, and does not handle it again."
+    """
+    done: set[tuple[str, int]] = set()
+    for handling, entry in zip(world.handlings, world.entries) if world.setup.consumers == 1 else ():
+        if (entry, handling.id) in done:
+            yield f"handled again by a consumer that remembers it: {entry.rpartition(' ')[2]}"
+        elif not handling.failed:
+            done.add((entry, handling.id))
