@@ -55,7 +55,7 @@ async def run_doctor(call: Call) -> int:
     else:
         for check in checks:
             _write(call, check)
-    call.say(f"{wrong or 'nothing'} {'of it ' if wrong else ''}is wrong")
+    call.say({0: "nothing is wrong", 1: "1 thing is wrong"}.get(wrong, f"{wrong} things are wrong"))
     return 1 if wrong else 0
 
 
@@ -79,7 +79,7 @@ async def _check_redis(call: Call) -> list[Check]:
             missing = await link.ask(find_missing, link.connection, redis.stream)
         except NotDone as problem:
             why = link.connection.problem
-            return [Check("redis", "wrong", f"{problem}{f': {why}' if why else ''}", _remedy(why))]
+            return [Check("redis", "wrong", f"{problem}{f': {why}' if why else ''}", _remedy(f"{problem} {why}"))]
         return [
             Check("redis", "ok", f"connected to {redis.place}"),
             *check_rights(missing, call.given["role"]),
@@ -105,6 +105,8 @@ async def _check_state(link: Link) -> list[Check]:
 
 
 def _remedy(problem: str) -> str:
+    if "NOPERM" in problem:
+        return "give the user the rights of docs/security.md"
     if "denies access" in problem:
         return "check REDIS_USERNAME and REDIS_PASSWORD"
     if "certificate" in problem or "TLS" in problem:

@@ -41,9 +41,10 @@ def render_status(
 ) -> str:
     """Return the screen."""
     bad = sum(finding.is_bad for finding in findings)
+    letters = f"{words.count(state.dead)} dead letter{'' if state.dead == 1 else 's'}"
     head = make_table(("", ""), [
         ("status", cell("unwell" if bad else "well", "bold red" if bad else "bold green")),
-        ("stream", f"{state.stream}: {words.count(state.length)} entries, {words.count(state.dead)} dead letters"),
+        ("stream", f"{state.stream}: {words.count(state.length)} entries, {letters}"),
         ("redis", f"{place}: {_describe_server(state.server)}"),
     ])  # fmt: skip
     head.show_header = False

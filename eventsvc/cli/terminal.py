@@ -65,11 +65,12 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Tabl
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for number, name in enumerate(columns):
         last = number == len(columns) - 1
+        header = printable(name.removeprefix(">"))
         table.add_column(
-            name.removeprefix(">"),
+            Text(header),
             justify="right" if name.startswith(">") else "left",
             no_wrap=True,
-            min_width=None if last else len(name.removeprefix(">")),
+            min_width=None if last else len(header),
             ratio=None,
         )
     for row in rows:

@@ -115,8 +115,11 @@ async def test_groups_and_their_consumers_are_listed(server: Server, capsys: pyt
     fill(server)
     with server.client() as client:
         client.xgroup_create(STREAM, "other", "$")
+        client.xgroup_create(STREAM, "\x1b]0;title\x07\u202e\n", "$")
     assert await do(server, "groups") == 0
     out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert r"CONSUMER OF \x1b]0;title\x07\u202e\n " in out
     assert re.search(r"^some\\x1bbody +1 +[\d.]+ m?s$", out, re.MULTILINE)
     assert "CONSUMER OF other" in out
     assert await do(server, "groups", "other", "--json") == 0
@@ -281,3 +284,22 @@ def test_only_what_draws_tables_loads_what_draws_them() -> None:
     code = "import sys, eventsvc.cli.main; print([name for name in ('rich', 'shtab', 'treq') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout == "[]\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_user_without_any_right_is_told_so(
+    server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is there, so nobody is to start it."""
+    monkeypatch.setenv("REDIS_PASSWORD", "secret")
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "nobody", "on", ">secret", "~*", "+ping")
+        try:
+            assert await do(server, "doctor", "--redis-username", "nobody") == 1
+        finally:
+            client.execute_command("ACL", "DELUSER", "nobody")
+    captured = capsys.readouterr()
+    assert "NOPERM" in captured.out
+    assert "give the user the rights of docs/security.md" in captured.out
+    assert "start Redis" not in captured.out
+    assert captured.err.endswith("1 thing is wrong\n")
