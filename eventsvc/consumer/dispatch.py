@@ -215,6 +215,7 @@ class Dispatch:
             unfinished = fail_with(error)
         if unfinished is None:
             self.line.end(keys, last=False)
+            self.breaker.succeeded()
             self._end_run([entry for entry, _ in batch], self.clock.seconds() - began)
         else:
             self._work(batch, self._batches.run(batch, unfinished))
@@ -257,10 +258,10 @@ class Dispatch:
         work.addCallback(ended)
 
     def _end_run(self, run: Sequence[Entry], seconds: float) -> None:
-        """End entries whose handler returned at once."""
+        """End entries whose handler returned at once; the breaker knows that already."""
         self.counts.handler_seconds.observe(seconds)
         self.counts.deliveries.observe(1, len(run))
-        self._succeed(run)
+        self.open.succeed(run)
 
     async def _deliver(self, entry: Entry, notification: Notification, unfinished: Unfinished | None = None) -> Batch:
         """

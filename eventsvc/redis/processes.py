@@ -20,6 +20,8 @@ from eventsvc.redis.session import Argument
 _BEAT: Final = load_script("beat.lua")
 _READ: Final = load_script("read_hash.lua")
 
+#: Errors that will be over, of which those tell who cannot do without Redis.
+_PASSING: Final = frozenset({"MISCONF", "NOREPLICAS", "OOM", "READONLY"})
 #: Seconds for which the last heartbeat of a process is kept.
 LIFETIME: Final = 300.0
 #: The most processes of a stream whose heartbeats are kept.
@@ -66,7 +68,8 @@ class Processes:
 
     def _written(self, reply: bytes | None) -> None:
         problem = "" if reply is None else self._explain(reply.decode())
-        if problem not in ("", self.problem):
+        passes = reply is not None and code_of(reply.decode()) in _PASSING
+        if problem not in ("", self.problem) and not passes:
             self._log.warn("no dashboard shows this process: {problem}", problem=problem)
         self.problem = problem
 

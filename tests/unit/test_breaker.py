@@ -80,6 +80,26 @@ def test_an_outage_of_ten_minutes_makes_two_dead_letters_at_most(
         assert database.rows == [text for text in texts if text in database.rows]
 
 
+@pytest.mark.parametrize("max_deliveries", [2, 5])
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_an_outage_that_begins_between_two_events_of_a_run_makes_two_dead_letters_at_most(
+    consuming: ConsumerWorld, concurrency: int, max_deliveries: int
+) -> None:
+    """What was handled before it says nothing about what fails in it."""
+    database = Database(consuming)
+
+    def handle(notification: Notification) -> None:
+        database.plain(notification)
+        database.is_away = True
+
+    consuming.add(*"abcdef")
+    consumer = consuming.consumer(handle, concurrency=concurrency, max_deliveries=max_deliveries)
+    consuming.run(30.0)
+    assert consumer.in_flight.breaker.is_open
+    assert database.rows == ["a"]
+    assert len(consuming.dead) <= 2
+
+
 @pytest.mark.parametrize("concurrency", [1, 3, 50])
 def test_a_probe_is_one_event_and_pauses_grow(consuming: ConsumerWorld, concurrency: int) -> None:
     database = Database(consuming, 0.2)
