@@ -151,8 +151,8 @@ class Client:
         return Mixture(self.random, 1.0, 0.0, f"/{self.process.name}")
 
     def start(self) -> None:
-        """Begin to post."""
-        self._next()
+        """Begin to post: once soon, so that each run has evidence."""
+        self._coming = self.process.reactor.callLater(self.random.random(), self._arrive)
 
     def _next(self) -> None:
         reactor = self.process.reactor

@@ -25,6 +25,8 @@ from simulation.world.world import World
 _DETECTED: Final = 10.0
 #: Seconds after a fault within which consumers confirm what they could not confirm meanwhile.
 _CONFIRMED: Final = 5.0
+#: Seconds for which a producer keeps what was confirmed.
+_RETAINED: Final = 30.0
 #: What a producer says that stops without an answer of Redis.
 _UNSURE: Final = "stopping without an answer"
 #: Positions of the writes that stored an event, by the id of the event.
@@ -62,6 +64,17 @@ def excuse(world: World, ops: Sequence[Op], kept: set[int], places: Places) -> S
     ]
 
 
+def has_lost_old(world: World, ops: Sequence[Op], kept: set[int], places: Places) -> bool:
+    """Return whether Redis lost events that were confirmed too long ago to be given back: then an alarm is right."""
+    return any(
+        _is_old(op, each)
+        for op in ops
+        if op.outcome is Outcome.OK and op.id is not None and op.id not in kept
+        for position in places.get(op.id, ())
+        for each in _losses(world, position)
+    )
+
+
 def name_lives(world: World, ops: Sequence[Op]) -> Sequence[Op]:
     """
     Name the life of the producer in attempts too, once Redis has gone back.
@@ -86,9 +99,15 @@ def _producer_of(op: Op) -> str:
 def _is_lost(world: World, op: Op, places: Places) -> bool:
     positions = () if op.id is None else places.get(op.id, ())
     return any(
-        _may_lose(world, position) and any(_had_ended(world, op, each) for each in _losses(world, position))
+        _may_lose(world, position)
+        and any(_is_old(op, each) or _had_ended(world, op, each) for each in _losses(world, position))
         for position in positions
     )
+
+
+def _is_old(op: Op, rollback: Rollback) -> bool:
+    """Return whether an event was confirmed too long ago to be retained; giving it back makes it no younger."""
+    return op.ended is not None and rollback.at - op.ended > _RETAINED
 
 
 def _losses(world: World, position: Position) -> Iterator[Rollback]:

@@ -13,7 +13,15 @@ from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification
 from eventsvc.redis.connection import Connection
 from eventsvc.testing.history import Expectations, History, Verdict, check
 from simulation.schedules.choices import Schedule
-from simulation.world.excuses import causes_of, excuse, find_forgotten, name_lives, places_of, without_gone
+from simulation.world.excuses import (
+    causes_of,
+    excuse,
+    find_forgotten,
+    has_lost_old,
+    name_lives,
+    places_of,
+    without_gone,
+)
 from simulation.world.handlers import POISON
 from simulation.world.process import Process
 from simulation.world.servers import Stored
@@ -80,6 +88,8 @@ def _may_be_set_aside(world: World, schedule: Schedule) -> int:
     """
     kinds = [choice.kind for choice in schedule.choices if choice.target.startswith("consumer")]
     ends, failing = (sum(kind in those for kind in kinds) for those in (_ENDING, _FAILING))
+    if schedule.setup.settings.get("CONSUMER_MAX_DELIVERIES") == "2":  # one whose reply was lost is spent too
+        failing += kinds.count("stumble")
     if ends >= (2 if failing else int(schedule.setup.settings.get("CONSUMER_MAX_DELIVERIES", "5"))):
         return _ANY
     lives = sum(life.name.startswith("consumer") for life in world.lives)
@@ -138,7 +148,7 @@ def tell(world: World, schedule: Schedule) -> History:
         drained=True,
         wiped=max(wiped) if wiped else None,
         rolled_back=bool(account.rollbacks),
-        alarms=len(alarms),
+        alarms=0 if has_lost_old(world, ops, ids, places) else len(alarms),
         ended=[*world.unexpected],
     )
 
