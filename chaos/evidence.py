@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import msgspec
@@ -16,15 +16,13 @@ from msgspec import Raw
 
 from chaos import DEAD, FOREIGN, GROUP, STREAM
 from chaos.deployment import Deployment
+from chaos.entries import LOSSES, place_in_stream, read_entry
 from chaos.lines import Line, parse_log
-from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
+from eventsvc.event import Notification
 from eventsvc.json_text import escape_breaks, in_one_line
 from eventsvc.outcome import Outcome
 from eventsvc.testing.history import Content, Handling, History, Op
 from eventsvc.testing.history.content import content_of, differences
-
-#: The alarms by which a service says that events may have been lost.
-_LOSSES: Final = {"lost", "group_recreated", "trimmed_pending"}
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +72,7 @@ def gather(deployment: Deployment, ops: Path, fault: tuple[float, float], draine
 def gather_beside(deployment: Deployment, ops: Path, fault: tuple[float, float]) -> History:
     """Return what became of the events of the second stream, which nobody reads."""
     with deployment.redis() as client:
-        events = [_read(id, fields) for id, fields in client.xrange(deployment.plan.beside)]
+        events = [read_entry(id, fields) for id, fields in client.xrange(deployment.plan.beside)]
     return History(ops=read_ops(ops), stream=[event for event in events if event is not None], fault=fault)
 
 
@@ -122,8 +120,8 @@ def tell(
     @param lines: the logs of all services, ordered by time.
     @param now: when Redis was read.
     """
-    order = sorted(kept.entries.items(), key=lambda entry: _place(entry[0]))
-    events = {id: _read(id, fields) for id, fields in order}
+    order = sorted(kept.entries.items(), key=lambda entry: place_in_stream(entry[0]))
+    events = {id: read_entry(id, fields) for id, fields in order}
     known = {id: event.id for id, event in events.items() if event is not None}
     contents = _contents([event for event in events.values() if event is not None], attempts)
     foreign = [
@@ -131,7 +129,7 @@ def tell(
         for number, event in enumerate(each for each in events.values() if each is not None and _is_foreign(each))
     ]
     quiet = now - max([fault[1], *(line.at for line in lines if line.id is not None)])
-    unread = [id for id in known if _place(id) > _place(kept.last)]
+    unread = [id for id in known if place_in_stream(id) > place_in_stream(kept.last)]
     return History(
         ops=[*attempts, *foreign],
         stream=[event for event in events.values() if event is not None],
@@ -145,8 +143,8 @@ def tell(
         waiting={known[id]: min([quiet, *kept.pending.values()]) for id in unread},
         drained=drained,
         fault=fault,
-        alarms=sum(line.alarm in _LOSSES and line.at >= fault[0] for line in lines),
-        early_alarms=sum(line.alarm in _LOSSES and line.at < fault[0] for line in lines),
+        alarms=sum(line.alarm in LOSSES and line.at >= fault[0] for line in lines),
+        early_alarms=sum(line.alarm in LOSSES and line.at < fault[0] for line in lines),
     )
 
 
@@ -185,27 +183,6 @@ def _one_line(text: str) -> str:
 
 def _is_foreign(event: Notification) -> bool:
     return event.id < 0 or event.description.startswith(FOREIGN)
-
-
-def _read(id: bytes, fields: dict[bytes, bytes]) -> Notification | None:
-    """
-    Return the event of an entry; C{None} for the marker.
-
-    An entry that does not parse must be set aside.  It is returned as an event
-    with a negative id, so that the checker follows it too.
-    """
-    if MARKER_FIELD in fields:
-        return None
-    try:
-        return decode_notification(fields.get(EVENT_FIELD, b""), id.decode())
-    except InvalidEvent:
-        time, number = _place(id)
-        return Notification(-(time * 1_000 + number), f"no event at {id.decode()}", "", id.decode())
-
-
-def _place(id: bytes) -> tuple[int, int]:
-    time, _, number = id.partition(b"-")
-    return int(time), int(number)
 
 
 def read_ops(path: Path) -> list[Op]:

@@ -125,6 +125,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     again: bool = False
 
 
+def place_of(id: str) -> tuple[int, int]:
+    """Return the place of an entry in the stream."""
+    milliseconds, _, number = id.partition("-")
+    return int(milliseconds), int(number)
+
+
 class _Payload(msgspec.Struct):
     """The payload of a CloudEvent."""
 

@@ -15,8 +15,10 @@ import msgspec
 Result = tuple[int, ...] | Exception
 
 
+#: Bytes in the digest of an idempotency key, and in its fingerprint.
+DIGEST: Final = 16
 #: The fingerprint of a key that identifies an event whatever else is posted with it.
-ANY_BODY: Final = bytes(16)
+ANY_BODY: Final = bytes(DIGEST)
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True, gc=False):

@@ -10,8 +10,7 @@ from collections.abc import Collection, Container, Iterable, Sequence
 import attrs
 
 from eventsvc.consumer.key_order import KeyOrder
-from eventsvc.consumer.recent import place_of
-from eventsvc.event import Entry, Notification
+from eventsvc.event import Entry, Notification, place_of
 
 
 @attrs.define(eq=False)

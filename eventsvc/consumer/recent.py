@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from eventsvc.event import EVENT_FIELD, Entry
+from eventsvc.event import EVENT_FIELD, Entry, place_of
 
 #: Entries that are remembered, at 8 bytes each, and those of them that are forgotten together.
 MOST: Final = 100_000
@@ -28,12 +28,6 @@ class Shell(Entry, frozen=True, gc=False):
     """
 
     digest: str = ""
-
-
-def place_of(id: str) -> tuple[int, int]:
-    """Return the place of an entry in the stream."""
-    milliseconds, _, number = id.partition("-")
-    return int(milliseconds), int(number)
 
 
 def digest_of(entry: Entry) -> str:

@@ -11,7 +11,7 @@ import attrs
 
 from eventsvc.dashboard import words
 from eventsvc.dead_letter import DeadLetter
-from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
+from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification, place_of
 from eventsvc.stream_state import GroupState
 from eventsvc.text import shorten
 
@@ -207,5 +207,4 @@ def _dead(letter: DeadLetter) -> Step:
 
 def is_after(id: str, other: str) -> bool:
     """Return whether an entry id is greater than another."""
-    first, second = ([int(part or 0) for part in text.partition("-")[::2]] for text in (id, other))
-    return first > second
+    return place_of(id) > place_of(other)

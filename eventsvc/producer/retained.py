@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from eventsvc.event import with_id
 from eventsvc.producer.backlog import PendingRequest
 from eventsvc.producer.sequence import find_result, stores_all
-from eventsvc.submission import AppendReply, IdempotencyKey, Kept, Result, Sent, Submission
+from eventsvc.submission import DIGEST, AppendReply, IdempotencyKey, Kept, Result, Sent, Submission
 
 #: Bytes of memory of a batch, beside those of its pieces; and with keys.
 _PER_BATCH: Final = 450
@@ -28,8 +28,6 @@ _WITH_KEYS: Final = 250
 #: Bytes of an entry, on average of its batch, from which on it takes an eighth more:
 #: such entries leave gaps in the memory between them.
 _LARGE: Final = 65_536
-#: Bytes of the digest of a key, and of its fingerprint.
-_HALF: Final = 16
 
 
 class _Packed(msgspec.Struct, frozen=True, gc=False):
@@ -80,7 +78,7 @@ class _Packed(msgspec.Struct, frozen=True, gc=False):
         entries = iter([self.entries[begin:end] for begin, end in pairwise(accumulate(self.sizes, initial=0))])
         if not self.keys:
             return [Submission((), tuple(entries))]
-        ids, keys = iter(self.ids), iter(range(0, len(self.keys), 2 * _HALF))
+        ids, keys = iter(self.ids), iter(range(0, len(self.keys), 2 * DIGEST))
         return [
             Submission(
                 tuple(islice(ids, count)),
@@ -91,8 +89,8 @@ class _Packed(msgspec.Struct, frozen=True, gc=False):
         ]
 
     def _key(self, begin: int) -> IdempotencyKey:
-        middle = begin + _HALF
-        return IdempotencyKey(self.keys[begin:middle], self.keys[middle : middle + _HALF])
+        middle = begin + DIGEST
+        return IdempotencyKey(self.keys[begin:middle], self.keys[middle : middle + DIGEST])
 
 
 class RetainedBatch(msgspec.Struct, frozen=True, gc=False):

@@ -20,9 +20,9 @@ from eventsvc.interfaces import IEventLog, Refused
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.durability import Durability
 from eventsvc.redis.scripts import companion, load_script
-from eventsvc.redis.sent_batch import DIGEST, ID, SentBatch, write_keys
+from eventsvc.redis.sent_batch import ID, SentBatch, write_keys
 from eventsvc.redis.session import Argument, Session
-from eventsvc.submission import ANY_BODY, AppendReply, BatchOutcome, Earlier, Kept, Renewal, Submission
+from eventsvc.submission import ANY_BODY, DIGEST, AppendReply, BatchOutcome, Earlier, Kept, Renewal, Submission
 
 #: Seconds for which a producer id is remembered after its last use.
 PRODUCER_ID_TTL: Final = 7 * 86_400
@@ -173,5 +173,5 @@ def _read_reply(reply: Any, sent: SentBatch | None) -> AppendReply:
 def _read_record(record: bytes) -> Earlier:
     if len(record) == ID.size:
         return Earlier(ANY_BODY, ID.unpack(record))
-    ids = struct.unpack(f">{(len(record) - 16) // 8}Q", record[16:])
-    return Earlier(record[:16], ids)
+    ids = struct.unpack(f">{(len(record) - DIGEST) // ID.size}Q", record[DIGEST:])
+    return Earlier(record[:DIGEST], ids)

@@ -51,11 +51,12 @@ def explain(stream: str, command: str, reply: str, rights: str = RIGHTS) -> str:
     """
     Return in words why Redis refused a command that measures, without the text of Redis.
 
-    @param rights: what the user needs there.
+    @param rights: what the user needs there; empty to leave that out.
     """
     code = code_of(reply)
     if code == "NOPERM":
-        return f"the user of Redis may not run {command} on {stream}; it needs the rights {rights} there"
+        place = f" on {stream}; it needs the rights {rights} there" if rights else ""
+        return f"the user of Redis may not run {command}{place}"
     if code == "WRONGTYPE":
         return f"the key {stream} is no stream"
     if "no such key" in reply:

@@ -12,6 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from eventsvc.errors import Refused
+from eventsvc.event import place_of
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import DeadLetters
 from eventsvc.redis.errors import ErrorReply, UnclearReply
@@ -79,7 +80,7 @@ class StreamProgress:
         if delivered is None:
             return (0, 0)
         rows = await self._ask("XPENDING", self.stream, self.group, "-", "+", 1)
-        oldest = parse_id(rows[0][0].decode()) if rows else _BEYOND_ALL
+        oldest = place_of(rows[0][0].decode()) if rows else _BEYOND_ALL
         return min((delivered[0], delivered[1] + 1), oldest)
 
     async def find_newest_dead(self) -> str:
@@ -96,7 +97,7 @@ class StreamProgress:
         """
         await self.connection.when_ready()
         letters = await self._explained("XRANGE", self._letters.read(after))
-        ours = [parse_id(each.original) for each in letters if each.group == self.group and _ID.match(each.original)]
+        ours = [place_of(each.original) for each in letters if each.group == self.group and _ID.match(each.original)]
         return letters[-1].id if letters else after, ours
 
     @property
@@ -115,16 +116,10 @@ class StreamProgress:
             raise Refused(explain(self.stream, command, error.reply, RIGHTS)) from None
 
 
-def parse_id(text: str) -> tuple[int, int]:
-    """Return the id of an entry as numbers."""
-    milliseconds, _, number = text.partition("-")
-    return int(milliseconds), int(number)
-
-
 def _find_group(rows: Any, name: str) -> tuple[int, int] | None:
     """Return the id that was last delivered to a group; C{None} if there is no such group."""
     for row in rows:
         about = dict(zip(row[::2], row[1::2]))
         if about[b"name"] == name.encode():
-            return parse_id(about[b"last-delivered-id"].decode())
+            return place_of(about[b"last-delivered-id"].decode())
     return None

@@ -12,12 +12,10 @@ from typing import Final
 import hiredis
 import msgspec
 
-from eventsvc.submission import ANY_BODY, IdempotencyKey, Submission
+from eventsvc.submission import ANY_BODY, DIGEST, IdempotencyKey, Submission
 
 #: Arguments of append.lua before those of the submissions.
 HEADER: Final = 9
-#: Bytes in the digest of an idempotency key, and in its fingerprint.
-DIGEST: Final = 16
 #: Bytes of memory beside those of the command.
 _BESIDE: Final = 120
 #: How an id is kept: 8 bytes.

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from eventsvc.redis.connection import Connection
-from eventsvc.redis.errors import code_of
-from eventsvc.redis.measuring import measure
+from eventsvc.redis.measuring import explain, measure
 from eventsvc.redis.questions import parse_info
 from eventsvc.redis.scripts import dead_letters, load_script
 from eventsvc.redis.session import Argument
@@ -35,7 +34,7 @@ async def survey(connection: Connection, stream: str) -> StreamState:
     now, length, dead, group_count, rows, info, refused = await connection.run(_SURVEY, [stream], limits)
     measured = [await measure(connection, stream, name) for name, *_ in rows]
     pairs = zip(map(_text, refused[::2]), map(_text, refused[1::2]), strict=True)
-    problems = [_explain(stream, command, reply) for command, reply in pairs]
+    problems = [explain(stream, command, reply, rights="") for command, reply in pairs]
     return StreamState(
         stream=stream,
         now=now / 1000,
@@ -104,19 +103,6 @@ def _read_replica(text: str, offset: int) -> ReplicaState:
 def _read_consumer(row: Sequence[Any]) -> ConsumerState:
     name, pending, idle = row
     return ConsumerState(_text(name), pending, idle / 1000)
-
-
-def _explain(stream: str, command: str, reply: str) -> str:
-    """Return in words why Redis refused a command, without the text of Redis."""
-    match code_of(reply):
-        case "NOPERM":
-            return f"the user of Redis may not run {command}"
-        case "WRONGTYPE":
-            return f"the key {stream} is no stream"
-        case code if "no such key" in reply:
-            return f"there is no stream {stream}"
-        case code:
-            return f"Redis refuses {command} ({code})"
 
 
 def _text(value: bytes) -> str:

@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from eventsvc.errors import Refused, Unknown
-from eventsvc.event import EVENT_FIELD
+from eventsvc.event import EVENT_FIELD, place_of
 from eventsvc.net.background import run_in_background
 from eventsvc.outcome import Outcome
 from eventsvc.simulator.attempt import Attempt
@@ -162,7 +162,7 @@ class Follower(Service):
             self._after_dead = page[0]
             self._dead.update(page[1])
         self.ledger.advance(frontier, self._dead, self.clock.seconds())
-        seen = _parse(self._position)
+        seen = place_of(self._position)
         self._dead = {entry for entry in self._dead if entry >= frontier or entry > seen}
 
     async def _read_page(self) -> bool:
@@ -178,7 +178,7 @@ class Follower(Service):
         for id, name, value in page:
             if name == EVENT_FIELD:
                 try:
-                    self.ledger.see(_parse(id), msgspec.json.decode(value, type=_Numbered).id, now)
+                    self.ledger.see(place_of(id), msgspec.json.decode(value, type=_Numbered).id, now)
                 except (msgspec.DecodeError, UnicodeDecodeError):
                     continue
         if page:
@@ -189,13 +189,8 @@ class Follower(Service):
     async def _lose_position(self) -> None:
         """Go on without the last entry: from the oldest one if it was trimmed, else from the beginning."""
         oldest = await self.progress.find_oldest()
-        if oldest and _parse(oldest) > _parse(self._position):
+        if oldest and place_of(oldest) > place_of(self._position):
             self.ledger.trimmed = True
         else:
             self.ledger.start_again()
         self._position = "0-0"
-
-
-def _parse(id: str) -> EntryId:
-    milliseconds, _, number = id.partition("-")
-    return int(milliseconds), int(number)

@@ -17,8 +17,8 @@ def acknowledge_before_the_end() -> None:
 
 def forget_the_cursor() -> None:
     """A search for idle entries goes on from where the last one has ended, and never begins again."""
-    from eventsvc.consumer.recent import place_of
     from eventsvc.consumer.recovery import Recovery
+    from eventsvc.event import place_of
 
     async def claim(self: Recovery, count: int, size: int) -> Any:
         entries = await original(self, count, size)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from twisted.logger import LogLevel, formatEvent
 
-from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
+from chaos.entries import LOSSES, place_in_stream, read_entry
 from eventsvc.redis.connection import Connection
 from eventsvc.testing.history import Expectations, History, Verdict, check
 from simulation.schedules.choices import Schedule
@@ -34,8 +34,6 @@ BOUND: Final = 60.0
 _STOP: Final = 40.0
 #: Seconds that services have to find out what Redis has lost.
 _LOOK_AROUND: Final = 3.0
-#: The alarms by which a service says that events may have been lost.
-_LOSSES: Final = frozenset({"lost", "group_recreated", "trimmed_pending"})
 #: Faults because of which handlers fail, and because of which calls of handlers do not end.
 _FAILING: Final = frozenset({"fail", "hang", "slow"})
 _ENDING: Final = frozenset({"kill", "leave", "pause"})
@@ -123,15 +121,15 @@ def tell(world: World, schedule: Schedule) -> History:
     """Return the history of a run for the checker."""
     servers, account = world.servers, world.account
     entries = servers.entries()
-    order = sorted(entries, key=_place)
-    events = {id: _read(id, entries[id]) for id in order}
+    order = sorted(entries, key=place_in_stream)
+    events = {id: read_entry(id, entries[id]) for id in order}
     known = {id: event.id for id, event in events.items() if event is not None}
     stream = [event for event in events.values() if event is not None]
-    last = _place(servers.last_read())
+    last = place_in_stream(servers.last_read())
     rest = world.timeline.now - max(account.last, schedule.setup.seconds)
     retained = float(schedule.setup.settings.get("REDIS_RETAIN_SECONDS", "30"))
     wiped = [rollback.at for rollback in account.rollbacks if rollback.at - rollback.since > retained]
-    losses = {"lost"} if any(rollback.after.offset == 0 for rollback in account.rollbacks) else _LOSSES
+    losses = {"lost"} if any(rollback.after.offset == 0 for rollback in account.rollbacks) else LOSSES
     alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in losses]
     ops = [op for client in world.clients.values() for op in client.ops]
     ids = {event.id for event in stream}
@@ -144,7 +142,7 @@ def tell(world: World, schedule: Schedule) -> History:
         causes=causes_of(account),
         dead=[known[id] for id in servers.dead() if id in known],
         pending={known[id]: rest for id in servers.pending() if id in known},
-        waiting={known[id]: rest for id in known if _place(id) > last},
+        waiting={known[id]: rest for id in known if place_in_stream(id) > last},
         drained=True,
         wiped=max(wiped) if wiped else None,
         rolled_back=bool(account.rollbacks),
@@ -157,21 +155,6 @@ def _alarm(event: Any) -> str:
     return event.get("details", {}).get("alarm", "")  # type: ignore[no-any-return]
 
 
-def _read(id: bytes, fields: Any) -> Notification | None:
-    if MARKER_FIELD in fields:
-        return None
-    try:
-        return decode_notification(fields.get(EVENT_FIELD, b""), id.decode())
-    except InvalidEvent:
-        time, number = _place(id)
-        return Notification(-(time * 1_000 + number), f"no event at {id.decode()}", "", id.decode())
-
-
 def _id_of(entry: Stored) -> int | None:
-    event = _read(entry.id, entry.fields)
+    event = read_entry(entry.id, entry.fields)
     return None if event is None else event.id
-
-
-def _place(id: bytes) -> tuple[int, int]:
-    time, _, number = id.partition(b"-")
-    return int(time), int(number)

@@ -81,13 +81,7 @@ class Network:
     def _accept(self, end: Transport, factory: Any) -> None:
         if end.lost:
             return
-        protocol = factory.buildProtocol(end.getPeer())
-        if protocol is None:
-            end.abortConnection()
-            return
-        end.protocol = protocol
-        protocol.makeConnection(end)
-        end._read_on()
+        end.serve(factory.buildProtocol(end.getPeer()))
 
     def forget(self, end: Transport) -> None:
         self.ends.pop(end, None)
@@ -160,13 +154,7 @@ class _Attempt:
         if end.lost:
             self.failed(ConnectionLost())
             return
-        protocol = self.made(end)
-        if protocol is None:
-            end.abortConnection()
-            return
-        end.protocol = protocol
-        protocol.makeConnection(end)
-        end._read_on()
+        end.serve(self.made(end))
 
     def _fail(self, why: Exception) -> None:
         self._ended = True

@@ -209,6 +209,15 @@ class Transport:
 
     # What arrives
 
+    def serve(self, protocol: Any) -> None:
+        """Give a protocol its connection, and what has arrived; without one, close."""
+        if protocol is None:
+            self.abortConnection()
+            return
+        self.protocol = protocol
+        protocol.makeConnection(self)
+        self._read_on()
+
     def arrive(self, data: bytes | None) -> None:
         if self.lost:
             if data is not None and not self.peer.lost:

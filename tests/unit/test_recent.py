@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from eventsvc.consumer import recent
-from eventsvc.consumer.recent import RecentEntries, Shell, digest_of, place_of
-from eventsvc.event import EVENT_FIELD, Entry
+from eventsvc.consumer.recent import RecentEntries, Shell, digest_of
+from eventsvc.event import EVENT_FIELD, Entry, place_of
 
 
 def entry(number: int, value: bytes = b"x", name: bytes = b"EventStream") -> Entry:

@@ -55,20 +55,20 @@ class EndsFollowing(Service):
 
 def make_source(connection: Connection, stream: str, reactor: Any, vitals: Vitals) -> StreamSource:
     """Return a stream, which is watched from now on."""
-
-    def why_not() -> str:
-        return "" if connection.ready else why_not_connected(connection)
-
     watch = Watch(
         stream=stream,
         survey=partial(survey, connection, stream),
         processes=Processes(connection, stream),
         ring=Hour(connection, stream),
         clock=reactor,
-        why_not=why_not,
+        why_not=partial(_why_not, connection),
     )
     vitals.on_beat.append(watch.look)
     return StreamSource(watch, StreamEvents(connection, stream), DeadLetters(connection, stream))
+
+
+def _why_not(connection: Connection) -> str:
+    return "" if connection.ready else why_not_connected(connection)
 
 
 def add_dashboard(
@@ -90,7 +90,7 @@ def add_dashboard(
     }
     health = Health(
         is_live=lambda: vitals.is_alive,
-        not_ready=lambda: "" if connection.ready else why_not_connected(connection),
+        not_ready=partial(_why_not, connection),
         metrics=vitals.metrics.text,
     )
     vitals.on_beat.append(lambda: probe(connection))
