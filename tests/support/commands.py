@@ -67,7 +67,7 @@ def on_terminal(
     ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
     process = subprocess.Popen(
-        command,
+        ["env", "--default-signal=INT", *command],  # the tests may run in the background, where shells ignore it
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
