@@ -133,13 +133,14 @@ def add_consumer(
             Chore(EVERY, hold.check),
         ],
     )
-    for part in (connection, consumer):
-        part.setServiceParent(process)
+    connection.setServiceParent(process)
     vitals.metrics.add(consumer_figures(consumer, retention, lag, hold) + connection_figures(connection, "consumer"))
     health = consumer_health(vitals, consumer, connection)
     identity = Identity("consumer", name, limits.group)
     processes = Processes(connection, redis.stream)
+    # Ends after the consumer, whose last read may block the connection for longer than the heartbeat waits.
     add_heartbeats(process, vitals, processes, identity, health, partial(consumer_says, consumer))
+    consumer.setServiceParent(process)
     return health
 
 
