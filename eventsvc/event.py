@@ -6,6 +6,7 @@ latter.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from time import gmtime, strftime
 from typing import Any, Final
@@ -123,6 +124,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     fields: Mapping[bytes, bytes] | None
     deliveries: int = 1
     again: bool = False
+
+
+#: What an entry's id looks like; C{fullmatch} it.
+ENTRY_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 def place_of(id: str) -> tuple[int, int]:

@@ -10,14 +10,8 @@ from typing import Any
 import msgspec
 
 from eventsvc.dashboard.story import StoredEntry
-from eventsvc.event import MARKER_FIELD
 from eventsvc.json_text import is_too_deep
 from eventsvc.text_lines import DIM, RED, TextLines, printable
-
-
-def is_marker(entry: StoredEntry) -> bool:
-    """Return whether an entry marks the creation of the stream, and is no event."""
-    return any(name == MARKER_FIELD for name, _ in entry.fields)
 
 
 def format_entry(entry: StoredEntry, lines: TextLines) -> str:

@@ -4,19 +4,18 @@ The command C{eventsvc find}: says where an event is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
 
 from eventsvc.cli.call import Call, Link, NotDone, connected
-from eventsvc.cli.event_text import describe_entry, format_entry, is_marker, texts_in_json
+from eventsvc.cli.event_text import describe_entry, format_entry, texts_in_json
 from eventsvc.cli.letter_text import to_json
 from eventsvc.cli.terminal import lines_for
 from eventsvc.dashboard.story import Step, StoredEntry, is_after, tell_story
 from eventsvc.dead_letter import DeadLetter
-from eventsvc.event import format_timestamp
+from eventsvc.event import ENTRY_ID, format_timestamp
 from eventsvc.redis.dead import DeadLetters
 from eventsvc.redis.events import StreamEvents
 from eventsvc.redis.scripts import dead_letters
@@ -98,7 +97,7 @@ class Finder:
     async def find(self, text: str, most: int) -> list[Found]:
         stream = self.link.redis.stream
         events = StreamEvents(self.link.connection, stream)
-        if re.fullmatch(r"[0-9]{1,20}-[0-9]{1,20}", text):
+        if ENTRY_ID.fullmatch(text):
             entry = await self.link.ask(events.find, text)
             entries = [] if entry is None else [entry]
         else:
@@ -130,7 +129,7 @@ class Finder:
             stretch = await self.link.ask(search.search, texts, before, oldest, most - len(found))
             if not stretch.seen:
                 break
-            found += [entry for entry in stretch.found if not is_marker(entry)]
+            found += [entry for entry in stretch.found if not entry.is_marker]
             before = stretch.last
             self._progress(stretch.seen, stretch.last)
         return found

@@ -12,7 +12,7 @@ import msgspec
 from twisted.internet.task import deferLater
 
 from eventsvc.cli.call import Call, Link, connected
-from eventsvc.cli.event_text import describe_entry, format_entry, is_marker
+from eventsvc.cli.event_text import describe_entry, format_entry
 from eventsvc.cli.terminal import lines_for
 from eventsvc.dashboard.story import Filter, StoredEntry
 from eventsvc.json_text import escape_breaks, in_one_line
@@ -34,7 +34,7 @@ class Printer:
     chosen: Filter
 
     def admits(self, entry: StoredEntry) -> bool:
-        return not is_marker(entry) and self.chosen.admits(entry)
+        return not entry.is_marker and self.chosen.admits(entry)
 
     def show(self, entries: Iterable[StoredEntry]) -> None:
         lines = lines_for(self.call.out)

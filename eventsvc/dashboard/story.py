@@ -11,7 +11,7 @@ import attrs
 
 from eventsvc.dashboard import words
 from eventsvc.dead_letter import DeadLetter
-from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification, place_of
+from eventsvc.event import EVENT_FIELD, MARKER_FIELD, InvalidEvent, Notification, decode_notification
 from eventsvc.stream_state import GroupState
 from eventsvc.text import shorten
 
@@ -38,6 +38,11 @@ class StoredEntry:
             return decode_notification(self.text) if self.text else None
         except InvalidEvent:
             return None
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether it marks the creation of the stream, and is no event."""
+        return any(name == MARKER_FIELD for name, _ in self.fields)
 
     @property
     def size(self) -> int:
@@ -68,8 +73,7 @@ def make_row(entry: StoredEntry) -> EventRow:
     event = entry.event
     about = {"id": entry.id, "at": words.entry_time(entry.id), "size": entry.size}
     if event is None:
-        marker = any(name == MARKER_FIELD for name, _ in entry.fields)
-        why = "(the stream was created)" if marker else "(not an event)"
+        why = "(the stream was created)" if entry.is_marker else "(not an event)"
         return EventRow(event_id="", type="", key="", summary=why, payload="", **about)  # type: ignore[arg-type]
     payload = bytes(event.cloudevent_json) or bytes(event.data_json)
     return EventRow(
@@ -207,4 +211,5 @@ def _dead(letter: DeadLetter) -> Step:
 
 def is_after(id: str, other: str) -> bool:
     """Return whether an entry id is greater than another."""
-    return place_of(id) > place_of(other)
+    first, second = ([int(part or 0) for part in text.partition("-")[::2]] for text in (id, other))
+    return first > second

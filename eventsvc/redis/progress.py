@@ -4,7 +4,6 @@ Reads how far a stream and one of its groups have come.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
@@ -12,7 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from eventsvc.errors import Refused
-from eventsvc.event import place_of
+from eventsvc.event import ENTRY_ID, place_of
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import DeadLetters
 from eventsvc.redis.errors import ErrorReply, UnclearReply
@@ -24,7 +23,6 @@ T = TypeVar("T")
 #: What a user needs on the keys of the stream and of its dead letters, as rules of its ACL.
 RIGHTS: Final = "+xrange +xrevrange +xpending +xinfo|groups"
 
-_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
 #: Larger than the id of any entry.
 _BEYOND_ALL: Final = (2**64, 0)
 
@@ -97,7 +95,11 @@ class StreamProgress:
         """
         await self.connection.when_ready()
         letters = await self._explained("XRANGE", self._letters.read(after))
-        ours = [place_of(each.original) for each in letters if each.group == self.group and _ID.match(each.original)]
+        ours = [
+            place_of(each.original)
+            for each in letters
+            if each.group == self.group and ENTRY_ID.fullmatch(each.original)
+        ]
         return letters[-1].id if letters else after, ours
 
     @property

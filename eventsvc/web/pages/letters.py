@@ -4,7 +4,6 @@ Replays and deletes dead letters from a page: first a plan, then the deed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -13,13 +12,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from eventsvc.dashboard.source import Letters
 from eventsvc.dead_letter import NOT_MOVED, DeadLetter
+from eventsvc.event import ENTRY_ID
 
 #: Letters on a page, and those that a plan shows.
 PAGE: Final = 50
 _SHOWN: Final = 20
 #: Seconds after which a deed ends although letters are left: a request may not take long.
 _PATIENCE: Final = 5.0
-_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 Verb = Literal["replay", "purge"]
 
@@ -73,7 +72,7 @@ def read_plan(query: Mapping[str, Sequence[str]]) -> Plan:
         ids = []
     elif not ids and not last:
         raise InvalidPlan("No dead letter is chosen.")
-    if not all(_ID.fullmatch(id) for id in [*ids, *([last] if last else [])]):
+    if not all(ENTRY_ID.fullmatch(id) for id in [*ids, *([last] if last else [])]):
         raise InvalidPlan("That is not the id of a dead letter.")
     return Plan(verb, ids, "" if ids else last)
 
