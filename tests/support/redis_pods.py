@@ -104,13 +104,14 @@ class Pods:
         return False
 
     def _promotable(self) -> int:
-        count = 0
+        """Return how many replicas every Sentinel would promote: any of them may be asked to."""
+        counts = []
         for pod in self.pods:
             with suppress(redis.RedisError), pod.redis("SENTINEL_PORT") as sentinel:
                 replies = sentinel.execute_command("SENTINEL REPLICAS", SET)
                 good = [each for each in replies if dict(zip(each[::2], each[1::2]))[b"slave-priority"] == b"100"]
-                count = max(count, len(good))
-        return count
+                counts.append(len(good))
+        return min(counts, default=0)
 
 
 def _certificates(directory: Path) -> Path:
