@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from math import inf
+from typing import Any, Final
 
 import attrs
 
@@ -183,11 +184,21 @@ def find_forgotten(world: World) -> Iterator[str]:
     Yield a finding for each entry that the only consumer handled again although it remembers it.
 
     "An entry whose acknowledgement went back keeps its C{stream_id}.  The consumer that acknowledged it remembers
-    its last 100,000 entries, and does not handle it again."
+    its last 100,000 entries, and does not handle it again", unless it has found its group gone meanwhile, which
+    counts only after Redis has lost everything.
     """
-    done: set[tuple[str, int]] = set()
+    done: dict[tuple[str, int], float] = {}
+    emptied = min((each.at for each in world.account.rollbacks if each.after.offset == 0), default=inf)
+    anew = [at for life in world.lives for at, event in life.log if alarm_of(event) == "group_recreated"]
+    gone = [at for at in anew if at >= emptied]
     for handling, entry in zip(world.handlings, world.entries) if world.setup.consumers == 1 else ():
-        if (entry, handling.id) in done:
+        before = done.get((entry, handling.id))
+        if before is not None and not any(before <= at <= handling.at for at in gone):
             yield f"handled again by a consumer that remembers it: {entry.rpartition(' ')[2]}"
         elif not handling.failed:
-            done.add((entry, handling.id))
+            done[entry, handling.id] = handling.at
+
+
+def alarm_of(event: Mapping[str, Any]) -> str:
+    """Return the alarm that a log event raises; empty if it raises none."""
+    return event.get("details", {}).get("alarm", "")  # type: ignore[no-any-return]

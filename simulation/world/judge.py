@@ -5,7 +5,7 @@ Judges a run: the promises of every history, and that everything ends well.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from twisted.logger import LogLevel, formatEvent
 
@@ -14,6 +14,7 @@ from eventsvc.redis.connection import Connection
 from eventsvc.testing.history import Expectations, History, Verdict, check
 from simulation.schedules.choices import Schedule
 from simulation.world.excuses import (
+    alarm_of,
     causes_of,
     excuse,
     find_forgotten,
@@ -130,7 +131,7 @@ def tell(world: World, schedule: Schedule) -> History:
     retained = float(schedule.setup.settings.get("REDIS_RETAIN_SECONDS", "30"))
     wiped = [rollback.at for rollback in account.rollbacks if rollback.at - rollback.since > retained]
     losses = {"lost"} if any(rollback.after.offset == 0 for rollback in account.rollbacks) else LOSSES
-    alarms = [at for process in world.lives for at, event in process.log if _alarm(event) in losses]
+    alarms = [at for process in world.lives for at, event in process.log if alarm_of(event) in losses]
     ops = [op for client in world.clients.values() for op in client.ops]
     ids = {event.id for event in stream}
     places = places_of(world, _id_of)
@@ -149,10 +150,6 @@ def tell(world: World, schedule: Schedule) -> History:
         alarms=0 if has_lost_old(world, ops, ids, places) else len(alarms),
         ended=[*world.unexpected],
     )
-
-
-def _alarm(event: Any) -> str:
-    return event.get("details", {}).get("alarm", "")  # type: ignore[no-any-return]
 
 
 def _id_of(entry: Stored) -> int | None:

@@ -5,11 +5,15 @@ Tests for the account of what may be lost or repeated in a simulated world.
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from eventsvc.testing.history import Handling
+from simulation.schedules.choices import Setup
 from simulation.servers.history import History, Position, fork
 from simulation.world.account import Account, Rollback
+from simulation.world.excuses import find_forgotten
 
 #: A history of five writes, and what another server has that was promoted with three of them, and wrote two more.
 OLD = History("old", times=[1.0, 2.0, 3.0, 4.0, 5.0], effects=[None] * 5)
@@ -61,3 +65,22 @@ def test_a_time_was_disturbed_since_the_begin_of_its_faults(moment: float, begin
     account = Account(SimpleNamespace())
     account.faults += [(0.5, 3.0), (10.0, 12.0)]
     assert account.disturbed_since(moment, within=3.0) == begin
+
+
+@pytest.mark.parametrize(
+    ("kept", "anew", "held"),
+    [(0, 4.0, True), (0, None, False), (0, 2.0, False), (0, 6.5, False), (3, 4.0, False)],
+    ids=["group gone", "group not missed", "missed before it was gone", "missed later", "not all lost"],
+)
+def test_a_consumer_may_forget_only_when_its_group_is_gone(kept: int, anew: float | None, held: bool) -> None:
+    log = [] if anew is None else [(anew, {"details": {"alarm": "group_recreated"}})]
+    rollback = Rollback(3.0, 1.0, before=Position(OLD, 5), after=Position(OLD, kept), promotes=False)
+    handlings = [Handling(7, "consumer-1", at) for at in (1.5, 6.0)]
+    world: Any = SimpleNamespace(
+        account=SimpleNamespace(rollbacks=[rollback]),
+        lives=[SimpleNamespace(log=log)],
+        handlings=handlings,
+        entries=["consumer-1 0 5-0"] * 2,
+        setup=Setup(consumers=1),
+    )
+    assert (not list(find_forgotten(world))) is held
