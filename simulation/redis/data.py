@@ -97,7 +97,10 @@ class Data:
     @property
     def used_memory(self) -> int:
         """About how many bytes of memory the data set takes."""
-        return _EMPTY_SERVER + sum(len(key) + _OVERHEAD + _size_of(value) for key, value in self.values.items())
+        used = _EMPTY_SERVER
+        for key, value in self.values.items():
+            used += len(key) + _OVERHEAD + (len(value) if type(value) is bytes else _size_of(value))
+        return used
 
 
 def _size_of(value: Value) -> int:
@@ -105,8 +108,8 @@ def _size_of(value: Value) -> int:
         case bytes():
             return len(value)
         case dict():
-            return sum(len(name) + len(text) for name, text in value.items()) + len(value) * _OVERHEAD
-    return value.size + sum(len(group.ids) for group in value.groups.values()) * _OVERHEAD
+            return sum(map(len, value)) + sum(map(len, value.values())) + len(value) * _OVERHEAD
+    return value.size + sum([len(group.ids) for group in value.groups.values()]) * _OVERHEAD
 
 
 def copy_value(value: Value) -> Value:

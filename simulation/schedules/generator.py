@@ -28,14 +28,10 @@ _HASTE: Final = 10.0
 _COUNTS: Final = {1: 2, 2: 3, 3: 3, 4: 2, 6: 1, 9: 1}
 
 #: Settings of the services in every schedule: short timeouts for short runs.
-_SETTINGS: Final[Mapping[str, str]] = {
-    "REDIS_RETRY_PERIOD": "0.5",
-    "REDIS_READ_TIMEOUT": "3",
-    "REDIS_CLAIM_IDLE": "12",
-    "CONSUMER_DRAIN_TIMEOUT": "2",
-}
+_SETTINGS: Final[Mapping[str, str]] = {"REDIS_RETRY_PERIOD": "0.5", "CONSUMER_DRAIN_TIMEOUT": "2"}
 #: Further settings, and how often a schedule has them.
 _SOMETIMES: Final[Sequence[tuple[str, Sequence[str], float]]] = (
+    ("REDIS_CLAIM_IDLE", ("12",), 0.3),
     ("REDIS_STREAM_MAX_LEN", ("5", "50"), 0.4),
     ("REDIS_STREAM_HARD_MAX", ("40", "100"), 0.15),
     ("CONSUMER_HANDLER_TIMEOUT", ("1", "4"), 0.3),

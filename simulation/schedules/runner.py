@@ -4,6 +4,7 @@ Runs many schedules, on several cores.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -66,9 +67,9 @@ def spread(work: Callable[[T], R], items: Iterable[T], processes: int) -> Iterat
     if processes == 1:
         yield from map(work, items)
         return
-    # Not a fork: each process begins with modules of its own.
+    # Not a fork: each process begins with modules of its own.  Each run collects what it leaves.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=gc.disable) as pool:
         running: set[Future[R]] = set()
         for item in items:
             running.add(pool.submit(work, item))

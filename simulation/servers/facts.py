@@ -4,7 +4,7 @@ What a server says about itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from simulation.redis.values import Version
@@ -38,13 +38,13 @@ def role(server: Server) -> list[Any]:
 
 def info(server: Server, wanted: Sequence[bytes]) -> bytes:
     """Return the reply to C{INFO}: the sections that are wanted, or all."""
-    everything = not wanted or bool({b"all", b"default", b"everything"} & set(wanted))
-    texts = []
-    for name, section in _SECTIONS.items():
-        if everything or name.lower().encode() in wanted:
-            lines = [f"# {name}", *(f"{key}:{value}" for key, value in section(server).items())]
-            texts.append("".join(f"{line}\r\n" for line in lines))
-    return "\r\n".join(texts).encode()
+    everything = not wanted or not _EVERYTHING.isdisjoint(wanted)
+    return b"\r\n".join([_write(name, server) for name in _SECTIONS if everything or name in wanted])
+
+
+def _write(name: bytes, server: Server) -> bytes:
+    facts = "".join([f"{key}:{value}\r\n" for key, value in _SECTIONS[name](server).items()])
+    return b"# %b\r\n%b" % (name.capitalize(), facts.encode())
 
 
 def _server(server: Server) -> Mapping[str, Any]:
@@ -96,10 +96,11 @@ def _replication(server: Server) -> Mapping[str, Any]:
     return facts | {"master_replid": server.position().history.id, "master_repl_offset": server.position().offset}
 
 
-_SECTIONS: Final = {
-    "Server": _server,
-    "Clients": _clients,
-    "Memory": _memory,
-    "Persistence": _persistence,
-    "Replication": _replication,
+_EVERYTHING: Final = frozenset((b"all", b"default", b"everything"))
+_SECTIONS: Final[Mapping[bytes, Callable[[Server], Mapping[str, Any]]]] = {
+    b"server": _server,
+    b"clients": _clients,
+    b"memory": _memory,
+    b"persistence": _persistence,
+    b"replication": _replication,
 }

@@ -27,12 +27,11 @@ class _Conversation:
     @ivar end: of the process that asks.
     """
 
-    __slots__ = ("commands", "end", "reader")
+    __slots__ = ("commands", "end")
 
     def __init__(self, end: Transport) -> None:
         self.end = end
         self.commands: deque[str] = deque()
-        self.reader = hiredis.Reader()
 
 
 @attrs.define(eq=False)
@@ -67,12 +66,19 @@ class Wire:
             command = name_command(data)
             commands.append(command)
             self.told(end.process, end.peer.process, "request", command)
-            return
-        conversation.reader.feed(data)
-        while conversation.reader.gets() is not False and commands:
-            self.told(asking.process, end.process, "applied", commands[0])
-            self.told(asking.process, end.process, "reply", commands[0])
-            commands.popleft()
+        elif len(commands) == 1:  # whole replies are sent, so this is the one
+            self._tell_reply(conversation, end)
+        else:
+            reader = hiredis.Reader()
+            reader.feed(data)
+            while reader.gets() is not False and commands:
+                self._tell_reply(conversation, end)
+
+    def _tell_reply(self, conversation: _Conversation, end: Transport) -> None:
+        asking, commands = conversation.end.process, conversation.commands
+        self.told(asking, end.process, "applied", commands[0])
+        self.told(asking, end.process, "reply", commands[0])
+        commands.popleft()
 
     def _begin(self, end: Transport) -> _Conversation | None:
         conversation = None
