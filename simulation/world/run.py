@@ -25,7 +25,7 @@ from simulation.world.world import World
 #: Seconds between two looks whether everything is settled.
 _LOOK: Final = 0.25
 #: Garbage is collected after so many runs.
-_RUNS: Final = 40
+_RUNS: Final = 100
 _processor = time.process_time
 _runs = 0
 #: Worlds that are kept until the next collection.
