@@ -66,6 +66,9 @@ def spread(work: Callable[[T], R], items: Iterable[T], processes: int) -> Iterat
     No more is begun than there are processes for.  When the iteration is given up, what runs is finished
     and the rest is not begun.
     """
+    if processes == 1:
+        yield from map(work, items)
+        return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_PREPARED])
     # A new process for each piece of work: what its runs leave ends with it, and is not collected.
