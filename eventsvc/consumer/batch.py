@@ -77,7 +77,7 @@ class BatchDelivery:
         if len(batch) == 1:
             return await self.deliver(*batch[0], unfinished)
         try:
-            failed = await self._attempt(batch, unfinished)
+            failed, began = await self._attempt(batch, unfinished)
         except HandlerExit as error:
             self.attempts.note_exit(batch[0][0].id, error)
             self.leave([entry for entry, _ in batch])
@@ -86,7 +86,9 @@ class BatchDelivery:
             middle = len(batch) // 2
             return await self._run_each([batch[:middle], batch[middle:]])
         if handled := [entry for entry, _ in batch if not failed or entry.id not in failed]:
-            self._succeed(handled)
+            self.counts.deliveries.observe(1, len(handled))
+            self.succeed(handled)
+            self.attempts.breaker.succeeded(began)
             self.attempts.breaker.suspect(failed)
         return await self._run_each([[each] for each in batch if each[0].id in failed], failed)
 
@@ -102,8 +104,12 @@ class BatchDelivery:
                 back += await self.run(ours, None if error is None else fail_with(error))
         return back
 
-    async def _attempt(self, batch: Batch, unfinished: Unfinished | None) -> dict[str, Exception] | None:
-        """Call the handler, and return the errors of those that failed; C{None} if it is not known which did."""
+    async def _attempt(self, batch: Batch, unfinished: Unfinished | None) -> tuple[dict[str, Exception] | None, float]:
+        """
+        Call the handler; return the errors of those that failed, and when the call began.
+
+        C{None} if it is not known which failed.
+        """
         pause: float | None = None
         while True:
             if pause is not None:
@@ -118,7 +124,7 @@ class BatchDelivery:
             except HandlerExit:
                 raise
             except BatchFailed as error:
-                return errors_of(error, [entry.id for entry, _ in batch]) or None
+                return errors_of(error, [entry.id for entry, _ in batch]) or None, began
             except Exception as error:
                 if self.attempts.cancelled:
                     raise
@@ -128,15 +134,11 @@ class BatchDelivery:
                 words = "the handler failed on a batch of {count} from {id} on, which is halved to find the event"
                 self._log.failure(words, level=LogLevel.warn, count=len(batch), id=batch[0][0].id)
                 self.counts.timed_out += isinstance(error, HandlerTimeout)
-                return None
+                return None, began
             else:
-                return {}
+                return {}, began
             finally:
                 self.counts.handler_seconds.observe(self.attempts.clock.seconds() - began)
-
-    def _succeed(self, handled: Sequence[Entry]) -> None:
-        self.counts.deliveries.observe(1, len(handled))
-        self.succeed(handled)
 
     def _still_ours(self, batch: Batch) -> Batch:
         """Forget the entries of a batch that another consumer has taken over, and return the rest."""

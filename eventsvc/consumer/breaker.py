@@ -5,6 +5,7 @@ Tells an outage of what handlers need from events that cannot be handled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Final
 
 import attrs
@@ -54,6 +55,17 @@ class Breaker:
         line:    bad 3   bad 4   5        (bad 1 and bad 2 were set aside)
         probes:  3 fails, 4 fails;  3 fails, 5 succeeds: the breaker closes
 
+    # Note [Calls that began before]
+
+    A call that began before an outage may succeed in it: it has what it needs.
+    If that closed the breaker, each such call would make two more dead letters::
+
+        slot 1:  slow 1                                  succeeds
+        slot 2:  slow 2                                               succeeds
+        slot 3:      a, b: dead  c fails: open           d, e: dead   f ...
+
+    So once the breaker is open, only a call that has begun since then closes it.
+
     @ivar probe: begins an entry in the line, if there is one, after it has
         called its first argument with the entry's id.  Its second argument is
         0 for the head of the line, else how many to go behind it.
@@ -78,9 +90,15 @@ class Breaker:
     _stopped: bool = attrs.field(default=False, init=False)
     _log = Logger()
 
-    def succeeded(self) -> None:
-        """Note that the handler has done with an event."""
+    def succeeded(self, began: float = inf) -> None:
+        """
+        Note that the handler has done with an event.
+
+        @param began: clock time when the call began; default: just now.
+        """
         if self.is_open:
+            if began <= self._since:
+                return  # see the Note [Calls that began before]
             self.is_open, self._probed = False, None
             self._pause, self._least = _FIRST_PAUSE, 0.0
             self._others, self._is_other = 0, False

@@ -147,10 +147,11 @@ class DeliveryAttempts:
         except Exception as error:
             if self.cancelled:
                 raise
-            follow = self._note_error(entry, failing, error)
+            follow = self._note_error(entry, failing, error, began)
             return Letter.of(entry.id, follow, failing.deliveries) if isinstance(follow, SetAside) else follow
         else:
             self.counts.deliveries.observe(failing.deliveries)
+            self.breaker.succeeded(began)
             return Ended.HANDLED
         finally:
             self.counts.handler_seconds.observe(self.clock.seconds() - began)
@@ -205,7 +206,7 @@ class DeliveryAttempts:
         finally:
             self._pauses.discard(pause)
 
-    def _note_error(self, entry: Entry, failing: _Failing, error: Exception) -> SetAside | float:
+    def _note_error(self, entry: Entry, failing: _Failing, error: Exception, began: float) -> SetAside | float:
         """Return what follows an error of the handler: that, or a delivery after so many seconds."""
         pause = pause_of(error)
         if pause is not None:
@@ -214,7 +215,7 @@ class DeliveryAttempts:
             self.breaker.postpone(entry.id, pause)
             return pause
         if isinstance(error, Reject):
-            self.breaker.succeeded()
+            self.breaker.succeeded(began)
             return SetAside("rejected", safe_str(error))
         words = "the handler failed on {id}, delivery {count}"
         self._log.failure(words, level=LogLevel.warn, id=entry.id, count=failing.deliveries)

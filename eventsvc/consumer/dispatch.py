@@ -76,7 +76,7 @@ class Dispatch:
             counts=self.counts,
             open=self.open,
             deliver=self._deliver,
-            succeed=self._succeed,
+            succeed=self.open.succeed,
             leave=self._leave,
             may_begin=lambda: not (self._stopping or self.breaker.is_open),
         )
@@ -275,7 +275,7 @@ class Dispatch:
             case Letter() as letter:
                 return await self._set_aside(letter)
             case Ended.HANDLED:
-                self._succeed([entry])
+                self.open.succeed([entry])
             case Ended.LOST:
                 self.open.forget([entry.id])
             case Ended.EXIT:
@@ -292,8 +292,3 @@ class Dispatch:
         self.open.drop_event(letter.id, letter.deliveries)
         await self.aside.move(letter)
         return []
-
-    def _succeed(self, run: Sequence[Entry]) -> None:
-        """End entries that were handled."""
-        self.open.succeed(run)
-        self.breaker.succeeded()

@@ -198,26 +198,38 @@ def test_events_that_are_rejected_in_a_row_are_no_outage(consuming: ConsumerWorl
     assert consumer.in_flight.counts.failed == 0
 
 
-def test_a_success_of_a_call_that_began_before_ends_it(consuming: ConsumerWorld) -> None:
-    slow: Deferred[None] = Deferred()
+@pytest.mark.parametrize("how", ["alone", "batch"])
+def test_calls_that_began_before_an_outage_and_succeed_in_it_do_not_end_it(consuming: ConsumerWorld, how: str) -> None:
+    slow: list[Deferred[None]] = []
     good: list[str] = []
+    is_away = True
 
-    def handler(notification: Notification) -> Deferred[None] | None:
-        if notification.description == "slow":
-            return slow
-        if not slow.called:
+    def handle(notification: Notification) -> Deferred[None] | None:
+        if notification.description.startswith("slow"):
+            slow.append(Deferred())
+            return slow[-1]
+        if is_away:
             raise ConnectionError("away")
         good.append(notification.description)
         return None
 
-    consuming.add("slow", *"abcdef")
-    consumer = eager(consuming.consumer(handler, concurrency=4))
-    consuming.run(30.0)
+    def handle_batch(batch: list[Notification]) -> Deferred[None] | None:
+        return [handle(each) for each in batch][0]
+
+    consuming.add("slow 1", "slow 2", "slow 3", *"abcdefgh")
+    handler: dict[str, Any] = {"batch": handle_batch, "batch_size": 1} if how == "batch" else {"handler": handle}
+    consumer = eager(consuming.consumer(**handler, concurrency=5, max_deliveries=2))
+    consuming.run(5.0)
     assert consumer.in_flight.breaker.is_open
-    slow.callback(None)
-    consuming.run(0.5)
-    assert sorted(good) == list("abcdef")
-    assert consuming.dead == {}
+    for each in slow:
+        each.callback(None)
+        consuming.run(5.0)
+        assert consumer.in_flight.breaker.is_open
+    assert len(consuming.dead) <= 2
+    is_away = False
+    consuming.run(1.1)
+    assert len(good) == 8 - len(consuming.dead)
+    assert not consumer.in_flight.breaker.is_open
 
 
 def test_the_order_of_a_key_outlasts_an_outage(consuming: ConsumerWorld) -> None:

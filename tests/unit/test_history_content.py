@@ -147,6 +147,13 @@ class TestRepeats:
         verdict = check(History(ops=ops, stream=stream, wiped=3.0, alarms=1))
         assert verdict.broken == () if words is None else words in verdict.describe()
 
+    @pytest.mark.parametrize("rolled_back", [True, False])
+    def test_a_server_that_has_the_first_may_replace_the_one_that_lacked_it(self, rolled_back: bool) -> None:
+        """Only if there was such a failover, and another producer answered."""
+        ops = [op("a"), attrs.evolve(op("a", id=7, at=4.0), client="another")]
+        verdict = check(History(ops=ops, stream=[note("a")], wiped=3.0, alarms=1, rolled_back=rolled_back))
+        assert (verdict.broken == ()) is rolled_back
+
 
 def test_an_event_of_a_batch_that_is_lost_is_named() -> None:
     """The events of a batch are attempts of the same time, with an id each."""

@@ -33,7 +33,7 @@ def find_badly_stored(history: History) -> Iterator[Finding]:
             yield "refused, but stored", description
         early, lasting = _confirmed(history, ops)
         if may_have_new_id(history, ops):
-            lasting = lasting & set(ids) or lasting
+            lasting = (early | lasting) & set(ids) or lasting
         if len(lasting) > 1:
             yield "answered with more than one id", description
         if early and not ids and not lasting:
