@@ -74,6 +74,11 @@ class Pod:
         at = {"host": self.host, "port": int(self.environment[port]), "password": PASSWORD, **tls}
         return redis.Redis(**at, socket_timeout=2, protocol=2, retry=Retry(NoBackoff(), 0))
 
+    def down_after(self, milliseconds: int) -> None:
+        """Set how long a server is silent until the Sentinel of this pod takes it for dead."""
+        with self.redis("SENTINEL_PORT") as sentinel:
+            sentinel.execute_command("SENTINEL SET", SET, "down-after-milliseconds", milliseconds)
+
     def role(self) -> str:
         with suppress(redis.RedisError), self.redis() as client:
             return str(client.execute_command("ROLE")[0].decode())
@@ -136,11 +141,7 @@ def three_pods(directory: Path, server: str, tls: bool = False) -> Iterator[Pods
     for each in (config, programs, secret):
         each.mkdir()
     (secret / "redis-password").write_text(PASSWORD)
-    values = {
-        "redis.replicas": 3,
-        "redis.sentinel": {"downAfterMilliseconds": 500, "failoverTimeoutMilliseconds": 2000},
-    }
-    for name, text in the(render(values), "ConfigMap", "redis")["data"].items():
+    for name, text in the(render({"redis.replicas": 3}), "ConfigMap", "redis")["data"].items():
         (config / name).write_text(text.replace("dir /data\n", ""))
     (programs / "redis-server").write_text(f'#!/bin/bash\ncd "$DATA" && exec "{server}" "$@"\n')
     (programs / "redis-server").chmod(0o755)

@@ -154,5 +154,5 @@ def test_a_stop_without_redis_ends_in_time(services: Services, own_server: Serve
     own_server.send(number)
     begun = time.monotonic()
     assert producer.stop() == 0
-    assert time.monotonic() - begun < 1.0 + 1.0
+    assert time.monotonic() - begun < 5.0  # as long as an event waits without the option
     assert producer.says("stopping without an answer whether Redis has all")

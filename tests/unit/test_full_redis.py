@@ -17,7 +17,7 @@ from twisted.logger import capturedLogs
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from eventsvc.event import EVENT_FIELD
-from tests.support.processes import Server, Service, Services, get, post
+from tests.support.processes import Answer, Server, Service, Services, get, post
 from tests.support.producer_harness import STREAM, until
 from tests.support.readers import GROUP, add, running_reader
 
@@ -132,9 +132,14 @@ def figure(port: int, name: str) -> float:
     return float(found[0]) if found else 0.0
 
 
+def answer_to_batch(port: int, events: int, size: int) -> Answer:
+    """Post a batch of events of this size."""
+    return post(port, "[" + ",".join(['{"description":"' + "x" * size + '"}'] * events) + "]", "/events")
+
+
 def post_batch(port: int, events: int, size: int) -> int:
     """Post a batch of events of this size, and return the status."""
-    return post(port, "[" + ",".join(['{"description":"' + "x" * size + '"}'] * events) + "]", "/events").status
+    return answer_to_batch(port, events, size).status
 
 
 @pytest.mark.parametrize(("hard_max", "max_len"), [(1_000, 100_000), (1_000, 1_000), (100_000, 100)])
@@ -184,8 +189,9 @@ def test_two_groups_and_a_dead_consumer_lose_nothing(services: Services, each_se
     A flood fills the memory again and again, with a group that is behind, and one whose consumer died.
 
     Whatever is trimmed, each group still reads every event that was answered 200, and has its pending ones.
+    What is unknown, because the machine is slow, may be read too.
     """
-    accepted = refused = 0
+    accepted = refused = unknown = 0
     with each_server.client() as client:
         for group in ("quick", "behind"):
             client.xgroup_create(STREAM, group, "0", mkstream=True)
@@ -195,10 +201,13 @@ def test_two_groups_and_a_dead_consumer_lose_nothing(services: Services, each_se
         dead: list[bytes] = []
         for turn in range(40):
             for _ in range(3):
-                if post_batch(port, 40, 5_000) == 200:
+                answer = answer_to_batch(port, 40, 5_000)
+                if answer.status == 200:
                     accepted += 40
-                else:
+                elif json.loads(answer.body)["stored"] == "no":
                     refused += 40
+                else:
+                    unknown += 40
             read["quick"] += read_all(client, "quick")
             if turn % 10 == 5:
                 for _, entries in client.xreadgroup("behind", "dead", {STREAM: ">"}, count=7):
@@ -215,7 +224,7 @@ def test_two_groups_and_a_dead_consumer_lose_nothing(services: Services, each_se
         for group in read:
             read[group] += read_all(client, group)
         assert accepted > 0 < refused
-        assert read == {"quick": accepted, "behind": accepted}
+        assert accepted <= read["quick"] == read["behind"] <= accepted + unknown
         assert figure(port, "eventsvc_trimmed_by_producer_total") > 0
 
 

@@ -34,8 +34,11 @@ DEAD = "{NotificationStream}:dead"
 KILLS: Final = int(os.environ.get("INBOX_KILLS", "5"))
 EVENTS: Final = 100 * KILLS
 
-#: Bytes of a line in the file of calls, about.
+#: Bytes of a line in the file of calls.
 _LINE: Final = 20
+
+#: Calls of a process until it waits at its gate.
+_GATED: Final = 100
 
 
 def store(server: Server, random: Random, count: int) -> list[int]:
@@ -73,41 +76,52 @@ class Killer:
     Starts a consumer, kills it while it works, and starts it again.
 
     @ivar calls: the file of the handler's calls.
+    @ivar gate: a FIFO; each byte lets a call go on that waits there.
     """
 
     services: Services
     server: Server
     place: Place
     calls: Path
+    gate: Path
     random: Random
 
-    def start(self, name: str = "one") -> Service:
+    def start(self, name: str = "one", gated: bool = False) -> Service:
         """
         Start one that sets nothing aside.
 
         It reads as much as it handles in a quarter of a second, so that a kill
         meets new events too.
+
+        @param gated: whether each hundredth of its calls waits at the gate.
         """
+        gate = {"INBOX_GATE": str(self.gate)} if gated else {}
         return self.services.start(
             *("eventsvc", "consumer", f"--redis-port={self.server.port}", f"--redis-consumer={name}"),
             *("--handler=tests.support.inbox_handlers.slow", "--log-level=DEBUG", "--redis-claim-idle=0.5"),
             "--max-deliveries=1000",
-            environment={"INBOX_DSN": self.place.dsn, "INBOX_CALLS": str(self.calls)},
+            environment={"INBOX_DSN": self.place.dsn, "INBOX_CALLS": str(self.calls), **gate},
         )
 
-    def size(self) -> int:
-        return self.calls.stat().st_size if self.calls.exists() else 0
+    def made(self) -> int:
+        """How many calls were made."""
+        return self.calls.stat().st_size // _LINE if self.calls.exists() else 0
 
-    def kill_one(self) -> None:
+    def open_gate(self, calls: int) -> None:
+        """Let calls go on that wait at the gate, or will."""
+        self.gate.write_bytes(bytes(calls))
+
+    def kill_one(self, calls: int) -> None:
         """
         Kill a consumer at work: in a batch, at its commit, or before it acknowledges.
 
         The moment is some calls after its start, and then a part of a second,
-        so that it does not depend on when calls are seen.
+        so that it does not depend on when calls are seen.  However late it is, the
+        consumer has not passed its gate: it is killed there, or before.
         """
-        target = self.size() + _LINE * self.random.randrange(1, 120)
-        consumer = self.start()
-        wait_until(lambda: self.size() >= target or is_done(self.server), every=0.002)
+        target = self.made() + calls
+        consumer = self.start(gated=True)
+        wait_until(lambda: self.made() >= target, every=0.002)
         with suppress(subprocess.TimeoutExpired):
             consumer.process.wait(self.random.uniform(0, 0.03))
         assert not is_done(self.server)
@@ -118,18 +132,25 @@ class Killer:
         return sum(each.out().count("is already recorded: skipped") for each in self.services.started)
 
 
+def new_killer(services: Services, server: Server, place: Place, directory: Path) -> Killer:
+    gate = directory / "gate"
+    os.mkfifo(gate)
+    return Killer(services, server, place, directory / "calls", gate, Random(7))
+
+
 @pytest.mark.timeout(180 + 6 * KILLS)
 def test_whenever_a_consumer_is_killed_every_effect_is_there_once(
     services: Services, server: Server, place: Place, tmp_path: Path
 ) -> None:
-    killer = Killer(services, server, place, tmp_path / "calls", Random(7))
+    killer = new_killer(services, server, place, tmp_path)
     ids = store(server, killer.random, EVENTS)
-    for _ in range(KILLS):
-        killer.kill_one()
+    killer.kill_one(_GATED)  # in a transaction
+    for _ in range(1, KILLS):
+        killer.kill_one(killer.random.randrange(1, _GATED))
     consumer = killer.start()
     wait_until(lambda: is_done(server), patience=30 + EVENTS * 0.02)
     assert consumer.stop() == 0
-    calls = len(killer.calls.read_bytes().splitlines())
+    calls = killer.made()
     repeats = EVENTS // 20
     print(
         f"{KILLS} kills, {EVENTS} events and {repeats} of them again: {calls - EVENTS} calls were rolled back, "
@@ -145,14 +166,15 @@ def test_a_consumer_that_stands_still_in_a_transaction_and_the_one_that_takes_ov
     services: Services, server: Server, place: Place, tmp_path: Path
 ) -> None:
     """Both have the same events, and one of them has recorded them already and not committed."""
-    killer = Killer(services, server, place, tmp_path / "calls", Random(7))
+    killer = new_killer(services, server, place, tmp_path)
     ids = store(server, killer.random, 200)
-    still = killer.start("still")
-    wait_until(lambda: killer.size() > 0)
+    still = killer.start("still", gated=True)
+    wait_until(lambda: killer.made() == _GATED)
     still.process.send_signal(signal.SIGSTOP)
     taking_over = killer.start("taking-over")
     with server.client() as client:
         wait_until(lambda: client.xpending_range(STREAM, GROUP, "-", "+", 1, "taking-over"))
+    killer.open_gate(1000)
     still.process.send_signal(signal.SIGCONT)
     wait_until(lambda: is_done(server))
     assert place.effects() == place.records() == sorted(ids)
@@ -164,14 +186,15 @@ def test_a_server_that_crashes_again_and_again_keeps_every_effect_once(
 ) -> None:
     """Each crash cuts a transaction; what was committed is there after it."""
     place = postgres_place(own_postgres)
-    killer = Killer(services, server, place, tmp_path / "calls", Random(7))
+    killer = new_killer(services, server, place, tmp_path)
     ids = store(server, killer.random, 600)
-    consumer = killer.start()
-    for _ in range(3):
-        target = killer.size() + 100 * _LINE
-        wait_until(lambda target=target: killer.size() >= target)  # type: ignore[misc]
+    consumer = killer.start(gated=True)
+    for number in range(1, 4):
+        wait_until(lambda number=number: killer.made() == number * _GATED)  # type: ignore[misc]
         own_postgres.end(signal.SIGQUIT)
+        killer.open_gate(1)
         own_postgres.start()
+    killer.open_gate(1000)
     wait_until(lambda: is_done(server), patience=60)
     assert place.effects() == place.records() == sorted(ids)
     assert consumer.stop() == 0
