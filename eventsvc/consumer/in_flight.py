@@ -128,6 +128,22 @@ class InFlight:
         """Whether a new entry would have to wait for the handler."""
         return self._dispatch.is_busy
 
+    @property
+    def needs_another(self) -> bool:
+        """
+        Whether all that is left to try has failed, so that only another entry tells whether there is an outage.
+
+        # Note [Waiting for another entry]
+
+        Redis gives a new entry to the consumer that waits for the longest.  One
+        that only asks gets none beside one that is idle, so its breaker would
+        stay open for good if all that it has can never be handled::
+
+            consumer 1:  bad fails  asks: nothing  bad fails  asks: nothing
+            consumer 2:  waits                     gets 7     waits    gets 8
+        """
+        return self.breaker.is_open and self.load <= 0
+
     def take(self, entries: Iterable[Entry]) -> None:
         """Take entries in flight, except those that are in flight already."""
         self._dispatch.add(self._open.add(entries))

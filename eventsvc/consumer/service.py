@@ -260,13 +260,14 @@ class Consumer(Service):
         """
         Return how many seconds a read may wait for new entries.
 
-        It waits briefly while entries are in flight, because their
-        acknowledgements wait behind the read, and not at all after a failed
-        round, until a read succeeds, or while the handler is busy.
+        It waits briefly while entries are in flight, because their acknowledgements wait behind the read,
+        and not at all after a failed round, until a read succeeds, or while the handler is busy.
+        If only another entry helps, it waits as if it were idle.
         """
-        if self.problem or self.in_flight.is_busy:
+        needs_another = self.in_flight.needs_another
+        if self.problem or (self.in_flight.is_busy and not needs_another):
             return 0.0
-        longest = _SHORT_BLOCK if self.in_flight.entries else self.block
+        longest = _SHORT_BLOCK if self.in_flight.entries and not needs_another else self.block
         return min(longest, self.recovery.claim_in)
 
     def _observe_pace(self) -> None:

@@ -132,6 +132,19 @@ def name_targets(role: Role, setup: Setup) -> Sequence[str]:
     return [""]
 
 
+def has_target(setup: Setup, target: str) -> bool:
+    """Return whether a world has what a fault is about, or both ends of its link."""
+    count = {
+        "redis": 1 + setup.replicas,
+        "sentinel": 3 if setup.replicas else 0,
+        "producer": setup.producers,
+        "consumer": setup.consumers,
+        "client": setup.clients,
+    }
+    ends = [end.partition("-") for end in target.split(":") if end not in ("", PRIMARY)]
+    return all(int(number) <= count[role] for role, _, number in ends)
+
+
 def _number(name: str, count: int) -> list[str]:
     return [f"{name}-{number}" for number in range(1, count + 1)]
 

@@ -12,6 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from simulation.schedules.choices import Choice, Schedule, Setup
+from simulation.schedules.generator import has_target
 
 #: Simpler values of a world, each tried alone.
 _SIMPLER: Final = {
@@ -43,7 +44,11 @@ def shrink(schedule: Schedule, fails: Callable[[Schedule], bool], most: int = 40
     def still_fails(candidate: Schedule) -> bool:
         nonlocal left
         left -= 1
-        return left >= 0 and fails(candidate)
+        return (
+            left >= 0
+            and all(has_target(candidate.setup, each.target) for each in candidate.choices)
+            and fails(candidate)
+        )
 
     smallest = _with_fewer(schedule, still_fails)
     progress = True

@@ -32,6 +32,7 @@ class Member(Node):
     @ivar loading_until: when it has loaded its data.
     @ivar kept: what its file had when it ended; C{None} if it has none.
     @ivar on_follow: called before it follows another server.
+    @ivar on_add: called after it has added to a stream.
     """
 
     def __init__(self, host: str, port: int, clock: IReactorTime, make_keyspace: Callable[[], Keyspace]) -> None:
@@ -43,6 +44,7 @@ class Member(Node):
         self.loading_until = 0.0
         self.delay = DELAY
         self.on_follow: Callable[[Member], object] = lambda primary: None
+        self.on_add: Callable[[], object] = lambda: None
         self._lives = 0
         self.kept: Position | None = None
         self.history = History(self._new_id())

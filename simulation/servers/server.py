@@ -113,6 +113,8 @@ class Server(Member):
     def _wrote(self, session: ServerSession, effects: Sequence[Command], now: int) -> None:
         session.written = self.history.append(self.clock.seconds(), (effects, now))
         self.state.wrote(self.history, session.written)
+        if any(effect[0].upper() == b"XADD" for effect in effects):
+            self.on_add()
         if not self.disk.has_room and self.disk.full is None:
             self._write_without_room(session.written)
         if self.reading and any(map(wakes, effects)):

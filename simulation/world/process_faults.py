@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simulation.schedules.choices import Choice
+from simulation.world.clients import PATIENCE
 from simulation.world.handlers import Behaviour
 from simulation.world.world import World
 
@@ -122,11 +123,12 @@ def behave(world: World, choice: Choice, target: str) -> Callable[[], object]:
 
 
 def impatient(world: World, choice: Choice, target: str) -> Callable[[], object]:
+    """Let a client wait for less time; of two such faults at once, the later one counts until the first has ended."""
     client = world.clients[target]
-    before, client.patience = client.patience, choice.amount
+    client.patience = choice.amount
 
     def end() -> None:
-        client.patience = before
+        client.patience = PATIENCE
 
     return end
 

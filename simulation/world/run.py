@@ -17,7 +17,7 @@ from simulation.schedules.records import Record
 from simulation.schedules.story import Line, subjects_of
 from simulation.world.beliefs import believe
 from simulation.world.faults import Faults
-from simulation.world.judge import BOUND, is_settled, judge, tell
+from simulation.world.judge import bound_of, is_settled, judge, tell
 from simulation.world.surroundings import surroundings
 from simulation.world.timeline import MOST
 from simulation.world.world import World
@@ -86,7 +86,7 @@ def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool
     timeline = world.timeline
     timeline.run_until(schedule.setup.seconds)
     while True:
-        end = max(world.account.last, schedule.setup.seconds) + BOUND
+        end = max(world.account.last, schedule.setup.seconds) + bound_of(world)
         if not faults.open and is_settled(world):
             return True
         if timeline.count >= MOST or (timeline.now >= end and not faults.open):

@@ -4,7 +4,7 @@ The servers of Redis and the Sentinels of a simulated world.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from simulation.redis.keyspace import Keyspace
 from simulation.redis.values import Conditions, User, Version
 from simulation.schedules.choices import Setup
 from simulation.servers.deployment import Deployment
-from simulation.servers.history import Position
+from simulation.servers.history import History, Position
 from simulation.servers.sentinel import Sentinel
 from simulation.servers.server import Server
 
@@ -64,6 +64,7 @@ class Servers:
         self._seen: dict[str, bytes] = {}
         for server in servers:
             server.on_follow = partial(self._follows, server)
+            server.on_add = partial(self._look, server)
         for node in (*servers, *self.sentinels.values()):
             self._listen(node)
 
@@ -101,16 +102,15 @@ class Servers:
         """The server that is the primary: the one that the latest failover has chosen."""
         return self.deployment.primary
 
+    def divided(self) -> bool:
+        """Return whether a server runs as a primary that no failover has chosen: it will follow the other one."""
+        return any(each.up and each.link is None and each is not self.primary for each in self.by_name.values())
+
     # What it has
 
     def ask(self, server: Server, *command: bytes) -> Any:
         """Run a command that only reads."""
         return server.keyspace().execute(command, server.wall(), PLAIN)
-
-    def applied(self, name: str, command: str) -> None:
-        """Look for new entries after a command that may add some."""
-        if command in ("append", "open", "create_group", "replay"):
-            self._look(self.by_name[name])
 
     def _look(self, server: Server) -> None:
         last = self._seen.get(server.host)
@@ -133,10 +133,10 @@ class Servers:
         found = self.ask(self.primary, b"XRANGE", _DEAD, b"-", b"+")
         return [dict(zip(fields[::2], fields[1::2]))[b"id"] for _, fields in found] if isinstance(found, list) else []
 
-    def pending(self) -> list[bytes]:
+    def pending(self) -> set[bytes]:
         """Return the ids of the entries that are delivered and not acknowledged."""
         found = self.ask(self.primary, b"XPENDING", _STREAM, _GROUP, b"-", b"+", b"100000")
-        return [row[0] for row in found] if isinstance(found, list) else []
+        return {row[0] for row in found} if isinstance(found, list) else set()
 
     def last_read(self) -> bytes:
         """Return the id of the last entry that the group has read."""
@@ -265,15 +265,17 @@ def _number(name: str, count: int) -> list[str]:
 
 def _first_lost(before: Position, after: Position) -> float | None:
     """Return when the first write was done that the later state lacks; C{None} if it lacks none."""
-    history = before.history
-    while True:
-        if after.history is history:
-            kept = after.offset
-            break
-        if history.parent is None:
-            kept = 0
-            break
-        history = history.parent
-    if before.history.contains(after) and after.offset >= before.offset:
-        return None
+    after_limits = dict(_limits(after))
+    common = (min(limit, after_limits[each]) for each, limit in _limits(before) if each in after_limits)
+    kept = next(common, 0)
     return before.history.time(kept + 1) if kept < before.offset else None
+
+
+def _limits(position: Position) -> Iterator[tuple[History, int]]:
+    """Yield the histories that a state has gone through, the last first, and how far in each."""
+    history: History | None = position.history
+    limit = position.offset
+    while history is not None:
+        yield history, limit
+        limit = min(limit, history.base)
+        history = history.parent

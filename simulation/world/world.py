@@ -214,7 +214,6 @@ class World:
 
     def _on_wire(self, asking: Process, asked: Process, step: str, command: str) -> None:
         if step == "applied":
-            self.servers.applied(asked.name, command)
             if self.triggers:
                 self.happens(asked, f"applied:{command}")
         else:

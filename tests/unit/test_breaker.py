@@ -214,7 +214,7 @@ def test_calls_that_began_before_an_outage_and_succeed_in_it_do_not_end_it(consu
         return None
 
     def handle_batch(batch: list[Notification]) -> Deferred[None] | None:
-        return [handle(each) for each in batch][0]
+        return next(map(handle, batch))
 
     consuming.add("slow 1", "slow 2", "slow 3", *"abcdefgh")
     handler: dict[str, Any] = {"batch": handle_batch, "batch_size": 1} if how == "batch" else {"handler": handle}
@@ -230,6 +230,26 @@ def test_calls_that_began_before_an_outage_and_succeed_in_it_do_not_end_it(consu
     consuming.run(1.1)
     assert len(good) == 8 - len(consuming.dead)
     assert not consumer.in_flight.breaker.is_open
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_consumer_that_has_only_events_that_fail_waits_for_others_beside_one_that_is_idle(
+    consuming: ConsumerWorld, concurrency: int
+) -> None:
+    """The other has always waited for longer than one that only asks."""
+    database = Database(consuming)
+    consuming.add("bad", "bad", "bad")
+    failing = consuming.consumer(database.later, name="failing", concurrency=concurrency, max_deliveries=2)
+    consuming.run(90.0)
+    assert failing.in_flight.breaker.is_open
+    consuming.consumer(database.later, name="idle")
+    consuming.run(1.0)
+    for number in range(30):
+        consuming.add(f"{number}")
+        consuming.run(3.0 + number * 37 % 50 / 10)
+    assert sorted(map(int, database.rows)) == list(range(30))
+    assert not failing.in_flight.breaker.is_open
+    assert len(consuming.dead) == 3
 
 
 def test_the_order_of_a_key_outlasts_an_outage(consuming: ConsumerWorld) -> None:
