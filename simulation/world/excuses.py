@@ -185,18 +185,30 @@ def find_forgotten(world: World) -> Iterator[str]:
 
     "An entry whose acknowledgement went back keeps its C{stream_id}.  The consumer that acknowledged it remembers
     its last 100,000 entries, and does not handle it again", unless it has found its group gone meanwhile, which
-    counts only after Redis has lost everything.
+    counts only after Redis has lost everything.  "What the producer stores again" is another entry, even if the
+    clock of Redis went back too, so that it gets the C{stream_id} that it had.
     """
-    done: dict[tuple[str, int], float] = {}
+    done: dict[tuple[str, int], list[float]] = defaultdict(list)
     emptied = min((each.at for each in world.account.rollbacks if each.after.offset == 0), default=inf)
     anew = [at for life in world.lives for at, event in life.log if alarm_of(event) == "group_recreated"]
     gone = [at for at in anew if at >= emptied]
+    stores = _count_stores(world)
     for handling, entry in zip(world.handlings, world.entries) if world.setup.consumers == 1 else ():
-        before = done.get((entry, handling.id))
-        if before is not None and not any(before <= at <= handling.at for at in gone):
-            yield f"handled again by a consumer that remembers it: {entry.rpartition(' ')[2]}"
+        before, id = done[entry, handling.id], entry.rpartition(" ")[2]
+        if before and len(before) >= stores.get(id, 1) + sum(before[0] <= at <= handling.at for at in gone):
+            yield f"handled again by a consumer that remembers it: {id}"
         elif not handling.failed:
-            done[entry, handling.id] = handling.at
+            before.append(handling.at)
+
+
+def _count_stores(world: World) -> Mapping[str, int]:
+    """Return how often each entry was stored, by its id: more than once if Redis lost it before."""
+    stores: dict[str, list[Position]] = defaultdict(list)
+    for each in world.servers.stored if world.account.rollbacks else ():
+        found = stores[each.id.decode()]
+        if not any(each.position.has(position) for position in found):
+            found.append(each.position)
+    return {id: len(found) for id, found in stores.items()}
 
 
 def alarm_of(event: Mapping[str, Any]) -> str:

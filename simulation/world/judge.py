@@ -84,12 +84,16 @@ def _may_be_set_aside(world: World, schedule: Schedule) -> int:
     "An outage of what the handler needs makes two dead letters at most for each consumer and each of its starts."
     "An event that kills its process becomes a dead letter after C{CONSUMER_MAX_DELIVERIES} + 1 deliveries": what was
     with the handler each time that a consumer died may be given up, sooner if handlers failed too.
+    A handler that is now slower and now faster than its timeout is no outage: it fails on single events.
     """
     kinds = [choice.kind for choice in schedule.choices if choice.target.startswith("consumer")]
     ends, failing = (sum(kind in those for kind in kinds) for those in (_ENDING, _FAILING))
     if schedule.setup.settings.get("CONSUMER_MAX_DELIVERIES") == "2":  # one whose reply was lost is spent too
         failing += kinds.count("stumble")
     if ends >= (2 if failing else int(schedule.setup.settings.get("CONSUMER_MAX_DELIVERIES", "5"))):
+        return _ANY
+    timeout = float(schedule.setup.settings.get("CONSUMER_HANDLER_TIMEOUT", "inf"))
+    if any(each.kind == "slow" and 0.5 * each.amount < timeout < 1.5 * each.amount for each in schedule.choices):
         return _ANY
     lives = sum(life.name.startswith("consumer") for life in world.lives)
     return 2 * lives * failing

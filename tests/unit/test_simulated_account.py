@@ -14,6 +14,7 @@ from simulation.schedules.choices import Setup
 from simulation.servers.history import History, Position, fork
 from simulation.world.account import Account, Rollback
 from simulation.world.excuses import find_forgotten
+from simulation.world.servers import Stored
 
 #: A history of five writes, and what another server has that was promoted with three of them, and wrote two more.
 OLD = History("old", times=[1.0, 2.0, 3.0, 4.0, 5.0], effects=[None] * 5)
@@ -82,5 +83,22 @@ def test_a_consumer_may_forget_only_when_its_group_is_gone(kept: int, anew: floa
         handlings=handlings,
         entries=["consumer-1 0 5-0"] * 2,
         setup=Setup(consumers=1),
+        servers=SimpleNamespace(stored=[Stored(Position(OLD, 2), b"5-0", {})]),
+    )
+    assert (not list(find_forgotten(world))) is held
+
+
+@pytest.mark.parametrize(("times", "held"), [(2, True), (3, False)])
+def test_what_is_stored_again_under_its_old_id_may_be_handled_once_more(times: int, held: bool) -> None:
+    handlings = [Handling(7, "consumer-1", 3.0 + number) for number in range(times)]
+    rollback = Rollback(5.5, 4.0, before=Position(OLD, 5), after=Position(OLD, 3), promotes=False)
+    places = [Position(OLD, 4), Position(NEW, 4), Position(NEW, 5)]  # the last one is a later look at the second
+    world: Any = SimpleNamespace(
+        account=SimpleNamespace(rollbacks=[rollback]),
+        lives=[],
+        handlings=handlings,
+        entries=["consumer-1 0 5-0"] * times,
+        setup=Setup(consumers=1),
+        servers=SimpleNamespace(stored=[Stored(place, b"5-0", {}) for place in places]),
     )
     assert (not list(find_forgotten(world))) is held
