@@ -95,6 +95,9 @@ _SUBTLE: Final[Mapping[str, Bug]] = {
     "leave-with-pending-entries": Bug(scripts.leave_with_pending_entries, (_UNHANDLED,)),
     "acknowledge-before-letter": Bug(scripts.acknowledge_before_letter, (_UNHANDLED,)),
     "refuse-what-was-sent": Bug(producer.refuse_what_was_sent, (_REFUSED,)),
+    "forget-doubt": Bug(producer.forget_doubt, (_REFUSED,)),
+    "drop-in-doubt": Bug(producer.drop_in_doubt, (_LOST,)),
+    "retain-no-duplicates": Bug(producer.retain_no_duplicates, (_LOST,)),
     "take-what-is-kept": Bug(producer.take_what_is_kept, (_LOST,)),
     "give-back-one-less": Bug(producer.give_back_one_less, (_LOST,)),
     "give-back-without-keys": Bug(producer.give_back_without_keys, (_TWICE,)),
@@ -106,6 +109,8 @@ _SUBTLE: Final[Mapping[str, Bug]] = {
     "retry-behind-others": Bug(consumer.retry_behind_others, ("handled out of order",)),
     "stop-without-asking": Bug(producer.stop_without_asking, (_LOST,)),
     "resend-after-a-loss": Bug(producer.resend_after_a_loss, (_TWICE, _LOST, "never answered 200")),
+    "confirm-without-comparing": Bug(consumer.confirm_without_comparing, (_UNHANDLED,)),
+    "hold-what-was-taken": Bug(consumer.hold_what_was_taken, (_UNHANDLED, _AGAIN)),
     "forget-what-was-done": Bug(consumer.forget_what_was_done, ("by a consumer that remembers it",)),
     "give-up-at-once": Bug(consumer.give_up_at_once, (_ASIDE,)),
 }

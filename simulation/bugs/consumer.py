@@ -94,3 +94,21 @@ def forget_what_was_done() -> None:
     from eventsvc.consumer.recent import RecentEntries
 
     RecentEntries.recognises = lambda self, entry: False  # type: ignore[method-assign]
+
+
+def confirm_without_comparing() -> None:
+    """After a reconnection entries are acknowledged by their ids, without a look at what Redis has under them."""
+    from eventsvc.consumer.recovery import Recovery
+
+    async def renew_all(self: Recovery, digests: Any) -> Any:
+        return await original(self, dict.fromkeys(digests, ""))
+
+    original = Recovery._renew_all
+    Recovery._renew_all = renew_all  # type: ignore[method-assign]
+
+
+def hold_what_was_taken() -> None:
+    """What another consumer claimed, or Redis lost, stays in flight, and is acknowledged when it is done."""
+    from eventsvc.consumer.in_flight import InFlight
+
+    InFlight.drop = lambda self, ids: None  # type: ignore[method-assign]

@@ -4,7 +4,10 @@ Bugs of producers.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
+
+import attrs
 
 from chaos.bugs.failover import change_what_is_given_back
 
@@ -19,6 +22,41 @@ def refuse_what_was_sent() -> None:
 
     original = PendingRequest.expired
     PendingRequest.expired = expired  # type: ignore[method-assign]
+
+
+def forget_doubt() -> None:
+    """A refusal ends the doubt about an earlier attempt whose reply was lost."""
+    from eventsvc.errors import Refused
+    from eventsvc.producer.sequence import Resend
+
+    appender: Any = import_module("eventsvc.producer.appender")
+
+    def decide(outcome: Any, in_doubt: bool) -> Any:
+        step = original(outcome, in_doubt)
+        return attrs.evolve(step, in_doubt=not isinstance(outcome, Refused)) if isinstance(step, Resend) else step
+
+    original = appender.decide
+    appender.decide = decide
+
+
+def drop_in_doubt() -> None:
+    """A batch for which nobody waits any more is dropped, and its sequence used again, although it may be stored."""
+    appender: Any = import_module("eventsvc.producer.appender")
+    appender.may_drop = lambda in_doubt, nobody_waits: nobody_waits
+
+
+def retain_no_duplicates() -> None:
+    """A batch that was found in Redis when it was sent again is not retained."""
+    from eventsvc.producer.retained import Retained
+    from eventsvc.submission import BatchOutcome
+
+    def keep(self: Retained, sent: Any, reply: Any, *more: Any) -> None:
+        original(self, sent, reply, *more)
+        if reply.outcome is BatchOutcome.DUPLICATE and self._batches:
+            self.size -= self._batches.pop().size
+
+    original = Retained.keep
+    Retained.keep = keep  # type: ignore[method-assign, assignment]
 
 
 def take_what_is_kept() -> None:

@@ -32,6 +32,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         C{Idempotency-Key}, or a CloudEvent.
     @ivar batched: the share of requests with more than one event.
     @ivar mixed: the share of requests with events that are not plain.
+    @ivar poison: the share of plain events that no handler can handle; none where deliveries are many.
     @ivar rate: requests per second, of all clients.
     @ivar haste: how many times as often they come around the begin of a fault.
     @ivar seconds: for how long clients post.
@@ -51,6 +52,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     keyed: float = 0.3
     batched: float = 0.2
     mixed: float = 0.4
+    poison: float = 0.02
     rate: float = 5.0
     haste: float = 1.0
     seconds: float = 40.0

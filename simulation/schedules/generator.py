@@ -9,8 +9,11 @@ from math import exp, log
 from random import Random
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
 from simulation.schedules.choices import Choice, Durability, Fsync, Handler, Schedule, Setup, Version
 from simulation.schedules.kinds import KINDS, PRIMARY, STEPS, Kind, Role, role_of
+from simulation.schedules.themes import ANYTHING, THEMES, Theme
 
 T = TypeVar("T")
 
@@ -24,8 +27,8 @@ _CLOSE: Final = 0.5
 _SOON: Final = 1.5
 #: Clients post so many times as often around faults.
 _HASTE: Final = 10.0
-#: How many faults a schedule has, by how often.
-_COUNTS: Final = {1: 2, 2: 3, 3: 3, 4: 2, 6: 1, 9: 1}
+#: Seconds by which the wall clocks of all servers jump back at the beginning, if they do.
+_BACK: Final = (40.0, 90.0)
 
 #: Settings of the services in every schedule: short timeouts for short runs.
 _SETTINGS: Final[Mapping[str, str]] = {"REDIS_RETRY_PERIOD": "0.5", "CONSUMER_DRAIN_TIMEOUT": "2"}
@@ -40,51 +43,53 @@ _SOMETIMES: Final[Sequence[tuple[str, Sequence[str], float]]] = (
 )
 
 
-def make_schedule(seed: int, kinds: Mapping[str, Kind] = KINDS) -> Schedule:
+def make_schedule(seed: int, themes: Mapping[str, Theme] = THEMES) -> Schedule:
     """Return the schedule of a seed: the same on every machine, whatever the hash seed."""
     random = Random(seed)
-    setup = make_setup(random)
-    count = _draw(random, _COUNTS)
-    possible = {name: kind.weight for name, kind in kinds.items() if is_possible(kind, setup)}
-    choices: list[Choice] = []
-    while len(choices) < count:
-        choices.append(_make_choice(random, setup, kinds, possible, choices[-1].at if choices else None))
+    theme = themes[_draw(random, {name: theme.weight for name, theme in themes.items()})]
+    setup = make_setup(random, theme)
+    choices = [*_make_parts(random, setup, theme), *_make_any(random, setup, _draw(random, theme.counts))]
     return Schedule(seed=seed, setup=setup, choices=tuple(sorted(choices, key=lambda choice: choice.at)))
 
 
-def make_setup(random: Random) -> Setup:
+def make_setup(random: Random, theme: Theme = ANYTHING) -> Setup:
     """Return a world."""
-    replicas = _draw(random, {0: 7, 1: 1, 2: 3})
+
+    def draw(name: str, weights: Mapping[T, float]) -> T:
+        values: Mapping[T, float] = theme.setup.get(name, weights)
+        return _draw(random, values)
+
+    replicas = draw("replicas", {0: 7, 1: 1, 2: 3})
     fsyncs: Mapping[Fsync, float] = {"always": 6, "everysec": 3, "no": 1}
-    fsync = _draw(random, fsyncs)
+    fsync = draw("fsync", fsyncs)
     levels: Mapping[Durability, float] = {
         "memory": 6,
         "disk": 1 if fsync == "always" else 0,
         "replicas": 2 if replicas else 0,
     }
-    durability = _draw(random, levels)
+    durability = draw("durability", levels)
+    lags = {0.0: 2, 0.05: 1, 0.3: 1} if durability == "replicas" else {0.0: 1, 0.3: 1, 1.5: 2}
     versions: Mapping[Version, float] = {"6.2": 2, "7.0": 2, "9.1": 3}
     handlers: Mapping[Handler, float] = {"coroutine": 3, "awaitable": 1, "batch": 1}
     return Setup(
-        version="9.1" if durability == "disk" else _draw(random, versions),
+        version="9.1" if durability == "disk" else draw("version", versions),
         replicas=replicas,
-        lag=_draw(random, {0.0: 2, 0.05: 1, 0.3: 1} if durability == "replicas" else {0.0: 1, 0.3: 1, 1.5: 2})
-        if replicas
-        else 0.0,
+        lag=draw("lag", lags) if replicas else 0.0,
         durability=durability,
         fsync=fsync,
-        producers=_draw(random, {1: 4, 2: 1}),
-        consumers=_draw(random, {1: 2, 2: 1}),
-        concurrency=_draw(random, {1: 2, 4: 1}),
-        handler=_draw(random, handlers),
-        clients=_draw(random, {1: 1, 2: 2, 4: 1}),
-        keyed=_draw(random, {0.0: 1, 0.3: 2, 0.8: 1}),
-        batched=_draw(random, {0.0: 1, 0.2: 1, 0.5: 1}),
-        mixed=_draw(random, {0.0: 1, 0.4: 2}),
-        rate=_draw(random, {0.15: 3, 0.4: 1}),
+        producers=draw("producers", {1: 4, 2: 1}),
+        consumers=draw("consumers", {1: 2, 2: 1}),
+        concurrency=draw("concurrency", {1: 2, 4: 1}),
+        handler=draw("handler", handlers),
+        clients=draw("clients", {1: 1, 2: 2, 4: 1}),
+        keyed=draw("keyed", {0.0: 1, 0.3: 2, 0.8: 1}),
+        batched=draw("batched", {0.0: 1, 0.2: 1, 0.5: 1}),
+        mixed=draw("mixed", {0.0: 1, 0.4: 2}),
+        poison=draw("poison", {0.02: 1}),
+        rate=draw("rate", {0.15: 3, 0.4: 1}),
         haste=_HASTE,
-        seconds=round(random.uniform(45.0, 65.0), 1),
-        settings=_make_settings(random),
+        seconds=round(random.uniform(*theme.seconds), 1),
+        settings=_make_settings(random, theme),
     )
 
 
@@ -120,6 +125,10 @@ def name_targets(role: Role, setup: Setup) -> Sequence[str]:
             services = [f"{each}:{PRIMARY}" for each in (*producers, *consumers)]
             asking = [f"{each}:{sentinel}" for each in (*producers, *consumers) for sentinel in sentinels[:1]]
             return [*services, *services, *asking, *(f"{each}:{other}" for each in clients for other in producers)]
+        case "producer link":
+            return [f"{each}:{PRIMARY}" for each in producers]
+        case "consumer link":
+            return [f"{each}:{PRIMARY}" for each in consumers]
     return [""]
 
 
@@ -127,28 +136,63 @@ def _number(name: str, count: int) -> list[str]:
     return [f"{name}-{number}" for number in range(1, count + 1)]
 
 
-def _make_settings(random: Random) -> dict[str, str]:
+def _make_settings(random: Random, theme: Theme) -> dict[str, str]:
     settings = dict(_SETTINGS)
     for name, values, share in _SOMETIMES:
         if random.random() < share:
             settings[name] = random.choice(values)
-    return settings
+    return settings | {name: random.choice(values) for name, values in theme.settings.items()}
+
+
+def _make_any(random: Random, setup: Setup, count: int) -> list[Choice]:
+    """Return faults of any kind, some of which follow each other closely."""
+    latest = setup.seconds - _AFTER
+    choices: list[Choice] = []
+    for _ in range(count):
+        at = random.uniform(_QUIET, latest)
+        if choices and random.random() < _CLOSE:
+            at = min(latest, choices[-1].at + random.uniform(0.0, _SOON))
+        steps = STEPS if random.random() < _AT_STEPS else {}
+        choices.append(_make_choice(random, setup, KINDS, steps, at, nths=(1, 1, 1, 2, 3)))
+    return choices
+
+
+def _make_parts(random: Random, setup: Setup, theme: Theme) -> list[Choice]:
+    """Return the faults of a theme, in their order."""
+    choices: list[Choice] = []
+    if random.random() < theme.back:
+        amount = round(-random.uniform(*_BACK), 3)
+        servers = _number("redis", 1 + setup.replicas)
+        choices += [Choice(kind="step", target=name, at=_QUIET, amount=amount) for name in servers]
+    at = random.uniform(_QUIET, setup.seconds - _AFTER - sum(part.after[1] for part in theme.parts))
+    first = ""
+    for part in theme.parts:
+        at += random.uniform(*part.after)
+        if random.random() >= part.share:
+            continue
+        choice = _make_choice(random, setup, part.kinds, part.steps, at)
+        if first in name_targets(part.kinds[choice.kind].roles[0], setup) and random.random() < part.same:
+            choice = replace(choice, target=first)
+        first = first or choice.target
+        choices.append(choice)
+    return choices
 
 
 def _make_choice(
-    random: Random, setup: Setup, kinds: Mapping[str, Kind], possible: Mapping[str, float], before: float | None
+    random: Random,
+    setup: Setup,
+    kinds: Mapping[str, Kind],
+    steps: Mapping[str, Sequence[str]],
+    at: float,
+    nths: Sequence[int] = (1,),
 ) -> Choice:
-    name = _draw(random, possible)
+    """Return a fault of some kinds, which begins at one of the steps of its target if there are any."""
+    name = _draw(random, {name: kind.weight for name, kind in kinds.items() if is_possible(kind, setup)})
     kind = kinds[name]
     target = random.choice(name_targets(random.choice(kind.roles), setup))
-    latest = setup.seconds - _AFTER
-    at = random.uniform(_QUIET, latest)
-    if before is not None and random.random() < _CLOSE:
-        at = min(latest, before + random.uniform(0.0, _SOON))
-    steps = STEPS.get(role_of(target), ())
     on, nth = "", 1
-    if steps and random.random() < _AT_STEPS:
-        on, nth = random.choice(steps), random.choice((1, 1, 1, 2, 3))
+    if possible := steps.get(role_of(target)):
+        on, nth = random.choice(possible), random.choice(nths)
     return Choice(
         kind=name,
         target=target,

@@ -14,7 +14,19 @@ from typing import Final, Literal
 import attrs
 
 #: What a fault is about.
-Role = Literal["producer", "consumer", "redis", "replica", "sentinel", "link", "client", "handler", ""]
+Role = Literal[
+    "producer",
+    "consumer",
+    "redis",
+    "replica",
+    "sentinel",
+    "link",
+    "producer link",
+    "consumer link",
+    "client",
+    "handler",
+    "",
+]
 
 
 @attrs.frozen
@@ -141,6 +153,7 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         "reply:pending",
         "reply:claim",
         "reply:update_pending",
+        "request:set_aside",
         "reply:set_aside",
         "reply:trim",
         "reply:create_group",
@@ -148,7 +161,14 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         "handler:end",
         "connected",
     ),
-    "redis": ("applied:append", "applied:XREADGROUP", "applied:XACK", "applied:claim", "applied:update_pending"),
+    "redis": (
+        "applied:append",
+        "applied:XREADGROUP",
+        "applied:XACK",
+        "applied:claim",
+        "applied:update_pending",
+        "applied:set_aside",
+    ),
 }
 
 

@@ -25,6 +25,8 @@ PORT: Final = 8080
 #: Seconds that a request may take, and between two attempts.
 PATIENCE: Final = 10.0
 _PAUSE: Final = 0.25
+#: Of a client so many requests at least come between two with poison: several in a row look like an outage.
+_APART: Final = 3
 #: The most events of a batch.
 _MOST: Final = 5
 
@@ -120,6 +122,7 @@ class Client:
     @ivar rate: requests per second.
     @ivar haste: how many times as many while it is in a hurry.
     @ivar producers: where it posts; to the next one if it cannot connect.
+    @ivar poison: the share of plain events that no handler can handle.
     @ivar patience: seconds that it waits for an answer.
     @ivar ends: when it posts no new requests.
     @ivar open: number of requests that are not finished.
@@ -143,6 +146,7 @@ class Client:
     _mixture: Mixture = attrs.field(init=False)
     _idle: dict[str, list[_Connection]] = attrs.field(factory=dict, init=False)
     _numbers: int = attrs.field(default=0, init=False)
+    _poisoned: int = attrs.field(default=-_APART, init=False)
     _hurries_until: float = attrs.field(default=0.0, init=False)
     _coming: IDelayedCall | None = attrs.field(default=None, init=False)
 
@@ -184,7 +188,8 @@ class Client:
             return self._batch(name)
         if random.random() < self.mixed:
             return self._mixture.draw(name, name if random.random() < self.keyed else None)
-        if random.random() < self.poison:
+        if random.random() < self.poison and self._numbers - self._poisoned > _APART:
+            self._poisoned = self._numbers
             name = f"{name} poison"
         return plain(name, name if random.random() < self.keyed else None)
 

@@ -30,9 +30,6 @@ from simulation.world.wire import Wire
 
 T = TypeVar("T")
 
-#: The share of events that no handler can handle.
-_POISON: Final = 0.02
-
 _MAKERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {"producer": make_producer, "consumer": make_consumer}
 
 
@@ -125,7 +122,7 @@ class World:
                 keyed=setup.keyed,
                 batched=setup.batched,
                 mixed=setup.mixed,
-                poison=_POISON if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
+                poison=setup.poison if int(setup.settings.get("CONSUMER_MAX_DELIVERIES", "5")) <= 5 else 0.0,
                 ends=setup.seconds,
                 haste=setup.haste,
             )
