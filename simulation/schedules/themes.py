@@ -120,7 +120,7 @@ _CLAIMS: Final = Theme(
 
 #: Events are set aside while Redis refuses that.
 _LETTERS: Final = Theme(
-    weight=2,
+    weight=1.5,
     setup={"replicas": {0: 1}, "clients": {1: 1}, "mixed": {0.0: 1}, "poison": {0.5: 1}},
     settings={"CONSUMER_MAX_DELIVERIES": ("2", "3")},
     parts=[
@@ -159,7 +159,7 @@ _KEYS: Final = Theme(
 
 #: Redis goes back while something is under way, and gives ids again that other events had.
 _BACK: Final = Theme(
-    weight=4,
+    weight=3.5,
     setup={
         "replicas": {1: 3, 2: 1},
         "lag": {1.5: 1},
@@ -205,7 +205,7 @@ _BACK: Final = Theme(
 
 #: An attempt to append is in doubt, and the next ones fail too.
 _DOUBT: Final = Theme(
-    weight=3,
+    weight=2,
     setup={"replicas": {0: 1}, "keyed": {0.0: 1, 0.3: 1}, "consumers": {1: 1}},
     settings={"REDIS_WRITE_TIMEOUT": ("0.5", "1")},
     parts=[
@@ -238,6 +238,58 @@ _DOUBT: Final = Theme(
     ],
 )
 
+#: A producer ends when Redis loses something.
+_ENDS: Final = Theme(
+    weight=1.5,
+    setup={
+        "replicas": {1: 2, 2: 1},
+        "durability": {"memory": 1, "replicas": 2},
+        "lag": {0.3: 1},
+        "consumers": {1: 1},
+        "rate": {0.4: 1},
+    },
+    settings={"REDIS_WRITE_TIMEOUT": ("2", "5")},
+    parts=[
+        Part(
+            kinds=dict([_kind("both", 4), _kind("switch", 2), _kind("promote", 1), _kind("power", 1)]),
+        ),
+        Part(
+            kinds=dict([_kind("stop", 3, "producer"), _kind("kill", 1, "producer")]),
+            after=(0.0, 0.6),
+            share=0.6,
+        ),
+    ],
+)
+
+#: Redis starts again with nothing, or with less, while a service is away.
+_EMPTY: Final = Theme(
+    weight=1.5,
+    setup={
+        "replicas": {0: 1},
+        "fsync": {"no": 2, "everysec": 1},
+        "durability": {"memory": 1},
+        "consumers": {1: 1},
+        "rate": {0.15: 1},
+    },
+    settings={"REDIS_WRITE_TIMEOUT": ("2", "5")},
+    parts=[
+        Part(kinds=dict([_kind("kill", 2, "redis", seconds=(0.5, 3.0)), _kind("power", 2, seconds=(0.5, 3.0))])),
+        Part(
+            kinds=dict(
+                [
+                    _kind("refuse", 3, "consumer link", seconds=(0.5, 4.0)),
+                    _kind("silence", 1, "consumer link"),
+                    _kind("stop", 1, "consumer"),
+                    _kind("kill", 1, "consumer"),
+                ]
+            ),
+            after=(0.0, 0.3),
+            share=0.8,
+        ),
+        Part(kinds=dict([_kind("stop", 1, "producer", seconds=(0.1, 2.0))]), after=(0.0, 0.3), share=0.6),
+    ],
+)
+
 THEMES: Final[Mapping[str, Theme]] = {
     "anything": ANYTHING,
     "claims": _CLAIMS,
@@ -245,4 +297,6 @@ THEMES: Final[Mapping[str, Theme]] = {
     "keys": _KEYS,
     "back": _BACK,
     "doubt": _DOUBT,
+    "ends": _ENDS,
+    "empty": _EMPTY,
 }

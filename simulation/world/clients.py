@@ -124,7 +124,7 @@ class Client:
     @ivar producers: where it posts; to the next one if it cannot connect.
     @ivar poison: the share of plain events that no handler can handle.
     @ivar patience: seconds that it waits for an answer.
-    @ivar ends: when it posts no new requests.
+    @ivar ends: when it posts for the last time.
     @ivar open: number of requests that are not finished.
     @ivar ops: its record.
     """
@@ -155,17 +155,18 @@ class Client:
         return Mixture(self.random, 1.0, 0.0, f"/{self.process.name}")
 
     def start(self) -> None:
-        """Begin to post: once soon, so that each run has evidence."""
+        """Begin to post: once soon."""
         self._coming = self.process.reactor.callLater(self.random.random(), self._arrive)
 
     def _next(self) -> None:
         reactor = self.process.reactor
         hurries = reactor.seconds() < self._hurries_until
         pause = self.random.expovariate(self.rate * (self.haste if hurries else 1.0))
-        if reactor.seconds() + pause >= self.ends:
-            self.done = True
-            return
-        self._coming = reactor.callLater(pause, self._arrive)
+        left = self.ends - reactor.seconds()
+        if pause >= left:
+            self._coming = reactor.callLater(max(0.0, left), self._end)
+        else:
+            self._coming = reactor.callLater(pause, self._arrive)
 
     def hurry(self, until: float) -> None:
         """Post more often until a time."""
@@ -178,6 +179,14 @@ class Client:
         self._next()
         self.open += 1
         self._try(self._draw(), 0, self.random.randrange(len(self.producers)))
+
+    def _end(self) -> None:
+        """Post for the last time, until it is stored: so each run has evidence, whatever was lost before."""
+        self.done = True
+        self.open += 1
+        self._numbers += 1
+        name = f"{self.process.name}-{self._numbers}"
+        self._try(plain(name, name), 0, self.random.randrange(len(self.producers)))
 
     def _draw(self) -> Post:
         random = self.random
