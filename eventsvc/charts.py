@@ -109,8 +109,8 @@ class Axes:
 
 
 def draw_lines(title: str, series: Sequence[Series], frame: Frame) -> str:
-    """Draw lines from 0 to the largest value."""
-    most = max((value for each in series for _, value in each.points), default=0.0) or 1.0
+    """Draw lines from 0 to the largest value, which is at least 1, so that trifles look like trifles."""
+    most = max([1.0, *(value for each in series for _, value in each.points)])
     axes = Axes(frame.span, most, 120, width=frame.width)
     return _draw(
         title, axes, [(0.0, "0"), (most, _number(most))], [_line(each, axes) for each in series], series, frame

