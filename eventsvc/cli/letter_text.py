@@ -89,7 +89,7 @@ def make_table(
     @param before: the column widths of the earlier pages; only the first page
         has a header.
     """
-    rows = [] if before else [("ID", "ENTRY", "SET ASIDE", "REASON", "DELIVERIES", "ERROR")]
+    rows: list[tuple[str, ...]] = [] if before else [("ID", "ENTRY", "SET ASIDE", "REASON", "DELIVERIES", "ERROR")]
     for each in letters:
         rows.append((each.id, each.original, _when(each), each.reason, str(each.deliveries), each.error))
     if width is not None and width < _NARROW:
