@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 WIDTH: Final = 900
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 18
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 16, 22
 #: Seconds between two labels of the time axis.
 _STEPS: Final = (1, 2, 5, 10, 20, 50, 100, 300, 600, 1_800, 3_600)
 #: Space between two charts.
@@ -67,6 +67,7 @@ class Frame:
     @ivar ago: whether the axis has minutes before C{began}, instead of seconds after it.
     @ivar fault: the times that are shaded; C{None} for none.
     @ivar changes: times that are marked on the axis.
+    @ivar width: that of the charts; text keeps its size, so it is larger on the screen if they are narrow.
     """
 
     span: tuple[float, float]
@@ -74,6 +75,7 @@ class Frame:
     fault: tuple[float, float] | None = None
     changes: Sequence[float] = ()
     ago: bool = False
+    width: int = WIDTH
 
 
 @attrs.frozen
@@ -91,10 +93,11 @@ class Axes:
     most: float
     height: int
     least: float | None = None
+    width: int = WIDTH
 
     def x(self, moment: float) -> float:
         begin, end = self.span
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (moment - begin) / max(end - begin, 1e-9)
+        return _LEFT + (self.width - _LEFT - _RIGHT) * (moment - begin) / max(end - begin, 1e-9)
 
     def y(self, value: float) -> float:
         if self.least is None:
@@ -106,12 +109,16 @@ class Axes:
 
 
 def draw_lines(title: str, series: Sequence[Series], frame: Frame) -> str:
-    """Draw lines from 0 to the largest value."""
-    most = max((value for each in series for _, value in each.points), default=0.0) or 1.0
-    axes = Axes(frame.span, most, 120)
+    """Draw lines from 0 to the largest value, which is at least 1, so that trifles look like trifles."""
+    most = max([1.0, *(value for each in series for _, value in each.points)])
+    axes = Axes(frame.span, most, 120, width=frame.width)
     return _draw(
-        title, axes, [(0.0, "0"), (most, f"{most:,.0f}")], [_line(each, axes) for each in series], series, frame
+        title, axes, [(0.0, "0"), (most, _number(most))], [_line(each, axes) for each in series], series, frame
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
 def draw_durations(title: str, series: Sequence[Series], frame: Frame, dots: bool = False) -> str:
@@ -123,7 +130,7 @@ def draw_durations(title: str, series: Sequence[Series], frame: Frame, dots: boo
     values = [value for each in series for _, value in each.points]
     most = max(20.0 if dots else _round_up(max(values, default=1.0)), 0.002)
     least = 0.001 if dots else min(0.001, _round_down(min(values, default=0.001)))
-    axes = Axes(frame.span, most, 210, least)
+    axes = Axes(frame.span, most, 210, least, frame.width)
     marks = [(value, _name(value)) for value in _DECADES if least <= value <= most]
     draw = _dots if dots else _line
     return _draw(title, axes, marks, [draw(each, axes) for each in series], series, frame)
@@ -186,7 +193,7 @@ def _draw(
     frame: Frame,
 ) -> str:
     bottom = axes.height - _BOTTOM
-    parts = [f'<svg viewBox="0 0 {WIDTH} {axes.height}" role="img" aria-label="{escape(title)}">']
+    parts = [f'<svg viewBox="0 0 {axes.width} {axes.height}" role="img" aria-label="{escape(title)}">']
     if frame.fault is not None:
         begin, end = (axes.x(moment) for moment in frame.fault)
         wide = f'width="{max(end - begin, 1):.1f}"'
@@ -196,11 +203,11 @@ def _draw(
     parts.append(f'<path class="change" d="{ticks}"/>')
     for value, words in marks:
         y = axes.y(value)
-        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
+        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{axes.width - _RIGHT}"/>')
         parts.append(f'<text class="mark" x="{_LEFT - 5}" y="{y + 4:.1f}">{escape(words)}</text>')
     parts += _minutes_ago(axes, frame.began) if frame.ago else _seconds(axes, frame.began)
     parts += shapes
-    at = WIDTH - _RIGHT
+    at = axes.width - _RIGHT
     for series in reversed(legend):
         at -= 22 + 7 * len(series.name)
         parts.append(

@@ -59,10 +59,12 @@ class TextLines:
 
     @ivar coloured: whether to colour them, for a terminal.
     @ivar width: columns at which the line of an event is cut off.
+    @ivar brief: whether a message has the time of day alone, as an event has, and not who says it.
     """
 
     coloured: bool = False
     width: int = sys.maxsize
+    brief: bool = False
 
     def paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.coloured and text else text
@@ -79,11 +81,11 @@ class TextLines:
         ]
         traceback = str(rest.pop("traceback", ""))
         words = [
-            self.paint(f"{time[:23]}Z", DIM),
+            self.paint(time[11:23] if self.brief else f"{time[:23]}Z", DIM),
             self.paint(f"{level:8}", _LEVELS.get(level, "")),
             message,
             self.paint(" ".join(f"{printable(str(name))}={printable(str(rest[name]))}" for name in rest), DIM),
-            self.paint(f"[{source}]", DIM),
+            "" if self.brief else self.paint(f"[{source}]", DIM),
         ]
         lines = [" ".join(filter(None, words)), *(f"    {printable(line)}" for line in traceback.splitlines())]
         return "\n".join(lines)

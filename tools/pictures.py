@@ -43,7 +43,7 @@ def take_pictures(dashboard: str) -> None:
         raise SystemExit("there is no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1280, "height": 696}, color_scheme="light")
         page.goto(f"{dashboard}?span=5m")
         page.locator("#live-state", has_text="live").wait_for()
         page.locator("polyline").first.wait_for()

@@ -19,6 +19,7 @@ TARGET: Final = ROOT / "eventsvc" / "web" / "pages" / "remedies.json"
 
 def plain(text: str) -> str:
     """Return Markdown as one line without links; code keeps its backticks."""
+    text = re.sub(r" \(\[more\]\([^)]*\)\)", "", text)
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text).replace("**", "")
     return " ".join(text.split())
 

@@ -92,7 +92,8 @@ class Link:
             except TimeoutError:
                 break
             except ErrorReply as error:
-                raise NotDone(f"Redis refused the command: {error.reply}") from None
+                remedy = "; docs/security.md has the rights of its users" if error.code == "NOPERM" else ""
+                raise NotDone(f"Redis refused the command: {error.reply}{remedy}") from None
             except (Refused, Unknown) as error:
                 in_doubt = in_doubt or isinstance(error, Unknown)
                 problem = error.reply if isinstance(error, UnclearReply) else str(error)

@@ -24,7 +24,7 @@ from eventsvc.cli.checks import (
     from_finding,
 )
 from eventsvc.cli.letter_text import to_json
-from eventsvc.cli.terminal import lines_for
+from eventsvc.cli.terminal import lines_for, wrap
 from eventsvc.client import make_client
 from eventsvc.findings import find_problems
 from eventsvc.net.pem import read_trust_root
@@ -33,7 +33,7 @@ from eventsvc.redis.rights import find_missing
 from eventsvc.redis.survey import survey
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.simulator import SimulatorSettings
-from eventsvc.text_lines import GREEN, RED, YELLOW, cut, printable
+from eventsvc.text_lines import GREEN, RED, YELLOW
 
 #: Seconds to wait for the producer.
 _PATIENCE: Final = 5.0
@@ -62,9 +62,9 @@ async def run_doctor(call: Call) -> int:
 def _write(call: Call, check: Check) -> None:
     lines = lines_for(call.out)
     mark, code = _MARKS[check.state]
-    call.write(f"{lines.format_words([(mark, code), (f'{check.name:<11}', ''), (printable(check.what), '')])}\n")
+    call.write(f"{lines.paint(mark, code)} {check.name:<11} {wrap(check.what, lines.width, 14)}\n")
     if check.remedy:
-        call.write(f"  {'':<11} → {cut(printable(check.remedy), lines.width - 16)}\n")
+        call.write(f"  {'':<11} → {wrap(check.remedy, lines.width, 16)}\n")
 
 
 def _descriptors() -> int:

@@ -12,7 +12,7 @@ import attrs
 from eventsvc.cli.call import Call, Link, NotDone, connected
 from eventsvc.cli.event_text import describe_entry, format_entry, texts_in_json
 from eventsvc.cli.letter_text import to_json
-from eventsvc.cli.terminal import lines_for
+from eventsvc.cli.terminal import lines_for, wrap
 from eventsvc.dashboard.story import Step, StoredEntry, is_after, tell_story
 from eventsvc.dead_letter import DeadLetter
 from eventsvc.event import ENTRY_ID, format_timestamp
@@ -21,7 +21,6 @@ from eventsvc.redis.events import StreamEvents
 from eventsvc.redis.scripts import dead_letters
 from eventsvc.redis.search import Search
 from eventsvc.redis.survey import survey
-from eventsvc.text_lines import cut, printable
 
 #: Entries between two messages of progress.
 _PROGRESS: Final = 20_000
@@ -77,7 +76,7 @@ def _write(call: Call, found: Found) -> None:
     lines = lines_for(call.out)
     call.write(f"{format_entry(found.entry, lines)}\n")
     for line in found.lines():
-        call.write(f"  {cut(printable(line), lines.width - 2)}\n")
+        call.write(f"  {wrap(line, lines.width, 4)}\n")
 
 
 @attrs.define

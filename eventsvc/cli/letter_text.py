@@ -17,6 +17,8 @@ from eventsvc.text_lines import cut, printable
 
 #: Characters of a text that a table shows.
 _CUT: Final = 2_000
+#: Columns of a terminal that has room for everything and some of the error.
+_NARROW: Final = 100
 
 
 def to_json(value: object, depth: int = 0) -> str:
@@ -82,13 +84,16 @@ def make_table(
     """
     Return letters as a table, and the widths of its columns.
 
-    @param width: width of the terminal, at which lines are cut off.
+    @param width: width of the terminal, at which lines are cut off; if it is small, the entry is left out, so that
+        something of the error can be seen.
     @param before: the column widths of the earlier pages; only the first page
         has a header.
     """
-    rows = [] if before else [("ID", "ENTRY", "SET ASIDE", "REASON", "DELIVERIES", "ERROR")]
+    rows: list[tuple[str, ...]] = [] if before else [("ID", "ENTRY", "SET ASIDE", "REASON", "DELIVERIES", "ERROR")]
     for each in letters:
         rows.append((each.id, each.original, _when(each), each.reason, str(each.deliveries), each.error))
+    if width is not None and width < _NARROW:
+        rows = [(id, *rest) for id, _, *rest in rows]
     cells = [[printable(cut(cell, _CUT)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     widths = list(map(max, widths, before or widths))

@@ -28,6 +28,7 @@ from eventsvc.cli.dead_topic import add_dead_topic
 from eventsvc.cli.report import add_report_topic, show_report
 from eventsvc.cli.tokens import NewToken, add_token_topic
 from eventsvc.cli.topics import add_doctor_topic, add_find_topic, add_send_topic, add_status_topics, add_tail_topic
+from eventsvc.redis.trouble import ERROR_REPLY
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read
 from eventsvc.tap.monotonic_time import use_monotonic_time
@@ -57,6 +58,9 @@ def parse(arguments: Sequence[str] | None, anybody: bool) -> Mapping[str, Any]:
     @param anybody: whether a user can be asked for confirmation.
     """
     parser = make_parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        parser.exit(2)
     given = vars(parser.parse_args(arguments))
     if "check" in given:
         given["check"](parser, given, anybody)
@@ -89,8 +93,8 @@ async def run(reactor: Any, given: Mapping[str, Any]) -> int:
 
 @provider(ILogObserver)
 def warn(event: LogEvent) -> None:
-    """Write a log event of level warn or higher to standard error, on one line."""
-    if event.get("log_level", LogLevel.info) >= LogLevel.warn:
+    """Write a log event of level warn or higher to standard error, on one line, unless the command itself says it."""
+    if event.get("log_level", LogLevel.info) >= LogLevel.warn and event.get("log_format") != ERROR_REPLY:
         sys.stderr.write(f"eventsvc: {formatEvent(event)}\n")
 
 

@@ -41,8 +41,10 @@ def show_report(given: Mapping[str, Any]) -> int:
         return _fail(f"at most {MOST_RUNS} runs fit on one page, got {len(paths)}", 2)
     try:
         page = make_page(list(zip(_names(paths), map(_read, paths))))
-    except (InvalidRun, OSError) as error:
+    except InvalidRun as error:
         return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(f"cannot read {error.filename}: {error.strerror}", 1)
     if given["output"] == "-":
         sys.stdout.write(page)
         return 0

@@ -33,11 +33,11 @@ async def run_send(call: Call) -> int:
     if "posted" in call.given:
         posted = await client.post(call.given["posted"], call.given["idempotency_key"])
         ids = () if posted.id is None else (posted.id,)
-        return _report(call, PostedBatch(posted.outcome, ids, posted.why), 1)
-    return await _post_lines(call, client, sys.stdin.buffer.readline)
+        return _report(call, url, PostedBatch(posted.outcome, ids, posted.why), 1)
+    return await _post_lines(call, url, client, sys.stdin.buffer.readline)
 
 
-async def _post_lines(call: Call, client: Client, readline: Callable[[], bytes]) -> int:
+async def _post_lines(call: Call, url: str, client: Client, readline: Callable[[], bytes]) -> int:
     number, rest = 0, b""
     while True:
         batch, size = list[Event](), 0
@@ -57,11 +57,11 @@ async def _post_lines(call: Call, client: Client, readline: Callable[[], bytes])
         if not batch:
             return 0
         number += len(batch)
-        if code := _report(call, await client.post_batch(batch), len(batch)):
+        if code := _report(call, url, await client.post_batch(batch), len(batch)):
             return code
 
 
-def _report(call: Call, posted: PostedBatch, count: int) -> int:
+def _report(call: Call, url: str, posted: PostedBatch, count: int) -> int:
     """Write the ids, and return the exit code."""
     ids: Sequence[str] = [str(id) for id in posted.ids]
     if call.json:
@@ -72,4 +72,4 @@ def _report(call: Call, posted: PostedBatch, count: int) -> int:
         return 0
     what = "the event" if count == 1 else f"{count} events"
     verdict = "was not stored" if posted.outcome is Outcome.REFUSED else "may be stored, or not"
-    raise NotDone(f"{what} {verdict if count == 1 else verdict.replace('was', 'were')}: {posted.why}")
+    raise NotDone(f"{what} {verdict if count == 1 else verdict.replace('was', 'were')}: {url}: {posted.why}")

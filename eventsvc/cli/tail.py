@@ -60,6 +60,8 @@ async def run_tail(call: Call) -> int:
         events = StreamEvents(link.connection, link.redis.stream)
         newest, last = await _read_last(link, events, printer, given["last"])
         printer.show(last)
+        if not last:
+            call.say(f"no event fits among the newest {_LOOK_BACK:,} entries of {link.redis.stream}")
         if not given["no_follow"]:
             await _follow(link, events, printer, newest)
     return 0

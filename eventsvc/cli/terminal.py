@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final, TextIO
 
@@ -49,6 +50,12 @@ def render(what: RenderableType, out: TextIO) -> str:
     with console.capture() as captured:
         console.print(what)
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def wrap(text: str, width: int, margin: int) -> str:
+    """Return a sentence in as many lines as it takes on a terminal; all but the first begin after a margin."""
+    lines = textwrap.wrap(printable(text), max(20, width - margin), break_on_hyphens=False)
+    return f"\n{'':{margin}}".join(lines)
 
 
 def cell(value: object, style: str = "") -> Text:

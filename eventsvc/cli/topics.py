@@ -91,10 +91,19 @@ def check_send(parser: argparse.ArgumentParser, given: dict[str, Any], anybody: 
         return
     try:
         if "data" in about:
-            about["data"] = msgspec.Raw(about["data"].encode())
+            about["data"] = _check_json(parser, about["data"])
         given["posted"] = decode_event(msgspec.json.encode({"description": given["description"], **about}))
     except (InvalidEvent, UnicodeEncodeError) as error:
         parser.error(str(error))
+
+
+def _check_json(parser: argparse.ArgumentParser, text: str) -> msgspec.Raw:
+    """Return the text of a JSON value; exit with 2 if it is none."""
+    try:
+        msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        parser.error(f"--data: expected JSON, such as '{{\"cents\": 4200}}' or '\"text\"', got {text[:100]!r}")
+    return msgspec.Raw(text.encode())
 
 
 def add_doctor_topic(topics: Any) -> None:

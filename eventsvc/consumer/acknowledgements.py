@@ -39,6 +39,17 @@ class Acknowledgements:
     entries are read, if Redis still has them pending with the same bytes: see
     the Note [Redis goes back].  An acknowledgement that is refused starts a new round as a lost connection
     does: nothing more is read until it is confirmed.
+
+    # Note [Done before a read]
+
+    A handler may end while a chore is done or idle entries are claimed, after
+    the round has acknowledged.  Then nothing is in flight, so the read waits
+    long for new entries, and the acknowledgement would wait behind it::
+
+        round:    nothing is done  trim   read, for seconds  XACK 5
+        handler:  5                5 is done
+
+    So a round acknowledges again right before it reads.
     """
 
     group: IEventGroup

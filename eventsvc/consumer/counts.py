@@ -12,7 +12,8 @@ from eventsvc.histogram import Histogram
 from eventsvc.interfaces import Refused, Unknown
 
 _SECONDS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
-_AGES: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+_SHORT_AGES: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_AGES: Final = (*_SHORT_AGES, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0)
 _DELIVERIES: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 100.0)
 
 

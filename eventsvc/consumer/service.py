@@ -242,6 +242,7 @@ class Consumer(Service):
         room = min(self._room(), most)
         if room <= 0:
             return
+        self.acknowledgements.send()  # see the Note [Done before a read]
         entries = await self._arrive(self.group.read(self._page.count(room), self._block()))
         if not entries:
             self.recovery.take_new(entries)

@@ -12,6 +12,8 @@ from twisted.logger import Logger
 
 from eventsvc.redis.errors import code_of
 
+#: The format of the log message about an error reply.
+ERROR_REPLY: Final = "Redis answered with an error: {reply}"
 #: Seconds for which an error reply of one kind is not logged again.
 _SILENT: Final = 60.0
 #: Most problems of one outage that are remembered as logged.
@@ -65,4 +67,4 @@ class Trouble:
         last = self._replies.get(code)
         if last is None or now - last >= _SILENT:
             self._replies[code] = now
-            self.log.warn("Redis answered with an error: {reply}", reply=reply)
+            self.log.warn(ERROR_REPLY, reply=reply)

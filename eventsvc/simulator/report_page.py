@@ -24,7 +24,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th { font-weight: 600; color: var(--quiet); text-align: left; }
+th { font-weight: 600; color: var(--quiet); text-align: right; } th:first-child { text-align: left; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--rule); }
 td { text-align: right; white-space: nowrap; }
 .held { color: var(--ok); } .broke { color: var(--unknown); font-weight: 600; }
@@ -49,7 +49,7 @@ def make_page(runs: Sequence[tuple[str, Run]]) -> str:
         "were made late. Refused requests have none. A percentile is left out where there are too few requests for "
         "it.</p>",
         _table(names, only),
-        "<h2>Over time</h2>",
+        "<h2>Over time, in seconds</h2>",
         *_charts(runs),
         "<h2>Distribution</h2>",
         "<p>Each row shows the latency that this share of the requests did not exceed.</p>",
@@ -78,7 +78,7 @@ def _table(names: Sequence[str], runs: Sequence[Run]) -> str:
     services = [Latencies.decode(run.service) for run in runs]
     rows = [
         _row("", names, head=True),
-        _row("began", [f"{run.began[:19]}Z" for run in runs]),
+        _row("began, UTC", [f"{run.began[:19]}Z" for run in runs]),
         _row("target", [run.target for run in runs]),
         _row("version", [run.version for run in runs]),
         *[_row(name, [_setting(run, name) for run in runs]) for name in settings],

@@ -83,7 +83,8 @@ def summarize(run: Run, saved: str = "") -> str:
     settings = run.settings
     how = f"{settings['rate']:g}/s {settings['arrival']}, {settings['batch']} in each request, seed {settings['seed']}"
     lines = [
-        f"{run.target}: {how}, {run.seconds:.1f} s",
+        f"Simulator   {run.target}, {run.seconds:.1f} s",
+        f"            {how}",
         f"Events      sent {run.sent:,}, offered {run.offered:,.1f}/s, stored {run.achieved:,.1f}/s",
         f"            ok {run.ok:,}, refused {run.refused:,}, unknown {run.unknown:,}, dropped {run.dropped:,}",
         _row("ms", [*_NAMES, "max"]),

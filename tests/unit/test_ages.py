@@ -4,9 +4,12 @@ Tests for L{eventsvc.consumer.ages}: every event of a run counts, and a long run
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from eventsvc.consumer.ages import Ages
+from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.event import Entry
 from eventsvc.histogram import Histogram
 from tests.support.consumer_world import ConsumerWorld
@@ -39,3 +42,10 @@ def test_a_consumer_observes_what_it_has_handled(consuming: ConsumerWorld) -> No
     consuming.stream.add({b"no": b"event"})
     consuming.run(1.0)
     assert len(handled) == consumer.in_flight.counts.handled == 2
+
+
+def test_an_age_is_known_to_a_factor_of_two_and_a_half() -> None:
+    """A percentile is a guess within its bounds: after an outage of a minute it must not tell of five."""
+    bounds = ConsumerCounts().ages.bounds
+    assert max(after / before for before, after in pairwise(bounds)) <= 2.5
+    assert bounds[-1] == 3600

@@ -250,6 +250,8 @@ def test_a_line_is_cut_off_at_the_edge_of_a_terminal() -> None:
     """Without a terminal, lines are not cut."""
     letter = DeadLetter("1-1", "failed", "x" * 100, 5, "group", "consumer", "0-1", [])
     assert [len(line) for line in make_table([letter], 60)[0].splitlines()][1] == 60
+    assert "ENTRY" not in make_table([letter], 99)[0]  # so that there is room for the error
+    assert "ENTRY" in make_table([letter], 100)[0]
     assert make_table([letter], None)[0].endswith("x" * 100)
 
 

@@ -35,7 +35,8 @@ def run_command(*line: str, text: str = "") -> subprocess.CompletedProcess[str]:
     [
         ("send", "expected TEXT, or events on standard input, which is a terminal"),
         ("send --type a", "need TEXT"),
-        ("send x --data {", "JSON is malformed"),
+        ("", "doctor"),
+        ("send x --data {", "--data: expected JSON, such as '{\"cents\": 4200}' or '\"text\"', got '{'"),
         ("send x --data 1 --type", "--type"),
         ("send x --event-producer-port none", "--event-producer-port='none': expected a port number"),
         ("find", "ID|TEXT"),
@@ -181,6 +182,16 @@ def test_the_screens_fit_a_terminal_and_its_colours_can_be_switched_off(server: 
             assert len(lines) <= 24 or columns < 80
 
 
+def test_what_to_do_is_never_cut_off() -> None:
+    """A sentence of the doctor goes on in the next line."""
+    with on_terminal([*EVENTSVC, "doctor", "--redis-port", f"{free_port()}"], 50, {"NO_COLOR": "1"}) as terminal:
+        terminal.process.wait(PATIENCE)
+        text = terminal.read()
+    assert max(map(len, text.splitlines()[1:])) <= 50
+    assert "…" not in text
+    assert "REDIS_SENTINELS if Sentinels watch it" in " ".join(text.split())
+
+
 def test_an_output_that_cannot_be_written_is_told(server: Server) -> None:
     """A disk may be full, and a terminal may know ASCII alone."""
     fill(server)
@@ -243,7 +254,7 @@ def test_an_event_that_is_not_stored_ends_it_with_1() -> None:
     done = run_command("send", "x", "--event-producer-port", port, "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["stored"] == "no"
-    assert done.stderr.startswith("eventsvc: the event was not stored: no connection: ")
+    assert done.stderr.startswith(f"eventsvc: the event was not stored: http://127.0.0.1:{port}: no connection: ")
 
 
 @pytest_twisted.ensureDeferred
@@ -284,6 +295,18 @@ def test_only_what_draws_tables_loads_what_draws_them() -> None:
     code = "import sys, eventsvc.cli.main; print([name for name in ('rich', 'shtab', 'treq') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout == "[]\n"
+
+
+def test_a_right_that_is_missing_is_said_once_with_what_to_do(server: Server) -> None:
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "nobody", "on", ">secret", "~*", "+ping", "+role", "+info")
+        try:
+            user = ("--redis-username", "nobody", "--redis-password", "secret")
+            done = run_command("status", "--redis-port", f"{server.port}", *user)
+        finally:
+            client.execute_command("ACL", "DELUSER", "nobody")
+    assert done.returncode == 1
+    assert re.fullmatch(r"eventsvc: .*NOPERM.*; docs/security.md has the rights of its users\n", done.stderr)
 
 
 @pytest_twisted.ensureDeferred

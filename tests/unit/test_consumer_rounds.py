@@ -11,7 +11,7 @@ from itertools import pairwise, product
 
 import pytest
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
 
 from eventsvc.consumer.chore import Chore
@@ -155,6 +155,15 @@ class TestPhases:
         consuming.run(1.15)
         assert (consuming.seen, consuming.pending) == (["a"], [])
         assert not consumer.acknowledgements.unconfirmed
+
+    def test_what_ends_during_a_chore_is_acknowledged_before_the_next_read(self, consuming: ConsumerWorld) -> None:
+        """That read may wait for seconds for new events."""
+        consumer = consuming.consumer(consuming.slow(0.002))
+        consumer.chores.append(Chore(0.0, lambda: deferLater(consuming.clock, 0.005)))
+        consuming.run(0.5)
+        consuming.add("a")
+        consuming.run(0.05)
+        assert (consuming.seen, consuming.pending) == (["a"], [])
 
     def test_a_chore_is_done_as_often_as_it_says(self, consuming: ConsumerWorld) -> None:
         """Not more often either."""

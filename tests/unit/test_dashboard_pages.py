@@ -100,6 +100,22 @@ def test_no_text_becomes_a_tag(page: str) -> None:
         assert "49" not in re.sub(r"\d{3,}", "", html)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_text_turns_what_is_after_it_around(page: str) -> None:
+    """What would not be seen is, as an escape; a browser would show the rest of the line backwards."""
+    with dashboard(source=hostile_source(), guard=Guard(token=TOKEN)) as world:
+        html = world.text(page)
+        assert "\u202e" not in html
+        assert r"\u202e" in html
+
+
+def test_what_is_filtered_for_stays_as_it_was_typed() -> None:
+    with dashboard() as world:
+        html = world.text("/events?" + urlencode({"text": 'a\u202e"b', "type": "\u2066", "key": "<\x07"}))
+        for value in ("a\u202e&#34;b", "\u2066", "&lt;\x07"):
+            assert f'value="{value}"' in html
+
+
 @pytest.mark.parametrize("page", ["overview", "events", "processes"])
 def test_what_is_sent_later_is_escaped_too(page: str) -> None:
     with dashboard(source=hostile_source()) as world:
@@ -164,6 +180,21 @@ def test_the_pages_say_what_there_is() -> None:
         assert "Events could not be handled and were set aside." in html  # the text of operations.md
         assert html.count("<polyline") == 2
         assert "in_flight" in world.text("/processes")
+
+
+@pytest.mark.parametrize(("count", "label"), [(None, "handled<"), (1, "handled<"), (2, "handled, by 2 groups<")])
+def test_what_is_handled_is_that_of_all_groups(count: int | None, label: str) -> None:
+    """With two groups it is twice what is accepted, so that is said. The number of groups may be unknown."""
+    source = FakeSource(overview=Overview(stream=STREAM, state=make_state(group_count=count)))
+    with dashboard(source=source) as world:
+        assert f"<dt>{label}" in world.text("/")
+
+
+def test_a_chart_names_its_largest_value_as_it_is() -> None:
+    source = FakeSource(hour=[Point(number=number, unread_age=0.4, accepted=2.5) for number in range(9)])
+    with dashboard(source=source) as world:
+        marks = re.findall(r'class="mark"[^>]*>([^<]+)<', world.text("/"))
+    assert (marks[1], marks[3]) == ("2.5", "1")
 
 
 def test_before_redis_has_answered_the_pages_are_there() -> None:

@@ -65,7 +65,7 @@ class World:
         ([DONE], 10, 10, "10 in, 10 out, 0 lost"),
         ([BUSY, BUSY, DONE], 10, 10, "10 in, 10 out, 0 lost"),
         ([DONE], 12, 10, "12 in, 10 out, 2 lost"),
-        ([DONE], 9, 10, "9 in, 10 out, 0 lost"),
+        ([DONE], 9, 10, "9 in, 10 out (1 again or from before), 0 lost"),
         ([BUSY], 10, 9, "10 in, 9 out, not all handled when it ended"),
         ([Refused("no"), Refused("no"), DONE], 10, 10, "10 in, 10 out, 0 lost"),
         ([Refused("no")], 10, 10, "10 in, 10 out, not all handled when it ended"),
@@ -118,7 +118,7 @@ def test_the_screen_shows_figures_and_the_last_events() -> None:
     clock.advance(0.25)
     assert "✗ redis: no connection" in said()
     screen.stopService()
-    assert said().splitlines()[-1].endswith("30 in, 40 out, 20 lost")
+    assert said().splitlines()[-1].endswith("30 in, 40 out (10 again or from before), 20 lost")
 
 
 def test_nothing_on_the_screen_is_wider_than_it() -> None:
@@ -130,6 +130,32 @@ def test_nothing_on_the_screen_is_wider_than_it() -> None:
     lines = [line for line in said().replace("\x1b", "\n\x1b").splitlines() if "y" in line or "in " in line]
     assert lines
     assert all(len(line.rpartition("K")[2]) <= 40 for line in lines)
+    screen.stopService()
+
+
+def test_a_terminal_that_became_narrower_has_more_rows_to_erase() -> None:
+    """It wraps what was drawn; the last rows of that would stay as if they were news."""
+    screen, clock, said = make_screen(width=80)
+    screen.startService()
+    screen.show(World([DONE], clock=clock).account, lambda: "")
+    screen.take_events(memoryview(("event " + "y" * 100 + "\n").encode()))
+
+    def count_erased(width: int, write: Callable[[], object]) -> int:
+        screen.console.width = width
+        before = len(said())
+        write()
+        return said()[before:].count("\x1b[1A\x1b[2K")
+
+    def draw() -> None:
+        clock.advance(0.25)
+
+    draw()
+    assert count_erased(80, draw) == 2  # figures, the event and an empty line, on the last of which the cursor is
+    assert count_erased(30, draw) == 2 + 1 + 2  # 62 and 80 columns
+    assert count_erased(30, draw) == 2
+    assert count_erased(80, draw) == 2
+    assert count_erased(30, lambda: screen.say("aside")) == 5
+    assert count_erased(30, draw) == 2
     screen.stopService()
 
 

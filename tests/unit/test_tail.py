@@ -50,7 +50,9 @@ async def test_the_last_events_are_shown_in_their_order(server: Server, capsys: 
 @pytest_twisted.ensureDeferred
 async def test_an_empty_stream_has_no_last_event(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert await do(server, "tail", "--no-follow") == 0
-    assert capsys.readouterr().out == ""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "no event fits among the newest 20,000 entries of NotificationStream\n"
 
 
 @pytest.mark.parametrize(

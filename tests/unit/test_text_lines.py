@@ -48,6 +48,7 @@ def test_a_message_is_one_line_for_people() -> None:
     assert TextLines().format_message(members) == (
         "2025-02-25T22:06:25.478Z warn     full alarm=redis_full [eventsvc.room]"
     )
+    assert TextLines(brief=True).format_message(members) == "22:06:25.478 warn     full alarm=redis_full"
     coloured = TextLines(coloured=True).format_message(members)
     assert "\x1b[33mwarn    \x1b[0m" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == TextLines().format_message(members)

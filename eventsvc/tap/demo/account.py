@@ -95,7 +95,8 @@ class Account(Service):
     def summary(self) -> str:
         """Return the account in words, once the demo has ended."""
         accepted, handled, dead = self.accepted, self.consumed.handled, self.last.dead or 0
-        parts = [f"{accepted:,} in", f"{handled:,} out"]
+        again = handled - accepted  # an acknowledgement was lost, or they waited in the directory with the data
+        parts = [f"{accepted:,} in", f"{handled:,} out" + (f" ({again:,} again or from before)" if again > 0 else "")]
         if dead:
             parts.append(f"{dead:,} dead letter{'' if dead == 1 else 's'}")
         refused = sum(sum(counts.refused.values()) for counts in self.produced)

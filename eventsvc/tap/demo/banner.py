@@ -16,6 +16,7 @@ class Places:
 
     @ivar redis: the address of the server.
     @ivar data_dir: where it keeps its data; empty if it does not.
+    @ivar command: what to type for the command C{eventsvc}.
     """
 
     producer: str
@@ -23,6 +24,7 @@ class Places:
     redis: str
     stream: str
     data_dir: str
+    command: str
 
     def describe(self) -> str:
         """Return the addresses, and what to type."""
@@ -39,7 +41,8 @@ Post a CloudEvent, which is stored once, however often it is posted:
   curl -i --data '{{"hello": "world"}}' -H 'Content-Type: application/json' \\
     -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /me' \\
     -H 'ce-type: greeting' {self.producer}
-See more, with --redis-port {self.redis.rpartition(":")[2]}:
-  eventsvc status | tail | find TEXT | groups | dead list | doctor
+See how it is:
+  {self.command} status --redis-port {self.redis.rpartition(":")[2]}
+  (or tail, find TEXT, groups, dead list, doctor)
 Ctrl-C stops everything.
 """

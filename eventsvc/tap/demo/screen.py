@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from threading import RLock
 from typing import Any, Final, TextIO
 
 import attrs
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType
 from rich.text import Text
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -45,6 +48,10 @@ class Screen(Service):
     _began: float = attrs.field(default=0.0, init=False)
     _handled_one: bool = attrs.field(default=False, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
+    _lock: RLock = attrs.field(factory=RLock, init=False)
+    #: columns of each line of the last picture, and those that the terminal had
+    _drawn: list[int] = attrs.field(factory=list, init=False)
+    _width: int = attrs.field(default=0, init=False)
 
     @_live.default
     def _make_live(self) -> Live:
@@ -81,7 +88,9 @@ class Screen(Service):
 
     def say(self, text: str) -> None:
         """Write lines above the picture."""
-        self.console.print(Text.from_ansi(text), soft_wrap=True)
+        with self._lock:
+            self._follow_width()
+            self.console.print(Text.from_ansi(text), soft_wrap=True)
 
     def take_log(self, data: memoryview) -> int:
         """Write lines of a log; as C{os.write}."""
@@ -106,7 +115,22 @@ class Screen(Service):
                 self.say(f"First event handled {self.clock.seconds() - self._began:.2f} s after start ✓")
         lines = [self._figures(), *(_cut(Text.from_ansi(line)) for line in list(self._events))]
         # The last line is free: the terminal writes ^C where the cursor is, and would begin another after a full one.
-        self._live.update(Group(*lines, Text()), refresh=True)
+        with self._lock:
+            self._follow_width()
+            self._live.update(Group(*lines, Text()), refresh=True)
+            self._drawn = [min(line.cell_len, self._width) for line in lines[: self.console.height - 1]]
+
+    def _follow_width(self) -> None:
+        """
+        Erase the rows that the last picture has more of, because the terminal became narrower and has wrapped it.
+
+        C{rich} moves up by the rows that it wrote, so the first ones would stay above as if they were news.
+        """
+        width = self.console.width
+        more = sum((columns - 1) // width for columns in self._drawn if columns > width)
+        if more:
+            self.console.control(Control(*[(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)] * more))
+        self._drawn, self._width = [min(columns, width) for columns in self._drawn], width
 
     def _figures(self) -> Text:
         problem = self._link()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from functools import partial
@@ -62,7 +63,7 @@ def make_process(options: RoleOptions) -> IService:
         coloured = has_colours(os.environ)
         sys.__stdout__.reconfigure(errors="replace")  # type: ignore[union-attr]  # it may be in ASCII
         shown = Screen(make_console(sys.__stdout__, coloured), reactor)  # twistd takes sys.stdout for its log
-        text = TextLines(coloured)
+        text = TextLines(coloured, brief=True)
         log = ServiceLog(LogOutput(shown.take_log), max(log.least, LogLevel.warn), text)
         event_log = ServiceLog(LogOutput(shown.take_events), log.least, text)
     process = Process(reactor, log)
@@ -123,6 +124,7 @@ class Dev:
             redis=f"127.0.0.1:{self.redis.port}",
             stream=self.redis.stream,
             data_dir=settings.data_dir,
+            command=_find_command(),
         )
         self.shown.say(places.describe())
         if settings.chaos:
@@ -180,6 +182,12 @@ class Dev:
 
 def _host_of(listener: Listener) -> str:
     return "127.0.0.1" if listener.interface in ("", "0.0.0.0", "::") else listener.interface
+
+
+def _find_command() -> str:
+    """Return what to type for the command C{eventsvc}: its path, if the shell would not find it."""
+    beside = os.path.join(os.path.dirname(sys.executable), "eventsvc")
+    return "eventsvc" if shutil.which("eventsvc") or not os.path.exists(beside) else os.path.relpath(beside)
 
 
 def _url_of(listener: Listener) -> str:

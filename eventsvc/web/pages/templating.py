@@ -41,11 +41,23 @@ def pretty(text: bytes) -> str:
     return shown if len(shown) <= most else f"{shown[:most]}\n[cut, {len(text)} bytes in all]"
 
 
+#: What a browser does not show, and what turns the text after it around, so that a name looks like another (UAX 9).
+_HIDDEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def show_hidden(value: object) -> object:
+    """Return a text with escapes for what would not be seen; anything else as it is."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+
+
 def make_environment() -> Environment:
     """Return the environment of all templates: whatever is not Markup is escaped, and an unknown name is an error."""
     environment = Environment(
         loader=PackageLoader("eventsvc.web.pages"),
         autoescape=True,
+        finalize=show_hidden,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

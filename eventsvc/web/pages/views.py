@@ -25,6 +25,8 @@ ROWS: Final = 50
 _SEARCHED: Final = 10_000
 _SEARCHED_BYTES: Final = 20_000_000
 _PAGE: Final = 500
+#: The width of a chart: two are side by side, or one fills a telephone.
+_CHART: Final = 600
 #: The spans of the charts, in seconds, by the word in the URL.
 SPANS: Final = {"5m": 300.0, "15m": 900.0, "1h": 3600.0}
 
@@ -177,7 +179,7 @@ def draw_charts(hour: Sequence[Point], span: float) -> Sequence[Markup]:
     """Return the charts of the last seconds, as SVG."""
     last = hour[-1].number if hour else 0
     points = [point for point in hour if point.number > last - min(span / STEP, PLACES)]
-    frame = Frame((STEP * last - span, STEP * last), began=STEP * last, ago=True)
+    frame = Frame((STEP * last - span, STEP * last), began=STEP * last, ago=True, width=_CHART)
 
     def series(name: str, kind: str, field: str) -> Series:
         known = [(STEP * each.number, value) for each in points if (value := getattr(each, field)) is not None]

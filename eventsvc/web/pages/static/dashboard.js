@@ -55,7 +55,7 @@ function leave(text) {
 
 function toggle() {
   paused = !paused;
-  document.getElementById("pause-word").textContent = paused ? "Go on" : "Pause";
+  document.getElementById("pause-word").textContent = paused ? "Resume" : "Pause";
   if (paused) leave("paused");
   else follow();
 }
