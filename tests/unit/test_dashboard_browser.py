@@ -117,7 +117,7 @@ def test_an_event_is_seen_at_once_and_its_way_is_complete(system: System) -> Non
 
     def steps() -> list[str]:
         page.reload()
-        return page.locator(".story strong").all_inner_texts()
+        return [*page.locator(".story strong").all_inner_texts()]
 
     wait_until(lambda: steps() == ["accepted", "stored", "acknowledged"], "the event's whole way")
     expect(page.locator("pre")).to_contain_text('"deep": [')
