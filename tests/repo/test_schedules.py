@@ -12,15 +12,15 @@ from datetime import date
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
-from random import Random
 
+import attrs
 import pytest
 from msgspec.structs import replace
 
 from simulation.planted import BUGS, NOT_SHOWN
 from simulation.schedules.choices import Choice, Schedule, Setup, read_schedule, write_schedule
 from simulation.schedules.coverage import NOTHING, Coverage
-from simulation.schedules.generator import is_possible, make_schedule, make_setup, name_targets
+from simulation.schedules.generator import is_possible, make_schedule, name_targets
 from simulation.schedules.kinds import KINDS, STEPS, role_of
 from simulation.schedules.records import Meeting, Record, fails_alike
 from simulation.schedules.report import make_page, write_report
@@ -28,6 +28,7 @@ from simulation.schedules.runner import first_seed, run_many, search
 from simulation.schedules.shrinker import shrink
 from simulation.schedules.story import Line, describe_choice, describe_setup, tell
 from simulation.schedules.summary import SLOWEST, Search, Summary
+from simulation.schedules.themes import THEMES, Theme
 
 # Generator
 
@@ -72,8 +73,27 @@ def test_choices_are_possible_in_their_world_and_leave_time_for_evidence() -> No
             assert not choice.on or choice.on in STEPS[role_of(choice.target)]
 
 
+@pytest.mark.parametrize("name", THEMES)
+def test_a_theme_gives_the_faults_of_its_parts_in_their_order_in_a_short_world(name: str) -> None:
+    theme = THEMES[name]
+    schedules = [make_schedule(seed, {name: replace_counts(theme)}) for seed in range(200)]
+    for part in theme.parts:
+        assert {choice.kind for schedule in schedules for choice in schedule.choices} >= set(part.kinds)
+    for schedule in schedules:
+        kinds = [choice.kind for choice in schedule.choices if choice.at > 2.0]
+        assert len(kinds) <= len(theme.parts)
+        left = iter(theme.parts)
+        assert all(any(kind in part.kinds for part in left) for kind in kinds)
+        assert theme.seconds[0] <= schedule.setup.seconds <= theme.seconds[1]
+
+
+def replace_counts(theme: Theme) -> Theme:
+    """Return a theme without further faults."""
+    return attrs.evolve(theme, counts={0: 1})
+
+
 def test_a_level_of_durability_has_what_it_needs() -> None:
-    setups = [make_setup(Random(seed)) for seed in range(1_000)]
+    setups = [make_schedule(seed).setup for seed in range(1_000)]
     assert {setup.durability for setup in setups} == {"memory", "disk", "replicas"}
     for setup in setups:
         assert setup.durability != "disk" or (setup.fsync, setup.version) == ("always", "9.1")
@@ -308,5 +328,6 @@ def test_a_report_without_results_is_a_page_too() -> None:
 def test_every_kind_step_and_bug_is_on_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text()
     steps = [step for each in STEPS.values() for step in each]
-    assert [name for name in (*KINDS, *steps, *BUGS, *NOT_SHOWN) if f"`{name}`" not in page] == []
+    themes = [name for name in THEMES if THEMES[name].parts]
+    assert [name for name in (*KINDS, *steps, *themes, *BUGS, *NOT_SHOWN) if f"`{name}`" not in page] == []
     assert [bug.what for bug in BUGS.values() if bug.what not in page] == []
