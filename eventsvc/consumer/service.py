@@ -29,9 +29,9 @@ from eventsvc.event import Entry
 from eventsvc.interfaces import IEventGroup, Refused, Unknown
 from eventsvc.net.background import run_in_background
 
-#: Seconds a read waits for new entries while others are in flight: so long the
+#: Seconds a read waits for new entries while others are in flight, and while all of those fail: so long the
 #: acknowledgement of those may be held up.
-_SHORT_BLOCK: Final = 0.1
+_SHORT_BLOCK, _LONG_BLOCK = 0.1, 0.5
 #: Seconds after a round that failed, first and longest.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
@@ -263,12 +263,12 @@ class Consumer(Service):
 
         It waits briefly while entries are in flight, because their acknowledgements wait behind the read,
         and not at all after a failed round, until a read succeeds, or while the handler is busy.
-        If only another entry helps, it waits as if it were idle.
+        If only another entry helps, it waits although the handler is busy.
         """
         needs_another = self.in_flight.needs_another
         if self.problem or (self.in_flight.is_busy and not needs_another):
             return 0.0
-        longest = _SHORT_BLOCK if self.in_flight.entries and not needs_another else self.block
+        longest = _LONG_BLOCK if needs_another else _SHORT_BLOCK if self.in_flight.entries else self.block
         return min(longest, self.recovery.claim_in)
 
     def _observe_pace(self) -> None:

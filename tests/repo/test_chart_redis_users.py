@@ -146,7 +146,7 @@ def test_a_password_that_is_replaced_at_once_is_taken_up_too(pod: RedisPod) -> N
     for number in range(3):
         pod.put("secret", {"redis-password": f"operator {number}", KEY: f"ours {number}"})
         wait_until(partial(pod.admits, "default", f"operator {number}"))
-        assert pod.admits("eventsvc", f"ours {number}")
+        wait_until(partial(pod.admits, "eventsvc", f"ours {number}"))
     assert not pod.admits("eventsvc", "ours")
 
 

@@ -244,10 +244,10 @@ def test_a_consumer_that_has_only_events_that_fail_waits_for_others_beside_one_t
     assert failing.in_flight.breaker.is_open
     consuming.consumer(database.later, name="idle")
     consuming.run(1.0)
-    for number in range(30):
+    for number in range(300):
         consuming.add(f"{number}")
         consuming.run(3.0 + number * 37 % 50 / 10)
-    assert sorted(map(int, database.rows)) == list(range(30))
+    assert sorted(map(int, database.rows)) == list(range(300))
     assert len(consuming.dead) == 3
     assert not failing.in_flight.breaker.is_open
 
