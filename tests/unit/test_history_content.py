@@ -154,6 +154,17 @@ class TestRepeats:
         verdict = check(History(ops=ops, stream=[note("a")], wiped=3.0, alarms=1, rolled_back=rolled_back))
         assert (verdict.broken == ()) is rolled_back
 
+    @pytest.mark.parametrize(
+        ("rolled_back", "first", "holds"), [(True, 0.0, True), (True, 8.0, False), (False, 0.0, False)]
+    )
+    def test_a_server_that_was_replaced_may_come_back_with_an_attempt_that_had_no_answer(
+        self, rolled_back: bool, first: float, holds: bool
+    ) -> None:
+        """It was made before the one that was answered."""
+        ops = [op("a", UNKNOWN, at=first), op("a", at=4.0)]
+        verdict = check(History(ops=ops, stream=[note("a", 7)], rolled_back=rolled_back))
+        assert (verdict.broken == ()) is holds
+
 
 def test_an_event_of_a_batch_that_is_lost_is_named() -> None:
     """The events of a batch are attempts of the same time, with an id each."""

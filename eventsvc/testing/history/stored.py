@@ -31,9 +31,7 @@ def find_badly_stored(history: History) -> Iterator[Finding]:
             yield "stored more than once", description
         if ids and _is_refused(ops):
             yield "refused, but stored", description
-        early, lasting = _confirmed(history, ops)
-        if may_have_new_id(history, ops):
-            lasting = (early | lasting) & set(ids) or lasting
+        early, lasting = _confirmed(history, ops, set(ids))
         if len(lasting) > 1:
             yield "answered with more than one id", description
         if early and not ids and not lasting:
@@ -46,17 +44,24 @@ def find_badly_stored(history: History) -> Iterator[Finding]:
         yield "Redis lost data, but no alarm was raised", ""
 
 
-def _confirmed(history: History, ops: Sequence[Op]) -> tuple[set[int | None], set[int | None]]:
+def _confirmed(history: History, ops: Sequence[Op], ids: set[int]) -> tuple[set[int | None], set[int | None]]:
     """
     Return the ids that an event was answered with: those that may have been lost,
     and those that were not.
 
     The first are of attempts that began before Redis lost its data.  An event that
     is posted again after that may have a new id.
+
+    @param ids: under which it is stored: of those that it may have, the one that it has counts.
     """
     confirmed = [op for op in ops if op.outcome is Outcome.OK]
     early = {op.id for op in confirmed if history.wiped is not None and op.invoked <= history.wiped}
-    return early, {op.id for op in confirmed} - early
+    lasting = {op.id for op in confirmed} - early
+    if may_have_new_id(history, ops):
+        lasting = (early | lasting) & ids or lasting
+    if len(lasting) == 1 and _may_have_unknown_id(history, ops):
+        lasting = set(ids) or lasting
+    return early, lasting
 
 
 def may_have_new_id(history: History, ops: Sequence[Op]) -> bool:
@@ -67,6 +72,17 @@ def may_have_new_id(history: History, ops: Sequence[Op]) -> bool:
     the first producer could give it back.
     """
     return history.rolled_back and len({op.client for op in ops}) > 1
+
+
+def _may_have_unknown_id(history: History, ops: Sequence[Op]) -> bool:
+    """
+    Return whether an event may be stored under an id that no answer has told.
+
+    An attempt without an answer stored it on a server that was replaced, and then was the primary again: what a later
+    attempt stored meanwhile was given back to it, and its key was there already.
+    """
+    unknown = min((op.invoked for op in ops if op.outcome is Outcome.UNKNOWN), default=inf)
+    return history.rolled_back and any(op.outcome is Outcome.OK and op.invoked > unknown for op in ops)
 
 
 def _is_refused(ops: Sequence[Op]) -> bool:
