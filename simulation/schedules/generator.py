@@ -5,6 +5,7 @@ Makes schedules from seeds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import exp, log
 from random import Random
 from typing import Final, TypeVar
@@ -104,10 +105,7 @@ def is_possible(kind: Kind, setup: Setup) -> bool:
 
 def name_targets(role: Role, setup: Setup) -> Sequence[str]:
     """Return all that a kind of fault may be about, in a world."""
-    servers = _number("redis", 1 + setup.replicas)
-    sentinels = _number("sentinel", 3) if setup.replicas else []
-    producers, consumers = _number("producer", setup.producers), _number("consumer", setup.consumers)
-    clients = _number("client", setup.clients)
+    servers, sentinels, producers, consumers, clients = _name_processes(setup)
     match role:
         case "redis":
             return [*[PRIMARY] * len(servers), *servers]
@@ -134,15 +132,19 @@ def name_targets(role: Role, setup: Setup) -> Sequence[str]:
 
 def has_target(setup: Setup, target: str) -> bool:
     """Return whether a world has what a fault is about, or both ends of its link."""
-    count = {
-        "redis": 1 + setup.replicas,
-        "sentinel": 3 if setup.replicas else 0,
-        "producer": setup.producers,
-        "consumer": setup.consumers,
-        "client": setup.clients,
-    }
-    ends = [end.partition("-") for end in target.split(":") if end not in ("", PRIMARY)]
-    return all(int(number) <= count[role] for role, _, number in ends)
+    names = {"", PRIMARY, *chain.from_iterable(_name_processes(setup))}
+    return names.issuperset(target.split(":"))
+
+
+def _name_processes(setup: Setup) -> Sequence[Sequence[str]]:
+    """Return the names of servers, Sentinels, producers, consumers and clients."""
+    return (
+        _number("redis", 1 + setup.replicas),
+        _number("sentinel", 3 if setup.replicas else 0),
+        _number("producer", setup.producers),
+        _number("consumer", setup.consumers),
+        _number("client", setup.clients),
+    )
 
 
 def _number(name: str, count: int) -> list[str]:

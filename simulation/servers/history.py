@@ -68,14 +68,16 @@ class Position(NamedTuple):
 
     def has(self, other: Position) -> bool:
         """Return whether it has all writes of another state."""
+        return any(other.history is history and other.offset <= limit for history, limit in self.limits())
+
+    def limits(self) -> Iterator[tuple[History, int]]:
+        """Yield the histories that it has gone through, the last first, and how far in each."""
         history: History | None = self.history
         limit = self.offset
         while history is not None:
-            if history is other.history:
-                return other.offset <= limit
+            yield history, limit
             limit = min(limit, history.base)
             history = history.parent
-        return False
 
 
 def fork(position: Position, id: str) -> History:

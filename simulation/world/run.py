@@ -86,9 +86,9 @@ def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool
     timeline = world.timeline
     timeline.run_until(schedule.setup.seconds)
     while True:
-        end = max(world.account.last, schedule.setup.seconds) + bound_of(world)
         if not faults.open and is_settled(world):
             return True
+        end = max(world.account.last, schedule.setup.seconds) + bound_of(world)
         if timeline.count >= MOST or (timeline.now >= end and not faults.open):
             return False
         timeline.run_until(timeline.now + _LOOK)

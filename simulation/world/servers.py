@@ -4,7 +4,7 @@ The servers of Redis and the Sentinels of a simulated world.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from simulation.redis.keyspace import Keyspace
 from simulation.redis.values import Conditions, User, Version
 from simulation.schedules.choices import Setup
 from simulation.servers.deployment import Deployment
-from simulation.servers.history import History, Position
+from simulation.servers.history import Position
 from simulation.servers.sentinel import Sentinel
 from simulation.servers.server import Server
 
@@ -265,17 +265,7 @@ def _number(name: str, count: int) -> list[str]:
 
 def _first_lost(before: Position, after: Position) -> float | None:
     """Return when the first write was done that the later state lacks; C{None} if it lacks none."""
-    after_limits = dict(_limits(after))
-    common = (min(limit, after_limits[each]) for each, limit in _limits(before) if each in after_limits)
+    after_limits = dict(after.limits())
+    common = (min(limit, after_limits[each]) for each, limit in before.limits() if each in after_limits)
     kept = next(common, 0)
     return before.history.time(kept + 1) if kept < before.offset else None
-
-
-def _limits(position: Position) -> Iterator[tuple[History, int]]:
-    """Yield the histories that a state has gone through, the last first, and how far in each."""
-    history: History | None = position.history
-    limit = position.offset
-    while history is not None:
-        yield history, limit
-        limit = min(limit, history.base)
-        history = history.parent
