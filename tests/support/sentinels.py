@@ -20,6 +20,9 @@ from tests.support.processes import Server
 
 #: The name under which the Sentinels watch the primary.
 SERVICE: Final = "mymaster"
+#: Milliseconds of silence after which a server is down.  A promoted one closes the connections of the
+#: Sentinels, which connect again once a second: with less they take it for dead, and promote another.
+DOWN_AFTER: Final = 1_500
 #: Errors of a server that is away, or not yet what it is to be.
 AWAY: Final = (redis.RedisError, OSError)
 
@@ -137,7 +140,6 @@ def running_deployment(
     binary: str | None = None,
     server_options: Sequence[str] = (),
     sentinel_lines: Sequence[str] = (),
-    down_after: float = 0.8,
     host: str = "127.0.0.1",
     tls: TLS | None = None,
 ) -> Iterator[Deployment]:
@@ -147,7 +149,6 @@ def running_deployment(
     @param binary: the program of all servers; without, the one that L{eventsvc.embedded.find_server} finds.
     @param server_options: further options of the primary and the replicas.
     @param sentinel_lines: further lines in the files of the Sentinels.
-    @param down_after: seconds of silence after which a server is down.
     @param host: what all are called, and call each other.
     @param tls: for TLS alone.
     """
@@ -168,7 +169,7 @@ def running_deployment(
             "sentinel announce-hostnames yes",
             f"sentinel announce-ip {host}",
             f"sentinel monitor {SERVICE} {host} {ports[0]} 2",
-            f"sentinel down-after-milliseconds {SERVICE} {round(down_after * 1000)}",
+            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}",
             f"sentinel failover-timeout {SERVICE} 6000",
             *sentinel_lines,
         ]

@@ -32,6 +32,17 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def test_a_free_port_is_not_one_of_outgoing_connections() -> None:
+    """A connection might take it, before a server is started there."""
+    bounds = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not bounds.exists():
+        pytest.skip("this system does not say which ports it gives to outgoing connections")
+    first, last = map(int, bounds.read_text().split())
+    ports = {free_port() for _ in range(100)}
+    assert not ports & {*range(first, last + 1)}
+    assert len(ports) > 90  # two that are asked for together are seldom the same
+
+
 def put_on_path(directory: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Put only these programs on PATH."""
     for name in names:

@@ -95,13 +95,18 @@ def test_what_was_answered_survives_failovers(services: Services) -> None:
 
     Each event answered 200 is in the stream of the new primary once, in order, and is handled;
     the producers, also the one that stops, give back what it lacks, and say so.
+
+    The first primary is not promoted again: it lacks what only the producer that stops had retained.
     """
     with running_deployment(server_options=REPLICATING) as deployment, ExitStack() as posting:
         sentinels = ",".join(f"127.0.0.1:{each.port}" for each in deployment.sentinels)
         first = deployment.primary()
+        with first.client() as client:
+            client.config_set("replica-priority", 0)
         letters = [set_aside(first, {"another": "field"})]
         flag = f"--redis-sentinels={sentinels}"
-        producers = [services.start("eventsvc", "producer", "--rest-server-port=0", flag) for _ in range(2)]
+        patient = ("--rest-server-port=0", "--redis-write-timeout=30", flag)
+        producers = [services.start("eventsvc", "producer", *patient) for _ in range(2)]
         consumer = services.start("eventsvc", "consumer", flag)
         traffics = [Traffic(producer.port(), f"{number}-") for number, producer in enumerate(producers)]
         ended: set[str] = set()
