@@ -165,6 +165,15 @@ class TestRepeats:
         verdict = check(History(ops=ops, stream=[note("a", 7)], rolled_back=rolled_back))
         assert (verdict.broken == ()) is holds
 
+    @pytest.mark.parametrize(("first", "holds"), [(3.5, True), (2.0, False)])
+    def test_a_server_that_was_replaced_may_come_back_with_an_attempt_that_had_no_answer_yet(
+        self, first: float, holds: bool
+    ) -> None:
+        """Both were answered with the id under which another server had stored it."""
+        ops = [op("a", at=first), op("a", at=4.0)]
+        verdict = check(History(ops=ops, stream=[note("a", 7)], rolled_back=True))
+        assert (verdict.broken == ()) is holds
+
 
 def test_an_event_of_a_batch_that_is_lost_is_named() -> None:
     """The events of a batch are attempts of the same time, with an id each."""

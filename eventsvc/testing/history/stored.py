@@ -78,11 +78,16 @@ def _may_have_unknown_id(history: History, ops: Sequence[Op]) -> bool:
     """
     Return whether an event may be stored under an id that no answer has told.
 
-    An attempt without an answer stored it on a server that was replaced, and then was the primary again: what a later
-    attempt stored meanwhile was given back to it, and its key was there already.
+    An attempt that had no answer yet stored it on a server that was replaced, and then was the primary again: what a
+    later attempt stored meanwhile was given back to it, and its key was there already.
     """
-    unknown = min((op.invoked for op in ops if op.outcome is Outcome.UNKNOWN), default=inf)
-    return history.rolled_back and any(op.outcome is Outcome.OK and op.invoked > unknown for op in ops)
+    later = [op.invoked for op in ops if op.outcome is Outcome.OK]
+    return history.rolled_back and any(op.invoked < at and not _is_answered(op, at) for op in ops for at in later)
+
+
+def _is_answered(op: Op, at: float) -> bool:
+    """Return whether a client knew at a time what came of an attempt."""
+    return op.outcome is not Outcome.UNKNOWN and op.ended is not None and op.ended <= at
 
 
 def _is_refused(ops: Sequence[Op]) -> bool:
