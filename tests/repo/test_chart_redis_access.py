@@ -166,6 +166,7 @@ def test_a_line_that_only_begins_like_another_is_let_through() -> None:
         ({"externalRedis.sentinelService": ""}, "externalRedis.sentinelService"),
         ({"externalRedis.existingSecretKey": "a/b"}, "externalRedis.existingSecretKey"),
         ({"networkPolicy.dns": "kube-system"}, "networkPolicy.dns"),
+        ({"redis.sentinel.downAfterMilliseconds": 1000}, "redis.sentinel.downAfterMilliseconds"),
     ],
 )
 def test_a_typing_error_is_refused_by_its_name(values: Any, named: str) -> None:
