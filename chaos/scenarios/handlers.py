@@ -69,7 +69,7 @@ HANDLERS: Final = (
             },
         ),
         load=Load(rate=50, poison=0.02),
-        on=5,
+        on=8,
         signs=[Counted("eventsvc_handler_timeouts", 10), SetAside(5)],
         expect=Expectations(all_ok=True, in_order=False, doomed=[" poison "], work_on=100),
     ),
