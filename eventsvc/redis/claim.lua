@@ -5,11 +5,31 @@
 -- ids that were pending but are gone from the stream.  Their loss is recorded
 -- among the dead letters, because XAUTOCLAIM makes Redis forget them.  For the
 -- same reason the ids are returned even if their loss cannot be recorded.
+--
+-- Note [Delivered in the future]
+--
+-- If the clock of Redis goes back, what was delivered before is idle only once
+-- the clock has caught up.  An entry of a dead consumer would wait for as long:
+--
+--     clock of Redis:  12:00  deliver 7    11:00 ...                 12:00  12:01
+--     consumer 1:             7, and dies
+--     consumer 2:                          claims: 7 is idle for 0         claims 7
+--
+-- Redis says that such an entry is idle for 0 ms.  So whatever is idle for 0 ms
+-- is marked as delivered now: that changes nothing where the clock is right.
 local refused = refusal('XPENDING', KEYS[1], ARGV[1], '-', '-', 1) or refusal('XRANGE', KEYS[1], '-', '-')
+  or refusal('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, '0-0', 'JUSTID')
 if refused then return refused end
 local cursor, entries, trimmed, size = ARGV[4], {}, {}, 0
 for _ = 1, tonumber(ARGV[5]) do
+  -- It looks at ten entries at most.
   local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], cursor, 'COUNT', 1, 'JUSTID')
+  for _, row in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], cursor, '+', 10)) do
+    local id, owner, idle = row[1], row[2], row[3]
+    if idle == 0 and owner ~= ARGV[2] and redis.call('XRANGE', KEYS[1], id, id)[1] then
+      redis.call('XCLAIM', KEYS[1], ARGV[1], owner, 0, id, 'IDLE', 0, 'JUSTID')
+    end
+  end
   cursor = claimed[1]
   for _, id in ipairs(claimed[2]) do
     local row = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
