@@ -37,7 +37,7 @@ _RIGHTS: Final = {
 #: which it gives up a failover that does not proceed.  A Sentinel connects to a node
 #: once a second at most, so that with less it takes one that has just been promoted
 #: for dead.
-_DOWN_AFTER: Final = 1_500
+DOWN_AFTER: Final = 1_500
 _FAILOVER_TIMEOUT: Final = 3_000
 #: Errors of a node that is frozen, dead or starting.
 _AWAY: Final = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
@@ -102,7 +102,7 @@ sentinel sentinel-pass "{PASSWORD}"
 sentinel monitor {SERVICE} 127.0.0.1 {self.ports[NODES[0]]} 2
 sentinel auth-user {SERVICE} {SENTINEL}
 sentinel auth-pass {SERVICE} "{PASSWORD}"
-sentinel down-after-milliseconds {SERVICE} {_DOWN_AFTER}
+sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}
 sentinel failover-timeout {SERVICE} {_FAILOVER_TIMEOUT}
 sentinel parallel-syncs {SERVICE} 2
 """

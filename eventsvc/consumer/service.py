@@ -31,7 +31,8 @@ from eventsvc.net.background import run_in_background
 
 #: Seconds a read waits for new entries while others are in flight, and while all of those fail: so long the
 #: acknowledgement of those may be held up.
-_SHORT_BLOCK, _LONG_BLOCK = 0.1, 0.5
+_SHORT_BLOCK: Final = 0.1
+_LONG_BLOCK: Final = 0.5
 #: Seconds after a round that failed, first and longest.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0

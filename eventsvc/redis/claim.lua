@@ -22,11 +22,12 @@ local refused = refusal('XPENDING', KEYS[1], ARGV[1], '-', '-', 1) or refusal('X
 if refused then return refused end
 local cursor, entries, trimmed, size = ARGV[4], {}, {}, 0
 for _ = 1, tonumber(ARGV[5]) do
-  -- It looks at ten entries at most.
+  -- It looks at ten entries at most, and drops those of them that are gone.
   local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], cursor, 'COUNT', 1, 'JUSTID')
-  for _, row in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], cursor, '+', 10)) do
+  local next = claimed[1] == '0-0' and '+' or '(' .. claimed[1]
+  for _, row in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], cursor, next, 10)) do
     local id, owner, idle = row[1], row[2], row[3]
-    if idle == 0 and owner ~= ARGV[2] and redis.call('XRANGE', KEYS[1], id, id)[1] then
+    if idle == 0 and owner ~= ARGV[2] then
       redis.call('XCLAIM', KEYS[1], ARGV[1], owner, 0, id, 'IDLE', 0, 'JUSTID')
     end
   end

@@ -265,3 +265,10 @@ class OnServer:
 
 
 Backend = InMemory | OnServer
+
+
+async def opened(backend: OnServer, consumer: str = "consumer") -> IEventGroup:
+    """Return a consumer of a group, ready to read."""
+    group = await backend.group(consumer=consumer)
+    await group.open()
+    return group

@@ -14,15 +14,13 @@ from typing import Any, Final
 import attrs
 import redis
 
+from chaos.replicas import DOWN_AFTER
 from chaos.suites import PATIENCE, wait_until
 from eventsvc.embedded import free_port, server_command
 from tests.support.processes import Server
 
 #: The name under which the Sentinels watch the primary.
 SERVICE: Final = "mymaster"
-#: Milliseconds of silence after which a server is down.  A promoted one closes the connections of the
-#: Sentinels, which connect again once a second: with less they take it for dead, and promote another.
-DOWN_AFTER: Final = 1_500
 #: Errors of a server that is away, or not yet what it is to be.
 AWAY: Final = (redis.RedisError, OSError)
 

@@ -14,9 +14,9 @@ import pytest_twisted
 
 from eventsvc.consumer.delivery import decide
 from eventsvc.event import EVENT_FIELD, MARKER_FIELD, MARKER_VALUE, Entry, Notification, encode_notification
-from eventsvc.interfaces import IEventGroup, Refused, Unknown
+from eventsvc.interfaces import Refused, Unknown
 from eventsvc.submission import Submission
-from tests.support.backends import STREAM, OnServer
+from tests.support.backends import STREAM, OnServer, opened
 from tests.support.processes import Server
 from tests.support.producer_harness import until
 
@@ -30,13 +30,6 @@ def backend(server: Server) -> Iterator[OnServer]:
     made = OnServer(server)
     yield made
     pytest_twisted.blockon(made.leave())
-
-
-async def opened(backend: OnServer, consumer: str = "consumer") -> IEventGroup:
-    """Return a consumer of a group, ready to read."""
-    group = await backend.group(consumer=consumer)
-    await group.open()
-    return group
 
 
 async def append(backend: OnServer, *notifications: Notification) -> None:
