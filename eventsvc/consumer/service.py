@@ -209,8 +209,7 @@ class Consumer(Service):
 
     async def _take(self, asking: Awaitable[Sequence[Entry]]) -> None:
         """Take up or claim a page."""
-        page = await self._arrive(asking)
-        if page:
+        if await self._arrive(asking):
             self.problem = ""
 
     async def _arrive(self, asking: Awaitable[Sequence[Entry]]) -> Sequence[Entry]:
