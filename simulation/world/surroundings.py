@@ -11,13 +11,14 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from time import gmtime
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
+import twisted.internet.endpoints as twisted_endpoints
 import twisted.logger._logger as twisted_logger
 import twisted.web.http as twisted_http
 from twisted.logger import ILogObserver, globalLogPublisher
@@ -40,6 +41,11 @@ class _NoThread:
     def __init__(self, *_: object) -> None: ...
 
     def start(self) -> None: ...
+
+
+def _leave_undeclared(*interfaces: object) -> Callable[[type], type]:
+    """Leave the class that an endpoint makes for each attempt to connect as it is: to declare it takes longest."""
+    return lambda made: made
 
 
 @contextmanager
@@ -99,6 +105,7 @@ def surroundings(world: Any) -> Iterator[None]:
         patch.object(sys, "unraisablehook", lambda unraisable: None),
         patch.object(os, "urandom", lambda size: chance().randbytes(size)),
         patch.object(twisted_logger, "time", wall),
+        patch.object(twisted_endpoints, "implementer", _leave_undeclared),
         patch.multiple(twisted_http, time=wall, gmtime=lambda *seconds: gmtime(*(seconds or [wall()]))),
         patch.multiple(
             eventsvc_process,
