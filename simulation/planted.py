@@ -79,7 +79,7 @@ _OF_CHAOS: Final[Mapping[str, Bug]] = {
 NOT_SHOWN: Final[Mapping[str, str]] = {
     "wall-clock-timers": "the timers of the world are its own: no process can set them by its wall clock",
     "page-by-count": "it takes megabytes on a slow link, and links of the world have no bandwidth",
-    "ignore-roles": "services of the world ask Sentinels, or their only server: no address leads to a replica for long",
+    "ignore-roles": "a replica refuses what services write, so they leave it; what differs is seen too rarely",
     "follow-redirects": "the world has no webhooks",
     "take-any-answer": "the world has no webhooks",
 }

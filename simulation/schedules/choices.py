@@ -24,6 +24,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @ivar version: of all Redis servers.
     @ivar replicas: of Redis; with at least one there are three Sentinels, else the
         address of the server is fixed.
+    @ivar moves: seconds after which the one name of the servers leads to a new primary;
+        C{None}: services ask the Sentinels.
     @ivar lag: seconds that a write takes to a replica, at least.
     @ivar durability: C{REDIS_DURABILITY} of the producers.
     @ivar fsync: C{appendfsync} of the servers; C{no}: they keep nothing.
@@ -41,6 +43,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     version: Version = "9.1"
     replicas: int = 0
+    moves: float | None = None
     lag: float = 0.0
     durability: Durability = "memory"
     fsync: Fsync = "always"

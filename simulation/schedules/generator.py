@@ -28,6 +28,9 @@ _CLOSE: Final = 0.5
 _SOON: Final = 1.5
 #: Clients post so many times as often around faults.
 _HASTE: Final = 10.0
+#: How many of the worlds with replicas have one name for their servers, and after how many seconds it moves.
+_NAMED: Final = 0.2
+_MOVES: Final = (0.1, 15.0)
 #: Seconds by which the wall clocks of all servers jump back at the beginning, if they do.
 _BACK: Final = (40.0, 90.0)
 
@@ -48,7 +51,7 @@ def make_schedule(seed: int, themes: Mapping[str, Theme] = THEMES) -> Schedule:
     """Return the schedule of a seed: the same on every machine, whatever the hash seed."""
     random = Random(seed)
     theme = themes[_draw(random, {name: theme.weight for name, theme in themes.items()})]
-    setup = make_setup(random, theme)
+    setup = _with_name(Random(f"{seed} name"), make_setup(random, theme))
     choices = [*_make_parts(random, setup, theme), *_make_any(random, setup, _draw(random, theme.counts))]
     return Schedule(seed=seed, setup=setup, choices=tuple(sorted(choices, key=lambda choice: choice.at)))
 
@@ -94,6 +97,13 @@ def make_setup(random: Random, theme: Theme = ANYTHING) -> Setup:
     )
 
 
+def _with_name(random: Random, setup: Setup) -> Setup:
+    """Let services of some worlds with replicas know the servers by one name."""
+    if not setup.replicas or random.random() >= _NAMED:
+        return setup
+    return replace(setup, moves=round(_stretch(random, _MOVES), 2))
+
+
 def is_possible(kind: Kind, setup: Setup) -> bool:
     """Return whether a world can have a kind of fault."""
     if kind.needs == "replicas":
@@ -121,7 +131,8 @@ def name_targets(role: Role, setup: Setup) -> Sequence[str]:
             return clients
         case "link":
             services = [f"{each}:{PRIMARY}" for each in (*producers, *consumers)]
-            asking = [f"{each}:{sentinel}" for each in (*producers, *consumers) for sentinel in sentinels[:1]]
+            asked = sentinels[:1] if setup.moves is None else ()
+            asking = [f"{each}:{sentinel}" for each in (*producers, *consumers) for sentinel in asked]
             return [*services, *services, *asking, *(f"{each}:{other}" for each in clients for other in producers)]
         case "producer link":
             return [f"{each}:{PRIMARY}" for each in producers]

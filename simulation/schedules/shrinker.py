@@ -24,6 +24,7 @@ _SIMPLER: Final = {
     "batched": 0.0,
     "mixed": 0.0,
     "keyed": 0.0,
+    "moves": None,
     "replicas": 0,
     "lag": 0.0,
     "durability": "memory",

@@ -78,6 +78,7 @@ def describe_setup(setup: Setup) -> str:
     if setup.replicas:
         redis += f" with {_count(setup.replicas, 'replica')} and 3 Sentinels"
         redis += f", which lag by {setup.lag:g} s" if setup.lag else ""
+        redis += "" if setup.moves is None else f"; their name moves {setup.moves:g} s after a failover"
     kept = {"no": "no append-only file"}.get(setup.fsync, f"appendfsync {setup.fsync}")
     services = ", ".join(
         [

@@ -60,7 +60,8 @@ def bound_of(world: World) -> float:
 
 def is_settled(world: World) -> bool:
     """Return whether all services have had time to look at Redis, and nobody has anything left to do."""
-    if world.timeline.now < world.account.last + _LOOK_AROUND:
+    changes = [world.account.last, *(rollback.at for rollback in world.account.rollbacks)]
+    if world.timeline.now < max(changes) + _LOOK_AROUND:
         return False
     if any(client.open or not client.done for client in world.clients.values()):
         return False

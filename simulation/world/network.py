@@ -25,12 +25,14 @@ class Network:
 
     @ivar seed: of the time that messages take.
     @ivar watchers: see each message that is sent.
+    @ivar names: to which host each leads; all others are hosts.
     """
 
     timeline: Timeline
     seed: int
     watchers: list[Watcher] = attrs.field(factory=list, init=False)
     ends: dict[Transport, None] = attrs.field(factory=dict, init=False)
+    names: dict[str, Callable[[], str]] = attrs.field(factory=dict, init=False)
     _ways: dict[tuple[str, str], Way] = attrs.field(factory=dict, init=False)
     _listening: dict[tuple[str, int], tuple[Any, Any]] = attrs.field(factory=dict, init=False)
     _port: int = attrs.field(default=40_000, init=False)
@@ -41,6 +43,10 @@ class Network:
         if way is None:
             way = self._ways[source, target] = Way(source, target, Random(f"{self.seed} {source} {target}"))
         return way
+
+    def resolve(self, name: str) -> str:
+        """Return the host to which a name leads."""
+        return self.names[name]() if name in self.names else name
 
     def listen(self, process: Any, port: int, factory: Any) -> bool:
         """Let connections to a port be made; return whether it was free."""

@@ -23,24 +23,25 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from simulation.world.network import Network
 from simulation.world.timeline import Timeline
 from simulation.world.transport import Transport
 
 
 @implementer(IHostnameResolver)
 class _Names:
-    """Resolves each name to itself: hosts are addressed by their names."""
+    """Resolves names as the network does: a host is addressed by its name."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
 
     def resolveHostName(
         self, resolutionReceiver: Any, hostName: str, portNumber: int = 0, addressTypes: Any = None, *_: Any
     ) -> Any:
         resolutionReceiver.resolutionBegan(self)
-        resolutionReceiver.addressResolved(IPv4Address("TCP", hostName, portNumber))
+        resolutionReceiver.addressResolved(IPv4Address("TCP", self.network.resolve(hostName), portNumber))
         resolutionReceiver.resolutionComplete()
         return resolutionReceiver
-
-
-_NAMES = _Names()
 
 
 @implementer(IReactorCore, IReactorTime, IReactorTCP, IReactorPluggableNameResolver)
@@ -51,12 +52,11 @@ class SimulatedReactor:
     @ivar running: whether it has been started.
     """
 
-    nameResolver = _NAMES
-
     def __init__(self, process: Any) -> None:
         self.process = process
         self.timeline = process.world.timeline
         self.network = process.world.network
+        self.nameResolver = _Names(self.network)
         self.running = False
         self.seconds = self.timeline.seconds
         self._when_running: list[tuple[Any, Any, Any]] = []

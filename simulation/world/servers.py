@@ -23,6 +23,8 @@ from simulation.servers.server import Server
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 _SENTINELS: Final = 3
+#: The name that leads to the primary, sooner or later.
+NAME: Final = "redis"
 _STREAM: Final = STREAM.encode()
 _DEAD: Final = DEAD.encode()
 _GROUP: Final = GROUP.encode()
@@ -60,6 +62,9 @@ class Servers:
             process = world.add_process(name)
             self.sentinels[name] = Sentinel(name, SENTINEL_PORT, process.reactor, servers, _SENTINELS - 1)
         self.deployment = Deployment(world.clock, servers, list(self.sentinels.values()))
+        self._led = self._next = "redis-1"
+        self._since = 0.0
+        world.network.names[NAME] = self._lead
         self.stored: list[Stored] = []
         self._seen: dict[str, bytes] = {}
         for server in servers:
@@ -93,9 +98,24 @@ class Servers:
 
     def settings(self) -> Mapping[str, str]:
         """Return the settings of services that lead here."""
+        if self.setup.moves is not None:
+            return {"REDIS_HOST": NAME, "REDIS_PORT": f"{REDIS_PORT}"}
         if self.sentinels:
             return {"REDIS_SENTINELS": ",".join(f"{name}:{SENTINEL_PORT}" for name in self.sentinels)}
         return {"REDIS_HOST": "redis-1", "REDIS_PORT": f"{REDIS_PORT}"}
+
+    def _lead(self) -> str:
+        """
+        Return the host to which the name of the servers leads.
+
+        It looks for the primary whenever somebody asks, and leads there once it has found the same one for long enough.
+        """
+        now, primary = self.world.timeline.now, self.primary.host
+        if primary != self._next:
+            self._next, self._since = primary, now
+        if now >= self._since + (self.setup.moves or 0.0):
+            self._led = self._next
+        return self._led
 
     @property
     def primary(self) -> Server:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -184,6 +185,19 @@ def test_services_keep_their_promises_under_each_fault(kind: str) -> None:
     assert [meeting.kind for meeting in record.meetings] == [kind]
     assert record.recovery is not None
     assert record.ledger["confirmed"] > 10
+
+
+@pytest.mark.parametrize("seconds", [0.2, 12.0])
+@pytest.mark.parametrize("kind", ["promote", "switch", "isolate"])
+def test_services_follow_a_name_that_moves(kind: str, seconds: float) -> None:
+    """Also one that leads to the old primary until that is a replica, and so loses what it took meanwhile."""
+    setup = replace(SETUP, moves=seconds)
+    choice = Choice(kind=kind, target="redis-1", at=2.0, seconds=4.0)
+    done = run(Schedule(seed=7, setup=setup, choices=(choice,)))
+    assert done.record.broken == done.record.missing == ()
+    assert any("answers append" in line.words for line in done.journal if line.who == done.world.servers.primary.host)
+    assert done.world.servers.primary.host != "redis-1"
+    assert not any(end.way.target.startswith("sentinel") for end in done.world.network.ends)
 
 
 def test_a_fault_may_begin_at_a_step() -> None:
