@@ -29,9 +29,12 @@ RUN = {
     "post_cloudevent.py": [sys.executable],
 }
 
+#: An answer of which half arrives.
+HALF_A_503 = -503
+
 
 class Impatient(BaseHTTPRequestHandler):
-    """Answers 503, then closes without an answer, then answers 200; or as configured."""
+    """Answers 503, closes without an answer and after half of one, then answers 200; or as configured."""
 
     protocol_version = "HTTP/1.1"
     server: Any
@@ -43,9 +46,21 @@ class Impatient(BaseHTTPRequestHandler):
         if status is None:
             self.close_connection = True
             return
-        self.send_response(status)
-        self.send_header("Event-Id", "9223372036854775807")
+        is_half = status < 0
+        self.send_response(abs(status))
+        if status == 200:
+            self.send_header("Event-Id", "9223372036854775807")
+        self.send_header("Location", "/elsewhere")
         self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", "100" if is_half else "0")
+        self.end_headers()
+        if is_half:
+            self.wfile.write(b'{"status"')
+            self.close_connection = True
+
+    def do_GET(self) -> None:
+        self.server.seen.append(("GET", b""))
+        self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -56,7 +71,7 @@ class Impatient(BaseHTTPRequestHandler):
 @pytest.fixture
 def impatient() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Impatient)
-    server.seen, server.answers = [], [503, None, 200]
+    server.seen, server.answers = [], [503, None, HALF_A_503, 200]
     Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -81,16 +96,25 @@ def run(command: list[str], port: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(320)
 def test_a_client_tries_again_under_one_key(command: list[str], impatient: Any) -> None:
-    """It retries after a 503 and after no answer, and prints the id with all its digits."""
+    """It retries after a 503, after no answer and after half of one, and prints the id with all its digits."""
     done = run(command, impatient.server_address[1])
     assert (done.returncode, done.stdout.strip()) == (0, "9223372036854775807"), done.stderr
-    assert len(impatient.seen) == 3
+    assert len(impatient.seen) == 4
     assert len(set(impatient.seen)) == 1
 
 
 @pytest.mark.timeout(320)
 def test_a_client_gives_up_what_is_wrong(command: list[str], impatient: Any) -> None:
     impatient.answers = [400]
+    assert run(command, impatient.server_address[1]).returncode == 1
+    assert len(impatient.seen) == 1
+
+
+@pytest.mark.timeout(320)
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_client_follows_no_redirect(command: list[str], impatient: Any, status: int) -> None:
+    """A 302 makes a GET of a POST, whose 200 says nothing of the event."""
+    impatient.answers = [status]
     assert run(command, impatient.server_address[1]).returncode == 1
     assert len(impatient.seen) == 1
 
