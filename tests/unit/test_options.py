@@ -150,7 +150,7 @@ def test_each_wrong_setting_is_told(fails: Fails, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("REDIS_HOST", "two words")
     assert fails("eventsvc", "producer", "--rest-server-port=-1", "--log-level=loud") == (
         "eventsvc: REDIS_HOST='two words': expected a name without white space\n"
-        "eventsvc: --rest-server-port='-1': expected a port number from 1 to 65535, or 0 for none\n"
+        "eventsvc: --rest-server-port='-1': expected a port number from 0 to 65535\n"
         "eventsvc: --log-level='loud': expected one of DEBUG, INFO, WARN, ERROR, CRITICAL, in any case\n"
     )
 
