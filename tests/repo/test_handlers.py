@@ -8,7 +8,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -78,6 +82,59 @@ def test_an_example_runs_in_a_consumer(handler: str, directory: Path, services: 
     wait_until(lambda: _all_read(server))
     assert consumer.stop() == 0
     assert [line for line in consumer.lines() if line.get("alarm")] == []
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Redirects each POST, and answers each GET 200."""
+
+    protocol_version = "HTTP/1.1"
+    server: Any
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(303)
+
+    def do_GET(self) -> None:
+        self._answer(200)
+
+    def _answer(self, status: int) -> None:
+        self.server.seen.append(self.command)
+        self.send_response(status)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def redirecting() -> Iterator[Any]:
+    receiver: Any = ThreadingHTTPServer(("127.0.0.1", 0), Redirecting)
+    receiver.seen = []
+    Thread(target=receiver.serve_forever, daemon=True).start()
+    yield receiver
+    receiver.shutdown()
+    receiver.server_close()
+
+
+@pytest.mark.parametrize("handler", ["forward.Forward", "notify.Notify"])
+def test_an_example_follows_no_redirect(
+    handler: str, directory: Path, services: Services, server: Server, redirecting: Any
+) -> None:
+    """A redirected POST becomes a GET, whose 200 would acknowledge an event that nobody received."""
+    module = directory / f"{handler.partition('.')[0]}.py"
+    url = f"http://127.0.0.1:{redirecting.server_address[1]}/"
+    module.write_text(re.sub(r"http://\w+\.example/", url, module.read_text()))
+    add(server, 1)
+    consumer = services.start(
+        *("eventsvc", "consumer", f"--redis-port={server.port}", f"--handler={handler}", "--max-deliveries=2"),
+        environment={"PYTHONPATH": str(directory)},
+    )
+    wait_until(lambda: consumer.says("connected to Redis") and pending(server) == 0)
+    wait_until(lambda: _all_read(server))
+    assert consumer.says('"alarm":"dead_letter"')
+    assert redirecting.seen == ["POST"] * 2
 
 
 def _all_read(server: Server) -> bool:
