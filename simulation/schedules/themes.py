@@ -1,7 +1,7 @@
 """
 What worlds are about.
 
-In most of them anything may happen.  The others bring together what chance alone rarely does: two or three faults
+In many of them anything may happen.  The others bring together what chance alone rarely does: two or three faults
 that follow each other, in a world where they matter.
 """
 
