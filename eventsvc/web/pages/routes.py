@@ -134,7 +134,7 @@ class Pages:
         return await self._show(request, "processes")
 
     @app.route("/live/<page>", methods=["GET"])
-    async def get_live(self, request: Any, page: str) -> bytes:
+    async def follow_page(self, request: Any, page: str) -> bytes:
         self.guard.check_host(request.requestHeaders.getRawHeaders(b"host", []))
         query = read_query(request)
         view = self._view(page, query)
