@@ -20,6 +20,7 @@ from eventsvc.redis.errors import UnclearReply
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import read
 from eventsvc.tap.parts.connection import make_connection
+from eventsvc.text_lines import printable
 
 T = TypeVar("T")
 
@@ -54,8 +55,8 @@ class Call:
         self.out.write(text)
 
     def say(self, text: str) -> None:
-        """Write a line that is not part of the result."""
-        self.err.write(f"{text}\n")
+        """Write a line that is not part of the result, without what a terminal would obey."""
+        self.err.write(f"{printable(text)}\n")
 
     def read(self, settings: type[T]) -> T:
         """Return settings, from flags and the environment."""

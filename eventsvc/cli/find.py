@@ -15,7 +15,7 @@ from eventsvc.cli.letter_text import to_json
 from eventsvc.cli.terminal import lines_for, wrap
 from eventsvc.dashboard.story import Step, StoredEntry, is_after, tell_story
 from eventsvc.dead_letter import DeadLetter
-from eventsvc.event import ENTRY_ID, format_timestamp
+from eventsvc.event import format_timestamp, is_entry_id
 from eventsvc.redis.dead import DeadLetters
 from eventsvc.redis.events import StreamEvents
 from eventsvc.redis.scripts import dead_letters
@@ -96,11 +96,11 @@ class Finder:
     async def find(self, text: str, most: int) -> list[Found]:
         stream = self.link.redis.stream
         events = StreamEvents(self.link.connection, stream)
-        if ENTRY_ID.fullmatch(text):
-            entry = await self.link.ask(events.find, text)
-            entries = [] if entry is None else [entry]
-        else:
+        entry = await self.link.ask(events.find, text) if is_entry_id(text) else None
+        if entry is None:
             entries = await self._search(Search(self.link.connection, stream), text, most)
+        else:
+            entries = [entry]
         found = [await self._locate(events, entry) for entry in entries]
         if len(found) < most:
             known = {each.letter.id for each in found if each.letter is not None}

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from eventsvc.event import EVENT_FIELD, InvalidEvent, Notification, decode_notification, format_timestamp
-from eventsvc.json_text import is_too_deep
+from eventsvc.json_text import escape_breaks, is_too_deep
 from eventsvc.redis.dead import DeadLetter
 from eventsvc.text_lines import cut, printable
 
@@ -22,8 +22,9 @@ _NARROW: Final = 100
 
 
 def to_json(value: object, depth: int = 0) -> str:
-    """Return a value as indented JSON, nested in C{depth} lists or objects."""
-    return msgspec.json.format(msgspec.json.encode(value)).decode().replace("\n", "\n" + "  " * depth)
+    """Return a value as indented JSON, nested in C{depth} lists or objects, without what a terminal would obey."""
+    text = escape_breaks(msgspec.json.format(msgspec.json.encode(value)))
+    return text.decode().replace("\n", "\n" + "  " * depth)
 
 
 @attrs.define(eq=False)

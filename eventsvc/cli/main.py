@@ -32,6 +32,7 @@ from eventsvc.redis.trouble import ERROR_REPLY
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings, read
 from eventsvc.tap.monotonic_time import use_monotonic_time
+from eventsvc.text_lines import printable
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -95,7 +96,7 @@ async def run(reactor: Any, given: Mapping[str, Any]) -> int:
 def warn(event: LogEvent) -> None:
     """Write a log event of level warn or higher to standard error, on one line, unless the command itself says it."""
     if event.get("log_level", LogLevel.info) >= LogLevel.warn and event.get("log_format") != ERROR_REPLY:
-        sys.stderr.write(f"eventsvc: {formatEvent(event)}\n")
+        sys.stderr.write(f"eventsvc: {printable(formatEvent(event))}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from eventsvc.event import ENTRY_ID
+from eventsvc.event import is_entry_id
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import Setting, rows
 
@@ -20,7 +20,7 @@ _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 def entry_id(text: str) -> str:
     """Return the id of an entry; the type of an argument."""
-    if not ENTRY_ID.fullmatch(text):
+    if not is_entry_id(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not an id: expected one such as 1764000000000-0, see `list`")
     return text
 

@@ -5,7 +5,7 @@ Events as a dashboard shows them, and the way of one event through the system.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
@@ -141,6 +141,11 @@ class Delivery:
     deliveries: int
 
 
+#: In place of a delivery: the group was removed after it was looked at, or its name is not UTF-8.
+NO_GROUP: Final[Literal["no group"]] = "no group"
+MaybeDelivery = Delivery | Literal["no group"] | None
+
+
 @attrs.frozen
 class Step:
     """
@@ -158,7 +163,7 @@ class Step:
 
 def tell_story(
     entry: StoredEntry | None,
-    groups: Sequence[tuple[GroupState, Delivery | None]],
+    groups: Sequence[tuple[GroupState, MaybeDelivery]],
     letter: DeadLetter | None,
     now: float,
 ) -> Sequence[Step]:
@@ -186,10 +191,12 @@ def _stored(entry: StoredEntry, now: float) -> list[Step]:
     return [*accepted, Step("done", "stored", f"{words.clock(stored)} UTC", f"as {entry.id}, {age}")]
 
 
-def _in_group(id: str, group: GroupState, delivery: Delivery | None, letter: DeadLetter | None) -> list[Step]:
+def _in_group(id: str, group: GroupState, delivery: MaybeDelivery, letter: DeadLetter | None) -> list[Step]:
     who = f"group {group.name}"
     if letter is not None and letter.group == group.name:
         return [_dead(letter)]
+    if delivery == NO_GROUP:
+        return [Step("unknown", "not known", "", f"{who}: it was removed, or its name is not UTF-8")]
     if delivery is not None:
         times = f"{delivery.deliveries} time{'' if delivery.deliveries == 1 else 's'}"
         when = f"idle for {words.duration(delivery.idle)}"

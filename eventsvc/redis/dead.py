@@ -98,7 +98,7 @@ def _read_letter(id: bytes, parts: Sequence[bytes]) -> DeadLetter:
         id=id.decode(),
         reason=text(b"reason"),
         error=text(b"error"),
-        deliveries=int(about.get(b"deliveries", b"0")),
+        deliveries=_read_count(about.get(b"deliveries", b"")),
         group=text(b"group"),
         consumer=text(b"consumer"),
         original=text(b"id"),
@@ -106,3 +106,8 @@ def _read_letter(id: bytes, parts: Sequence[bytes]) -> DeadLetter:
             (name.removeprefix(_FIELD), value) for name, value in pairs if name.startswith(_FIELD) or name == b"packed"
         ],
     )
+
+
+def _read_count(text: bytes) -> int:
+    """Return a number; 0 for what another program wrote instead of one."""
+    return int(text) if text.isdigit() and len(text) < 16 else 0

@@ -5,14 +5,15 @@ Reads entries of a stream to show them, beside all groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
 
 from eventsvc.dashboard.source import PAGE_BYTES
-from eventsvc.dashboard.story import Delivery, StoredEntry
-from eventsvc.redis.connection import Connection
+from eventsvc.dashboard.story import NO_GROUP, Delivery, MaybeDelivery, StoredEntry
+from eventsvc.redis.connection import Connection, ErrorReply
 from eventsvc.redis.dead import DeadLetter, DeadLetters
 from eventsvc.redis.scripts import load_script
 from eventsvc.stream_state import GroupState
@@ -50,10 +51,10 @@ class StreamEvents:
         reply = self.connection.call("XRANGE", self.stream, id, id)
         return reply.addCallback(lambda rows: read_entries(rows)[0] if rows else None)
 
-    def find_delivery(self, group: GroupState, id: str) -> Deferred[Delivery | None]:
+    def find_delivery(self, group: GroupState, id: str) -> Deferred[MaybeDelivery]:
         """Return with which consumer of a group an entry is pending; C{None} if it is not."""
         reply = self.connection.call("XPENDING", self.stream, group.name, id, id, 1)
-        return reply.addCallback(lambda rows: _read_delivery(rows[0]) if rows else None)
+        return reply.addCallbacks(lambda rows: _read_delivery(rows[0]) if rows else None, _read_no_group)
 
     def find_letter(self, id: str) -> Deferred[DeadLetter | None]:
         """
@@ -77,6 +78,13 @@ class StreamEvents:
 def read_entries(rows: Sequence[Any]) -> Sequence[StoredEntry]:
     """Return the entries of a reply such as that of C{XRANGE}."""
     return [StoredEntry(id.decode(), tuple(zip(parts[::2], parts[1::2], strict=True))) for id, parts in rows]
+
+
+def _read_no_group(failure: Failure) -> Literal["no group"]:
+    error = failure.value
+    if isinstance(error, ErrorReply) and error.code == "NOGROUP":
+        return NO_GROUP
+    raise error
 
 
 def _read_delivery(row: Sequence[Any]) -> Delivery:

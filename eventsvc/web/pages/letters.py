@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from eventsvc.dashboard.source import Letters
 from eventsvc.dead_letter import NOT_MOVED, DeadLetter
-from eventsvc.event import ENTRY_ID
+from eventsvc.event import is_entry_id
 
 #: Letters on a page, and those that a plan shows.
 PAGE: Final = 50
@@ -72,7 +72,7 @@ def read_plan(query: Mapping[str, Sequence[str]]) -> Plan:
         ids = []
     elif not ids and not last:
         raise InvalidPlan("No dead letter is chosen.")
-    if not all(ENTRY_ID.fullmatch(id) for id in [*ids, *([last] if last else [])]):
+    if not all(is_entry_id(id) for id in [*ids, *([last] if last else [])]):
         raise InvalidPlan("That is not the id of a dead letter.")
     return Plan(verb, ids, "" if ids else last)
 

@@ -20,6 +20,7 @@ from eventsvc.charts import STYLE
 from eventsvc.dashboard.source import Source
 from eventsvc.dashboard.story import Filter, tell_story
 from eventsvc.errors import Refused, Unknown
+from eventsvc.event import is_entry_id
 from eventsvc.web.answers import Answer, render
 from eventsvc.web.api import read_body
 from eventsvc.web.arrivals import Arrivals
@@ -268,12 +269,6 @@ def read_all(request: Any) -> dict[str, Sequence[str]]:
         name.decode("utf-8", "replace"): [value.decode("utf-8", "replace") for value in values]
         for name, values in request.args.items()
     }
-
-
-def is_entry_id(text: str) -> bool:
-    """Return whether a text is an entry id such as C{1764000000000-0}."""
-    first, _, second = text.partition("-")
-    return all(part.isascii() and part.isdigit() and len(part) < 20 for part in (first, second))
 
 
 def readable(fields: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[str, bytes]]:
