@@ -17,6 +17,8 @@ from eventsvc.text import shorten
 _LONGEST: Final = 300
 
 _Text = Annotated[str, msgspec.Meta(max_length=_LONGEST)]
+#: A count that fits in a float.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -28,7 +30,7 @@ class Spread(msgspec.Struct, frozen=True):
     """
 
     bounds: Sequence[float]
-    counts: Sequence[int]
+    counts: Sequence[_Count]
 
     @classmethod
     def of(cls, histogram: Histogram) -> Spread:

@@ -55,9 +55,10 @@ SECURITY: Final = (
 )
 #: The longest duration of a request, in seconds.
 TIMEOUT: Final = 60.0
-#: The most connections, and the longest text in a query.
+#: The most connections, the longest text in a query, and the most fields of a form.
 MAX_CONNECTIONS: Final = 128
 _LONGEST: Final = 500
+_FIELDS: Final = 1_000
 
 #: What an error is called on its page.
 _ERRORS: Final[Mapping[type[Exception], tuple[int, str]]] = {
@@ -196,7 +197,7 @@ class Pages:
     @app.route("/dead/run")
     @guarded
     async def post_plan(self, request: Any) -> Answer:
-        form = parse_qs(read_body(request).decode("utf-8", "replace"), max_num_fields=1_000)
+        form = read_form(read_body(request))
         headers = request.requestHeaders
         token = (form.get("token") or [""])[0]
         hosts, origins = headers.getRawHeaders(b"host", []), headers.getRawHeaders(b"origin", [])
@@ -274,6 +275,18 @@ def read_all(request: Any) -> dict[str, Sequence[str]]:
 def readable(fields: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[str, bytes]]:
     """Return fields with names that are text."""
     return [(name.decode("utf-8", "backslashreplace"), value) for name, value in fields]
+
+
+def read_form(body: bytes) -> dict[str, list[str]]:
+    """
+    Return the fields of a form.
+
+    @raise InvalidPlan: there are too many.
+    """
+    try:
+        return parse_qs(body.decode("utf-8", "replace"), max_num_fields=_FIELDS)
+    except ValueError:
+        raise InvalidPlan(f"Expected at most {_FIELDS:,} fields.") from None
 
 
 def make_dashboard_site(pages: Pages, clock: IReactorTime) -> BoundedSite:
