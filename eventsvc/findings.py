@@ -28,6 +28,8 @@ _REMEDIES: Final = {
 _WAITING: Final = ("AnEventIsStuck", "ConsumersAreBehind")
 #: The problem of a stream that is not there.
 NO_STREAM: Final = "there is no stream {}"
+#: How the problem of a key that holds something else ends.
+_NOT_A_STREAM: Final = " is no stream"
 
 
 @attrs.frozen
@@ -88,5 +90,7 @@ def _judge_stream(state: StreamState) -> Iterator[Finding]:
     elif state.group_count == 0:
         yield Finding(False, f"no group reads {state.stream}", "start a consumer")
     for problem in state.problems:
-        if problem != missing:
+        if problem.endswith(_NOT_A_STREAM):
+            yield Finding(True, problem, "another program uses this key: check REDIS_STREAM and REDIS_DB")
+        elif problem != missing:
             yield Finding(False, f"not everything is known: {problem}", "use a user that may look: docs/security.md")

@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.connection import Connection, ErrorReply
 from eventsvc.redis.errors import UnclearReply
+from eventsvc.redis.scripts import dead_letters
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import read
 from eventsvc.tap.parts.connection import make_connection
@@ -93,13 +94,23 @@ class Link:
             except TimeoutError:
                 break
             except ErrorReply as error:
-                remedy = "; docs/security.md has the rights of its users" if error.code == "NOPERM" else ""
-                raise NotDone(f"Redis refused the command: {error.reply}{remedy}") from None
+                raise NotDone(f"Redis refused the command: {error.reply}{self._explain(error.code)}") from None
             except (Refused, Unknown) as error:
                 in_doubt = in_doubt or isinstance(error, Unknown)
                 problem = error.reply if isinstance(error, UnclearReply) else str(error)
             await deferLater(self.clock, 0.1)
         raise NotDone(f"cannot use Redis at {self.redis.place}: {problem}")
+
+    def _explain(self, code: str) -> str:
+        """Return what an error of Redis means here; empty if its text says so."""
+        stream = self.redis.stream
+        match code:
+            case "NOPERM":
+                return "; docs/security.md has the rights of its users"
+            case "WRONGTYPE":
+                return f"; {stream} or {dead_letters(stream).decode()} is no stream: check REDIS_STREAM and REDIS_DB"
+            case _:
+                return ""
 
 
 @asynccontextmanager

@@ -34,7 +34,11 @@ async def survey(connection: Connection, stream: str) -> StreamState:
     now, length, dead, group_count, rows, info, refused = await connection.run(_SURVEY, [stream], limits)
     measured = [await measure(connection, stream, name) for name, *_ in rows]
     pairs = zip(map(_text, refused[::2]), map(_text, refused[1::2]), strict=True)
-    problems = [explain(stream, command, reply, rights="") for command, reply in pairs]
+    without_length = [key for key, found in ((stream, length), (_text(dead_letters(stream)), dead)) if found is None]
+    keys = iter(without_length)  # in the order in which XLEN was refused
+    problems = [
+        explain(next(keys) if command == "XLEN" else stream, command, reply, rights="") for command, reply in pairs
+    ]
     return StreamState(
         stream=stream,
         now=now / 1000,

@@ -119,3 +119,19 @@ async def test_nothing_in_a_message_commands_a_terminal(server: Server, capsys: 
     store(server, "hello")
     assert await do(server, "groups", HOSTILE) == 1
     assert capsys.readouterr().err == f"eventsvc: {STREAM} has no group \\x1b[31m\\x9b2J\\x7f\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("status", 1), ("groups", 0), ("tail --no-follow", 1), ("find x", 1), ("dead list", 1)]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_key_that_is_no_stream_is_named(
+    server: Server, capsys: pytest.CaptureFixture[str], line: str, code: int
+) -> None:
+    key = DEAD if line == "dead list" else STREAM
+    with server.client() as client:
+        client.set(key, "a")
+    assert await do(server, *line.split()) == code
+    said = "".join(capsys.readouterr())
+    assert STREAM in said
+    assert "is no stream" in said

@@ -61,6 +61,14 @@ def words_of(findings: Sequence[Finding]) -> list[tuple[bool, str]]:
             attrs.evolve(WELL, groups=[], group_count=None, length=None, problems=["no right"]),
             [(False, "not everything is known: no right")],
         ),
+        (
+            attrs.evolve(WELL, groups=[], group_count=None, length=None, problems=["the key S is no stream"]),
+            [(True, "the key S is no stream")],
+        ),
+        (
+            attrs.evolve(WELL, dead=None, problems=["the key {S}:dead is no stream"]),
+            [(True, "the key {S}:dead is no stream")],
+        ),
         (on(max_memory=100, memory=89, policy="noeviction"), []),
         (on(max_memory=100, memory=90, policy="noeviction"), [(False, "RedisIsNearlyFull: 90 B of 100 B")]),
         (on(max_memory=100, memory=100, policy="noeviction"), [(True, "RedisIsFull: 100 B of 100 B")]),

@@ -9,6 +9,7 @@ import pytest_twisted
 
 from eventsvc.measures import Measures
 from eventsvc.redis import survey as surveying
+from eventsvc.redis.scripts import dead_letters
 from eventsvc.redis.survey import read_server, survey
 from eventsvc.stream_state import ReplicaState, ServerState
 from tests.support.processes import Server
@@ -64,6 +65,11 @@ async def test_without_a_stream_it_says_so(each_server: Server) -> None:
             assert state.problems == [f"there is no stream {STREAM}"]
             client.set(STREAM, "a")
             assert (await survey(connection, STREAM)).problems == [f"the key {STREAM} is no stream"]
+            client.set(dead_letters(STREAM), "a")
+            both = [f"the key {STREAM} is no stream", f"the key {{{STREAM}}}:dead is no stream"]
+            assert sorted((await survey(connection, STREAM)).problems) == sorted(both)
+            client.delete(STREAM)
+            assert (await survey(connection, STREAM)).problems == [f"there is no stream {STREAM}", both[1]]
 
 
 @pytest_twisted.ensureDeferred
