@@ -13,7 +13,8 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from twisted.internet.task import react
@@ -86,10 +87,39 @@ async def run(reactor: Any, given: Mapping[str, Any]) -> int:
             call.say(f"eventsvc: {problem}")
         return 2 if isinstance(problems, InvalidSettings) else 1
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
-        if not isinstance(error, BrokenPipeError):  # else the reader of the output has had enough
-            call.say(f"eventsvc: cannot write the result: {error.strerror}")
-        return 1
+        return give_up(error)
+
+
+def run_at_once(command: Callable[[], int]) -> int:
+    """Run a command that needs no reactor, and return the exit code."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        return give_up(error)
+
+
+def give_up(error: OSError) -> int:
+    """Say that the result cannot be written, unless its reader has had enough; return the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+    if not isinstance(error, BrokenPipeError):
+        sys.stderr.write(f"eventsvc: cannot write the result: {error.strerror}\n")
+    return 1
+
+
+def open_outputs() -> None:
+    """
+    Prepare standard output and standard error: they may be in ASCII, or closed.
+
+    Results for an output that is closed cannot be written; messages are dropped.
+    """
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 @provider(ILogObserver)
@@ -101,15 +131,14 @@ def warn(event: LogEvent) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # they may be in ASCII
+    open_outputs()
     given = parse(arguments, anybody=sys.stdin is not None and sys.stdin.isatty())
     if given["topic"] == "token":
         raise SystemExit(NewToken(sys.stdout.buffer, sys.stderr, secrets.token_bytes, time.time_ns).show(given))
     if given["topic"] == "report":
-        raise SystemExit(show_report(given))
+        raise SystemExit(run_at_once(partial(show_report, given)))
     if given["topic"] == "completion":
-        raise SystemExit(write_completion(make_parser(), given["shell"], sys.stdout))
+        raise SystemExit(run_at_once(partial(write_completion, make_parser(), given["shell"], sys.stdout)))
     globalLogBeginner.beginLoggingTo([warn], redirectStandardIO=False, discardBuffer=True)
     code = 130  # the exit code after an interrupt
 

@@ -33,12 +33,17 @@ def count(text: str) -> int:
 
 
 def utf8(text: str) -> str:
-    """Return a text of UTF-8 that is not empty; the type of an argument."""
+    """Return a text of UTF-8; the type of an argument."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected UTF-8") from None
-    if not text:
+    return text
+
+
+def words(text: str) -> str:
+    """Return a text of UTF-8 that is not empty; the type of an argument."""
+    if not utf8(text):
         raise argparse.ArgumentTypeError("expected a text that is not empty")
     return text
 

@@ -5,11 +5,12 @@ The command C{eventsvc send}: posts events to a producer.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
 from eventsvc.cli.call import Call, NotDone
+from eventsvc.cli.input_lines import InputLines
 from eventsvc.cli.letter_text import to_json
 from eventsvc.client import Client, PostedBatch, make_client
 from eventsvc.event import MAX_BYTES, MAX_EVENTS, Event, InvalidEvent
@@ -34,20 +35,24 @@ async def run_send(call: Call) -> int:
         posted = await client.post(call.given["posted"], call.given["idempotency_key"])
         ids = () if posted.id is None else (posted.id,)
         return _report(call, url, PostedBatch(posted.outcome, ids, posted.why), 1)
-    return await _post_lines(call, url, client, sys.stdin.buffer.readline)
+    if sys.stdin is None:
+        raise NotDone("expected TEXT, or events on standard input, which is closed")
+    return await _post_lines(call, url, client, InputLines(sys.stdin.fileno(), call.reactor))
 
 
-async def _post_lines(call: Call, url: str, client: Client, readline: Callable[[], bytes]) -> int:
+async def _post_lines(call: Call, url: str, client: Client, lines: InputLines) -> int:
     number, rest = 0, b""
     while True:
         batch, size = list[Event](), 0
-        while len(batch) < MAX_EVENTS and (line := rest or readline()):
-            rest = b""
-            if not line.strip():
-                continue
+        while len(batch) < MAX_EVENTS:
             try:
-                event = decode_event(line.strip(), number + len(batch) + 1)
-            except InvalidEvent as error:
+                if not (line := rest or await lines.read()):
+                    break
+                rest = b""
+                if not line.strip():
+                    continue
+                event = decode_event(line.strip(), lines.number)
+            except (InvalidEvent, NotDone) as error:
                 raise NotDone(f"{error}; {number} events were posted before") from None
             size += len(encode_event(event)) + 1
             if batch and size >= MAX_BYTES:
@@ -68,6 +73,7 @@ def _report(call: Call, url: str, posted: PostedBatch, count: int) -> int:
         call.write(f"{to_json({'stored': _STORED[posted.outcome], 'ids': ids, 'why': posted.why})}\n")
     else:
         call.write("".join(f"{id}\n" for id in ids))
+    call.out.flush()
     if posted.outcome is Outcome.OK:
         return 0
     what = "the event" if count == 1 else f"{count} events"

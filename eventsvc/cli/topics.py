@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from eventsvc.cli.options import add_settings, add_topic, count, json_option, moment, redis_options, utf8
+from eventsvc.cli.options import add_settings, add_topic, count, json_option, moment, redis_options, utf8, words
 from eventsvc.event import InvalidEvent
 from eventsvc.event_message import decode_event
 from eventsvc.redis.rights import COMMANDS
@@ -40,9 +40,9 @@ def add_tail_topic(topics: Any) -> None:
 
 def add_filters(parser: Any) -> None:
     """Add the options that choose events."""
-    parser.add_argument("--type", metavar="TYPE", help="only events of this type")
-    parser.add_argument("--key", metavar="KEY", help="only events with this key")
-    parser.add_argument("--text", metavar="TEXT", help="only events that contain this text")
+    parser.add_argument("--type", type=utf8, metavar="TYPE", help="only events of this type")
+    parser.add_argument("--key", type=utf8, metavar="KEY", help="only events with this key")
+    parser.add_argument("--text", type=utf8, metavar="TEXT", help="only events that contain this text")
 
 
 def add_find_topic(topics: Any) -> None:
@@ -51,7 +51,7 @@ def add_find_topic(topics: Any) -> None:
     find.set_defaults(run="eventsvc.cli.find.run_find")
     find.add_argument(
         "text",
-        type=utf8,
+        type=words,
         metavar="ID|TEXT",
         help="id of an event or of an entry, or a text that it contains, in upper and lower case",
     )
@@ -70,13 +70,16 @@ def add_send_topic(topics: Any) -> None:
     send = add_topic(topics, "send", "post events to a producer", json_option())
     send.set_defaults(run="eventsvc.cli.send.run_send", check=check_send, settings=[SimulatorSettings])
     send.add_argument(
-        "description", nargs="?", metavar="TEXT", help="description of the event; default: one event per line of "
-        'standard input, as JSON: {"description": "..."}; lines are stored together or not at all, 1,000 at a time',
+        "description", nargs="?", type=utf8, metavar="TEXT",
+        help="description of the event; default: one event per line of standard input, as JSON: "
+        '{"description": "..."}; lines are stored together or not at all, 1,000 at a time',
     )  # fmt: skip
-    send.add_argument("--type", metavar="TYPE", help="the kind of event")
-    send.add_argument("--key", metavar="KEY", help="events with the same key are handled in their order")
-    send.add_argument("--data", metavar="JSON", help="the payload")
-    send.add_argument("--idempotency-key", metavar="KEY", help="posted again with this key, it is stored once")
+    send.add_argument("--type", type=utf8, metavar="TYPE", help="the kind of event")
+    send.add_argument("--key", type=utf8, metavar="KEY", help="events with the same key are handled in their order")
+    send.add_argument("--data", type=utf8, metavar="JSON", help="the payload")
+    send.add_argument(
+        "--idempotency-key", type=utf8, metavar="KEY", help="posted again with this key, it is stored once"
+    )
     add_settings(send, "producer", (row for _, row in rows(SimulatorSettings) if row.name.startswith("EVENT_PRODUCER")))
 
 
@@ -93,7 +96,7 @@ def check_send(parser: argparse.ArgumentParser, given: dict[str, Any], anybody: 
         if "data" in about:
             about["data"] = _check_json(parser, about["data"])
         given["posted"] = decode_event(msgspec.json.encode({"description": given["description"], **about}))
-    except (InvalidEvent, UnicodeEncodeError) as error:
+    except InvalidEvent as error:
         parser.error(str(error))
 
 

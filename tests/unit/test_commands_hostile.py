@@ -5,15 +5,21 @@ Tests for the commands on what other programs left in Redis, and on ids that no 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
 
 import pytest
 import pytest_twisted
 
+from chaos.suites import PATIENCE, wait_until
+from eventsvc.cli.main import parse
+from eventsvc.embedded import free_port
 from eventsvc.event import is_entry_id
-from tests.support.commands import do
+from tests.support.commands import EVENTSVC, do
 from tests.support.dead_letters import DEAD, GROUP, STREAM
-from tests.support.processes import Server
+from tests.support.processes import Server, Services
 
 #: What a terminal obeys: C0 but line breaks, DEL, and C1.
 _COMMANDS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -135,3 +141,108 @@ async def test_a_key_that_is_no_stream_is_named(
     said = "".join(capsys.readouterr())
     assert STREAM in said
     assert "is no stream" in said
+
+
+@pytest.mark.parametrize("line", ["send \udcff", "send x --key \udcff", "send x --data \udcff", "tail --text \udcff"])
+def test_what_is_not_utf8_is_named(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(line.split(), anybody=True)
+    assert end.value.code == 2
+    option = line.split()[-2] if "--" in line else "TEXT"
+    assert f"argument {option}: '\\udcff': expected UTF-8" in capsys.readouterr().err
+
+
+@pytest.fixture
+def producer(server: Server, services: Services) -> int:
+    """The port of a producer."""
+    service = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
+    port = service.port()
+    wait_until(lambda: service.says("connected to Redis"))
+    return port
+
+
+def start_sending(*line: str, port: int) -> subprocess.Popen[bytes]:
+    """Send what is written to a process later."""
+    command = ["env", "--default-signal=INT", *EVENTSVC, "send", "--event-producer-port", f"{port}", *line]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_while_it_waits_for_more(server: Server, producer: int, number: int) -> None:
+    """What is stored is told before."""
+    process = start_sending(port=producer)
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b'{"description": "x"}\n' * 1_001)
+        process.stdin.flush()
+        ids = [process.stdout.readline() for _ in range(1_000)]
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 130
+        assert len(set(ids)) == 1_000
+        assert process.stdout.read() == process.stderr.read() == b""
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'\n\n{"description": 1}\n', "line 3: Expected `str`, got `int` - at `$.description`"),
+        (b"x" * 2_000_000, "line 1: expected at most 1,048,576 bytes"),
+        (b'{"description": "x"}\n' + b" " * 2_000_000, "line 2: expected at most 1,048,576 bytes"),
+    ],
+    ids=["number", "large", "blank"],
+)
+def test_a_line_that_cannot_be_sent_is_named(text: bytes, words: str) -> None:
+    process = start_sending(port=free_port())
+    out, err = process.communicate(text, timeout=PATIENCE)
+    assert (process.returncode, out) == (1, b"")
+    assert err.decode() == f"eventsvc: {words}; 0 events were posted before\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("status >&-", 1, "eventsvc: cannot write the result: Bad file descriptor\n"),
+        ("completion bash >&-", 1, "eventsvc: cannot write the result: Bad file descriptor\n"),
+        ("completion bash >/dev/full", 1, "eventsvc: cannot write the result: No space left on device\n"),
+        ("token new --name a >&-", 1, "eventsvc: the row cannot be written: Bad file descriptor; no token was made\n"),
+        ("groups nobody 2>&-", 1, ""),
+        ("send <&-", 1, "eventsvc: expected TEXT, or events on standard input, which is closed\n"),
+        (
+            "send 0>/dev/null",
+            1,
+            "eventsvc: cannot read standard input: Bad file descriptor; 0 events were posted before\n",
+        ),
+    ],
+)
+def test_files_that_are_closed_or_full_are_told(server: Server, line: str, code: int, words: str) -> None:
+    environment = {**os.environ, "REDIS_PORT": f"{server.port}"}
+    command = ["sh", "-c", f'"$@" {line}', "sh", *EVENTSVC]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", words)
+
+
+def test_a_reader_that_has_enough_of_a_script_ends_it_without_a_word() -> None:
+    process = subprocess.Popen([*EVENTSVC, "completion", "zsh"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(PATIENCE) == 1
+    assert process.stderr is not None
+    with process.stderr as errors:
+        assert errors.read() == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_a_tail_is_told_nothing(server: Server, number: int) -> None:
+    store(server, "hello")
+    command = ["env", "--default-signal=INT", *EVENTSVC, "tail", "--redis-port", f"{server.port}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert b"hello" in process.stdout.readline()
+    process.send_signal(number)
+    assert process.communicate(timeout=PATIENCE) == (b"", b"")
+    assert process.returncode == 130
