@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from eventsvc.text_lines import printable
+
 #: The largest file that is read, in bytes: six hundred intervals have a tenth of it.
 LARGEST: Final = 64 * 2**20
 _NO_LIBRARY: Final = "the report needs the library hdrhistogram: install eventsvc with its extra [load]"
@@ -49,6 +51,8 @@ def show_report(given: Mapping[str, Any]) -> int:
         sys.stdout.write(page)
         return 0
     output = Path(given["output"] or paths[0].with_suffix(".html"))
+    if output.resolve() in [path.resolve() for path in paths]:
+        return _fail(f"{output} is a run: name another file for the page with -o", 2)
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -86,5 +90,5 @@ def _read(path: Path) -> Any:
 
 
 def _fail(problem: str, code: int) -> int:
-    sys.stderr.write(f"eventsvc: {problem}\n")
+    sys.stderr.write(f"eventsvc: {printable(problem)}\n")
     return code

@@ -5,12 +5,18 @@ The file of a run: what was asked for, what came of it, and how it went over tim
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 #: What the member C{format} of each file says.
 FORMAT: Final = "eventsvc load 1"
+#: Seconds; charts divide by it.
+_LEAST_STEP: Final = 0.001
+
+
+#: A number of events that fits in a float.
+_Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
 
 class InvalidRun(ValueError):
@@ -20,22 +26,22 @@ class InvalidRun(ValueError):
 class Interval(msgspec.Struct, kw_only=True, frozen=True):
     """The events that ended in a stretch of time, by outcome, and the latencies of their requests."""
 
-    ok: int = 0
-    refused: int = 0
-    unknown: int = 0
-    dropped: int = 0
+    ok: _Count = 0
+    refused: _Count = 0
+    unknown: _Count = 0
+    dropped: _Count = 0
     latency: str = ""
 
 
 class Followed(msgspec.Struct, kw_only=True, frozen=True):
     """What the stream and the group did with the events that were answered 200."""
 
-    accepted: int
-    stored: int
-    handled: int
-    set_aside: int
-    lost: int
-    unseen: int
+    accepted: _Count
+    stored: _Count
+    handled: _Count
+    set_aside: _Count
+    lost: _Count
+    unseen: _Count
     handled_after: str = ""
 
 
@@ -71,18 +77,18 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
     settings: Mapping[str, str | float | int | None]
     began: str
     seconds: float
-    sent: int
-    requests: int
-    ok: int
-    refused: int
-    unknown: int
-    dropped: int
+    sent: _Count
+    requests: _Count
+    ok: _Count
+    refused: _Count
+    unknown: _Count
+    dropped: _Count
     percentiles: Mapping[str, float | None]
     latency: str
     service: str
     step: float
-    intervals: Sequence[Interval]
-    problems: Mapping[str, int] = {}
+    intervals: Annotated[Sequence[Interval], msgspec.Meta(max_length=1_000)]
+    problems: Mapping[str, _Count] = {}
     thresholds: Sequence[Verdict] = ()
     followed: Followed | None = None
 
@@ -118,6 +124,6 @@ def decode_run(text: bytes) -> Run:
         raise InvalidRun(f"this is not the file of a run: {error}") from None
     if run.format != FORMAT:
         raise InvalidRun(f"expected the format {FORMAT!r}, got {run.format[:40]!r}")
-    if not run.step > 0 or run.seconds < 0:
-        raise InvalidRun("expected a positive step and no negative duration")
+    if run.step < _LEAST_STEP or run.seconds < 0:
+        raise InvalidRun(f"expected a step of at least {_LEAST_STEP} s, and no negative duration")
     return run

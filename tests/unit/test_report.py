@@ -141,9 +141,17 @@ def test_a_run_comes_back_from_its_file() -> None:
         (b"\xff", "this is not the file of a run"),
         (b"[" * 100_000, "this is not the file of a run"),
         (encode_run(make_run(format="load 2")), "expected the format 'eventsvc load 1', got 'load 2'"),
-        (encode_run(make_run(step=0.0)), "expected a positive step"),
+        (encode_run(make_run(step=0.0)), "expected a step of at least 0.001 s"),
         (encode_run(make_run(seconds=-1.0)), "no negative duration"),
+        (encode_run(make_run(step=5e-324)), "expected a step of at least 0.001 s"),
+        (encode_run(make_run(sent=77)).replace(b"77", b"%d" % 10**400), "- at `$.sent`"),
+        (
+            encode_run(make_run(intervals=[Interval(ok=77)])).replace(b"77", b"%d" % 10**400),
+            "- at `$.intervals[0].ok`",
+        ),
+        (encode_run(make_run(intervals=[Interval()] * 1_001)), "length <= 1000 - at `$.intervals`"),
     ],
+    ids=range(12),
 )
 def test_a_file_that_is_no_run_is_told(text: bytes, words: str) -> None:
     with pytest.raises(InvalidRun, match=re.escape(words)):
@@ -247,6 +255,7 @@ def test_what_the_command_cannot_do_it_says(tmp_path: Path, capsys: pytest.Captu
     """And names the file."""
     good = save(tmp_path, "a.json", make_run())
     bad = save(tmp_path, "b.json", make_run(latency="x"))
+    page = save(tmp_path, "c.html", make_run())
     (tmp_path / "empty.json").write_bytes(b"")
     for arguments, code, words in (
         ([good, str(tmp_path / "none.json")], 1, "none.json"),
@@ -256,9 +265,12 @@ def test_what_the_command_cannot_do_it_says(tmp_path: Path, capsys: pytest.Captu
         ([good, "-o", str(tmp_path / "no" / "x.html")], 1, "cannot write"),
         ([good, "-o", "/dev/full"], 1, "cannot write /dev/full: No space left on device"),
         ([good] * (MOST_RUNS + 1), 2, "at most 4 runs fit on one page, got 5"),
+        ([good, "-o", good], 2, f"{good} is a run: name another file for the page with -o"),
+        ([page], 2, f"{page} is a run: name another file for the page with -o"),
     ):
         assert report(*arguments) == code
         said = capsys.readouterr()
         assert said.out == ""
         assert words in said.err
         assert said.err.startswith("eventsvc: ")
+    assert decode_run((tmp_path / "a.json").read_bytes()) == decode_run((tmp_path / "c.html").read_bytes())
