@@ -93,10 +93,11 @@ async def _check_state(link: Link) -> list[Check]:
     try:
         state = await link.ask(survey, link.connection, stream)
         ours = (before + time.time()) / 2
-        seen = await link.ask(Processes(link.connection, stream).read)
+        processes = Processes(link.connection, stream)
+        seen = await link.ask(processes.read)
     except NotDone as problem:
         return [Check("state", "unknown", str(problem), "ask again as the user eventsvc-dashboard of docs/security.md")]
-    findings = [from_finding(finding) for finding in find_problems(state, seen)]
+    findings = [from_finding(finding) for finding in find_problems(processes.add_problem(state), seen)]
     return [
         check_version(state.server),
         check_clock(state.now, ours),

@@ -27,6 +27,7 @@ async def run_status(call: Call) -> int:
         processes = Processes(link.connection, link.redis.stream)
         state = await link.ask(survey, link.connection, link.redis.stream)
         seen = await link.ask(processes.read)
+    state = processes.add_problem(state)
     findings = find_problems(state, seen)
     is_well = not any(finding.is_bad for finding in findings)
     if call.json:

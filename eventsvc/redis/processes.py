@@ -16,6 +16,7 @@ from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import code_of
 from eventsvc.redis.scripts import companion, load_script
 from eventsvc.redis.session import Argument
+from eventsvc.stream_state import StreamState
 
 _BEAT: Final = load_script("beat.lua")
 _READ: Final = load_script("read_hash.lua")
@@ -91,6 +92,10 @@ class Processes:
             if heartbeat is not None and abs(age) <= LIFETIME:
                 found.append(SeenHeartbeat(heartbeat, max(0.0, age)))
         return sorted(found, key=lambda seen: (seen.heartbeat.role, seen.heartbeat.name, seen.heartbeat.id))
+
+    def add_problem(self, state: StreamState) -> StreamState:
+        """Return a state of the stream that says too why its processes could not be read."""
+        return attrs.evolve(state, problems=[*state.problems, *filter(None, [self.problem])])
 
     def _explain(self, reply: str) -> str:
         """Return in words why there are no heartbeats, without the text of Redis."""

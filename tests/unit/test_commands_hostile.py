@@ -246,3 +246,15 @@ def test_who_ends_a_tail_is_told_nothing(server: Server, number: int) -> None:
     process.send_signal(number)
     assert process.communicate(timeout=PATIENCE) == (b"", b"")
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("line", ["status", "doctor"])
+@pytest_twisted.ensureDeferred
+async def test_processes_that_cannot_be_asked_for_are_not_left_out_silently(
+    server: Server, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    store(server, "hello")
+    with server.client() as client:
+        client.set(f"{{{STREAM}}}:processes", "a")
+    await do(server, line)
+    assert "not everything is known: Redis refuses heartbeats (WRONGTYPE)" in " ".join(capsys.readouterr().out.split())
