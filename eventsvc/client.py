@@ -15,7 +15,14 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseNeverReceived, _HTTP11ClientFactory
+from twisted.web.client import (
+    URI,
+    Agent,
+    HTTPConnectionPool,
+    ResponseFailed,
+    ResponseNeverReceived,
+    _HTTP11ClientFactory,
+)
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
@@ -102,6 +109,8 @@ class Client:
             return PostedBatch(Outcome.UNKNOWN, why=f"no answer within {self.timeout:g} s")
         except _NOT_SENT as error:
             return PostedBatch(Outcome.REFUSED, why=f"no connection: {error}")
+        except ResponseFailed as error:
+            return PostedBatch(Outcome.UNKNOWN, why=f"the answer was lost: {error.reasons[0].getErrorMessage()}")
         except Exception as error:
             return PostedBatch(Outcome.UNKNOWN, why=f"{type(error).__name__}: {error}")
         if posted.outcome is Outcome.OK and len(posted.ids) != len(events):
@@ -140,7 +149,7 @@ def _classify(status: int, ids: list[bytes] | None, body: bytes) -> PostedBatch:
             accepted = msgspec.json.decode(body, type=_Accepted)
             return PostedBatch(Outcome.OK, tuple(map(int, accepted.ids)))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            pass
+            return PostedBatch(Outcome.UNKNOWN, why="200 without the id of an event")
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):

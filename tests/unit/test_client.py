@@ -214,8 +214,10 @@ def unknown(why: str) -> Posted:
             unknown("409 title: why"),
             id="409, another request may store it",
         ),
-        pytest.param(answer("200 OK"), unknown("200 : "), id="200 without an id"),
-        pytest.param(answer("200 OK", "Event-Id: x"), unknown("200 : "), id="200 with an id that is none"),
+        pytest.param(answer("200 OK"), unknown("200 without the id of an event"), id="200 without an id"),
+        pytest.param(
+            answer("200 OK", "Event-Id: x"), unknown("200 without the id of an event"), id="200 with an id that is none"
+        ),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -230,7 +232,10 @@ async def test_an_answer_is_one_of_three_outcomes(server: Server, react: Reactio
 async def test_a_lost_connection_is_unknown(server: Server, react: Reaction) -> None:
     """A sent event may be stored unless an answer says that it is not; it is not sent again."""
     server.react = react
-    assert (await client_for(server.port).post(EVENT)).outcome is Outcome.UNKNOWN
+    posted = await client_for(server.port).post(EVENT)
+    assert posted.outcome is Outcome.UNKNOWN
+    assert posted.why.startswith("the answer was lost: ")
+    assert "Failure" not in posted.why
     assert len(server.requests) == 1
 
 
