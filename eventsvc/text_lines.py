@@ -24,6 +24,8 @@ YELLOW: Final = "33"
 CYAN: Final = "36"
 
 _LEVELS: Final = {"debug": DIM, "info": GREEN, "warn": YELLOW, "error": RED, "critical": f"{BOLD};{RED}"}
+#: Most characters in each column: a letter and marks on it.
+_MARKED: Final = 4
 #: Characters of a payload that the line of an event shows.
 _PAYLOAD: Final = 200
 
@@ -44,7 +46,7 @@ def columns_of(text: str) -> int:
 
 def cut(text: str, most: int) -> str:
     """Return the beginning of a printable text, in so many columns; its last character says if something is missing."""
-    if columns_of(text) <= most:
+    if len(text) <= _MARKED * most and columns_of(text) <= most:
         return text
     kept = text[: max(0, most - 1)]
     while columns_of(kept) > most - 1:

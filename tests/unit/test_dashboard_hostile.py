@@ -13,6 +13,7 @@ import pytest
 from eventsvc.heartbeat import SeenHeartbeat, Spread, decode_heartbeat
 from eventsvc.web.pages.guard import Guard
 from eventsvc.web.pages.routes import Pages
+from eventsvc.web.pages.templating import pretty
 from tests.support.dashboard_world import TOKEN, dashboard, make_heartbeat
 
 
@@ -69,3 +70,10 @@ def test_a_form_that_nobody_can_fill_in_is_refused(body: str, words: str) -> Non
 def test_an_id_that_no_entry_can_have_is_nowhere(page: str) -> None:
     with dashboard() as world:
         assert world.get(page).status == 404
+
+
+def test_a_text_that_is_nested_deeper_than_any_event_is_shown_as_it_is() -> None:
+    """In lines, each indented as deep, it would take hundreds of megabytes."""
+    text = b"[" * 900 + b"1," * 1_000 + b"1" + b"]" * 900
+    assert pretty(text) == text.decode()
+    assert pretty(b"[[1]]") == "[\n  [\n    1\n  ]\n]"

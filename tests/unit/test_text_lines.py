@@ -179,3 +179,9 @@ def test_auto_is_text_on_a_terminal_and_json_elsewhere(form: str, terminal: bool
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def test_marks_without_width_do_not_make_a_line_endless() -> None:
+    """A terminal may take seconds for half a million of them."""
+    assert cut("e" + "\u0301" * 100, 10) == "e" + "\u0301" * 8 + "…"
+    assert cut("e\u0301" * 10, 10) == "e\u0301" * 10

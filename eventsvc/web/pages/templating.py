@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from eventsvc.dashboard import words
+from eventsvc.json_text import is_too_deep
 
 
 def link(path: str, /, **query: object) -> str:
@@ -35,8 +36,8 @@ def pretty(text: bytes) -> str:
     """Return JSON with its members in lines; another text as it is.  At most 100,000 characters."""
     most = 100_000
     shown = text.decode("utf-8", "backslashreplace")
-    if len(text) <= most:
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    if len(text) <= most and not is_too_deep(text):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
             shown = msgspec.json.format(text, indent=2).decode()
     return shown if len(shown) <= most else f"{shown[:most]}\n[cut, {len(text)} bytes in all]"
 
