@@ -77,3 +77,12 @@ def test_a_text_that_is_nested_deeper_than_any_event_is_shown_as_it_is() -> None
     text = b"[" * 900 + b"1," * 1_000 + b"1" + b"]" * 900
     assert pretty(text) == text.decode()
     assert pretty(b"[[1]]") == "[\n  [\n    1\n  ]\n]"
+
+
+def test_who_asks_only_for_the_head_of_a_followed_page_does_not_follow() -> None:
+    """It would wait for the end, and take the place of a browser."""
+    with dashboard() as world:
+        connection = world.send(b"HEAD /live/overview HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.received.startswith(b"HTTP/1.1 200 ")
+        assert b"text/event-stream" in connection.received
+        assert not world.followers._running

@@ -144,7 +144,8 @@ class Pages:
             raise Refused("Too many browsers follow this dashboard, or it is about to end.")
         for name, value in ((b"Content-Type", b"text/event-stream; charset=utf-8"), *SECURITY):
             request.setHeader(name, value)
-        await self.followers.follow(request, view)
+        if request.method == b"GET":
+            await self.followers.follow(request, view)
         return b""
 
     @app.route("/event", methods=["GET"])
