@@ -80,11 +80,9 @@ def read_entries(rows: Sequence[Any]) -> Sequence[StoredEntry]:
     return [StoredEntry(id.decode(), tuple(zip(parts[::2], parts[1::2], strict=True))) for id, parts in rows]
 
 
-def _read_no_group(failure: Failure) -> Literal["no group"]:
+def _read_no_group(failure: Failure) -> Failure | Literal["no group"]:
     error = failure.value
-    if isinstance(error, ErrorReply) and error.code == "NOGROUP":
-        return NO_GROUP
-    raise error
+    return NO_GROUP if isinstance(error, ErrorReply) and error.code == "NOGROUP" else failure
 
 
 def _read_delivery(row: Sequence[Any]) -> Delivery:
