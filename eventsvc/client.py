@@ -96,6 +96,8 @@ class Client:
         try:
             body, headers = _compose(path, events)
             if key is not None:
+                if not key.isprintable():
+                    raise ValueError("an idempotency key has no control characters")  # Twisted would replace some
                 headers.setRawHeaders(b"Idempotency-Key", [b'"%s"' % key.encode()])
         except ValueError as error:  # such as half a surrogate pair
             return PostedBatch(Outcome.REFUSED, why=f"not sent: {error}")

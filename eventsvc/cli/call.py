@@ -123,9 +123,7 @@ async def connected(call: Call) -> AsyncIterator[Link]:
     redis = call.read(RedisSettings)
     connection = make_connection(call.reactor, redis, follow=False, lasting=False)  # the services warn about that
     connection.startService()
-    stop = call.reactor.addSystemEventTrigger("before", "shutdown", connection.stopService)  # after Ctrl-C
     try:
         yield Link(redis=redis, connection=connection, clock=call.reactor)
     finally:
-        call.reactor.removeSystemEventTrigger(stop)
         await connection.stopService()

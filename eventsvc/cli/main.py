@@ -13,10 +13,12 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from twisted.python.reflect import namedAny
@@ -90,6 +92,22 @@ async def run(reactor: Any, given: Mapping[str, Any]) -> int:
         return give_up(error)
 
 
+async def until_interrupted(reactor: Any, command: Coroutine[Any, Any, int]) -> int:
+    """Run a command; when the reactor stops, as after Ctrl-C, cancel it, and wait until it has said how far it came."""
+    running = Deferred.fromCoroutine(command)
+    ended: Deferred[None] = Deferred()
+
+    def interrupt() -> Deferred[None]:
+        running.cancel()
+        return ended
+
+    reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    try:
+        return await running
+    finally:
+        ended.callback(None)
+
+
 def run_at_once(command: Callable[[], int]) -> int:
     """Run a command that needs no reactor, and return the exit code."""
     try:
@@ -145,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     async def job(reactor: Any) -> None:
         nonlocal code
         use_monotonic_time(reactor)
-        code = await run(reactor, given)
+        with suppress(CancelledError):
+            code = await until_interrupted(reactor, run(reactor, given))
 
     try:
         react(job)

@@ -305,6 +305,14 @@ async def test_requests_share_a_connection(server: Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_key_that_would_be_another_one_is_not_sent(server: Server) -> None:
+    posted = await client_for(server.port).post(EVENT, key="a\nb")
+    assert posted.outcome is Outcome.REFUSED
+    assert posted.why == "not sent: an idempotency key has no control characters"
+    assert server.requests == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_request_says_what_it_brings(server: Server) -> None:
     """The event is JSON, and the key a quoted string."""
     server.react = answer("200 OK", "Event-Id: 1")

@@ -248,6 +248,33 @@ def test_who_ends_a_tail_is_told_nothing(server: Server, number: int) -> None:
     assert process.returncode == 130
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_a_replay_is_told_how_far_it_came(own_server: Server, number: int) -> None:
+    """Also while Redis does not answer; one that it was asked to move then may be moved too."""
+    count = 5_000
+    with own_server.client() as client, client.pipeline(transaction=False) as pipe:
+        for place in range(1, count + 1):
+            pipe.xadd(DEAD, {"reason": "failed", "id": f"{place}-0", "field:EventStream": "x"}, id=f"{place}-0")
+        pipe.execute()
+    replay = ["dead", "replay", "--all", "--yes", "--json", "--redis-port", f"{own_server.port}"]
+    command = ["env", "--default-signal=INT", *EVENTSVC, *replay]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    assert process.stdout is not None
+    begin = b""
+    while len(begin) < 1_000:
+        begin += process.stdout.read(1_000)
+    own_server.send(signal.SIGSTOP)
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=PATIENCE)
+    own_server.send(signal.SIGCONT)
+    replayed = json.loads(begin + rest)["replayed"]
+    assert process.returncode == 130
+    assert errors.decode().endswith(f"\nreplayed {len(replayed)} of {count} dead letters\n")
+    with own_server.client() as client:
+        assert 0 < len(replayed) <= client.xlen(STREAM) <= len(replayed) + 1 < count
+        assert client.xlen(STREAM) + client.xlen(DEAD) == count
+
+
 @pytest.mark.parametrize("line", ["status", "doctor"])
 @pytest_twisted.ensureDeferred
 async def test_processes_that_cannot_be_asked_for_are_not_left_out_silently(
