@@ -5,17 +5,20 @@ Defines the metrics of each role, and how each is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from eventsvc.consumer.name_hold import NameHold
-from eventsvc.consumer.retention import Retention
-from eventsvc.consumer.service import Consumer
-from eventsvc.handlers.webhook import Webhook
 from eventsvc.interfaces import Measures, Refused
 from eventsvc.memory import Memory
 from eventsvc.redis.connection import Connection
-from eventsvc.simulator.service import Simulator
 from eventsvc.telemetry.lag import Lag
 from eventsvc.telemetry.metrics import Figure, Reading
+
+if TYPE_CHECKING:
+    from eventsvc.consumer.name_hold import NameHold
+    from eventsvc.consumer.retention import Retention
+    from eventsvc.consumer.service import Consumer
+    from eventsvc.handlers.webhook import Webhook
+    from eventsvc.simulator.service import Simulator
 
 
 def connection_figures(connection: Connection, role: str) -> list[Figure]:

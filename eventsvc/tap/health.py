@@ -5,7 +5,7 @@ Decides liveness and readiness of a process, and serves them on the admin port.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from twisted.application.service import MultiService, Service
@@ -13,10 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from eventsvc import __version__
-from eventsvc.consumer.service import Consumer
 from eventsvc.interfaces import Refused, Unknown
-from eventsvc.producer.appender import Appender
-from eventsvc.producer.room import Room
 from eventsvc.redis.connection import Connection
 from eventsvc.settings import AdminSettings
 from eventsvc.tap.options import name_settings
@@ -27,6 +24,11 @@ from eventsvc.telemetry.metrics import Figure, Metrics
 from eventsvc.web.admin import make_admin_site
 from eventsvc.web.backlog import GroupBacklog
 from eventsvc.web.health import Health
+
+if TYPE_CHECKING:
+    from eventsvc.consumer.service import Consumer
+    from eventsvc.producer.appender import Appender
+    from eventsvc.producer.room import Room
 
 #: Seconds between two beats, and seconds without a beat after which a process is not live.
 BEAT: Final = 1.0

@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.application.service import MultiService, Service
@@ -18,13 +18,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from eventsvc import __version__
-from eventsvc.consumer.service import Consumer
 from eventsvc.errors import Refused, Unknown
 from eventsvc.heartbeat import Heartbeat, Spread
-from eventsvc.producer.appender import Appender
 from eventsvc.redis.processes import Processes
 from eventsvc.tap.health import BEAT, Vitals
 from eventsvc.web.health import Health
+
+if TYPE_CHECKING:
+    from eventsvc.consumer.service import Consumer
+    from eventsvc.producer.appender import Appender
 
 #: Seconds between two heartbeats.
 EVERY: Final = 2.0

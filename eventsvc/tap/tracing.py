@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.application.service import MultiService
 
-from eventsvc.consumer import traced_handler
-from eventsvc.consumer.bound_handler import BoundHandler
-from eventsvc.producer import traced_appender
-from eventsvc.producer.appender import Appender
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import InvalidSettings
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.telemetry.metrics import Figure, Metrics
 
 if TYPE_CHECKING:
+    from eventsvc.consumer.bound_handler import BoundHandler
+    from eventsvc.producer.appender import Appender
     from eventsvc.telemetry.span_export import SpanExport
 
 _NO_LIBRARY = (
@@ -37,6 +35,7 @@ class Tracing:
 
     def trace_appender(self, appender: Appender, stream: str, redis: RedisSettings) -> Appender:
         """Return an appender that makes spans, in place of one that was not started."""
+        from eventsvc.producer import traced_appender
         from eventsvc.telemetry.tracing import StreamAppends
 
         server: dict[str, str | int] = {"server.address": redis.host, "server.port": redis.port}
@@ -46,6 +45,7 @@ class Tracing:
 
     def trace_handler(self, handler: BoundHandler, stream: str, group: str, consumer: str) -> BoundHandler:
         """Return a handler that makes spans."""
+        from eventsvc.consumer import traced_handler
         from eventsvc.telemetry.tracing import StreamHandling
 
         names = {"messaging.consumer.group.name": group, "messaging.client.id": consumer}

@@ -7,13 +7,12 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from eventsvc.producer.appender import Appender
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.endpoint import MakeEndpoint, endpoint_maker
 from eventsvc.redis.promotion import Promotion
@@ -21,6 +20,9 @@ from eventsvc.redis.sentinels import PrimaryEndpoint, Sentinels
 from eventsvc.redis.switches import SentinelConnection, SwitchFollower
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.addresses import Address
+
+if TYPE_CHECKING:
+    from eventsvc.producer.appender import Appender
 
 
 def make_connection(reactor: Any, settings: RedisSettings, follow: bool = True, **more: Any) -> Connection:

@@ -22,7 +22,6 @@ from eventsvc.consumer.name_hold import EVERY, NameHold
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
 from eventsvc.handlers.log import LogHandler
-from eventsvc.handlers.webhook import make_webhook
 from eventsvc.redis.group import RedisEventGroup
 from eventsvc.redis.processes import Processes
 from eventsvc.settings import AdminSettings, ConsumerSettings, LogSettings, RedisSettings, StreamSettings
@@ -60,6 +59,8 @@ def bind_handler(
     if settings.handler == "log":
         handler = LogHandler(log.output.write, time.time_ns, reactor.callFromThread, log.text)
     elif settings.handler == "webhook":
+        from eventsvc.handlers.webhook import make_webhook  # with an HTTP client, which no other handler needs
+
         handler = make_webhook(reactor, webhook, time.time_ns)
         vitals.metrics.add(webhook_figures(handler))
     else:
