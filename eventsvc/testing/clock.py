@@ -5,6 +5,7 @@ Clocks that stand still until a test advances them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Protocol
 
 import attrs
@@ -58,6 +59,6 @@ class Advanced(Protocol):
 def run_clock(clock: Advanced, seconds: float) -> None:
     """Advance a clock from one timer to the next."""
     end = clock.seconds() + seconds
-    while calls := [call.getTime() for call in clock.getDelayedCalls() if call.getTime() <= end]:
-        clock.advance(max(0.0, min(calls) - clock.seconds()))
+    while (first := min([call.getTime() for call in clock.getDelayedCalls()], default=inf)) <= end:
+        clock.advance(max(0.0, first - clock.seconds()))
     clock.advance(max(0.0, end - clock.seconds()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import attrs
@@ -83,7 +84,9 @@ class MemoryEventGroup:
 
     def read(self, count: int, block: float) -> Deferred[Sequence[Entry]]:
         def unread() -> list[int]:
-            return [place for place in self.stream.entries if place > self._group.last][:count]
+            last = self._group.last
+            newest_first = [*takewhile(lambda place: place > last, reversed(self.stream.entries))]
+            return newest_first[::-1][:count]
 
         def apply() -> Sequence[Entry]:
             now, places = self._seen(), unread()
@@ -211,9 +214,9 @@ class MemoryEventGroup:
 
     def trim(self, max_len: int) -> Deferred[int]:
         def apply() -> int:
-            bounds = [min([group.last, *group.pending]) for group in self.stream.groups.values()]
+            bound = min([min([group.last, *group.pending]) for group in self.stream.groups.values()], default=0)
             excess = min(len(self.stream.entries) - max_len, TRIM_STEP)
-            gone = [place for place in self.stream.entries if bounds and place < min(bounds)][: max(0, excess)]
+            gone = [place for place in self.stream.entries if place < bound][: max(0, excess)]
             for place in gone:
                 del self.stream.entries[place]
             return len(gone)
