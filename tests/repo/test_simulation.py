@@ -80,14 +80,17 @@ def test_a_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
 
 
 def test_a_schedule_that_fails_is_shrunk_and_told(tmp_path: Path) -> None:
-    """A bug is planted for this, because no schedule fails."""
+    """A bug is planted for this, because no schedule fails: the first that shows it is run after the one before it."""
     code = (
         "import sys\n"
         "from simulation.__main__ import main\n"
         "from simulation.planted import planted\n"
-        "with planted('resend-with-new-number'): sys.exit(main(sys.argv[1:]))"
+        "from simulation.schedules.trial import try_seed\n"
+        "with planted('resend-with-new-number'):\n"
+        "    seed = next(seed for seed in range(1, 61) if 'stored more than once' in ' '.join(try_seed(seed).broken))\n"
+        "    sys.exit(main([*sys.argv[1:], f'--seed={seed - 1}']))"
     )
-    options = ("run", "--schedules=60", "--seed=1", "--processes=1", f"--report={tmp_path}")
+    options = ("run", "--schedules=2", "--processes=1", f"--report={tmp_path}")
     done = subprocess.run([sys.executable, "-c", code, *options], cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 1, done.stdout + done.stderr
     stories = [path.read_text() for path in tmp_path.glob("*.txt")]
