@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import yaml  # type: ignore[import-untyped]
 
-from tests.support.helm import CHART, Object, find_command, render
+from tests.support.helm import CHART, GO_ENVIRONMENT, Object, find_command, render
 
 #: The figures of a scenario: the values of each series, in the notation of promtool, four a minute.
 Figures = Mapping[str, str]
@@ -91,7 +91,7 @@ def evaluate(
     test = {"rule_files": ["rules.yaml"], "evaluation_interval": "30s", "tests": tests}
     (directory / "test.yaml").write_text(yaml.safe_dump(test))
     command = [find_command("promtool"), "test", "rules", "test.yaml"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, env=GO_ENVIRONMENT)
     told = done.stdout + done.stderr
     found: dict[str, list[Fired]] = {name: [] for name in scenarios}
     for name, alert, _, got in _TOLD.findall(told):

@@ -14,7 +14,7 @@ from typing import Final
 import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.helm import find_command
+from tests.support.helm import GO_ENVIRONMENT, find_command
 
 #: The samples between the first and the second look at a process, four a minute.
 SAMPLES: Final = 40
@@ -61,7 +61,7 @@ def evaluate(expressions: Sequence[str], series: Mapping[str, str], directory: P
     }
     (directory / "test.yaml").write_text(yaml.safe_dump({"tests": [test]}))
     command = [find_command("promtool"), "test", "rules", "test.yaml"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, env=GO_ENVIRONMENT)
     told = done.stdout + done.stderr
     found: dict[str, list[float]] = {each: [] for each in expressions}
     for expression, _, got in _TOLD.findall(told):
