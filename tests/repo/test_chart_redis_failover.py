@@ -5,10 +5,10 @@ The chart's Redis with three pods: the real scripts with real servers and Sentin
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import pytest
@@ -19,8 +19,15 @@ from eventsvc.embedded import NoServer
 from tests.support.redis_pods import Pod, Pods, three_pods
 from tests.support.server_binaries import find_binary
 
+T = TypeVar("T")
+
 #: Seconds for a start or a failover; on a busy machine Sentinels take several tries.
 LONG: Final = 120
+
+
+def wait_for(what: Callable[[], T], name: str) -> T:
+    """Wait for what takes seconds; a look at it is several connections."""
+    return wait_until(what, name, LONG, every=0.25)
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def pods(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pods]:
 
 def the_primary(pods: Pods) -> Pod:
     """Return the only primary, once there is one."""
-    primary = wait_until(pods.primary, "one is the primary", LONG)
+    primary = wait_for(pods.primary, "one is the primary")
     assert primary is not None
     return primary
 
@@ -62,16 +69,16 @@ def test_pods_find_each_other_fail_over_and_come_back(pods: Pods) -> None:
     first, second, third = pods.pods
     first.start()
     third.start()
-    wait_until(lambda: first.says("some may that do not answer"), "it waits for the last Sentinel", LONG)
+    wait_for(lambda: first.says("some may that do not answer"), "it waits for the last Sentinel")
     second.start()
-    wait_until(pods.is_complete, "the first start", LONG)
+    wait_for(pods.is_complete, "the first start")
     assert [pod for pod in pods.pods if pod.says("starting as primary")] == [first]
 
     # Before it ends, the primary makes another the primary. A slow machine may have made another one already.
     primary = the_primary(pods)
     assert "OK" in primary.run("stop")
-    wait_until(lambda: primary.role() == "slave", "the primary steps down", LONG)
-    wait_until(pods.is_complete, "the primary has stepped down", LONG)
+    wait_for(lambda: primary.role() == "slave", "the primary steps down")
+    wait_for(pods.is_complete, "the primary has stepped down")
 
     # All at once: what the Sentinels knew is on the volumes. They may promote another before the primary is back.
     keep_a_key(the_primary(pods))
@@ -79,8 +86,8 @@ def test_pods_find_each_other_fail_over_and_come_back(pods: Pods) -> None:
         pod.kill()
     for pod in pods.pods:
         pod.start()
-    wait_until(pods.is_complete, "all have started again", LONG)
-    wait_until(lambda: all(has_the_key(pod) for pod in pods.pods), "none has lost what was written", LONG)
+    wait_for(pods.is_complete, "all have started again")
+    wait_for(lambda: all(has_the_key(pod) for pod in pods.pods), "none has lost what was written")
     assert not any(pod.says("this is the first start") for pod in pods.pods)
 
 
@@ -93,7 +100,7 @@ def test_an_empty_volume_never_becomes_the_primary(pods: Pods) -> None:
     """
     for pod in pods.pods:
         pod.start()
-    wait_until(pods.is_complete, "the first start", LONG)
+    wait_for(pods.is_complete, "the first start")
     lost = the_primary(pods)
     others = [pod for pod in pods.pods if pod is not lost]
     keep_a_key(lost)
@@ -102,14 +109,14 @@ def test_an_empty_volume_never_becomes_the_primary(pods: Pods) -> None:
     lost.kill()
     lost.lose_volume()
     lost.start()
-    wait_until(lambda: lost.says("its volume is empty"), "it waits, because all still name it", LONG)
+    wait_for(lambda: lost.says("its volume is empty"), "it waits, because all still name it")
     assert lost.role() == ""
     for pod in others:
         pod.down_after(2000)
-    wait_until(pods.is_complete, "another has been promoted", LONG)
+    wait_for(pods.is_complete, "another has been promoted")
     assert lost.says("starting as replica")
     assert not lost.says("starting as primary")
-    wait_until(lambda: all(has_the_key(pod) for pod in pods.pods), "none has lost what was written", LONG)
+    wait_for(lambda: all(has_the_key(pod) for pod in pods.pods), "none has lost what was written")
 
 
 def test_from_one_to_three_without_losing_an_event(pods: Pods) -> None:
@@ -118,14 +125,14 @@ def test_from_one_to_three_without_losing_an_event(pods: Pods) -> None:
     (Path(first.environment["CONFIG"]) / "redis.conf").write_text("appendonly yes\n")
     alone.start("start")
     try:
-        wait_until(lambda: alone.role() == "master", "the only pod has started", LONG)
+        wait_for(lambda: alone.role() == "master", "the only pod has started")
         with alone.redis() as client:
             client.set("kept", "yes")
         for pod in others:
             pod.start()
-        wait_until(lambda: all(pod.role() == "slave" for pod in others), "the others copy it", LONG)
+        wait_for(lambda: all(pod.role() == "slave" for pod in others), "the others copy it")
     finally:
         alone.kill()
     first.start()
-    wait_until(pods.is_complete, "the first has a Sentinel", LONG)
-    wait_until(lambda: all(has_the_key(pod) for pod in pods.pods), "none has lost what was written", LONG)
+    wait_for(pods.is_complete, "the first has a Sentinel")
+    wait_for(lambda: all(has_the_key(pod) for pod in pods.pods), "none has lost what was written")

@@ -24,7 +24,7 @@ from chaos.suites import PATIENCE, TWISTD, wait_until
 from eventsvc.embedded import free_port, server_command
 
 #: Else each client of redis-py 8 or newer parses the metadata of that package: most of its processor time.
-_NAMELESS: Mapping[str, Any] = {"driver_info": None} if hasattr(redis, "DriverInfo") else {}
+NAMELESS: Mapping[str, Any] = {"driver_info": None} if hasattr(redis, "DriverInfo") else {}
 
 
 @attrs.define
@@ -74,7 +74,7 @@ class Server:
 
     def client(self) -> Any:
         """Return an independent client."""
-        common = {**_NAMELESS, **self.more}
+        common = {**NAMELESS, **self.more}
         return redis.Redis(port=self.port, password=self.password, socket_timeout=10, protocol=2, **common)
 
 

@@ -20,6 +20,7 @@ from redis.retry import Retry
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from tests.support.helm import find_command, render, settings, the
+from tests.support.processes import NAMELESS
 
 
 @attrs.define(eq=False)
@@ -46,7 +47,7 @@ class RedisPod:
     def client(self, username: str, password: str) -> Any:
         # An error of authentication is a lost connection to redis-py, after which it would wait.
         retry = Retry(NoBackoff(), 0)
-        return redis.Redis(port=self.port, username=username, password=password, protocol=2, retry=retry)
+        return redis.Redis(port=self.port, username=username, password=password, protocol=2, retry=retry, **NAMELESS)
 
     def admits(self, username: str, password: str) -> bool:
         """Return whether Redis accepts the password of a user."""

@@ -22,6 +22,7 @@ from redis.retry import Retry
 from eventsvc.embedded import free_port
 from tests.support.certificates import Authority
 from tests.support.helm import render, the
+from tests.support.processes import NAMELESS
 
 NODES = ("127.0.0.31", "127.0.0.32", "127.0.0.33")
 SET = "redis-master"
@@ -72,7 +73,7 @@ class Pod:
         """Return a client of its Redis, or of its Sentinel."""
         tls: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none"} if "TLS" in self.environment else {}
         at = {"host": self.host, "port": int(self.environment[port]), "password": PASSWORD, **tls}
-        return redis.Redis(**at, socket_timeout=2, protocol=2, retry=Retry(NoBackoff(), 0))
+        return redis.Redis(**at, **NAMELESS, socket_timeout=2, protocol=2, retry=Retry(NoBackoff(), 0))
 
     def down_after(self, milliseconds: int) -> None:
         """Set how long a server is silent until the Sentinel of this pod takes it for dead."""
