@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from eventsvc.dashboard.overview import Overview
 from eventsvc.dashboard.point import Point
 from eventsvc.dashboard.source import PAGE_BYTES
-from eventsvc.dashboard.story import Delivery, StoredEntry
+from eventsvc.dashboard.story import MaybeDelivery, StoredEntry
 from eventsvc.dead_letter import DeadLetter
 from eventsvc.event import EVENT_FIELD
 from eventsvc.heartbeat import Heartbeat
@@ -82,7 +82,7 @@ class FakeSource:
     overview: Overview = attrs.field(factory=lambda: Overview(stream=STREAM, state=make_state()))
     hour: Sequence[Point] = ()
     entries: list[StoredEntry] = attrs.field(factory=list)
-    delivery: Delivery | None = None
+    delivery: MaybeDelivery = None
     kept: dict[str, DeadLetter] = attrs.field(factory=dict)
     problem: Exception | None = None
     done: list[str] = attrs.field(factory=list)
@@ -120,7 +120,7 @@ class FakeEvents:
     def find(self, id: str) -> Deferred[StoredEntry | None]:
         return self.source.answer(next((each for each in self.source.entries if each.id == id), None))
 
-    def find_delivery(self, group: GroupState, id: str) -> Deferred[Delivery | None]:
+    def find_delivery(self, group: GroupState, id: str) -> Deferred[MaybeDelivery]:
         return self.source.answer(self.source.delivery)
 
     def find_letter(self, id: str) -> Deferred[DeadLetter | None]:

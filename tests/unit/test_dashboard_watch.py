@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from eventsvc.dashboard.point import PLACES, Point
+from eventsvc.dashboard.story import Delivery
 from eventsvc.dashboard.watch import Watch
 from eventsvc.errors import Refused, Unknown
 from eventsvc.heartbeat import SeenHeartbeat
@@ -234,7 +235,7 @@ async def test_it_is_found_who_has_an_entry_and_its_dead_letter(each_server: Ser
             (group,) = (await survey(connection, STREAM)).groups
             assert group.last == first
             delivery = await events.find_delivery(group, first)
-            assert delivery is not None
+            assert isinstance(delivery, Delivery)
             assert (delivery.consumer, delivery.deliveries) == ("me", 1)
             assert await events.find_delivery(group, second) is None
             letter = await events.find_letter(first)
