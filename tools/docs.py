@@ -63,7 +63,7 @@ ERRORS: Final[Sequence[tuple[str, Answer]]] = (
     (
         "the bytes are not an HTTP/1.1 request, or two servers could read it differently: "
         "`Host` is missing, repeated or malformed; `Content-Length` is repeated, not a number, or comes with "
-        "`Transfer-Encoding`; the transfer coding is not `chunked`; a header is folded",
+        "`Transfer-Encoding`; the transfer coding is not `chunked`; a header is folded; a trailer is malformed",
         bad_request(""),
     ),
     (

@@ -80,6 +80,7 @@ NOT_TLS: Final = bad_request("Expected HTTP without TLS on this port")
 #: The beginning of a request: a letter of its method, or the blank line that
 #: may precede it.
 _FIRST: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]|\r(?:\n|\Z)")
+_TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*")
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
@@ -130,6 +131,17 @@ def check_length(value: bytes) -> Answer | None:
     if len(value) > MAX_LENGTH_DIGITS or int(value) > MAX_BYTES:
         return BODY_TOO_LARGE
     return None
+
+
+def check_trailers(lines: Sequence[bytes]) -> Answer | None:
+    """
+    Refuse malformed headers after a chunked body; valid ones are ignored.
+
+    @return: C{None} if they are valid.
+    """
+    if all(_TRAILER.fullmatch(line) for line in lines):
+        return None
+    return bad_request("Expected each line after the last chunk to be a header")
 
 
 def check_head(

@@ -21,6 +21,7 @@ from eventsvc.web.limits import (
     check_begun,
     check_head,
     check_length,
+    check_trailers,
     origin_form,
 )
 from eventsvc.web.origin import let_read
@@ -40,6 +41,7 @@ class StrictParser(HTTPChannel):
     maxHeaders = MAX_HEADERS
 
     requests: list[Any]
+    _transferDecoder: Any
     site: Any
     refusal: Answer | None = None
 
@@ -72,6 +74,12 @@ class StrictParser(HTTPChannel):
         answer = check_head(self._version, *[headers.getRawHeaders(name, []) for name in names])
         if self.check(answer or self._refuse_all_but_probes(headers) or self._read_post(headers)):
             super().allHeadersReceived()
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        """Refuse a request with malformed trailers, which twisted.web does not look at."""
+        is_chunked = self.length is None
+        if self.check(check_trailers(self._transferDecoder._trailerHeaders) if is_chunked else None):
+            super()._finishRequestBody(data)
 
     def check(self, answer: Answer | None) -> bool:
         """Refuse the request if its check returned an answer."""

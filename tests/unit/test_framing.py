@@ -158,6 +158,12 @@ AMBIGUOUS = {
     "a chunk that ends in LF": chunked(end=b"1\na\n0\n\n"),
     "a chunk that is longer than it says": chunked(end=b"1\r\nab\r\n"),
     "an endless chunk length": chunked(end=b"1" * 2000),
+    "a bare LF in a trailer": chunked(EVENT, end=b"0\r\na: b\n\nPOST /event HTTP/1.1\r\n\r\n"),
+    "a bare LF before a trailer": chunked(EVENT, end=b"0\r\n\na: b\r\n\r\n"),
+    "a bare CR in a trailer": chunked(EVENT, end=b"0\r\na: b\rc: d\r\n\r\n"),
+    "NUL in a trailer": chunked(EVENT, end=b"0\r\na: b\0\r\n\r\n"),
+    "a folded trailer": chunked(EVENT, end=b"0\r\na: b\r\n c\r\n\r\n"),
+    "a trailer without colon": chunked(EVENT, end=b"0\r\nPOST /event HTTP/1.1\r\n\r\n"),
     "an endless trailer": chunked(end=b"0\r\n" + b"a: b\r\n" * 20_000),
 }
 
