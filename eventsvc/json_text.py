@@ -19,6 +19,9 @@ MAX_DEPTH: Final = 128
 #: Bytes of a text that cannot be too deep, because each level takes two brackets.
 SHALLOW: Final = 2 * MAX_DEPTH
 
+#: Most characters of an error text from each end of a longer one: the text may quote a value, the place comes last.
+_LONGEST: Final = 150
+
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 #: Steps of the depth, as signed bytes.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -77,7 +80,7 @@ def escape_breaks(text: bytes) -> bytes:
 
 def explain(error: Exception, line: int | None = None, place: int | None = None) -> str:
     """
-    Return what is wrong with a JSON text, and where.
+    Return what is wrong with a JSON text, and where, in a few hundred characters.
 
     @param line: the number of its line in a batch.
     @param place: its place in an array.
@@ -91,6 +94,8 @@ def explain(error: Exception, line: int | None = None, place: int | None = None)
             text = "JSON is malformed: it ends too early, or with half a surrogate pair"
         case _:
             text = str(error)
+    if len(text) > 2 * _LONGEST:
+        text = f"{text[:_LONGEST]} ... {text[-_LONGEST:]}"
     if found := _MISSING.search(text):
         text = f"{text[: found.start()]}missing required field `{found[1]}` - at `{found[2] or '$'}.{found[1]}`"
     if place is not None:

@@ -156,6 +156,22 @@ def test_an_error_in_an_event_says_what_and_where(body: bytes, said: str) -> Non
         assert said.replace("`$", "`$[1]") in problem(decode_batched, batch)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        structured(b'"specversion":"%b"' % (b"1" * 100_000)),
+        structured(b'"%b":1' % (b"A" * 100_000)),
+        structured(b'"%b":{}' % (b"a" * 100_000)),
+    ],
+    ids=["value", "name", "extension"],
+)
+def test_an_error_is_short_whatever_it_quotes(body: bytes) -> None:
+    """Else few bytes, compressed, would make an answer of a megabyte, to be kept for a client that does not read it."""
+    for said in problem(decode_structured, body), problem(decode_batched, b"[" + body + b"]"):
+        assert len(said) < 400
+        assert said.endswith(("specversion`", "AAA`", "aaa`"))
+
+
 @pytest.mark.parametrize("value", [b'"x"', b"true", b"0", b"-2147483648", b"2147483647", b"null", b'"\\u00e9"'])
 def test_extensions_are_kept(value: bytes) -> None:
     """Texts, integers and truth values; and C{null}, which is none."""
