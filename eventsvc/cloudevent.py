@@ -146,13 +146,15 @@ def _explain_header(problem: str) -> str:
 
 def read_headers(headers: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, str]:
     """
-    Return the attributes in the headers of a CloudEvent in binary mode.
+    Return the attributes in the headers of a CloudEvent in binary mode, sorted.
+
+    A proxy may change the order of headers, which must not make it another event.
 
     @param headers: the values of each header, by its name in lower case.
     @raise InvalidEvent: a header is malformed.
     """
     attributes = {}
-    for header, values in headers.items():
+    for header, values in sorted(headers.items()):
         if not header.startswith(b"ce-"):
             continue
         shown = header.decode("latin-1")

@@ -39,6 +39,13 @@ def test_control_characters_are_refused(name: str, character: str) -> None:
             post_message(HTTPMessage(headers, b""))
 
 
+def test_the_order_of_headers_does_not_matter() -> None:
+    """Servers between may change it; a request with an C{Idempotency-Key} has the same fingerprint all the same."""
+    there = {**HEADERS, "ce-subject": "a", "Idempotency-Key": "b"}
+    back = dict(reversed(there.items()))
+    assert post_message(HTTPMessage(there, b""))[1] == post_message(HTTPMessage(back, b""))[1]
+
+
 @pytest.mark.parametrize("value", ["\u00a0", "\u2028", "a\u200db", "\U0001f600", "\\", '"'])
 def test_other_characters_are_kept(value: str) -> None:
     """Also those that are not printed."""
