@@ -139,7 +139,7 @@ def _decode_lines(body: bytes) -> list[Event]:
     lines = body.split(b"\n")
     try:
         body.decode()
-        messages = [_event_decoder.decode(line) for line in lines if line.strip(BLANK)]
+        messages = [_event_decoder.decode(line) for line in lines if line and line.strip(BLANK)]
         return _read_all(messages)
     except (ValueError, RecursionError):
         # decode again line by line, to find the line with the error
