@@ -133,15 +133,12 @@ class Channel(StrictParser):
         return False
 
     def _parse_kept(self) -> None:
-        """Let twisted.web parse the kept requests until one is in progress or the fast path takes over."""
-        while True:
-            self._parse(self._take_ahead())
-            if not self._may_read():
-                break
-            self._begin()
-            if not self._try_fast_path(self._take_ahead()):
-                return
-        self.read_on()
+        """Let twisted.web parse one request; each one after it gets a later turn, so that other connections do too."""
+        self._parse(self._take_ahead())
+        if self._may_read():
+            self.site.reactor.callLater(0, self._read_on_if_free)
+        else:
+            self.read_on()
 
     def _take_ahead(self) -> bytes:
         data, self._ahead = bytes(self._ahead), bytearray()
@@ -162,6 +159,10 @@ class Channel(StrictParser):
             self._rest()
             if self.inflow.is_held:
                 self._flow()
+
+    def _read_on_if_free(self) -> None:
+        if self.phase is not ENDING and (self._fast is None or not self._fast.is_busy):
+            self.read_on()
 
     def _may_read(self) -> bool:
         """Return whether there are kept bytes that may be parsed now."""
@@ -231,8 +232,7 @@ class Channel(StrictParser):
         self._flow()
         if self.phase is PARSING:
             self._parse(self._take_ahead())
-        if self._fast is None or not self._fast.is_busy:
-            self.read_on()
+        self._read_on_if_free()
 
     def _flow(self) -> None:
         """Tell L{inflow} whether more bytes are wanted."""

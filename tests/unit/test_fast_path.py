@@ -290,7 +290,38 @@ def test_any_number_of_other_requests_in_one_read_are_answered(served: Served) -
     """There is no recursion."""
     connection = served.connect()
     connection.send(b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 3000)
+    served.run()
     assert statuses(connection) == [404] * 3000
+
+
+def test_many_other_requests_in_one_read_do_not_hold_up_other_connections(served: Served) -> None:
+    """They take turns, so a probe is answered however many connections have such a read."""
+    connection = served.connect()
+    connection.send(b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 100)
+    assert statuses(connection) == [404]
+    another = served.connect()
+    another.send(b"GET /health/live HTTP/1.1\r\nHost:a\r\n\r\n")
+    assert statuses(another) == [200]
+    served.run()
+    assert statuses(connection) == [404] * 100
+
+
+def test_a_client_goes_away_while_its_requests_take_turns(served: Served) -> None:
+    connection = served.connect()
+    connection.send(b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 100 + post())
+    connection.vanish()
+    served.run()
+    assert statuses(connection) == [404]
+    assert served.stored() == []
+
+
+def test_a_client_that_ends_while_its_requests_take_turns_gets_all_answers(served: Served) -> None:
+    connection = served.connect()
+    connection.send(b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 100 + post())
+    connection.end()
+    served.run()
+    assert statuses(connection) == [404] * 100 + [200]
+    assert connection.lost
 
 
 def test_its_own_requests_wait_behind_another_within_bounds(served: Served, parsed: list[BoundedRequest]) -> None:
