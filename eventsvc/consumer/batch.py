@@ -15,7 +15,7 @@ from eventsvc.consumer.counts import ConsumerCounts
 from eventsvc.consumer.delivery_attempts import DeliveryAttempts
 from eventsvc.consumer.handler_call import HandlerExit, Unfinished
 from eventsvc.consumer.open_entries import OpenEntries
-from eventsvc.errors import BatchFailed
+from eventsvc.errors import BatchFailed, RetryAfter
 from eventsvc.event import Entry, Notification
 
 #: Entries with their notifications, in order.
@@ -74,14 +74,22 @@ class BatchDelivery:
 
         @param unfinished: what the first call still has to do, if it was made.
         """
-        if len(batch) == 1:
-            return await self.deliver(*batch[0], unfinished)
-        try:
-            failed, began = await self._attempt(batch, unfinished)
-        except HandlerExit as error:
-            self.attempts.note_exit(batch[0][0].id, error)
-            self.leave([entry for entry, _ in batch])
-            return []
+        while True:
+            if len(batch) < 2:
+                return await self.deliver(*batch[0], unfinished) if batch else []
+            try:
+                failed, began = await self._attempt(batch, unfinished)
+                break
+            except HandlerExit as error:
+                self.attempts.note_exit(batch[0][0].id, error)
+                self.leave([entry for entry, _ in batch])
+                return []
+            except RetryAfter as error:
+                error.__traceback__ = None
+                await self.attempts.pause(pause_of(error) or 0.0)
+                batch, unfinished = self._still_ours(batch), None
+                if not self.may_begin():
+                    return batch
         if failed is None:
             middle = len(batch) // 2
             return await self._run_each([batch[:middle], batch[middle:]])
@@ -109,36 +117,31 @@ class BatchDelivery:
         Call the handler; return the errors of those that failed, and when the call began.
 
         C{None} if it is not known which failed.
+
+        @raise RetryAfter: the batch is wanted again later.
         """
-        pause: float | None = None
-        while True:
-            if pause is not None:
-                await self.attempts.pause(pause)
-                unfinished = None
-            began = self.attempts.clock.seconds()
-            try:
-                if unfinished is None:
-                    unfinished = self.handler.begin([notification for _, notification in batch])
-                if unfinished is not None:
-                    await unfinished
-            except HandlerExit:
+        began = self.attempts.clock.seconds()
+        try:
+            if unfinished is None:
+                unfinished = self.handler.begin([notification for _, notification in batch])
+            if unfinished is not None:
+                await unfinished
+        except HandlerExit:
+            raise
+        except BatchFailed as error:
+            return errors_of(error, [entry.id for entry, _ in batch]) or None, began
+        except Exception as error:
+            if self.attempts.cancelled or pause_of(error) is not None:
                 raise
-            except BatchFailed as error:
-                return errors_of(error, [entry.id for entry, _ in batch]) or None, began
-            except Exception as error:
-                if self.attempts.cancelled:
-                    raise
-                pause = pause_of(error)
-                if pause is not None:
-                    continue
-                words = "the handler failed on a batch of {count} from {id} on, which is halved to find the event"
-                self._log.failure(words, level=LogLevel.warn, count=len(batch), id=batch[0][0].id)
-                self.counts.timed_out += isinstance(error, HandlerTimeout)
-                return None, began
-            else:
-                return {}, began
-            finally:
-                self.counts.handler_seconds.observe(self.attempts.clock.seconds() - began)
+            words = "the handler failed on a batch of {count} from {id} on, which is halved to find the event"
+            self._log.failure(words, level=LogLevel.warn, count=len(batch), id=batch[0][0].id)
+            error.__traceback__ = None  # see DeliveryAttempts
+            self.counts.timed_out += isinstance(error, HandlerTimeout)
+            return None, began
+        else:
+            return {}, began
+        finally:
+            self.counts.handler_seconds.observe(self.attempts.clock.seconds() - began)
 
     def _still_ours(self, batch: Batch) -> Batch:
         """Forget the entries of a batch that another consumer has taken over, and return the rest."""

@@ -148,6 +148,7 @@ class DeliveryAttempts:
             if self.cancelled:
                 raise
             follow = self._note_error(entry, failing, error, began)
+            error.__traceback__ = None  # one object that is raised again and again would collect them all
             return Letter.of(entry.id, follow, failing.deliveries) if isinstance(follow, SetAside) else follow
         else:
             self.counts.deliveries.observe(failing.deliveries)

@@ -127,7 +127,7 @@ def _unfinished(result: object) -> Unfinished | None:
 async def _finish(awaitable: Awaitable[object]) -> None:
     """Await something, then what its result leaves to be awaited."""
     result = await awaitable
-    rest = None if result is None else _unfinished(result)
+    rest = call(lambda: result)  # its first step may raise anything too
     if rest is not None:
         await rest
 
@@ -177,9 +177,11 @@ def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _as_future(awaitable: Awaitable[object], loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
-    """Have asyncio run something: much of its ecosystem asks for the current task."""
-    if asyncio.isfuture(awaitable):
-        return awaitable
+    """
+    Have asyncio run something: much of its ecosystem asks for the current task.
+
+    A task notices a future that belongs to another loop, and that nothing would ever end.
+    """
     steps = awaitable if isinstance(awaitable, CoroutineType) else _await(awaitable)
     return loop.create_task(_in_task(steps, loop))
 

@@ -280,7 +280,7 @@ class Consumer(Service):
 
     async def _leave(self) -> None:
         """Finish what is in flight until the drain timeout, and hand over the rest."""
-        self._draining = True
+        self._draining = self._lifecycle.is_stopping = True
         finishing = ensureDeferred(self.in_flight.finish())
         self.group.interrupt()
         try:

@@ -146,6 +146,47 @@ def test_a_batch_may_be_wanted_again_later(consuming: ConsumerWorld) -> None:
     assert (consumer.in_flight.counts.failed, consumer.in_flight.counts.handled) == (0, 2)
 
 
+def test_what_another_has_claimed_is_not_wanted_again(consuming: ConsumerWorld) -> None:
+    """Of a batch that waits for its next call the rest is delivered."""
+
+    def handle_batch(batch: list[Notification]) -> None:
+        consuming.seen.append(" ".join(notification.description for notification in batch))
+        if len(consuming.seen) < 3:
+            raise RetryAfter(5.0)
+
+    consuming.add("a", "b", "c")
+    consumer = eager(consuming.consumer(batch=handle_batch))
+    consuming.run(1.0)
+    consumer.in_flight.drop(["2-0"])
+    consuming.run(5.0)
+    consumer.in_flight.drop(["1-0", "3-0"])
+    consuming.run(6.0)
+    assert consuming.seen == ["a b c", "a c"]
+    assert consumer.in_flight.entries == {}
+
+
+def test_a_batch_is_not_wanted_again_while_the_consumer_pauses(consuming: ConsumerWorld) -> None:
+    """Its events are tried one at a time then, as all others."""
+    is_away = True
+
+    def handle_batch(batch: list[Notification]) -> None:
+        consuming.seen.append(" ".join(notification.description for notification in batch))
+        if batch[0].description == "a" and len(batch) > 1:
+            raise RetryAfter(5.0)
+        if is_away:
+            raise OSError("no database")
+
+    consuming.add(*"abcdef")
+    consumer = eager(consuming.consumer(batch=handle_batch, batch_size=2, concurrency=3))
+    consuming.run(4.0)
+    assert consumer.in_flight.breaker.is_open
+    consuming.run(10.0)
+    assert consuming.seen.count("a b") == 1
+    is_away = False
+    consuming.run(60.0)
+    assert consuming.pending == []
+
+
 @pytest.mark.parametrize("how", ["now", "later"])
 def test_a_batch_that_asks_for_the_end_is_given_it(consuming: ConsumerWorld, how: str) -> None:
     said: list[str] = []

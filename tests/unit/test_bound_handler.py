@@ -6,6 +6,7 @@ how long a call may take, calls in threads, and what is started and stopped.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -267,6 +268,13 @@ class Pool:
             await result
 
 
+async def never_cancelled() -> None:
+    """Wait for ever, and again when that is cancelled."""
+    while True:
+        with suppress(CancelledError):
+            await Deferred()
+
+
 def test_nothing_is_read_before_the_handler_has_started(consuming: ConsumerWorld) -> None:
     opened: Deferred[None] = Deferred()
     pool = Pool(consuming, lambda: opened)
@@ -297,12 +305,23 @@ def test_a_handler_that_cannot_start_ends_the_process(consuming: ConsumerWorld, 
     assert pool.log == ["start"]  # what never started is not stopped
 
 
-@pytest.mark.parametrize("how", ["raises", "hangs", "exits"])
+def test_a_start_that_is_cancelled_by_its_own_ends_the_process(consuming: ConsumerWorld) -> None:
+    """Nobody stops the consumer, so it must not stand still in silence."""
+    said: list[str] = []
+    connected: Deferred[None] = Deferred()
+    consuming.clock.callLater(1.0, connected.cancel)
+    consuming.consumer(start=lambda: connected, exit=said.append)
+    consuming.run(5.0)
+    assert said == ["the handler cannot start: CancelledError"]
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs", "exits", "cannot be cancelled"])
 def test_a_handler_that_cannot_stop_does_not_keep_the_process(consuming: ConsumerWorld, how: str) -> None:
     ways: dict[str, Callable[[], object]] = {
         "raises": lambda: raise_now(OSError("x")),
         "hangs": lambda: Deferred(),
         "exits": lambda: raise_now(SystemExit(1)),
+        "cannot be cancelled": never_cancelled,
     }
     pool = Pool(consuming, lambda: None, ways[how])
     consumer = consuming.consumer(start=pool.start, stop=pool.stop)

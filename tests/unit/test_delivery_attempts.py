@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from traceback import extract_tb
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, fail
 from twisted.logger import LogLevel, capturedLogs
 
+from eventsvc.errors import RetryAfter
 from eventsvc.event import Notification
 from eventsvc.interfaces import Refused
 from eventsvc.testing import MemoryEventGroup
@@ -51,6 +53,24 @@ def test_whatever_a_handler_raises_is_one_failed_delivery(
     assert all(type(error).__name__ in words for words in consuming.dead.values())
     assert consumer.in_flight.counts.failed == 12
     assert consumer.in_flight.entries == {}
+
+
+@pytest.mark.parametrize("error", [OSError("no database"), RetryAfter(1.0)])
+@pytest.mark.parametrize("is_batch", [True, False])
+def test_an_error_that_is_raised_again_and_again_collects_no_tracebacks(
+    consuming: ConsumerWorld, error: Exception, is_batch: bool
+) -> None:
+    """Some libraries keep the error of a lost connection; in a long outage its traceback would grow without end."""
+
+    def handle(_: object) -> None:
+        consuming.seen.append("")
+        raise error
+
+    eager(consuming.consumer(None if is_batch else handle, batch=handle if is_batch else None))
+    consuming.add(*"abcd")
+    consuming.run(60.0)
+    assert len(consuming.seen) > 20
+    assert len(extract_tb(error.__traceback__)) < 20
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

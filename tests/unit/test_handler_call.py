@@ -222,6 +222,29 @@ def test_who_asks_for_the_end_is_told_apart(function: Callable[..., Any], error:
     assert isinstance(outcome(function, error), HandlerExit)
 
 
+@pytest.mark.parametrize("result", [_raise_later, _fail, Failure])
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), Own()]
+)
+def test_nor_does_what_a_handler_returns_after_it_has_waited(
+    result: Callable[[BaseException], object], error: BaseException
+) -> None:
+    """A coroutine that it returns is begun then, and may raise at its first step."""
+    turn: Deferred[None] = Deferred()
+    failures: list[Failure] = []
+
+    async def handler(_: object) -> object:
+        await turn
+        return result(error)
+
+    unfinished = call(handler, 1)
+    assert unfinished is not None
+    ensureDeferred(unfinished).addErrback(failures.append)
+    turn.callback(None)
+    is_exit = isinstance(error, SystemExit | KeyboardInterrupt)
+    assert [failure.type for failure in failures] == [HandlerExit if is_exit else HandlerMistake]
+
+
 @pytest.mark.parametrize("function", RAISERS)
 @pytest.mark.parametrize("error", [ValueError("x"), CancelledError(), StopAsyncIteration()])
 def test_an_exception_stays_what_it_is(function: Callable[..., Any], error: Exception) -> None:
@@ -356,6 +379,23 @@ def test_with_asyncio_running_its_awaitables_are_awaited() -> None:
 
     assert asyncio.run(run()) == [None, None, KeyError, None]
     assert ran == ["work", "work"]
+
+
+def test_with_asyncio_running_a_future_of_another_loop_is_an_error() -> None:
+    """Nothing runs that loop, so it would never come."""
+    other = asyncio.new_event_loop()
+    future = other.create_future()
+
+    async def run() -> Any:
+        unfinished = call(lambda _: future, 1)
+        assert unfinished is not None
+        waiting = ensureDeferred(unfinished).addErrback(lambda failure: failure.value)
+        return await asyncio.wait_for(waiting.asFuture(asyncio.get_running_loop()), 5.0)
+
+    error = asyncio.run(run())
+    other.close()
+    assert isinstance(error, RuntimeError)
+    assert "attached to a different loop" in str(error)
 
 
 def test_with_asyncio_running_a_deferred_gives_its_result() -> None:
