@@ -58,7 +58,7 @@ def make(found: Any, name: str, environment: Mapping[str, str]) -> Any:
         made = found(*arguments)
     except InvalidSettings:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WrongHandler(f"{name!r} cannot be made: {type(error).__name__}: {safe_str(error)}") from error
     if fault := _fault_of(made):
         raise WrongHandler(f"'{name}() returned {safe_repr(made)}, and that{fault.removeprefix(chr(39))}")

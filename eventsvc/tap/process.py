@@ -19,6 +19,7 @@ from twisted.logger import ILogObserver, Logger
 
 from eventsvc.net.nested_poll import listening_reactor
 from eventsvc.tap.accepting import BACKLOG, PausingPort
+from eventsvc.tap.asyncio_exits import outlive_exits
 from eventsvc.tap.monotonic_time import use_monotonic_time as use_monotonic_time
 from eventsvc.telemetry.logs import FAREWELL, ServiceLog
 
@@ -54,6 +55,7 @@ class Process(MultiService):
     def privilegedStartService(self) -> None:
         """Handle signals before anything starts, so that none is lost or kills the process."""
         self._take_signals()
+        outlive_exits(self.reactor, self.fail)
         super().privilegedStartService()
 
     def startService(self) -> None:

@@ -4,12 +4,14 @@ Handlers as users write them, for tests of real processes: wrong, slow, blocking
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from eventsvc.event import Notification
+from eventsvc.handlers import asyncio_handler
 
 
 def generator(_: Notification) -> Iterator[int]:
@@ -90,6 +92,16 @@ def exit_plainly(_: Notification) -> None:
 async def exit_later(_: Notification) -> None:
     """The same, in a coroutine."""
     sys.exit(0)
+
+
+async def _exit_in_task() -> None:
+    sys.exit(0)
+
+
+@asyncio_handler
+async def exit_in_task(_: Notification) -> None:
+    """The same, in a task of asyncio."""
+    await asyncio.gather(_exit_in_task())
 
 
 def take_10_ms(notification: Notification) -> None:

@@ -66,7 +66,7 @@ def handled(consumer: Service) -> list[str]:
 # Handlers that end the process
 
 
-@pytest.mark.parametrize("handler", ["exit_plainly", "exit_later"])
+@pytest.mark.parametrize("handler", ["exit_plainly", "exit_later", "exit_in_task"])
 def test_a_handler_that_exits_ends_the_process_with_1_and_another_gets_its_event(
     services: Services, server: Server, handler: str
 ) -> None:

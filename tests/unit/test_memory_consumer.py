@@ -6,6 +6,7 @@ a consumer's process.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -104,6 +105,10 @@ def test_what_cannot_be_made_is_refused() -> None:
         def __init__(self) -> None:
             raise OSError("no such table")
 
+    class Exits(Plain):
+        def __init__(self) -> None:
+            sys.exit(0)
+
     class Picky(Plain):
         @attrs.frozen
         class settings:
@@ -113,6 +118,8 @@ def test_what_cannot_be_made_is_refused() -> None:
             raise InvalidSettings("COLOUR: none is good")
 
     with pytest.raises(WrongHandler, match="cannot be made: OSError: no such table"), MemoryConsumer(Broken):
+        pass
+    with pytest.raises(WrongHandler, match="cannot be made: SystemExit: 0"), MemoryConsumer(Exits):
         pass
     with pytest.raises(InvalidSettings, match="COLOUR"), MemoryConsumer(Picky):
         pass
