@@ -13,13 +13,14 @@ event are one transaction::
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager, closing
 from threading import Lock
 from typing import Any, Final, Protocol
 
 import attrs
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from eventsvc.errors import BatchFailed
 from eventsvc.event import Notification
@@ -168,10 +169,10 @@ class Inbox:
         try:
             with closing(self.database.cursor()) as cursor:
                 result = self.handler(notification, cursor)
+            if result is not None:
+                _check_result(result)
         except BatchFailed as error:  # the consumer would take all other events for handled
             raise TypeError("inbox: the handler raised BatchFailed, which is for handle_batch alone") from error
-        if result is not None:
-            _check_result(result)
         new.remove(identity)
         if not self.database.is_in_transaction():
             raise TransactionEnded(
@@ -192,7 +193,9 @@ def _identity(notification: Notification) -> Identity:
 
 
 def _check_result(result: object) -> None:
-    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+    if isinstance(result, Failure):
+        result.raiseException()
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or isinstance(result, AsyncGenerator | map | filter):
         raise TypeError(f"inbox: the handler returned {result!r}, which nothing would run")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from twisted.python.failure import Failure
 
 from eventsvc.errors import BatchFailed, Reject, RetryAfter
 from eventsvc.event import Notification
@@ -320,6 +321,23 @@ async def handle_later(_: Notification, __: Any) -> None:
 def test_what_a_handler_leaves_to_be_awaited_is_no_success(place: Place) -> None:
     made = place.inbox(lambda notification, transaction: handle_later(notification, transaction))
     with pytest.raises(TypeError, match="nothing would run"):
+        made.handle_batch(events([1]))
+    assert place.records() == []
+
+
+def test_inserts_that_are_mapped_and_never_made_are_no_success(place: Place) -> None:
+    made = place.inbox(lambda notification, transaction: map(transaction.execute, ["SELECT 1"]))
+    with pytest.raises(TypeError, match="nothing would run"):
+        made.handle_batch(events([1]))
+    assert place.records() == []
+
+
+@pytest.mark.parametrize(("error", "raised"), [(KeyError("x"), KeyError), (BatchFailed({}), TypeError)])
+def test_a_failure_that_a_handler_returns_is_the_error_it_holds(
+    place: Place, error: Exception, raised: type[Exception]
+) -> None:
+    made = place.inbox(lambda notification, transaction: Failure(error))
+    with pytest.raises(raised):
         made.handle_batch(events([1]))
     assert place.records() == []
 
