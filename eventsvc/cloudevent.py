@@ -57,6 +57,8 @@ _raw: Final = msgspec.json.Decoder(Raw)
 _raws: Final = msgspec.json.Decoder(list[Raw])
 _encoder: Final = msgspec.json.Encoder()
 
+#: The attributes that each event has.
+_REQUIRED: Final = ("specversion", "id", "source", "type")
 #: The name of an attribute (CloudEvents, "Naming Conventions").
 _NAME: Final = re.compile(r"[a-z0-9]+")
 _TEXTS: Final = ("id", "source", "type", "subject", "datacontenttype", "dataschema", "partitionkey")
@@ -146,7 +148,7 @@ def _explain_header(problem: str) -> str:
 
 def read_headers(headers: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, str]:
     """
-    Return the attributes in the headers of a CloudEvent in binary mode, sorted.
+    Return the attributes in the headers of a CloudEvent in binary mode: the required ones first, then by name.
 
     A proxy may change the order of headers, which must not make it another event.
 
@@ -154,7 +156,7 @@ def read_headers(headers: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, str]:
     @raise InvalidEvent: a header is malformed.
     """
     attributes = {}
-    for header, values in sorted(headers.items()):
+    for header, values in headers.items():
         if not header.startswith(b"ce-"):
             continue
         shown = header.decode("latin-1")
@@ -169,7 +171,8 @@ def read_headers(headers: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, str]:
             attributes[name] = unquote_to_bytes(value).decode()
         except UnicodeDecodeError:
             raise InvalidEvent(f"Expected header `{shown}` to be percent-encoded UTF-8") from None
-    return attributes
+    names = [*(name for name in _REQUIRED if name in attributes), *sorted(attributes.keys() - set(_REQUIRED))]
+    return {name: attributes[name] for name in names}
 
 
 def _read(text: bytes) -> Event:
