@@ -74,7 +74,8 @@ class Server:
 
     def client(self) -> Any:
         """Return an independent client."""
-        common = {**NAMELESS, **self.more}
+        # With TLS the first reply also fetches the tickets of the session, which redis-py takes for data out of turn.
+        common = {**({} if "ssl" in self.more else NAMELESS), **self.more}
         return redis.Redis(port=self.port, password=self.password, socket_timeout=10, protocol=2, **common)
 
 
