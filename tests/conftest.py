@@ -14,6 +14,7 @@ import pytest_twisted
 from hypothesis import HealthCheck, settings
 from twisted.logger import LogPublisher, globalLogBeginner
 
+from chaos.suites import wait_until
 from eventsvc.embedded import NoServer
 from tests.support.consumer_world import ConsumerWorld as ConsumerWorld
 from tests.support.consumer_world import running_world
@@ -169,6 +170,15 @@ def services(tmp_path: Path) -> Iterator[Services]:
         yield started
     finally:
         started.end()
+
+
+@pytest.fixture
+def producer(server: Server, services: Services) -> int:
+    """The port of a producer."""
+    service = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
+    port = service.port()
+    wait_until(lambda: service.says("connected to Redis"))
+    return port
 
 
 @pytest.fixture(params=["memory", "server", "simulated-7.0", "simulated-9.1"])

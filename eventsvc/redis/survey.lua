@@ -2,12 +2,13 @@
 -- KEYS: stream.  ARGV: dead letters, most groups, most consumers of all groups.
 -- Returns the time in milliseconds; the length of the stream; the number of dead letters, of groups; for each group its
 -- name, the last id it was given, how many consumers it has and, unless it was refused, their names, pending entries and idle times in
--- milliseconds; the reply to INFO; and pairs of a command that was refused and the error.  What is not known is nil.
+-- milliseconds; the reply to INFO; and for each command that was refused its name, the key and the error.  What is not known is nil.
 local refused = {}
 local function ask(command, ...)
   local reply = redis.pcall(command, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end
   refused[#refused + 1] = command
+  refused[#refused + 1] = command == 'XLEN' and ... or KEYS[1]
   refused[#refused + 1] = reply.err
 end
 

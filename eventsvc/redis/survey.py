@@ -33,11 +33,10 @@ async def survey(connection: Connection, stream: str) -> StreamState:
     limits: list[Argument] = [dead_letters(stream), MOST_GROUPS, MOST_CONSUMERS]
     now, length, dead, group_count, rows, info, refused = await connection.run(_SURVEY, [stream], limits)
     measured = [await measure(connection, stream, name) for name, *_ in rows]
-    pairs = zip(map(_text, refused[::2]), map(_text, refused[1::2]), strict=True)
-    without_length = [key for key, found in ((stream, length), (_text(dead_letters(stream)), dead)) if found is None]
-    keys = iter(without_length)  # in the order in which XLEN was refused
+    words = list(map(_text, refused))
     problems = [
-        explain(next(keys) if command == "XLEN" else stream, command, reply, rights="") for command, reply in pairs
+        explain(key, command, reply, rights="")
+        for command, key, reply in zip(words[::3], words[1::3], words[2::3], strict=True)
     ]
     return StreamState(
         stream=stream,

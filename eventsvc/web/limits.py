@@ -77,10 +77,12 @@ def bad_request(description: str) -> Answer:
 
 NOT_TLS: Final = bad_request("Expected HTTP without TLS on this port")
 
+#: A header, without the end of its line.
+HEADER: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*"
 #: The beginning of a request: a letter of its method, or the blank line that
 #: may precede it.
 _FIRST: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]|\r(?:\n|\Z)")
-_TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*")
+_TRAILER: Final = re.compile(HEADER)
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 import msgspec
 
-from eventsvc.web.limits import MAX_HEAD_BYTES, MAX_HEADERS, check_begun, check_head, check_length
+from eventsvc.web.limits import HEADER, MAX_HEAD_BYTES, MAX_HEADERS, check_begun, check_head, check_length
 from eventsvc.web.post_head import PostHead, PostReader
 
 #: The beginnings of such a head.
@@ -25,7 +25,7 @@ _MOST: Final = 1_024
 
 _PLAIN: Final = re.compile(
     rb"POST ((?:/streams/[A-Za-z0-9._~:-]+)?/event) HTTP/1\.1\r\n"
-    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*\r\n)+\r\n"
+    rb"(?:" + HEADER + rb"\r\n)+\r\n"
 )
 _TELLING: Final = re.compile(
     rb"\r\n(host|content-length|transfer-encoding|expect|connection|idempotency-key|content-type|content-encoding"

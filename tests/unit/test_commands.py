@@ -205,15 +205,6 @@ def test_an_output_that_cannot_be_written_is_told(server: Server) -> None:
     assert "  \\u2192 CONFIG SET appendonly yes" in plain.stdout
 
 
-@pytest.fixture
-def producer(server: Server, services: Services) -> int:
-    """The port of a producer."""
-    service = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
-    port = service.port()
-    wait_until(lambda: service.says("connected to Redis"))
-    return port
-
-
 def stored(server: Server) -> list[dict[str, Any]]:
     with server.client() as client:
         fields = [fields for _, fields in client.xrange(STREAM)]

@@ -13,13 +13,13 @@ import subprocess
 import pytest
 import pytest_twisted
 
-from chaos.suites import PATIENCE, wait_until
+from chaos.suites import PATIENCE
 from eventsvc.cli.main import parse
 from eventsvc.embedded import free_port
 from eventsvc.event import is_entry_id
 from tests.support.commands import EVENTSVC, do
 from tests.support.dead_letters import DEAD, GROUP, STREAM
-from tests.support.processes import Server, Services
+from tests.support.processes import Server
 
 #: What a terminal obeys: C0 but line breaks, DEL, and C1.
 _COMMANDS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -150,15 +150,6 @@ def test_what_is_not_utf8_is_named(line: str, capsys: pytest.CaptureFixture[str]
     assert end.value.code == 2
     option = line.split()[-2] if "--" in line else "TEXT"
     assert f"argument {option}: '\\udcff': expected UTF-8" in capsys.readouterr().err
-
-
-@pytest.fixture
-def producer(server: Server, services: Services) -> int:
-    """The port of a producer."""
-    service = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
-    port = service.port()
-    wait_until(lambda: service.says("connected to Redis"))
-    return port
 
 
 def start_sending(*line: str, port: int) -> subprocess.Popen[bytes]:
