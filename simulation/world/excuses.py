@@ -172,11 +172,18 @@ def causes_of(account: Account) -> Sequence[Cause]:
 
     "It failed, or its process ended before the acknowledgement was sent.  A kill repeats the events of about the
     last 100 ms": and those of the time in which it could not reach Redis.
+    "What the producer stores again" is another entry: a consumer that was suspended meanwhile still handles the first.
     """
-    return [
-        attrs.evolve(each, begin=account.disturbed_since(each.begin, _CONFIRMED)) if each.kind == "ended" else each
-        for each in account.causes
-    ]
+    return [_stretch(each, account) for each in account.causes]
+
+
+def _stretch(cause: Cause, account: Account) -> Cause:
+    match cause.kind:
+        case "ended":
+            return attrs.evolve(cause, begin=account.disturbed_since(cause.begin, _CONFIRMED))
+        case "anew":
+            return attrs.evolve(cause, end=account.calm_after(cause.end - _CONFIRMED, 0.0) + _CONFIRMED)
+    return cause
 
 
 def find_forgotten(world: World) -> Iterator[str]:
