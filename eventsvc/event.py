@@ -126,13 +126,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     again: bool = False
 
 
-#: What an entry's id looks like; C{fullmatch} it.
-ENTRY_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+#: What the id of an entry looks like; C{fullmatch} it.
+_ENTRY_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 def is_entry_id(text: str) -> bool:
     """Return whether a text is the id of an entry that Redis accepts: two numbers of 64 bits."""
-    return bool(ENTRY_ID.fullmatch(text)) and max(place_of(text)) < 2**64
+    return bool(_ENTRY_ID.fullmatch(text)) and max(place_of(text)) < 2**64
 
 
 def place_of(id: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from eventsvc.errors import Refused
-from eventsvc.event import ENTRY_ID, place_of
+from eventsvc.event import is_entry_id, place_of
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.dead import DeadLetters
 from eventsvc.redis.errors import ErrorReply, UnclearReply
@@ -95,11 +95,7 @@ class StreamProgress:
         """
         await self.connection.when_ready()
         letters = await self._explained("XRANGE", self._letters.read(after))
-        ours = [
-            place_of(each.original)
-            for each in letters
-            if each.group == self.group and ENTRY_ID.fullmatch(each.original)
-        ]
+        ours = [place_of(each.original) for each in letters if each.group == self.group and is_entry_id(each.original)]
         return letters[-1].id if letters else after, ours
 
     @property

@@ -30,6 +30,7 @@ from chaos.signs import Said
 from chaos.suites import NotInTime, wait_until
 from chaos.toxics import TOXIPROXY, VERSION, NotChanged, Toxic, Toxics
 from chaos.workload import Load
+from tests.support.threads import serving_in_thread
 
 # For real: on the real Toxiproxy, or skipped with the words that say how to get it.
 
@@ -124,12 +125,8 @@ class Liar(BaseHTTPRequestHandler):
 @pytest.fixture
 def liar() -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving_in_thread(server):
+        yield server.server_port
 
 
 def test_a_change_that_the_server_only_claims_is_not_believed(liar: int) -> None:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ import pytest
 from eventsvc.event import EVENT_FIELD, decode_notification
 from tests.support.helm import ROOT
 from tests.support.processes import Server, Services
+from tests.support.threads import serving_in_thread
 
 PAGE = (ROOT / "docs" / "clients.md").read_text()
 #: How each program is run, by the name of its file.
@@ -72,10 +72,8 @@ class Impatient(BaseHTTPRequestHandler):
 def impatient() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Impatient)
     server.seen, server.answers = [], [503, None, HALF_A_503, 200]
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving_in_thread(server):
+        yield server
 
 
 @pytest.fixture(params=RUN)

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from eventsvc.event import Notification
 from eventsvc.testing import MemoryConsumer
 from tests.support.helm import ROOT
 from tests.support.processes import Server, Services
+from tests.support.threads import serving_in_thread
 from tests.unit.test_handling import add, pending
 
 PAGE = (ROOT / "docs" / "handlers.md").read_text()
@@ -112,10 +112,8 @@ class Redirecting(BaseHTTPRequestHandler):
 def redirecting() -> Iterator[Any]:
     receiver: Any = ThreadingHTTPServer(("127.0.0.1", 0), Redirecting)
     receiver.seen = []
-    Thread(target=receiver.serve_forever, daemon=True).start()
-    yield receiver
-    receiver.shutdown()
-    receiver.server_close()
+    with serving_in_thread(receiver):
+        yield receiver
 
 
 @pytest.mark.parametrize("handler", ["forward.Forward", "notify.Notify"])

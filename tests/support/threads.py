@@ -11,16 +11,17 @@ from socketserver import BaseServer
 
 
 @contextmanager
-def serving_in_thread(server: BaseServer, released: threading.Event) -> Iterator[None]:
+def serving_in_thread(server: BaseServer, released: threading.Event | None = None) -> Iterator[None]:
     """
     Serve until the end of the block.
 
-    @param released: set at the end, so that no request waits any longer.
+    @param released: set at the end, if given, so that no request waits any longer.
     """
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
         yield
     finally:
-        released.set()
+        if released is not None:
+            released.set()
         server.shutdown()
         server.server_close()

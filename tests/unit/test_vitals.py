@@ -164,6 +164,24 @@ def test_a_consumer_whose_rounds_end_is_dead_after_the_longest_that_one_may_take
     vitals.stopService()
 
 
+def test_a_handler_may_take_as_long_to_start_as_a_round(consuming: ConsumerWorld) -> None:
+    """Then the consumer is dead until it has started: one that hangs is to be restarted."""
+    starting: Deferred[None] = Deferred()
+    consumer = consuming.consumer(start=lambda: starting)
+    vitals = Vitals(consuming.clock)
+    health = consumer_health(vitals, consumer, cast(Any, Connection()))
+    vitals.startService()
+    longest = consumer.block + consumer.claim_idle + 10.0
+    consuming.run(longest - 0.5)
+    assert is_live(health)
+    consuming.run(1.0)
+    assert not is_live(health)
+    starting.callback(None)
+    consuming.run(1.0)
+    assert is_live(health)
+    vitals.stopService()
+
+
 def test_a_consumer_has_its_time_after_redis_is_back_though_nobody_asked_meanwhile(consuming: ConsumerWorld) -> None:
     """The heartbeat has recorded that Redis was away."""
     connection = Connection()
