@@ -10,9 +10,14 @@ from typing import Final
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from eventsvc.consumer.chore import Chore
 from eventsvc.interfaces import IEventGroup
 from eventsvc.memory import HISTORY_SHARE, Memory
 
+#: Seconds between two rounds of trimming, and the most handled entries.  A consumer that waits for its handler does
+#: little else, so this is how often it asks Redis anything.
+_EVERY: Final = 1.0
+_MOST: Final = 10_000
 #: The longest one round of trimming may hold up the reader, in seconds.
 _LONGEST: Final = 0.2
 
@@ -49,6 +54,11 @@ class Retention:
     def headroom(self) -> int:
         """How many entries may be added to L{length} before the producer refuses."""
         return self.hard_max - self.length
+
+    @property
+    def chore(self) -> Chore:
+        """The chore that trims, in time before the producer refuses."""
+        return Chore(_EVERY, self.trim, handled=max(1, min(self.headroom // 4, _MOST)))
 
     async def trim(self) -> None:
         """Trim until nothing more may be trimmed, or the time is up."""

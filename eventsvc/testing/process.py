@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from eventsvc.consumer.bound_handler import BoundHandler
-from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
@@ -42,7 +41,7 @@ def make_consumer(
         clock=clock,
         claim_idle=claim_idle,
         drain_timeout=drain_timeout,
-        chores=[Chore(1.0, Retention(group, clock, max_len).trim)],
+        chores=[Retention(group, clock, max_len).chore],
     )
 
 

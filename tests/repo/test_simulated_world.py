@@ -20,10 +20,11 @@ from twisted.python.failure import Failure
 from simulation.schedules.choices import Choice, Schedule, Setup
 from simulation.schedules.generator import make_schedule
 from simulation.schedules.kinds import KINDS
-from simulation.world.faults import BEGIN
+from simulation.world.faults import BEGIN, Faults
 from simulation.world.process import Process
 from simulation.world.run import run
 from simulation.world.surroundings import surroundings
+from simulation.world.transport import Transport
 from simulation.world.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +199,25 @@ def test_services_follow_a_name_that_moves(kind: str, seconds: float) -> None:
     assert any("answers append" in line.words for line in done.journal if line.who == done.world.servers.primary.host)
     assert done.world.servers.primary.host != "redis-1"
     assert not any(end.way.target.startswith("sentinel") for end in done.world.network.ends)
+
+
+def test_a_consumer_that_waits_for_its_handler_leaves_redis_alone() -> None:
+    """It asks less than ten times a second, however many events wait."""
+    hang = Choice(kind="hang", target="consumer-1", at=4.0, seconds=30.0)
+    world = World(1, Setup(rate=3.0, settings=SETUP.settings))
+    asked = [0]
+
+    def watch(end: Transport, _: bytes) -> None:
+        asked[0] += end.process.name == "consumer-1"
+
+    with surroundings(world):
+        Faults(world, (hang,))
+        world.start()
+        world.timeline.run_until(10.0)
+        world.network.watchers.append(watch)
+        world.timeline.run_until(30.0)
+        world.close()
+    assert 20 < asked[0] < 200
 
 
 def test_a_fault_may_begin_at_a_step() -> None:

@@ -130,6 +130,17 @@ def test_history_leaves_room_below_the_hard_limit(world: World, hard_max: int, l
     assert (world.length, world.retention.headroom) == (max(1, length), hard_max - length)
 
 
+@pytest.mark.parametrize(("hard_max", "most"), [(1_000_000, 10_000), (1_000, 225), (132, 8), (1, 1)])
+def test_it_is_due_each_second_and_before_the_room_below_the_hard_limit_is_used_up(
+    world: World, hard_max: int, most: int
+) -> None:
+    """A quarter of that room is left to each round: one may fail, and it takes time."""
+    world.retention.hard_max = hard_max
+    chore = world.retention.chore
+    chore.end(0.0, handled=5)
+    assert [chore.is_due(0.9, 4 + most), chore.is_due(0.0, 5 + most), chore.is_due(1.0, 5)] == [False, True, True]
+
+
 @pytest.mark.parametrize(("used", "length"), [(0.0, 60), (0.74, 60), (0.76, 11), (1.2, 11)])
 def test_history_gives_way_when_memory_is_short(world: World, used: float, length: int) -> None:
     """However short history is, but never unacknowledged entries."""

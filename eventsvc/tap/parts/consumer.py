@@ -129,7 +129,7 @@ def add_consumer(
         drain_timeout=settings.drain_timeout,
         leave=hold.leave,
         chores=[
-            Chore(0.1, retention.trim, handled=max(1, retention.headroom // 4)),
+            retention.chore,
             Chore(MEASURE_EVERY, lag.measure),
             Chore(EVERY, hold.check),
         ],
