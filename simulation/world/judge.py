@@ -34,8 +34,8 @@ from simulation.world.world import World
 BOUND: Final = 60.0
 #: Seconds in which a process stops: what it may wait for handlers, clients and Redis, and the longest pause of it.
 _STOP: Final = 40.0
-#: Seconds that services have to find out what Redis has lost.
-_LOOK_AROUND: Final = 3.0
+#: Seconds that services have to find out what Redis has lost, once they are connected.
+LOOK_AROUND: Final = 3.0
 #: Faults because of which handlers fail, and because of which calls of handlers do not end.
 _FAILING: Final = frozenset({"fail", "hang", "slow"})
 _ENDING: Final = frozenset({"kill", "leave", "pause"})
@@ -61,7 +61,7 @@ def bound_of(world: World) -> float:
 def is_settled(world: World) -> bool:
     """Return whether all services have had time to look at Redis, and nobody has anything left to do."""
     changes = [world.account.last, *(rollback.at for rollback in world.account.rollbacks)]
-    if world.timeline.now < max(changes) + _LOOK_AROUND:
+    if world.timeline.now < max(changes) + LOOK_AROUND:
         return False
     if any(client.open or not client.done for client in world.clients.values()):
         return False
@@ -86,6 +86,12 @@ def _undecided(world: World) -> set[bytes]:
             entries = part.in_flight.entries.values()
             found |= {each.id.encode() for each in entries if POISON.encode() in b"".join((each.fields or {}).values())}
     return found
+
+
+def count_connects(world: World) -> int:
+    """Return how often services have connected to Redis."""
+    parts = (part for life in world.lives for part in life.service or ())
+    return sum(part.connects for part in parts if isinstance(part, Connection))
 
 
 def _is_ready(process: Process) -> bool:

@@ -17,7 +17,7 @@ from simulation.schedules.records import Record
 from simulation.schedules.story import Line, subjects_of
 from simulation.world.beliefs import believe
 from simulation.world.faults import Faults
-from simulation.world.judge import bound_of, is_settled, judge, tell
+from simulation.world.judge import LOOK_AROUND, bound_of, count_connects, is_settled, judge, tell
 from simulation.world.surroundings import surroundings
 from simulation.world.timeline import MOST
 from simulation.world.world import World
@@ -84,9 +84,13 @@ def run(schedule: Schedule) -> Run:
 
 def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool:
     timeline = world.timeline
+    timeline.run_until(max(0.0, schedule.setup.seconds - LOOK_AROUND))
+    connects, since = count_connects(world), timeline.now
     timeline.run_until(schedule.setup.seconds)
     while True:
-        if not faults.open and is_settled(world):
+        if (made := count_connects(world)) != connects:
+            connects, since = made, timeline.now
+        if not faults.open and timeline.now >= since + LOOK_AROUND and is_settled(world):
             return True
         end = max(world.account.last, schedule.setup.seconds) + bound_of(world)
         if timeline.count >= MOST or (timeline.now >= end and not faults.open):
