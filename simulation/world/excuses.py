@@ -156,14 +156,17 @@ def without_gone(world: World, ops: Sequence[Op], kept: set[int], places: Places
     """
     Leave out the events that were handled, and went with an earlier state of Redis.
 
-    Redis had them once, and no client was told that they are stored under this id.
+    Redis had them once, and no client was told that they are stored under this id: none was told anything, or all the
+    id under which another producer has stored the event meanwhile, "one id for one key, across a failover".
     """
     unsure = {op.description for op in ops if op.outcome is Outcome.UNKNOWN}
-    return [
-        each
-        for each in world.handlings
-        if each.id in kept or not places.get(each.id) or world.descriptions[each.id] not in unsure
-    ]
+    told = {op.id for op in ops if op.outcome is Outcome.OK}
+
+    def is_gone(each: Handling) -> bool:
+        is_untold = each.id not in told or world.descriptions[each.id] in unsure
+        return is_untold and each.id not in kept and bool(places.get(each.id))
+
+    return [each for each in world.handlings if not is_gone(each)]
 
 
 def causes_of(account: Account) -> Sequence[Cause]:
