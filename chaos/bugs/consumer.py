@@ -106,7 +106,8 @@ def acknowledge_whole_batches() -> None:
     from eventsvc.consumer.batch import BatchDelivery
 
     async def attempt(self: BatchDelivery, batch: Any, unfinished: Any) -> Any:
-        return None if await original(self, batch, unfinished) is None else {}
+        failed, began = await original(self, batch, unfinished)
+        return None if failed is None else {}, began
 
     original = BatchDelivery._attempt
     BatchDelivery._attempt = attempt  # type: ignore[method-assign]
