@@ -13,7 +13,6 @@ import attrs
 from twisted.internet import reactor
 
 from eventsvc.consumer.bound_handler import BoundHandler
-from eventsvc.consumer.chore import Chore
 from eventsvc.consumer.in_flight import InFlight
 from eventsvc.consumer.retention import Retention
 from eventsvc.consumer.service import Consumer
@@ -64,7 +63,7 @@ async def running_reader(
         claim_idle=claim_idle,
         block=block,
         drain_timeout=1.0,
-        chores=[Chore(0.1, Retention(group, reactor, max_len).trim)],
+        chores=[Retention(group, reactor, max_len).chore],
     )
     connection.startService()
     consumer.startService()
