@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from simulation.schedules.choices import Choice, Durability, Fsync, Handler, Schedule, Setup, Version
 from simulation.schedules.kinds import KINDS, PRIMARY, STEPS, Kind, Role, role_of
-from simulation.schedules.themes import ANYTHING, THEMES, Theme
+from simulation.schedules.theme import Theme
+from simulation.schedules.themes import ANYTHING, THEMES
 
 T = TypeVar("T")
 
@@ -26,8 +27,6 @@ _AT_STEPS: Final = 0.5
 _CLOSE: Final = 0.5
 #: Seconds after which a fault that follows closely begins at most.
 _SOON: Final = 1.5
-#: Clients post so many times as often around faults.
-_HASTE: Final = 10.0
 #: How many of the worlds with replicas have one name for their servers, and after how many seconds it moves.
 _NAMED: Final = 0.2
 _MOVES: Final = (0.1, 15.0)
@@ -91,7 +90,7 @@ def make_setup(random: Random, theme: Theme = ANYTHING) -> Setup:
         mixed=draw("mixed", {0.0: 1, 0.4: 2}),
         poison=draw("poison", {0.02: 1}),
         rate=draw("rate", {0.15: 3, 0.4: 1}),
-        haste=_HASTE,
+        haste=draw("haste", {3.0: 1, 10.0: 1}),
         seconds=round(random.uniform(*theme.seconds), 1),
         settings=_make_settings(random, theme),
     )

@@ -7,76 +7,11 @@ that follow each other, in a world where they matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
-import attrs
-
-from simulation.schedules.kinds import KINDS, Kind, Role
-
-
-@attrs.frozen(kw_only=True)
-class Part:
-    """
-    A fault of a theme.
-
-    @ivar kinds: what it may be.
-    @ivar steps: at which it begins, of the role of its target; at once, if there are none.
-    @ivar after: seconds after the one before, at least and at most.
-    @ivar share: how often a schedule has it.
-    @ivar same: how often its target is that of the first part, if it may be.
-    """
-
-    kinds: Mapping[str, Kind]
-    steps: Mapping[str, Sequence[str]] = {}
-    after: tuple[float, float] = (0.0, 0.0)
-    share: float = 1.0
-    same: float = 0.0
-
-
-@attrs.frozen(kw_only=True)
-class Theme:
-    """
-    A theme.
-
-    @ivar weight: how often it is chosen, against the others.
-    @ivar setup: parts of the world, each with the values to choose from, by how often; others as in any world.
-    @ivar settings: of the services, in addition to those of any world, each with the values to choose from.
-    @ivar seconds: for how long clients post, at least and at most.
-    @ivar back: how often the wall clocks of all servers jump back at the beginning: then they give ids by counting, and
-        one that has lost some gives them again.
-    @ivar parts: the faults that follow each other.
-    @ivar counts: how many faults of any kind there are beside them, by how often.
-    """
-
-    weight: float
-    setup: Mapping[str, Mapping[Any, float]] = {}
-    settings: Mapping[str, Sequence[str]] = {}
-    seconds: tuple[float, float] = (18.0, 24.0)
-    back: float = 0.0
-    parts: Sequence[Part] = ()
-    counts: Mapping[int, float] = {0: 4, 1: 2, 2: 1}
-
-
-def _kind(
-    name: str,
-    weight: float,
-    *roles: Role,
-    seconds: tuple[float, float] | None = None,
-    amount: tuple[float, float] | None = None,
-    whats: Sequence[str] = (),
-) -> tuple[str, Kind]:
-    """Return a kind of the table under its name, narrowed."""
-    kind = KINDS[name]
-    return name, attrs.evolve(
-        kind,
-        weight=weight,
-        roles=roles or kind.roles,
-        seconds=seconds or kind.seconds,
-        amount=amount or kind.amount,
-        whats=tuple(whats) or kind.whats,
-    )
-
+from simulation.schedules.kinds import KINDS
+from simulation.schedules.theme import Part, Theme, narrow
 
 #: Anything may happen.
 ANYTHING: Final = Theme(weight=10, seconds=(45.0, 65.0), counts={1: 2, 2: 3, 3: 3, 4: 2, 6: 1, 9: 1})
@@ -91,18 +26,18 @@ _CLAIMS: Final = Theme(
         Part(
             kinds=dict(
                 [
-                    _kind("hang", 2, seconds=(6.0, 14.0)),
-                    _kind("slow", 2, seconds=(6.0, 15.0), amount=(4.0, 9.0)),
+                    narrow("hang", 2, seconds=(6.0, 14.0)),
+                    narrow("slow", 2, seconds=(6.0, 15.0), amount=(4.0, 9.0)),
                 ]
             )
         ),
         Part(
             kinds=dict(
                 [
-                    _kind("leave", 3),
-                    _kind("pause", 1, "consumer", seconds=(3.0, 10.0)),
-                    _kind("stop", 1, "consumer"),
-                    _kind("kill", 1, "consumer"),
+                    narrow("leave", 3),
+                    narrow("pause", 1, "consumer", seconds=(3.0, 10.0)),
+                    narrow("stop", 1, "consumer"),
+                    narrow("kill", 1, "consumer"),
                 ]
             ),
             steps={"consumer": ("handler:begin",)},
@@ -110,7 +45,7 @@ _CLAIMS: Final = Theme(
             share=0.8,
         ),
         Part(
-            kinds=dict([_kind("leave", 4), _kind("pause", 1, "consumer"), _kind("kill", 1, "consumer")]),
+            kinds=dict([narrow("leave", 4), narrow("pause", 1, "consumer"), narrow("kill", 1, "consumer")]),
             after=(4.5, 7.0),
             share=0.8,
             same=0.8,
@@ -127,12 +62,12 @@ _LETTERS: Final = Theme(
         Part(
             kinds=dict(
                 [
-                    _kind("revoke", 6, whats=("xadd", "xadd", "xadd", "xack", "xpending")),
-                    _kind("fill", 1),
-                    _kind("need-replicas", 1),
-                    _kind("cut", 1, "consumer link"),
-                    _kind("swallow", 1, "consumer link"),
-                    _kind("kill", 1, "consumer", "redis"),
+                    narrow("revoke", 6, whats=("xadd", "xadd", "xadd", "xack", "xpending")),
+                    narrow("fill", 1),
+                    narrow("need-replicas", 1),
+                    narrow("cut", 1, "consumer link"),
+                    narrow("swallow", 1, "consumer link"),
+                    narrow("kill", 1, "consumer", "redis"),
                 ]
             ),
             steps={
@@ -154,7 +89,7 @@ _KEYS: Final = Theme(
         "mixed": {1.0: 1},
         "rate": {0.4: 1},
     },
-    parts=[Part(kinds=dict([_kind("slow", 1, amount=(0.2, 3.0))]))],
+    parts=[Part(kinds=dict([narrow("slow", 1, amount=(0.2, 3.0))]))],
 )
 
 #: Redis goes back while something is under way, and gives ids again that other events had.
@@ -172,16 +107,16 @@ _BACK: Final = Theme(
     parts=[
         Part(
             kinds=dict(
-                [_kind("slow", 3, seconds=(5.0, 14.0), amount=(3.0, 9.0)), _kind("hang", 1, seconds=(3.0, 10.0))]
+                [narrow("slow", 3, seconds=(5.0, 14.0), amount=(3.0, 9.0)), narrow("hang", 1, seconds=(3.0, 10.0))]
             ),
             share=0.8,
         ),
         Part(
             kinds=dict(
                 [
-                    _kind("swallow", 2, "producer link", "consumer link"),
-                    _kind("half", 1, "producer link", "consumer link"),
-                    _kind("cut", 1, "producer link", "consumer link"),
+                    narrow("swallow", 2, "producer link", "consumer link"),
+                    narrow("half", 1, "producer link", "consumer link"),
+                    narrow("cut", 1, "producer link", "consumer link"),
                 ]
             ),
             steps={
@@ -192,11 +127,11 @@ _BACK: Final = Theme(
             share=0.7,
         ),
         Part(
-            kinds=dict([_kind("promote", 6), _kind("switch", 1), _kind("both", 1), _kind("power", 1)]),
+            kinds=dict([narrow("promote", 6), narrow("switch", 1), narrow("both", 1), narrow("power", 1)]),
             after=(0.0, 1.0),
         ),
         Part(
-            kinds=dict([_kind("cut", 1, "consumer link"), _kind("swallow", 1, "consumer link")]),
+            kinds=dict([narrow("cut", 1, "consumer link"), narrow("swallow", 1, "consumer link")]),
             after=(1.6, 3.0),
             share=0.8,
         ),
@@ -212,11 +147,11 @@ _DOUBT: Final = Theme(
         Part(
             kinds=dict(
                 [
-                    _kind("swallow", 2, "producer link"),
-                    _kind("half", 1, "producer link"),
-                    _kind("cut", 1, "producer link"),
-                    _kind("refuse", 3, "producer link", seconds=(0.4, 2.0)),
-                    _kind("silence", 1, "producer link"),
+                    narrow("swallow", 2, "producer link"),
+                    narrow("half", 1, "producer link"),
+                    narrow("cut", 1, "producer link"),
+                    narrow("refuse", 3, "producer link", seconds=(0.4, 2.0)),
+                    narrow("silence", 1, "producer link"),
                 ]
             ),
             steps={"producer": ("request:append", "reply:append")},
@@ -224,12 +159,12 @@ _DOUBT: Final = Theme(
         Part(
             kinds=dict(
                 [
-                    _kind("revoke", 2, seconds=(0.6, 4.0), whats=("get", "get", "set", "evalsha")),
-                    _kind("need-replicas", 1, seconds=(0.6, 4.0)),
-                    _kind("fill", 1),
-                    _kind("refuse", 1, "producer link"),
-                    _kind("swallow", 3, "producer link"),
-                    _kind("cut", 1, "producer link"),
+                    narrow("revoke", 2, seconds=(0.6, 4.0), whats=("get", "get", "set", "evalsha")),
+                    narrow("need-replicas", 1, seconds=(0.6, 4.0)),
+                    narrow("fill", 1),
+                    narrow("refuse", 1, "producer link"),
+                    narrow("swallow", 3, "producer link"),
+                    narrow("cut", 1, "producer link"),
                 ]
             ),
             steps={"producer": ("request:renew", "reply:renew"), "redis": ("applied:append",)},
@@ -251,10 +186,10 @@ _ENDS: Final = Theme(
     settings={"REDIS_WRITE_TIMEOUT": ("2", "5")},
     parts=[
         Part(
-            kinds=dict([_kind("both", 4), _kind("switch", 2), _kind("promote", 1), _kind("power", 1)]),
+            kinds=dict([narrow("both", 4), narrow("switch", 2), narrow("promote", 1), narrow("power", 1)]),
         ),
         Part(
-            kinds=dict([_kind("stop", 3, "producer"), _kind("kill", 1, "producer")]),
+            kinds=dict([narrow("stop", 3, "producer"), narrow("kill", 1, "producer")]),
             after=(0.0, 0.6),
             share=0.6,
         ),
@@ -273,20 +208,36 @@ _EMPTY: Final = Theme(
     },
     settings={"REDIS_WRITE_TIMEOUT": ("2", "5")},
     parts=[
-        Part(kinds=dict([_kind("kill", 2, "redis", seconds=(0.5, 3.0)), _kind("power", 2, seconds=(0.5, 3.0))])),
+        Part(kinds=dict([narrow("kill", 2, "redis", seconds=(0.5, 3.0)), narrow("power", 2, seconds=(0.5, 3.0))])),
         Part(
             kinds=dict(
                 [
-                    _kind("refuse", 3, "consumer link", seconds=(0.5, 4.0)),
-                    _kind("silence", 1, "consumer link"),
-                    _kind("stop", 1, "consumer"),
-                    _kind("kill", 1, "consumer"),
+                    narrow("refuse", 3, "consumer link", seconds=(0.5, 4.0)),
+                    narrow("silence", 1, "consumer link"),
+                    narrow("stop", 1, "consumer"),
+                    narrow("kill", 1, "consumer"),
                 ]
             ),
             after=(0.0, 0.3),
             share=0.8,
         ),
-        Part(kinds=dict([_kind("stop", 1, "producer", seconds=(0.1, 2.0))]), after=(0.0, 0.3), share=0.6),
+        Part(kinds=dict([narrow("stop", 1, "producer", seconds=(0.1, 2.0))]), after=(0.0, 0.3), share=0.6),
+    ],
+)
+
+#: Seconds for which a fault lasts, if it lasts for long.
+_LONG: Final = (30.0, 600.0)
+#: Seconds by which a clock jumps, if it jumps far: Redis keeps keys for longer.
+_FAR: Final = (-80_000.0, 80_000.0)
+
+#: A fault lasts for minutes, and a clock jumps by hours.
+_OUTAGES: Final = Theme(
+    weight=1,
+    setup={"rate": {0.02: 1, 0.05: 1}},
+    seconds=(60.0, 700.0),
+    parts=[
+        Part(kinds=dict(narrow(name, kind.weight, seconds=_LONG) for name, kind in KINDS.items() if kind.seconds)),
+        Part(kinds=dict([narrow("step", 1, amount=_FAR)]), after=(0.0, 30.0), share=0.5),
     ],
 )
 
@@ -299,4 +250,5 @@ THEMES: Final[Mapping[str, Theme]] = {
     "doubt": _DOUBT,
     "ends": _ENDS,
     "empty": _EMPTY,
+    "outages": _OUTAGES,
 }

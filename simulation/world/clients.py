@@ -22,9 +22,10 @@ from simulation.world.transport import Transport
 
 #: The port of producers.
 PORT: Final = 8080
-#: Seconds that a request may take, and between two attempts.
+#: Seconds that a request may take.
 PATIENCE: Final = 10.0
-_PAUSE: Final = 0.25
+#: Seconds after the first attempt, the second one ..., and after all later ones, until the next.
+_PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Of a client so many requests at least come between two with poison: several in a row look like an outage.
 _APART: Final = 3
 #: The most events of a batch.
@@ -269,7 +270,8 @@ class Client:
         self.process.world.tell(self.process, f"posted {post.parts[0][0]}: {outcome.value} {answered.why}")
         if outcome is not Outcome.OK and post.repeatable:
             at = self.random.randrange(len(self.producers))
-            self.process.reactor.callLater(_PAUSE, self._try, post, attempt.number + 1, at)
+            pause = _PAUSES[min(attempt.number, len(_PAUSES) - 1)]
+            self.process.reactor.callLater(pause, self._try, post, attempt.number + 1, at)
         else:
             self.open -= 1
 

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 #: So much happens in no run that ends.
-MOST: Final = 60_000
+MOST: Final = 400_000
 
 
 class Owner(Protocol):

@@ -28,7 +28,8 @@ from simulation.schedules.runner import first_seed, run_many, search
 from simulation.schedules.shrinker import shrink
 from simulation.schedules.story import Line, describe_choice, describe_setup, tell
 from simulation.schedules.summary import SLOWEST, Search, Summary
-from simulation.schedules.themes import THEMES, Theme
+from simulation.schedules.theme import Theme
+from simulation.schedules.themes import THEMES
 
 # Generator
 
@@ -74,9 +75,9 @@ def test_choices_are_possible_in_their_world_and_leave_time_for_evidence() -> No
 
 
 @pytest.mark.parametrize("name", THEMES)
-def test_a_theme_gives_the_faults_of_its_parts_in_their_order_in_a_short_world(name: str) -> None:
+def test_a_theme_gives_the_faults_of_its_parts_in_their_order_in_a_world_of_its_length(name: str) -> None:
     theme = THEMES[name]
-    schedules = [make_schedule(seed, {name: replace_counts(theme)}) for seed in range(200)]
+    schedules = [make_schedule(seed, {name: replace_counts(theme)}) for seed in range(1_000)]
     for part in theme.parts:
         assert {choice.kind for schedule in schedules for choice in schedule.choices} >= set(part.kinds)
     for schedule in schedules:
@@ -85,6 +86,16 @@ def test_a_theme_gives_the_faults_of_its_parts_in_their_order_in_a_short_world(n
         left = iter(theme.parts)
         assert all(any(kind in part.kinds for part in left) for kind in kinds)
         assert theme.seconds[0] <= schedule.setup.seconds <= theme.seconds[1]
+
+
+def test_outages_last_for_minutes_and_clocks_jump_by_hours() -> None:
+    theme = THEMES["outages"]
+    schedules = [make_schedule(seed, {"outages": replace_counts(theme)}) for seed in range(200)]
+    longest = [schedule.choices[0].seconds for schedule in schedules]
+    jumps = [abs(choice.amount) for schedule in schedules for choice in schedule.choices if choice.kind == "step"]
+    assert 30.0 <= min(longest) < 60.0
+    assert 300.0 < max(longest) <= 600.0
+    assert max(jumps) > 3_600.0
 
 
 def replace_counts(theme: Theme) -> Theme:
