@@ -21,6 +21,7 @@ def read_only_new() -> None:
 
     async def take_up_nothing(self: Recovery, count: int, size: int) -> Any:
         self._own = None
+        self._behind.clear()
         return ()
 
     async def claim_nothing(self: Recovery, count: int, size: int) -> Any:

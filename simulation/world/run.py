@@ -5,8 +5,10 @@ Runs one schedule.
 from __future__ import annotations
 
 import gc
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
@@ -26,10 +28,16 @@ from simulation.world.world import World
 _LOOK: Final = 0.25
 #: Garbage is collected after so many runs.
 _RUNS: Final = 100
+#: Seconds of processor time after which whatever a run does is interrupted: no run that ends takes as long.
+_MOST_PROCESSOR: Final = 120.0
 _processor = time.process_time
 _runs = 0
 #: Worlds that are kept until the next collection.
 _ended: list[World] = []
+
+
+class Endless(BaseException):
+    """A process does something at one moment without an end; nothing that it catches may keep it going."""
 
 
 @attrs.frozen
@@ -59,7 +67,7 @@ def run(schedule: Schedule) -> Run:
     """Run a schedule until everything is settled, and judge it."""
     began = _processor()
     world = World(schedule.seed, schedule.setup)
-    with surroundings(world):
+    with surroundings(world), _interrupted(world):
         faults = Faults(world, schedule.choices)
         world.start()
         settled = _run_until_settled(world, faults, schedule)
@@ -80,6 +88,23 @@ def run(schedule: Schedule) -> Run:
         digest=world.wire.digest(),
     )
     return Run(world, record, history)
+
+
+@contextmanager
+def _interrupted(world: World) -> Iterator[None]:
+    """Interrupt what goes on without an end, so that it is a finding like any other."""
+
+    def interrupt(*_: object) -> None:
+        name = getattr(world.timeline.current, "name", "the world")
+        raise Endless(f"{name} does not return, in the world of seed {world.seed} at {world.timeline.now:.3f} s")
+
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _MOST_PROCESSOR, _MOST_PROCESSOR)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _run_until_settled(world: World, faults: Faults, schedule: Schedule) -> bool:

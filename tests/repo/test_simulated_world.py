@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from eventsvc.consumer.recovery import Recovery
+from eventsvc.event import Entry
 from simulation.schedules.choices import Choice, Schedule, Setup
 from simulation.schedules.generator import make_schedule
 from simulation.schedules.kinds import KINDS
@@ -226,6 +228,16 @@ def test_a_fault_may_begin_at_a_step() -> None:
     done = run(Schedule(seed=3, setup=Setup(seconds=5.0), choices=(choice,)))
     assert done.record.broken == ()
     assert [(each.role, each.phase) for each in done.record.meetings] == [("producer", "append")]
+
+
+def test_a_process_that_does_not_return_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def find_nothing(self: Recovery, count: int, size: int) -> Sequence[Entry]:
+        return ()
+
+    monkeypatch.setattr(Recovery, "take_up_own", find_nothing)
+    monkeypatch.setattr("simulation.world.run._MOST_PROCESSOR", 2.0)
+    findings = run(Schedule(seed=1, setup=Setup(seconds=5.0))).record.broken
+    assert [each for each in findings if "consumer-1 does not return, in the world of seed 1 at" in each]
 
 
 _DIGESTS = """
