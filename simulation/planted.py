@@ -18,7 +18,7 @@ import attrs
 from chaos.bugs import consumer as chaos_consumer
 from chaos.bugs import failover as chaos_failover
 from chaos.bugs import producer as chaos_producer
-from simulation.bugs import consumer, producer, scripts
+from simulation.bugs import connections, consumer, producer, scripts
 
 
 @attrs.frozen
@@ -113,6 +113,7 @@ _SUBTLE: Final[Mapping[str, Bug]] = {
     "hold-what-was-taken": Bug(consumer.hold_what_was_taken, (_UNHANDLED, _AGAIN)),
     "forget-what-was-done": Bug(consumer.forget_what_was_done, ("by a consumer that remembers it",)),
     "give-up-at-once": Bug(consumer.give_up_at_once, (_ASIDE,)),
+    "back-off-without-limit": Bug(connections.back_off_without_limit, ("not ready again",)),
 }
 
 BUGS: Final[Mapping[str, Bug]] = {**_OF_CHAOS, **_SUBTLE}
