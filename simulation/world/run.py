@@ -28,7 +28,7 @@ from simulation.world.world import World
 _LOOK: Final = 0.25
 #: Garbage is collected after so many runs.
 _RUNS: Final = 100
-#: Seconds of processor time after which whatever a run does is interrupted: no run that ends takes as long.
+#: Seconds of processor time after which a run is interrupted; every run that ends takes less.
 _MOST_PROCESSOR: Final = 120.0
 _processor = time.process_time
 _runs = 0
@@ -37,7 +37,7 @@ _ended: list[World] = []
 
 
 class Endless(BaseException):
-    """A process does something at one moment without an end; nothing that it catches may keep it going."""
+    """Interrupts a process that does not return; not an L{Exception}, so that the process cannot catch it and go on."""
 
 
 @attrs.frozen
@@ -92,7 +92,7 @@ def run(schedule: Schedule) -> Run:
 
 @contextmanager
 def _interrupted(world: World) -> Iterator[None]:
-    """Interrupt what goes on without an end, so that it is a finding like any other."""
+    """Interrupt a process that does not return, and so make that a finding."""
 
     def interrupt(*_: object) -> None:
         name = getattr(world.timeline.current, "name", "the world")
