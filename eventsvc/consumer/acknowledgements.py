@@ -94,6 +94,7 @@ class Acknowledgements:
     async def confirm(self, ours: Container[str]) -> None:
         """Acknowledge what is unconfirmed and among these ids, wait for the replies, and drop the rest."""
         ids = [entry.id for entry in self.unconfirmed if entry.id in ours]
+        self.in_flight.recent.keep(entry for entry in self.unconfirmed if entry.id not in ours)
         for start in range(0, len(ids), _PAGE):
             await self.group.acknowledge(ids[start : start + _PAGE])
         self._unconfirmed = []

@@ -155,6 +155,7 @@ class InFlight:
     def trust(self, ours: Collection[str]) -> None:
         """End the doubt: drop what is in flight and not among these ids."""
         self._open.lost.difference_update(ours)
+        self.recent.keep(entry for entry in self.done if entry.id not in ours)
         self._open.done = [entry for entry in self._open.done if entry.id in ours]
         self._open.in_doubt = False
         self.drop(self.entries.keys() - ours)

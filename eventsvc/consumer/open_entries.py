@@ -65,7 +65,10 @@ class OpenEntries:
         """End entries, and have those acknowledged that are still ours."""
         ids = [entry.id for entry in entries]
         self.recent.add(ids, [entry.fields.get(EVENT_FIELD) if entry.fields else None for entry in entries])
-        self.done += [entry for entry in entries if entry.id not in self.lost] if self.lost else entries
+        if self.lost:
+            self.recent.keep(entry for entry in entries if entry.id in self.lost)
+            entries = [entry for entry in entries if entry.id not in self.lost]
+        self.done += entries
         self.forget(ids)
 
     def forget(self, ids: Sequence[str]) -> None:

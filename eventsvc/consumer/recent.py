@@ -8,7 +8,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from hashlib import sha1
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 import attrs
@@ -18,6 +18,8 @@ from eventsvc.event import EVENT_FIELD, Entry, place_of
 #: Entries that are remembered, at 8 bytes each, and those of them that are forgotten together.
 MOST: Final = 100_000
 _PART: Final = 1_000
+#: Entries that may be claimed back, which are remembered for longer than that.
+_MOST_KEPT: Final = 10_000
 
 
 class Shell(Entry, frozen=True, gc=False):
@@ -64,6 +66,16 @@ class RecentEntries:
     It recognises entries only from a reconnection until new ones are read that
     are later than all of them, so that somebody who sets the group back gets all
     events again.
+
+    # Note [Claimed back]
+
+    What took too long is claimed by another consumer, which may end or be suspended before it has handled it::
+
+        us:       handles 5 ...   (no renewal for long)   ... 5 is done, not ours    claims 5
+        another:                             claims 5, and is suspended
+
+    The entry is pending, so nobody has acknowledged it.  Whatever was done here and could not be acknowledged is
+    recognised for good once it is claimed back, and only then: an entry that is read is always handled.
     """
 
     _parts: deque[array[int]] = attrs.field(factory=lambda: deque([array("q")], MOST // _PART), init=False)
@@ -71,6 +83,8 @@ class RecentEntries:
     _until: tuple[int, int] = attrs.field(default=(0, 0), init=False)
     #: those that may come again; C{None} while none is expected
     _expected: set[int] | None = attrs.field(default=None, init=False)
+    #: those that may be claimed back, the oldest first
+    _unacknowledged: dict[int, None] = attrs.field(factory=dict, init=False)
 
     def add(self, ids: Sequence[str], events: Iterable[bytes | None]) -> None:
         """Remember entries that are done, by their ids and the bytes of their events."""
@@ -90,6 +104,12 @@ class RecentEntries:
         self._expected = set(chain.from_iterable(self._parts))
         self._until = max([self._last, *map(place_of, in_flight)])
 
+    def keep(self, entries: Iterable[Entry]) -> None:
+        """Recognise entries that are done when they are claimed back: they may not be acknowledged."""
+        self._unacknowledged.update(dict.fromkeys(filter(None, map(_hash_of, entries))))
+        for known in list(islice(self._unacknowledged, max(0, len(self._unacknowledged) - _MOST_KEPT))):
+            del self._unacknowledged[known]
+
     def note_new(self, page: Sequence[Entry]) -> None:
         """End the recognition if a page of new entries goes past those that are remembered, or is empty."""
         if not page or place_of(page[-1].id) > self._until:
@@ -99,6 +119,7 @@ class RecentEntries:
         """Forget all entries."""
         self._parts = deque([array("q")], MOST // _PART)
         self._last = (0, 0)
+        self._unacknowledged.clear()
 
     @property
     def is_expecting(self) -> bool:
@@ -107,7 +128,14 @@ class RecentEntries:
 
     def recognises(self, entry: Entry) -> bool:
         """Return whether an entry was done before: the same bytes under the same id."""
-        if self._expected is None or entry.fields is None:
-            return False
-        event = entry.fields.get(EVENT_FIELD)
-        return event is not None and hash((entry.id, event)) in self._expected
+        return self._expected is not None and _hash_of(entry) in self._expected
+
+    def is_claimed_back(self, entry: Entry) -> bool:
+        """Return whether an entry that was claimed, or is pending here again, was done but not acknowledged."""
+        return bool(self._unacknowledged) and _hash_of(entry) in self._unacknowledged
+
+
+def _hash_of(entry: Entry) -> int | None:
+    """Return what stands for the bytes of an entry under its id; C{None} if they are gone."""
+    event = entry.fields.get(EVENT_FIELD) if entry.fields else None
+    return None if event is None else hash((entry.id, event))

@@ -93,7 +93,7 @@ class Recovery:
             self._behind.clear()
         page = await self.group.read_pending(self._own or "", count, size)
         self._own = page[-1].id if page else None
-        self._take(page)
+        self._take(page, self._is_done)
         return page
 
     @property
@@ -114,7 +114,7 @@ class Recovery:
             self._claim_due = self.clock.seconds() + self.claim_idle / 10
         self.claimed += len(page.entries)
         self._note_trimmed(len(page.trimmed))
-        self._take(page.entries)
+        self._take(page.entries, self._is_done)
         return page.entries
 
     def take_new(self, page: Sequence[Entry]) -> None:
@@ -122,10 +122,14 @@ class Recovery:
         if not self.in_flight.recent.is_expecting and not self.in_flight.lost:
             self.in_flight.take(page)
             return
-        self._take(page)
+        self._take(page, self.in_flight.recent.recognises)
         self.in_flight.recent.note_new(page)
 
-    def _take(self, page: Sequence[Entry]) -> None:
+    def _is_done(self, entry: Entry) -> bool:
+        """Return whether a pending entry was done before: see the Note [Claimed back]."""
+        return self.in_flight.recent.recognises(entry) or self.in_flight.recent.is_claimed_back(entry)
+
+    def _take(self, page: Sequence[Entry], is_done: Callable[[Entry], bool]) -> None:
         """
         Take those entries in flight that are not done already.
 
@@ -140,7 +144,7 @@ class Recovery:
                 continue
             known = self.in_flight.entries.get(entry.id)
             if known is None:
-                (again if self.in_flight.recent.recognises(entry) else new).append(entry)
+                (again if is_done(entry) else new).append(entry)
             elif entry.id in self.in_flight.lost:
                 if digest_of(known) == digest_of(entry):
                     new.append(entry)

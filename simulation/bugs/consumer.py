@@ -71,8 +71,8 @@ def retry_behind_others() -> None:
     """An event that comes again is handled behind those that were read after it."""
     from eventsvc.consumer.recovery import Recovery
 
-    def take(self: Recovery, page: Any) -> None:
-        original(self, list(reversed(page)))
+    def take(self: Recovery, page: Any, is_done: Any) -> None:
+        original(self, list(reversed(page)), is_done)
 
     original = Recovery._take
     Recovery._take = take  # type: ignore[method-assign]

@@ -176,19 +176,8 @@ def causes_of(account: Account) -> Sequence[Cause]:
     "It failed, or its process ended before the acknowledgement was sent.  A kill repeats the events of about the
     last 100 ms": and those of the time in which it could not reach Redis.
     "What the producer stores again" is another entry: a consumer that was suspended meanwhile still handles the first.
-    "Or it could not be acknowledged for so long": who claims it may end too, and then the first consumer claims it.
     """
-    causes = [_stretch(each, account) for each in account.causes]
-    return [*causes, *_come_back(causes)] if account.world.setup.consumers > 1 else causes
-
-
-def _come_back(causes: Sequence[Cause]) -> Iterator[Cause]:
-    """Yield why events may come back that other consumers have claimed: that one of these has ended."""
-    for taken in causes:
-        if taken.kind == "takeover":
-            ends = [each.end for each in causes if each.kind == "ended" and taken.begin <= each.end <= taken.end]
-            if ends:
-                yield Cause("ended", taken.begin, max(ends))
+    return [_stretch(each, account) for each in account.causes]
 
 
 def _stretch(cause: Cause, account: Account) -> Cause:

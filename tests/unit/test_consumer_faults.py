@@ -109,6 +109,21 @@ async def test_entries_of_a_dead_consumer_are_claimed_when_they_are_idle(each_se
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_another_claimed_while_it_was_handled_is_not_handled_again(each_server: Server) -> None:
+    handling: Deferred[None] = Deferred()
+    with each_server.client() as client:
+        add(client, 0, 1)
+        async with running_reader(each_server, handler=lambda _: handling, claim_idle=0.5) as reader:
+            await until(lambda: reader.handled)
+            [row] = client.xpending_range(STREAM, GROUP, "-", "+", 1)
+            client.xclaim(STREAM, GROUP, "absent", 0, [row["message_id"]], justid=True)
+            await until(lambda: reader.consumer.in_flight.lost or reader.consumer.recovery.claimed)
+            handling.callback(None)
+            await until(lambda: left(client) == (0, 0))
+            assert reader.handled == {0: 1}
+
+
+@pytest_twisted.ensureDeferred
 async def test_it_shares_the_group_with_a_foreign_consumer(each_server: Server) -> None:
     with each_server.client() as client:
         client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
