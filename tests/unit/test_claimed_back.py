@@ -5,6 +5,7 @@ Tests for entries that another consumer claims, and does not finish.
 from __future__ import annotations
 
 from eventsvc.consumer.recent import RecentEntries
+from eventsvc.consumer.service import Consumer
 from eventsvc.event import EVENT_FIELD, Entry, Notification, encode_notification
 from tests.support.consumer_world import ConsumerWorld
 from tests.support.failovers import Calls, link_of
@@ -19,7 +20,8 @@ def claim(consuming: ConsumerWorld, *places: int) -> None:
         row.consumer, row.since = "absent", consuming.clock.seconds()
 
 
-def test_what_was_handled_meanwhile_is_acknowledged_once_it_is_claimed_back(consuming: ConsumerWorld) -> None:
+def handle_what_another_claims(consuming: ConsumerWorld) -> tuple[Consumer, Calls]:
+    """Let a consumer handle an event that another one claims meanwhile, so that it cannot acknowledge it."""
     calls = Calls(consuming)
     consumer = consuming.consumer(calls, claim_idle=CLAIM_IDLE)
     consuming.add("a")
@@ -29,6 +31,11 @@ def test_what_was_handled_meanwhile_is_acknowledged_once_it_is_claimed_back(cons
     assert consumer.in_flight.lost == {"1-0"}
     calls.end("a")
     assert consuming.pending == [1]
+    return consumer, calls
+
+
+def test_what_was_handled_meanwhile_is_acknowledged_once_it_is_claimed_back(consuming: ConsumerWorld) -> None:
+    consumer, _ = handle_what_another_claims(consuming)
     consuming.run(2 * CLAIM_IDLE)
     assert (consuming.seen, consuming.pending) == (["a"], [])
     assert consumer.recovery.recognised == 1
@@ -67,13 +74,7 @@ def test_what_ends_while_redis_is_asked_is_acknowledged_once_it_is_claimed_back(
 
 
 def test_another_event_under_its_id_is_handled(consuming: ConsumerWorld) -> None:
-    calls = Calls(consuming)
-    consuming.consumer(calls, claim_idle=CLAIM_IDLE)
-    consuming.add("a")
-    consuming.run(1.0)
-    claim(consuming, 1)
-    consuming.run(CLAIM_IDLE / 2)
-    calls.end("a")
+    _, calls = handle_what_another_claims(consuming)
     consuming.stream.entries[1] = {EVENT_FIELD: encode_notification(Notification(1, "b", "now"))}
     consuming.run(2 * CLAIM_IDLE)
     calls.end("b")
@@ -82,13 +83,7 @@ def test_another_event_under_its_id_is_handled(consuming: ConsumerWorld) -> None
 
 def test_what_is_read_again_is_handled_again(consuming: ConsumerWorld) -> None:
     """Somebody has set the group back."""
-    calls = Calls(consuming)
-    consuming.consumer(calls, claim_idle=CLAIM_IDLE)
-    consuming.add("a")
-    consuming.run(1.0)
-    claim(consuming, 1)
-    consuming.run(CLAIM_IDLE / 2)
-    calls.end("a")
+    handle_what_another_claims(consuming)
     group = consuming.stream.groups["group"]
     group.pending.clear()
     group.last = 0
