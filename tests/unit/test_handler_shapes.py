@@ -145,6 +145,7 @@ def test_an_outage_pauses_the_consumer_which_stays_ready_and_alarms(services: Se
     needed = services.directory / "needed"
     consumer = start(services, server, "while_there_is_a_file", f"--admin-port={port}", NEEDED_FILE=str(needed))
     wait_until(lambda: "eventsvc_handler_failing 1.0" in get(port, "/metrics")[1])
+    wait_until(lambda: consumer.says('"alarm":"handler_failing"'))
     [alarm] = [line for line in consumer.lines() if line.get("alarm") == "handler_failing"]
     assert alarm["level"] == "critical"
     assert get(port, "/health/ready")[0] == get(port, "/health/live")[0] == 200

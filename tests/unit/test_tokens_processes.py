@@ -119,9 +119,10 @@ class Producer:
 
     def use(self, content: str) -> None:
         """Swap the file, and wait until its tokens are in use."""
-        before = self.service.out().count("tokens from ")
+        told = f"tokens from {self.file}: "
+        before = self.service.out().count(told)
         self.put(content)
-        wait_until(lambda: self.service.out().count("tokens from ") > before)
+        wait_until(lambda: self.service.out().count(told) > before)
 
     def put(self, content: str) -> None:
         new = self.file.with_name("new.toml")

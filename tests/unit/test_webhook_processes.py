@@ -137,6 +137,7 @@ def test_an_event_that_failed_is_posted_again(services: Services, server: Server
         with server.client() as client:
             client.xadd(STREAM, {"EventStream": json.dumps({"id": status, "description": "", "timestamp": ""})})
         wait_until(partial(was_last, hooks, server, str(status)))
+        wait_until(partial(consumer.says, f"answered {status}"))
         assert hooks.ids == [str(status)] * 2
         assert (hooks.forged, letters(server)) == (0, [])
         [warning] = [line for line in consumer.lines() if f"answered {status}" in line.get("error", "")]
@@ -193,7 +194,7 @@ def test_a_receiver_that_never_ends_its_answer_is_asked_again(
     wait_until(lambda: is_done(server))
     assert sorted(hooks.taken) == ["0", "1", "2"]
     words = "no answer from" if how == "hang_up" else "no whole answer"
-    assert any(words in line.get("error", "") for line in consumer.lines())
+    wait_until(lambda: any(words in line.get("error", "") for line in consumer.lines()))
 
 
 def test_a_receiver_that_flaps_gets_every_event(services: Services, server: Server) -> None:
