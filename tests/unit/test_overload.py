@@ -123,7 +123,7 @@ def port(services: Services, server: Server) -> int:
     number = free_port()
     services.start(
         *("eventsvc", "producer", "--rest-server-port", f"{number}", "--redis-port", f"{server.port}"),
-        *("--redis-stream-hard-max", "10000000"),
+        *("--redis-stream-hard-max", "10000000", "--redis-write-timeout", "60"),
     )
 
     def is_up() -> bool:
