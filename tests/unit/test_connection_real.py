@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from select import select
 from typing import Any
 
 import pytest
@@ -194,7 +195,9 @@ async def test_a_process_that_was_held_up_does_not_blame_redis(server: Server) -
     """The deadline has passed, but the reply has arrived and only needs to be read."""
     async with started(server.port) as connection:
         await ready(connection)
+        session: Any = connection._session
         answer = connection.call("PING", timeout=0.05)
+        select([session.transport.socket], [], [])
         time.sleep(0.1)  # a handler that blocks
         assert await answer == b"PONG"
         assert connection.connects == 1
