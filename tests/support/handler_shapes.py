@@ -155,8 +155,12 @@ class CannotStart:
 
 
 def block(notification: Notification) -> None:
-    """Block for 50 ms, in whatever thread this is."""
+    """Block whatever thread this is: for 50 ms, and from event 36 on until the file of C{NEEDED_FILE} is there."""
     time.sleep(0.05)
+    if notification.id >= 36:
+        say("blocks")
+        while not os.path.exists(os.environ["NEEDED_FILE"]):
+            time.sleep(0.01)
     tell(notification, thread=threading.current_thread() is not threading.main_thread(), key=notification.key)
 
 

@@ -15,7 +15,7 @@ import pytest
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from tests.support.processes import Server, Service, Services, get
-from tests.unit.test_handling import DEAD, STREAM, add, pending, start_consumer
+from tests.unit.test_handling import DEAD, STREAM, add, pending, start_consumer, unread
 
 SHAPES = "tests.support.handler_shapes"
 
@@ -93,19 +93,18 @@ def test_what_blocks_runs_in_threads_and_events_are_acknowledged_as_they_finish(
         for number in range(40):
             event = {"id": number, "description": f"event {number}", "timestamp": "", "key": f"k{number % 5}"}
             client.xadd(STREAM, {"EventStream": json.dumps(event)})
-    port = free_port()
-    consumer = start(services, server, "block", "--threads=4", f"--admin-port={port}")
-    wait_until(lambda: handled(consumer))
-    left = set()
-    while len(handled(consumer)) < 40:
-        left.add(pending(server))
-        assert get(port, "/health/live")[0] == 200
-    assert len(left) > 4
-    assert all(line["thread"] for line in told(consumer))
+    port, needed = free_port(), services.directory / "needed"
+    consumer = start(services, server, "block", "--threads=4", f"--admin-port={port}", NEEDED_FILE=str(needed))
+    wait_until(lambda: told(consumer).count({"said": "blocks"}) == 4)
+    wait_until(lambda: pending(server) + unread(server) == 40 - len(handled(consumer)) < 20)
+    assert get(port, "/health/live")[0] == 200
+    needed.write_text("")
+    wait_until(lambda: len(handled(consumer)) == 40 and pending(server) == 0)
+    lines = [line for line in told(consumer) if "handled" in line]
+    assert all(line["thread"] for line in lines)
     for key in range(5):
-        numbers = [int(line["handled"].split()[1]) for line in told(consumer) if line["key"] == f"k{key}"]
+        numbers = [int(line["handled"].split()[1]) for line in lines if line["key"] == f"k{key}"]
         assert numbers == sorted(numbers)
-    wait_until(lambda: pending(server) == 0)
     assert consumer.stop() == 0
 
 
