@@ -197,7 +197,7 @@ async def test_a_process_that_was_held_up_does_not_blame_redis(server: Server) -
         await ready(connection)
         session: Any = connection._session
         answer = connection.call("PING", timeout=0.05)
-        select([session.transport.socket], [], [])
+        assert select([session.transport.socket], [], [], 30.0)[0]
         time.sleep(0.1)  # a handler that blocks
         assert await answer == b"PONG"
         assert connection.connects == 1
