@@ -27,6 +27,14 @@ from eventsvc.embedded import free_port, server_command
 NAMELESS: Mapping[str, Any] = {"driver_info": None} if hasattr(redis, "DriverInfo") else {}
 
 
+def free_ports(number: int) -> list[int]:
+    """Return different free ports: L{free_port} may return one twice until it is used."""
+    ports: set[int] = set()
+    while len(ports) < number:
+        ports.add(free_port())
+    return list(ports)
+
+
 @attrs.define
 class Server:
     """

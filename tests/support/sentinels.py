@@ -16,8 +16,8 @@ import redis
 
 from chaos.replicas import DOWN_AFTER
 from chaos.suites import PATIENCE, wait_until
-from eventsvc.embedded import free_port, server_command
-from tests.support.processes import Server
+from eventsvc.embedded import server_command
+from tests.support.processes import Server, free_ports
 
 #: The name under which the Sentinels watch the primary.
 SERVICE: Final = "mymaster"
@@ -152,9 +152,9 @@ def running_deployment(
     """
     more = {"ssl": True, "ssl_ca_certs": str(tls.authority), "host": host} if tls else {}
     with tempfile.TemporaryDirectory() as directory:
-        ports = [free_port() for _ in range(3)]
+        ports = free_ports(6)
         servers = []
-        for number, port in enumerate(ports):
+        for number, port in enumerate(ports[:3]):
             own = Path(directory, f"server-{number}")
             own.mkdir()
             options = ["--dir", str(own), "--repl-diskless-sync-delay", "0", "--replica-announce-ip", host]
@@ -172,8 +172,8 @@ def running_deployment(
             *sentinel_lines,
         ]
         sentinels = []
-        for number in range(3):
-            own, port = Path(directory, f"sentinel-{number}"), free_port()
+        for number, port in enumerate(ports[3:]):
+            own = Path(directory, f"sentinel-{number}")
             own.mkdir()
             secure = [f"{name} {value}" for name, value in tls.settings(port).items()] if tls else []
             sentinels.append(Sentinel(port, binary=binary, directory=own, lines=[*lines, *secure], more=more))

@@ -18,7 +18,7 @@ import pytest
 from chaos.suites import wait_until
 from eventsvc.embedded import free_port
 from eventsvc.event import EVENT_FIELD, Notification, decode_notification
-from tests.support.processes import Server, Service, Services, get, post
+from tests.support.processes import Server, Service, Services, free_ports, get, post
 
 EVENT = '{"description": "hello"}'
 STREAM = "NotificationStream"
@@ -80,7 +80,7 @@ def read_events(client: Any) -> list[Notification]:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_each_idle_service_with_0(services: Services, number: int) -> None:
     """SIGTERM and SIGINT are not failures, even without Redis."""
-    ports = [free_port() for _ in range(3)]
+    ports = free_ports(3)
     flags = [f"--admin-port={port}" for port in ports]
     started = [
         start_producer(services, Server(), flags[0]),
