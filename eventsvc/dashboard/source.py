@@ -4,7 +4,7 @@ What the pages of a dashboard ask of a stream.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -13,7 +13,7 @@ from eventsvc.dashboard.overview import Overview
 from eventsvc.dashboard.point import Point
 from eventsvc.dashboard.story import MaybeDelivery, StoredEntry
 from eventsvc.dead_letter import DeadLetter
-from eventsvc.stream_state import GroupState
+from eventsvc.stream_state import GroupState, StreamState
 
 #: A page of entries ends with those that bring it to this many bytes.
 PAGE_BYTES: Final = 1_000_000
@@ -64,3 +64,6 @@ class Source(Protocol):
     def events(self) -> Events: ...
     @property
     def letters(self) -> Letters: ...
+    @property
+    def survey(self) -> Callable[[], Awaitable[StreamState]]:
+        """Looks at the stream now."""

@@ -99,6 +99,9 @@ class FakeSource:
     def letters(self) -> FakeLetters:
         return FakeLetters(self)
 
+    def survey(self) -> Deferred[StreamState]:
+        return self.answer(self.overview.state or make_state())
+
     def add(self, id: str, text: bytes) -> None:
         self.entries.append(StoredEntry(id, ((EVENT_FIELD, text),)))
 

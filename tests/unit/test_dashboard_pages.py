@@ -299,6 +299,15 @@ def test_an_event_has_a_page_with_its_way() -> None:
             assert world.get("/event?" + urlencode({"entry": entry})).status == 404
 
 
+def test_an_event_has_its_page_before_the_stream_was_looked_at_for_the_first_time() -> None:
+    source = FakeSource(overview=Overview(stream=STREAM))
+    source.add("1-0", make_text(7, "hello"))
+    with dashboard(source=source) as world:
+        assert "acknowledged" in world.text("/event?entry=1-0")
+        source.problem = Refused("Redis is not connected")
+        assert world.get("/event?entry=1-0").status == 503
+
+
 def test_a_letter_whose_entry_is_gone_still_has_a_page() -> None:
     source = FakeSource()
     source.kept["5-0"] = make_letter("5-0", original="1-0")

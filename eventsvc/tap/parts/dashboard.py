@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from eventsvc.redis.processes import Processes
 from eventsvc.redis.survey import survey
 from eventsvc.settings import LogSettings, RedisSettings
 from eventsvc.settings.dashboard import DashboardSettings, StreamListSettings
+from eventsvc.stream_state import StreamState
 from eventsvc.tap.figures import connection_figures
 from eventsvc.tap.health import Vitals, probe, why_not_connected
 from eventsvc.tap.heartbeats import Identity, add_heartbeats
@@ -40,6 +41,7 @@ class StreamSource:
     watched: Watch
     events: Events
     letters: Letters
+    survey: Callable[[], Awaitable[StreamState]]
 
 
 @attrs.define(eq=False, slots=False)
@@ -55,16 +57,17 @@ class EndsFollowing(Service):
 
 def make_source(connection: Connection, stream: str, reactor: Any, vitals: Vitals) -> StreamSource:
     """Return a stream, which is watched from now on."""
+    look = partial(survey, connection, stream)
     watch = Watch(
         stream=stream,
-        survey=partial(survey, connection, stream),
+        survey=look,
         processes=Processes(connection, stream),
         ring=Hour(connection, stream),
         clock=reactor,
         why_not=partial(_why_not, connection),
     )
     vitals.on_beat.append(watch.look)
-    return StreamSource(watch, StreamEvents(connection, stream), DeadLetters(connection, stream))
+    return StreamSource(watch, StreamEvents(connection, stream), DeadLetters(connection, stream), look)
 
 
 def _why_not(connection: Connection) -> str:

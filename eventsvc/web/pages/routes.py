@@ -153,18 +153,18 @@ class Pages:
     async def get_event(self, request: Any) -> Answer:
         query = read_query(request)
         source, id = self._source(query), query.get("entry", "")
-        state = source.watched.overview.state
-        if not is_entry_id(id) or state is None:
+        if not is_entry_id(id):
             raise NotFound
         entry = await source.events.find(id)
         letter = await source.events.find_letter(id)
         if entry is None and letter is None:
             return self._page("gone", query, {"id": id}, 404)
+        state = await source.survey()
         groups = [(group, await source.events.find_delivery(group, id)) for group in state.groups] if entry else []
         steps = tell_story(entry, groups, letter, state.now)
-        fields = entry.fields if entry else letter.fields if letter else ()
-        shown = {"id": id, "entry": entry, "event": entry and entry.event, "letter": letter, "steps": steps}
-        return self._page("event", query, {**shown, "fields": readable(fields)})
+        fields = readable(entry.fields if entry else letter.fields if letter else ())
+        shown = {"id": id, "event": entry and entry.event, "letter": letter, "fields": fields}
+        return self._page("event", query, {**shown, "steps": steps, "now": state.now})
 
     @app.route("/dead", methods=["GET"])
     @guarded
