@@ -210,8 +210,8 @@ def test_what_takes_too_long_is_given_up() -> None:
 
 
 def test_two_processes_whose_ids_are_alike_have_ranges_of_their_own() -> None:
-    """Ids of processes that are a hundred apart begin their search at the same range."""
-    alike = [claim_range(owner) for owner in (7, 107, 207)]
+    """Ids of processes that are eighty apart begin their search at the same range."""
+    alike = [claim_range(owner) for owner in (7, 87, 167)]
     assert len(set(alike)) == 3
     assert claim_range(7) == alike[0]
 

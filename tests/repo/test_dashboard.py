@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from tests.support.dashboards import Exported, evaluate, parse, record
 from tests.support.helm import ROOT, render
 from tests.support.processes import Services, get, post, running_server
@@ -47,7 +47,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     with running_server("--maxmemory", "256mb", "--maxmemory-policy", "noeviction") as server:
         try:
             port = services.start("producer", "--rest-server-port=0", f"--redis-port={server.port}").port()
-            admin = free_port()
+            admin = stable_port()
             services.start("consumer", f"--redis-port={server.port}", f"--admin-port={admin}")
             looks: list[tuple[Exported, Exported]] = []
             for expected in (100, 200):

@@ -15,8 +15,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from eventsvc.settings.kinds import SIGNING_SECRETS
 from tests.support.helm import ROOT
 from tests.support.hooks import SECRET
@@ -28,7 +28,7 @@ PAGE = (ROOT / "docs" / "webhooks.md").read_text()
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return stable_port()
 
 
 @pytest.fixture

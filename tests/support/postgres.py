@@ -19,8 +19,9 @@ from typing import Any, Final
 import attrs
 import psycopg
 
+from chaos.process import stable_port
 from chaos.suites import PATIENCE, wait_until
-from eventsvc.embedded import NoServer, free_port
+from eventsvc.embedded import NoServer
 
 REMEDY: Final = "no PostgreSQL on this machine: apt-get install postgresql, or put initdb and postgres on the PATH"
 
@@ -58,7 +59,7 @@ class Postgres:
 
     directory: Path
     options: Sequence[str] = ()
-    port: int = attrs.field(factory=free_port)
+    port: int = attrs.field(factory=stable_port)
     process: subprocess.Popen[bytes] | None = None
     databases: int = 0
 

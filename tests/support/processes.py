@@ -20,19 +20,12 @@ from typing import Any
 import attrs
 import redis
 
+from chaos.process import stable_port
 from chaos.suites import PATIENCE, TWISTD, wait_until
-from eventsvc.embedded import free_port, server_command
+from eventsvc.embedded import server_command
 
 #: Else each client of redis-py 8 or newer parses the metadata of that package: most of its processor time.
 NAMELESS: Mapping[str, Any] = {"driver_info": None} if hasattr(redis, "DriverInfo") else {}
-
-
-def free_ports(number: int) -> list[int]:
-    """Return different free ports: L{free_port} may return one twice until it is used."""
-    ports: set[int] = set()
-    while len(ports) < number:
-        ports.add(free_port())
-    return list(ports)
 
 
 @attrs.define
@@ -45,7 +38,7 @@ class Server:
     @ivar more: further options of its clients.
     """
 
-    port: int = attrs.field(factory=free_port)
+    port: int = attrs.field(factory=stable_port)
     options: Sequence[str] = ()
     binary: str | None = None
     password: str | None = None

@@ -17,8 +17,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from tests.support.helm import find_command, render, settings, the
 from tests.support.processes import NAMELESS
 
@@ -82,7 +82,7 @@ def running_redis_pod(
     @param binary: the program that is its redis-server.
     @param key: the key of the password of the user eventsvc.
     """
-    pod = RedisPod(directory, free_port())
+    pod = RedisPod(directory, stable_port())
     for name in ("config", "secret", "data", "bin"):
         (directory / name).mkdir(parents=True)
     pod.put("config", config_of(values))

@@ -19,7 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from eventsvc.embedded import free_port
+from chaos.process import stable_port
 from tests.support.certificates import Authority
 from tests.support.helm import render, the
 from tests.support.processes import NAMELESS
@@ -156,8 +156,8 @@ def three_pods(directory: Path, server: str, tls: bool = False) -> Iterator[Pods
         "CONFIG": str(config),
         "SECRET": str(secret),
         "USER_KEY": "",
-        "REDIS_PORT": str(free_port()),
-        "SENTINEL_PORT": str(free_port()),
+        "REDIS_PORT": str(stable_port()),
+        "SENTINEL_PORT": str(stable_port()),
     }
     if tls:
         environment |= {"TLS": "on", "CERTIFICATES": str(_certificates(directory / "certificates"))}

@@ -14,10 +14,11 @@ from typing import Any, Final
 import attrs
 import redis
 
+from chaos.process import stable_port
 from chaos.replicas import DOWN_AFTER
 from chaos.suites import PATIENCE, wait_until
 from eventsvc.embedded import server_command
-from tests.support.processes import Server, free_ports
+from tests.support.processes import Server
 
 #: The name under which the Sentinels watch the primary.
 SERVICE: Final = "mymaster"
@@ -152,7 +153,7 @@ def running_deployment(
     """
     more = {"ssl": True, "ssl_ca_certs": str(tls.authority), "host": host} if tls else {}
     with tempfile.TemporaryDirectory() as directory:
-        ports = free_ports(6)
+        ports = [stable_port() for _ in range(6)]
         servers = []
         for number, port in enumerate(ports[:3]):
             own = Path(directory, f"server-{number}")

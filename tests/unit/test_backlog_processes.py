@@ -8,8 +8,8 @@ import json
 import signal
 from typing import Any, Final
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from tests.support.processes import Server, Service, Services, get, post
 from tests.unit.test_health import figure
 from tests.unit.test_measuring import GROUP, STREAM, add, create, handle, handled_since_a_rewrite, read
@@ -98,7 +98,7 @@ def test_a_user_who_may_not_read_is_told_what_to_allow(services: Services, each_
 
 def test_it_is_where_health_and_metrics_are(services: Services, server: Server) -> None:
     """With an admin port it is not on the port of clients, and streams that nobody knows are not found."""
-    admin = free_port()
+    admin = stable_port()
     producer = start(services, server, f"--admin-port={admin}", "--redis-streams=Orders")
     wait_until(lambda: producer.says("connected to Redis"))
     wait_until(lambda: get(admin, "/backlog")[0] == 200)
@@ -111,7 +111,7 @@ def test_it_is_where_health_and_metrics_are(services: Services, server: Server) 
 
 def test_a_consumer_does_not_tell(services: Services, server: Server) -> None:
     """What scales consumers must not ask those it scales."""
-    port = free_port()
+    port = stable_port()
     services.start("eventsvc", "consumer", f"--admin-port={port}", f"--redis-port={server.port}")
     wait_until(lambda: get(port, "/health/ready")[0] == 200)
     assert get(port, "/backlog")[0] == 404

@@ -17,10 +17,10 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from chaos.process import stable_port
 from chaos.suites import PATIENCE, wait_until
 from eventsvc.cli.letter_text import make_table
 from eventsvc.cli.main import parse, run
-from eventsvc.embedded import free_port
 from eventsvc.redis.dead import DeadLetter
 from eventsvc.settings import RedisSettings
 from eventsvc.settings.reading import read
@@ -257,7 +257,7 @@ def test_a_line_is_cut_off_at_the_edge_of_a_terminal() -> None:
 
 def test_without_redis_it_ends_soon_with_1_and_says_why(server: Server) -> None:
     """Nothing listens, or the password is wrong."""
-    lines = [["--redis-port", f"{free_port()}"], ["--redis-port", f"{server.port}", "--redis-password", "wrong"]]
+    lines = [["--redis-port", f"{stable_port()}"], ["--redis-port", f"{server.port}", "--redis-password", "wrong"]]
     begin = time.monotonic()
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "somebody", "on", ">secret")

@@ -25,8 +25,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from chaos.process import stable_port
 from eventsvc.client import Client, Posted, make_client
-from eventsvc.embedded import free_port
 from eventsvc.event import Event
 from eventsvc.net.pem import read_trust_root
 from eventsvc.outcome import Outcome
@@ -268,7 +268,7 @@ async def test_an_answer_that_does_not_end_is_unknown() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_refused_connection_is_refused() -> None:
     """An event that was never sent is not stored."""
-    assert (await client_for(free_port()).post(EVENT)).outcome is Outcome.REFUSED
+    assert (await client_for(stable_port()).post(EVENT)).outcome is Outcome.REFUSED
 
 
 def test_a_refused_connection_is_known_at_once() -> None:

@@ -17,8 +17,8 @@ from urllib.request import urlopen
 import pytest
 
 from chaos.clock import WallClock
+from chaos.process import stable_port
 from chaos.suites import PATIENCE, wait_until
-from eventsvc.embedded import free_port
 from tests.support.processes import Server, Service, Services, post
 
 EVENT = '{"description": "hello"}'
@@ -97,7 +97,7 @@ def test_a_consumer_goes_on_after_its_clock_was_set_back(
     services: Services, own_server: Server, clock: WallClock
 ) -> None:
     """It connects again, reads, and is alive and ready."""
-    port = free_port()
+    port = stable_port()
     consumer = services.start(
         *("eventsvc", "consumer", f"--redis-port={own_server.port}", f"--admin-port={port}"),
         environment=clock.environment,
@@ -123,7 +123,7 @@ def test_a_consumer_goes_on_after_its_clock_was_set_back(
 def test_a_simulator_goes_on_after_its_clock_was_set_back(services: Services, server: Server, clock: WallClock) -> None:
     """It posts at its rate, as long as it was told to, and reports."""
     producer = services.start("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={server.port}")
-    admin = free_port()
+    admin = stable_port()
     flags = [f"--event-producer-port={producer.port()}", "--events-per-second=50", f"--admin-port={admin}"]
     simulator = services.start("eventsvc", "simulator", *flags, "--duration=4", environment=clock.environment)
     wait_until(lambda: simulator.says("Site starting on"))
@@ -143,7 +143,7 @@ def test_the_command_for_people_gives_up_in_time_after_its_clock_was_set_back(cl
             "from eventsvc.cli.main import main; main()",
             "dead",
             "list",
-            f"--redis-port={free_port()}",
+            f"--redis-port={stable_port()}",
         ],
         env={**os.environ, **clock.environment},
         stderr=subprocess.PIPE,

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from chaos.process import stable_port
 from chaos.suites import PATIENCE, wait_until
 from eventsvc.cli.main import make_parser, parse
-from eventsvc.embedded import free_port
 from tests.support.commands import EVENTSVC, do, on_terminal
 from tests.support.dead_letters import GROUP, STREAM, set_events_aside
 from tests.support.processes import Server, Services
@@ -132,7 +132,7 @@ async def test_groups_and_their_consumers_are_listed(server: Server, capsys: pyt
 @pytest_twisted.ensureDeferred
 async def test_the_doctor_says_what_is_wrong_and_what_to_do(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     fill(server)
-    port = f"{free_port()}"
+    port = f"{stable_port()}"
     assert await do(server, "doctor", "--event-producer-port", port) == 0
     out = capsys.readouterr().out
     assert f"✓ redis       connected to 127.0.0.1:{server.port}" in out
@@ -152,7 +152,7 @@ async def test_the_doctor_says_what_is_wrong_and_what_to_do(server: Server, caps
 
 def test_without_redis_each_command_ends_soon_with_1_and_says_why() -> None:
     """The doctor checks the rest all the same."""
-    port = f"{free_port()}"
+    port = f"{stable_port()}"
     started = [
         subprocess.Popen(
             [*EVENTSVC, *line, "--redis-port", port], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -184,7 +184,7 @@ def test_the_screens_fit_a_terminal_and_its_colours_can_be_switched_off(server: 
 
 def test_what_to_do_is_never_cut_off() -> None:
     """A sentence of the doctor goes on in the next line."""
-    with on_terminal([*EVENTSVC, "doctor", "--redis-port", f"{free_port()}"], 50, {"NO_COLOR": "1"}) as terminal:
+    with on_terminal([*EVENTSVC, "doctor", "--redis-port", f"{stable_port()}"], 50, {"NO_COLOR": "1"}) as terminal:
         terminal.process.wait(PATIENCE)
         text = terminal.read()
     assert max(map(len, text.splitlines()[1:])) <= 50
@@ -241,7 +241,7 @@ def test_events_of_standard_input_are_sent_in_batches(server: Server, producer: 
 
 
 def test_an_event_that_is_not_stored_ends_it_with_1() -> None:
-    port = f"{free_port()}"
+    port = f"{stable_port()}"
     done = run_command("send", "x", "--event-producer-port", port, "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["stored"] == "no"

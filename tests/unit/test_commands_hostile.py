@@ -13,9 +13,9 @@ import subprocess
 import pytest
 import pytest_twisted
 
+from chaos.process import stable_port
 from chaos.suites import PATIENCE
 from eventsvc.cli.main import parse
-from eventsvc.embedded import free_port
 from eventsvc.event import is_entry_id
 from tests.support.commands import EVENTSVC, do
 from tests.support.dead_letters import DEAD, GROUP, STREAM
@@ -188,7 +188,7 @@ def test_a_signal_ends_it_while_it_waits_for_more(server: Server, producer: int,
     ids=["number", "large", "blank"],
 )
 def test_a_line_that_cannot_be_sent_is_named(text: bytes, words: str) -> None:
-    process = start_sending(port=free_port())
+    process = start_sending(port=stable_port())
     out, err = process.communicate(text, timeout=PATIENCE)
     assert (process.returncode, out) == (1, b"")
     assert err.decode() == f"eventsvc: {words}; 0 events were posted before\n"

@@ -16,7 +16,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from eventsvc.embedded import free_port
+from chaos.process import stable_port
 from eventsvc.interfaces import Refused, Unknown
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.errors import ErrorReply, NotConnected
@@ -214,7 +214,7 @@ async def test_a_peer_that_is_gone_is_noticed(server: Server) -> None:
 async def test_a_replica_is_not_used_until_it_is_the_primary(each_server: Server) -> None:
     """It would serve reads, but refuse every write."""
     with each_server.client() as client, logged() as said:
-        client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+        client.execute_command("REPLICAOF", "127.0.0.1", stable_port())
         async with started(each_server.port) as connection:
             address = f"127.0.0.1:{each_server.port}"
             await until(lambda: said(f"no connection to Redis: Redis at {address} is a read-only replica"))
@@ -239,7 +239,7 @@ async def test_a_primary_that_is_demoted_is_left(each_server: Server, how: str) 
         async with started(each_server.port) as connection:
             await ready(connection)
             assert await connection.run(WRITE, ["counter"], []) == 1
-            client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+            client.execute_command("REPLICAOF", "127.0.0.1", stable_port())
             with suppress(Refused):
                 await FIND_OUT[how](connection)
             assert not usable(connection)

@@ -20,8 +20,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.protocols.wire import Echo
 
+from chaos.process import stable_port
 from eventsvc.consumer.counts import ConsumerCounts
-from eventsvc.embedded import free_port
 from eventsvc.interfaces import Refused
 from eventsvc.measures import Measures
 from eventsvc.producer.counts import ProducerCounts
@@ -188,7 +188,7 @@ class Caller(Protocol):
 @pytest_twisted.ensureDeferred
 async def test_a_link_is_cut_stalled_and_refused_and_heals() -> None:
     echo: Any = cast(Any, reactor).listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
-    link = FaultyLink(reactor, free_port(), echo.getHost().port)
+    link = FaultyLink(reactor, stable_port(), echo.getHost().port)
     link.startService()
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", link.port)
 

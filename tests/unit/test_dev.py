@@ -15,8 +15,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import PATIENCE, TWISTD, wait_until
-from eventsvc.embedded import free_port
 from eventsvc.tap.parts.dev import Dev
 from tests.support.commands import Terminal, on_terminal
 from tests.support.processes import Services, post
@@ -148,7 +148,7 @@ def test_data_can_be_kept(services: Services, tmp_path: Path) -> None:
 
 
 def test_a_port_that_was_chosen_is_not_replaced(services: Services) -> None:
-    with socket.create_server(("127.0.0.1", free_port())) as taken:
+    with socket.create_server(("127.0.0.1", stable_port())) as taken:
         port = taken.getsockname()[1]
         chosen = services.start("eventsvc", "dev", f"--rest-server-port={port}", "--dashboard-port=0")
         assert chosen.process.wait(PATIENCE) == 1
@@ -157,7 +157,7 @@ def test_a_port_that_was_chosen_is_not_replaced(services: Services) -> None:
 
 def test_a_taken_port_is_said_on_a_line_of_its_own(tmp_path: Path) -> None:
     """And nothing else is: there is no Redis yet that would be connected. The cursor is shown again."""
-    with socket.create_server(("127.0.0.1", free_port())) as taken:
+    with socket.create_server(("127.0.0.1", stable_port())) as taken:
         flags = [f"--rest-server-port={taken.getsockname()[1]}", "--dashboard-port=0", f"--pidfile={tmp_path}/pid"]
         command = [*TWISTD, "-n", flags.pop(), "eventsvc", "dev", *flags]
         with on_terminal(command, environment={"NO_COLOR": "1"}) as terminal:
@@ -174,7 +174,7 @@ def test_a_usual_port_that_is_taken_is_replaced_aloud(
     """One that was chosen, by a flag or the environment, stays."""
     dev: Any = partial(Dev, reactor=None, process=None, event_log=None, redis=None)  # type: ignore[arg-type]
     shown = Mock()
-    with socket.create_server(("127.0.0.1", free_port())) as taken:
+    with socket.create_server(("127.0.0.1", stable_port())) as taken:
         port = taken.getsockname()[1]
         found = dev(options={}, shown=shown)._find_port("a-port", "A_PORT", port)
         assert port < found < port + 100

@@ -16,7 +16,7 @@ import pytest_twisted
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import ensureDeferred
 
-from eventsvc.embedded import free_port
+from chaos.process import stable_port
 from eventsvc.interfaces import Unknown
 from eventsvc.outcome import Outcome
 from eventsvc.redis.connection import Connection
@@ -140,7 +140,7 @@ async def test_a_primary_that_is_demoted_during_the_wait(each_server: Server, tm
             waiting = ensureDeferred(producer.post("waiting"))
             await until(lambda: "waiting" in stored(each_server))
             await until(lambda: durability._asking)
-            client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+            client.execute_command("REPLICAOF", "127.0.0.1", stable_port())
             await until(lambda: not producer.connection.ready)
             client.execute_command("REPLICAOF", "NO", "ONE")
             replica.send(signal.SIGCONT)

@@ -19,6 +19,7 @@ from twisted.internet import reactor
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.python.failure import Failure
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
 from eventsvc import embedded
 from eventsvc.embedded import REMEDY, EmbeddedServer, NoServer, find_server, free_port, server_command
@@ -111,7 +112,7 @@ def test_without_tools_the_server_is_run_as_it_is(tmp_path: Path, monkeypatch: p
 def make_server(*options: str) -> tuple[EmbeddedServer, list[str]]:
     """Return a server, and the list of errors if it ends by itself."""
     told: list[str] = []
-    return EmbeddedServer(reactor, free_port(), told.append, options), told
+    return EmbeddedServer(reactor, stable_port(), told.append, options), told
 
 
 @pytest_twisted.ensureDeferred
@@ -231,7 +232,7 @@ time.sleep(600)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_it_ends_with_its_parent(number: signal.Signals) -> None:
     """Even if the parent is killed."""
-    port = free_port()
+    port = stable_port()
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(port)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     server = int(parent.stdout.readline())
@@ -249,7 +250,7 @@ def test_it_ends_with_its_parent(number: signal.Signals) -> None:
 
 def test_it_is_not_in_front() -> None:
     """Ctrl-C goes to the whole foreground group, and would stop the server before its clients."""
-    port = free_port()
+    port = stable_port()
     with subprocess.Popen(server_command(port), stdout=subprocess.DEVNULL) as server:
         try:
             wait_until(lambda: answers(port))

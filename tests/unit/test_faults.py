@@ -13,8 +13,8 @@ import pytest
 import pytest_twisted
 from twisted.logger import capturedLogs
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from eventsvc.outcome import Outcome
 from tests.support.processes import Server, Services, post
 from tests.support.producer_harness import STREAM, in_thread, pause, read_stream, running_producer, until
@@ -134,7 +134,7 @@ async def test_a_demoted_primary_is_left_and_used_again_once_it_is_promoted(each
     with each_server.client() as client:
         async with running_producer(each_server, wait=0.5) as producer:
             assert (await producer.post("before")).outcome is Outcome.OK
-            client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+            client.execute_command("REPLICAOF", "127.0.0.1", stable_port())
             assert (await producer.post("during")).outcome is Outcome.REFUSED
             assert not producer.connection.ready
             client.execute_command("REPLICAOF", "NO", "ONE")

@@ -14,8 +14,8 @@ import pytest
 import pytest_twisted
 from twisted.logger import capturedLogs
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from eventsvc.event import EVENT_FIELD
 from tests.support.processes import Answer, Server, Service, Services, get, post
 from tests.support.producer_harness import STREAM, until
@@ -86,7 +86,7 @@ async def test_what_is_lost_is_told_by_a_full_server_too(each_server: Server) ->
 
 def start_both(services: Services, server: Server, **settings: str) -> int:
     """Start a producer and a consumer, and return the producer's port once both are up."""
-    producer, admin = free_port(), free_port()
+    producer, admin = stable_port(), stable_port()
     environment = {"REDIS_PORT": f"{server.port}", **settings}
     made = services.start("eventsvc", "producer", "--rest-server-port", f"{producer}", environment=environment)
     services.start("eventsvc", "consumer", "--admin-port", f"{admin}", environment=environment)

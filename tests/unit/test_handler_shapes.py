@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from tests.support.processes import Server, Service, Services, get
 from tests.unit.test_handling import DEAD, STREAM, add, pending, start_consumer, unread
 
@@ -93,7 +93,7 @@ def test_what_blocks_runs_in_threads_and_events_are_acknowledged_as_they_finish(
         for number in range(40):
             event = {"id": number, "description": f"event {number}", "timestamp": "", "key": f"k{number % 5}"}
             client.xadd(STREAM, {"EventStream": json.dumps(event)})
-    port, needed = free_port(), services.directory / "needed"
+    port, needed = stable_port(), services.directory / "needed"
     consumer = start(services, server, "block", "--threads=4", f"--admin-port={port}", NEEDED_FILE=str(needed))
     wait_until(lambda: told(consumer).count({"said": "blocks"}) == 4)
     wait_until(lambda: pending(server) + unread(server) == 40 - len(handled(consumer)) < 20)
@@ -111,7 +111,7 @@ def test_what_blocks_runs_in_threads_and_events_are_acknowledged_as_they_finish(
 @pytest.mark.parametrize("name", ["hang", "hang_on_asyncio"])
 def test_a_handler_that_hangs_costs_its_event_and_no_other(services: Services, server: Server, name: str) -> None:
     add(server, 4)
-    port = free_port()
+    port = stable_port()
     flags = "--handler-timeout=0.2", "--max-deliveries=2", f"--admin-port={port}"
     consumer = start(services, server, name, *flags)
     wait_until(lambda: pending(server) == 0 and len(handled(consumer)) == 3)
@@ -140,7 +140,7 @@ def test_a_handler_says_what_is_to_be_done(services: Services, server: Server) -
 
 def test_an_outage_pauses_the_consumer_which_stays_ready_and_alarms(services: Services, server: Server) -> None:
     add(server, 30)
-    port = free_port()
+    port = stable_port()
     needed = services.directory / "needed"
     consumer = start(services, server, "while_there_is_a_file", f"--admin-port={port}", NEEDED_FILE=str(needed))
     wait_until(lambda: "eventsvc_handler_failing 1.0" in get(port, "/metrics")[1])

@@ -16,8 +16,8 @@ from select import select
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from tests.support.processes import Server, Service, Services, get, post
 
 STREAM = "NotificationStream"
@@ -96,7 +96,7 @@ def test_a_kill_repeats_little_of_what_a_plain_handler_has_done(services: Servic
 
 def test_a_probe_is_answered_between_two_events_of_a_plain_handler(services: Services, server: Server) -> None:
     add(server, 2_000)
-    port = free_port()
+    port = stable_port()
     consumer = start_consumer(services, server, "one", f"--handler={WRONG}.take_10_ms", f"--admin-port={port}")
     wait_until(lambda: consumer.err().count("\n") > 300)
     before = consumer.err().count("\n")
@@ -111,7 +111,7 @@ def test_on_a_full_server_a_poison_event_holds_up_nothing(services: Services, ea
     with each_server.client() as client:
         client.xadd(STREAM, {"EventStream": "{"})
     texts = add(each_server, 20)
-    port = free_port()
+    port = stable_port()
     with each_server.client() as client:
         client.config_set("maxmemory", 1)
         consumer = start_consumer(services, each_server, "one", f"--admin-port={port}")
@@ -165,7 +165,7 @@ def test_a_consumer_whose_output_nobody_reads_lives_and_stops_and_acknowledges_n
     services: Services, server: Server
 ) -> None:
     texts = add(server, 300)
-    port = free_port()
+    port = stable_port()
     with full_pipe() as (_, writer):
         flags = f"--admin-port={port}", "--drain-timeout=0.5", "--redis-claim-idle=600"
         consumer = start_consumer(services, server, "one", *flags, output=writer)
@@ -200,7 +200,7 @@ def test_a_consumer_goes_on_once_its_output_is_read(services: Services, server: 
 
 
 def test_a_producer_whose_output_nobody_reads_takes_events_and_stops(services: Services, server: Server) -> None:
-    port = free_port()
+    port = stable_port()
     with full_pipe() as (_, writer):
         producer = services.start(
             *("eventsvc", "producer", f"--redis-port={server.port}", f"--rest-server-port={port}"),
@@ -214,7 +214,7 @@ def test_a_producer_whose_output_nobody_reads_takes_events_and_stops(services: S
 def test_on_a_full_disk_no_event_becomes_a_dead_letter(services: Services, server: Server) -> None:
     """C{/dev/full} is one: the line is held up until there is room again."""
     texts = add(server, 20)
-    port = free_port()
+    port = stable_port()
     full = os.open("/dev/full", os.O_WRONLY)
     try:
         flags = f"--admin-port={port}", "--max-deliveries=1", "--drain-timeout=0.2", "--redis-claim-idle=600"

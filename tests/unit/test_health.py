@@ -15,8 +15,8 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred, fail
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from eventsvc.interfaces import Unknown
 from eventsvc.producer.room import Room
 from eventsvc.tap.health import Rounds, Vitals, producer_health
@@ -208,7 +208,7 @@ def is_ready(port: int, status: int) -> Callable[[], bool]:
 
 def start(services: Services, role: str, flag: str, redis: int) -> tuple[Service, int]:
     """Start a role with an admin port."""
-    port = free_port()
+    port = stable_port()
     return services.start("eventsvc", role, flag, f"{port}", "--redis-port", f"{redis}"), port
 
 
@@ -263,7 +263,7 @@ def post_one(port: int) -> int:
 
 def test_a_simulator_has_an_admin_port_too(services: Services) -> None:
     """It is live and ready whatever happens to its events."""
-    port, nobody = free_port(), free_port()
+    port, nobody = stable_port(), stable_port()
     services.start(
         *("eventsvc", "simulator", "--admin-port", f"{port}"),
         *("--event-producer-port", f"{nobody}", "--events-per-second", "50"),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from eventsvc.simulator.latency import Latencies
 from eventsvc.simulator.saved_run import Run, decode_run
 from eventsvc.tap.parts.load import NOT_MET
@@ -114,7 +114,7 @@ def test_a_threshold_that_is_not_met_ends_with_99(services: Services, server: Se
 def test_without_a_producer_all_are_errors(services: Services, tmp_path: Path) -> None:
     """Events that nobody takes are refused, not forgotten."""
     flags = ["--count=10", "--events-per-second=100", "--threshold=errors<1%", "--save=run.json"]
-    code, _ = run_load(services, free_port(), *flags)
+    code, _ = run_load(services, stable_port(), *flags)
     assert code == NOT_MET
     run = read_run(tmp_path / "run.json")
     assert (run.sent, run.ok, run.refused) == (10, 0, 10)
@@ -149,7 +149,7 @@ def test_a_signal_ends_a_run_as_its_end_would(services: Services, server: Server
 
 def test_a_file_that_cannot_be_written_is_told_before_the_run(services: Services) -> None:
     for path, reason in (("nowhere/run.json", "No such file or directory"), (".", "Is a directory")):
-        code, load = run_load(services, free_port(), f"--save={path}", "--count=1")
+        code, load = run_load(services, stable_port(), f"--save={path}", "--count=1")
         assert code == 2
         assert load.err() == f"eventsvc: SIMULATOR_SAVE={path!r}: expected a file that can be written ({reason})\n"
 
@@ -194,7 +194,7 @@ run()
 def test_without_the_library_it_posts_and_counts(tmp_path: Path, flags: list[str], code: int, words: str) -> None:
     """As it always has; what needs the library says so."""
     ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT, f"--event-producer-port={free_port()}", "--events-per-second=100", *flags],
+        [sys.executable, "-c", WITHOUT, f"--event-producer-port={stable_port()}", "--events-per-second=100", *flags],
         cwd=tmp_path,
         env=os.environ,
         capture_output=True,

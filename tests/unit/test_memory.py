@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from tests.support.processes import Server, Service, Services
 
 MEGABYTE = 1_048_576
@@ -63,9 +63,9 @@ def load(port: int, number: int, until: float) -> Counter[int]:
 
 
 def test_a_minute_of_load_without_redis_leaves_memory_within_its_bounds(services: Services) -> None:
-    port, bound = free_port(), 8 * MEGABYTE
+    port, bound = stable_port(), 8 * MEGABYTE
     producer = services.start(
-        *("eventsvc", "producer", "--rest-server-port", f"{port}", "--redis-port", f"{free_port()}"),
+        *("eventsvc", "producer", "--rest-server-port", f"{port}", "--redis-port", f"{stable_port()}"),
         *("--queue-max-bytes", f"{bound}", "--redis-write-timeout", "1"),
     )
     wait_until(lambda: is_up(producer, port))
@@ -94,7 +94,7 @@ def send(connection: socket.socket, data: bytes) -> bytes:
 @pytest.mark.parametrize("path", ["/event", "/events"])
 def test_bodies_that_do_not_end_leave_memory_within_its_bounds(services: Services, path: str) -> None:
     """There are hundreds of a megabyte, each without its last byte, while others post single events."""
-    port, bound, clients = free_port(), 8 * MEGABYTE, 400
+    port, bound, clients = stable_port(), 8 * MEGABYTE, 400
     server = Server()
     server.start()
     try:

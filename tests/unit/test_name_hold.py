@@ -16,9 +16,9 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
 from eventsvc.consumer.name_hold import NameHold
-from eventsvc.embedded import free_port
 from eventsvc.tap.consumer_name import take_name
 from eventsvc.testing import Link, MemoryEventGroup, MemoryStream
 from eventsvc.testing.clock import run_clock
@@ -125,7 +125,7 @@ def test_without_abstract_sockets_a_name_is_unique(monkeypatch: pytest.MonkeyPat
 
 def test_a_name_given_twice_is_told(services: Services, server: Server) -> None:
     """In the log and the metrics of the second process."""
-    ports = [free_port(), free_port()]
+    ports = [stable_port(), stable_port()]
     flags = ("--redis-consumer", "same", "--redis-read-timeout", "0.1")
     first, second = [start(services, server, "accept", *flags, "--admin-port", f"{port}") for port in ports]
     wait_until(lambda: first.says("consumer_name_in_use") or second.says("consumer_name_in_use"))

@@ -20,8 +20,8 @@ import schemathesis
 from hypothesis import settings
 from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from eventsvc.web.api import Api
 from tests.support.processes import Server, Services, get
 
@@ -101,7 +101,7 @@ def running(server: Server, directory: Path, **settings: str) -> Iterator[str]:
     """
     with server.client() as client:
         client.flushall()
-    port = free_port()
+    port = stable_port()
     services = Services(directory)
     environment = {"REST_SERVER_PORT": f"{port}", "REDIS_PORT": f"{server.port}", "REDIS_STREAMS": STREAM, **settings}
     producer = services.start("eventsvc", "producer", environment=environment)

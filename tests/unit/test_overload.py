@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 import attrs
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import PATIENCE, wait_until
-from eventsvc.embedded import free_port
 from tests.support.processes import Server, Services, running_server
 
 BATCH = b"\n".join([b'{"description": "hello world"}'] * 1_000)
@@ -120,7 +120,7 @@ def speed(port: int, server: Server, number: int) -> float:
 
 @pytest.fixture
 def port(services: Services, server: Server) -> int:
-    number = free_port()
+    number = stable_port()
     services.start(
         *("eventsvc", "producer", "--rest-server-port", f"{number}", "--redis-port", f"{server.port}"),
         *("--redis-stream-hard-max", "10000000", "--redis-write-timeout", "60"),

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from eventsvc.event import EVENT_FIELD, Notification, decode_notification
-from tests.support.processes import Server, Service, Services, free_ports, get, post
+from tests.support.processes import Server, Service, Services, get, post
 
 EVENT = '{"description": "hello"}'
 STREAM = "NotificationStream"
@@ -80,12 +80,12 @@ def read_events(client: Any) -> list[Notification]:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_each_idle_service_with_0(services: Services, number: int) -> None:
     """SIGTERM and SIGINT are not failures, even without Redis."""
-    ports = free_ports(3)
+    ports = [stable_port() for _ in range(3)]
     flags = [f"--admin-port={port}" for port in ports]
     started = [
         start_producer(services, Server(), flags[0]),
         start_consumer(services, Server(), flags[1]),
-        start_simulator(services, free_port(), flags[2]),
+        start_simulator(services, stable_port(), flags[2]),
     ]
     # What answers has its handlers of signals: a log line may come before them.
     wait_until(lambda: all(get(port, "/health/live")[0] for port in ports))

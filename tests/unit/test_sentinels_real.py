@@ -20,8 +20,9 @@ import redis.exceptions
 from twisted.internet.interfaces import IHostnameResolver
 from zope.interface import implementer
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import NoServer, free_port
+from eventsvc.embedded import NoServer
 from eventsvc.redis.connection import Connection
 from eventsvc.redis.switches import SentinelConnection
 from eventsvc.settings import RedisSettings
@@ -183,7 +184,9 @@ async def test_names_and_tls_are_those_of_redis(tmp_path: Path) -> None:
 
 
 def speaks_tls(program: str, tls: TLS) -> bool:
-    server = Server(options=[word for pair in tls.settings(free_port()).items() for word in (f"--{pair[0]}", pair[1])])
+    server = Server(
+        options=[word for pair in tls.settings(stable_port()).items() for word in (f"--{pair[0]}", pair[1])]
+    )
     server.binary = program
     port = int(server.options[server.options.index("--tls-port") + 1])
     server.port, server.more = port, {"ssl": True, "ssl_ca_certs": str(tls.authority), "host": "localhost"}
@@ -211,7 +214,7 @@ async def test_what_is_no_sentinel_is_said_to_be_none(each_server: Server) -> No
 @pytest_twisted.ensureDeferred
 async def test_an_address_that_moves_is_looked_up_anew() -> None:
     """As that of a virtual IP, a Service or a name: each attempt asks again where it is."""
-    port = free_port()
+    port = stable_port()
     first, second = (
         Server(port, ("--bind", f"127.0.0.{number}"), more={"host": f"127.0.0.{number}"}) for number in (1, 2)
     )

@@ -17,8 +17,8 @@ import attrs
 import pytest
 from OpenSSL import SSL
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from tests.support.certificates import Authority
 from tests.support.http import post, read_responses
 from tests.support.processes import Server, Service, Services, get
@@ -270,7 +270,7 @@ def test_a_broken_replacement_is_counted_and_the_old_pair_stays(
     services: Services, server: Server, files: Port
 ) -> None:
     """The key of another certificate; later a good pair is used."""
-    admin = free_port()
+    admin = stable_port()
     producer = start(services, server, *files.flags(), f"--admin-port={admin}")
     port, context = producer.ports(2)[0], files.context()
     assert figure(admin, FAILURES) == 0
@@ -292,7 +292,7 @@ def test_a_broken_replacement_is_counted_and_the_old_pair_stays(
 
 def test_clients_need_a_certificate_but_probes_do_not(services: Services, server: Server, files: Port) -> None:
     """The admin port is plain HTTP; the event port does not have its paths."""
-    clients, admin = Authority(), free_port()
+    clients, admin = Authority(), stable_port()
     (files.directory / "ca").write_bytes(clients.pem())
     flags = [*files.flags(), f"--rest-server-tls-client-ca={files.directory}/ca", f"--admin-port={admin}"]
     producer = start(services, server, *flags)
@@ -321,7 +321,7 @@ def test_without_an_admin_port_the_event_port_has_the_probes(services: Services,
 
 
 def test_the_admin_port_of_a_plain_producer(services: Services, server: Server) -> None:
-    admin = free_port()
+    admin = stable_port()
     producer = start(services, server, f"--admin-port={admin}")
     port = producer.ports(2)[0]
     assert get(admin, "/health/live")[0] == 200

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from eventsvc.telemetry.span_export import FAREWELL
 from tests.support.collector import Collector, collecting
 from tests.support.processes import Server, Service, Services, get, post
@@ -140,9 +140,9 @@ def test_the_environment_names_the_service(services: Services, server: Server, c
 def test_without_a_collector_events_are_handled_and_the_process_exits_at_once(
     services: Services, server: Server
 ) -> None:
-    collector = Collector(port=free_port())
+    collector = Collector(port=stable_port())
     add(server, 300)
-    admin = free_port()
+    admin = stable_port()
     flags = f"--admin-port={admin}", f"--handler={HANDLERS}.ignore"
     consumer = start_consumer(services, server, collector, *flags, OTEL_EXPORTER_OTLP_TIMEOUT="2")
     wait_until(lambda: is_done(server) and consumer.says("spans cannot be exported, and are lost: "))

@@ -13,7 +13,7 @@ import pytest
 import pytest_twisted
 from twisted.logger import globalLogPublisher
 
-from eventsvc.embedded import free_port
+from chaos.process import stable_port
 from eventsvc.errors import Reject, RetryAfter
 from eventsvc.handlers.webhook_answer import WebhookFailed
 from eventsvc.settings.reading import InvalidSettings
@@ -159,7 +159,7 @@ async def test_a_private_address_is_connected_to_if_that_is_allowed(receiver: Re
 
 @pytest_twisted.ensureDeferred
 async def test_a_refused_connection_is_a_failure(make: Maker) -> None:
-    handler = make(url=f"http://127.0.0.1:{free_port()}/?token=hush")
+    handler = make(url=f"http://127.0.0.1:{stable_port()}/?token=hush")
     said = await failure_of(handler.handle(EVENT))
     assert "ConnectionRefusedError" in said
     assert "hush" not in said

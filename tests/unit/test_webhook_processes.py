@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import pytest
 
+from chaos.process import stable_port
 from chaos.suites import wait_until
-from eventsvc.embedded import free_port
 from tests.support.hooks import SECRET, Hook, Hooks, Reaction, receiving_hooks
 from tests.support.processes import Server, Service, Services, get
 from tests.unit.test_handling import DEAD, STREAM, add, pending, unread
@@ -173,7 +173,7 @@ def test_a_receiver_that_is_gone_loses_nothing(services: Services, server: Serve
     """An alarm is raised, and events stay in the stream."""
     hooks.react = lambda hook, times: 410
     add(server, 20)
-    port = free_port()
+    port = stable_port()
     consumer = start(services, server, hooks, "--max-deliveries=1", f"--admin-port={port}")
     wait_until(lambda: "eventsvc_webhook_gone 1.0" in get(port, "/metrics")[1])
     assert get(port, "/health/ready")[0] == 200
@@ -216,7 +216,7 @@ def test_a_receiver_that_flaps_gets_every_event(services: Services, server: Serv
     def wait_until_taken(most: int) -> None:
         wait_until(lambda: len(hooks.taken) > most)
 
-    hooks = Hooks(port=free_port(), react=flap)
+    hooks = Hooks(port=stable_port(), react=flap)
     texts = add(server, 1_000)
     consumer = start(services, server, hooks, "--concurrency=5", "--max-deliveries=1000")
     for most in (100, 250, 500):
@@ -234,7 +234,7 @@ def test_a_receiver_that_is_down_makes_at_most_two_dead_letters(
     services: Services, server: Server, concurrency: int
 ) -> None:
     """What nobody listens to is tried again until somebody does."""
-    hooks = Hooks(port=free_port())
+    hooks = Hooks(port=stable_port())
     texts = add(server, 100)
     consumer = start(services, server, hooks, f"--concurrency={concurrency}")
     wait_until(lambda: consumer.says('"alarm":"handler_failing"'))
