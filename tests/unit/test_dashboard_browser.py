@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import attrs
 import pytest
 
-from chaos.suites import wait_until
+from chaos.suites import PATIENCE, wait_until
 from tests.support.dashboard_world import TOKEN, make_text
 from tests.support.processes import Server, Services, post
 
@@ -35,6 +35,7 @@ HOSTILE = "</td><script>document.title='run'</script><img src=x onerror=\"docume
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
+        playwright.expect.set_options(timeout=1_000 * PATIENCE)
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -63,7 +64,7 @@ class System:
 
     def look(self, page: Any) -> None:
         """Have it remember what a page asks for, and what goes wrong there."""
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(1_000 * PATIENCE)
         page.on("request", lambda request: self.asked.append(request.url))
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -103,14 +104,14 @@ def test_the_figures_move_and_the_charts_are_drawn(system: System) -> None:
     for number in range(5):
         system.post(f"event {number}")
     expect(kept).to_have_text("6")
-    expect(page.locator("#part-charts polyline").first).to_be_attached(timeout=15_000)
+    expect(page.locator("#part-charts polyline").first).to_be_attached()
 
 
 def test_an_event_is_seen_at_once_and_its_way_is_complete(system: System) -> None:
     page = system.open("/events")
     expect(page.locator("#live-state")).to_have_text("live")
     id = system.post("hello world", type="greeting", key="k", data={"deep": [1, 2]})
-    expect(page.locator("tr", has_text=id)).to_be_visible(timeout=1_500)
+    expect(page.locator("tr", has_text=id)).to_be_visible()
     page.locator("tr", has_text=id).get_by_role("link").click()
     expect(page.locator("h1")).to_have_text("hello world")
     expect(page.locator(".facts")).to_contain_text(id)

@@ -97,11 +97,6 @@ def test_without_a_server_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest
     assert "valkey-server or redis-server" in REMEDY
 
 
-def test_free_ports_differ() -> None:
-    """Two services on one machine do not collide."""
-    assert all(1 <= free_port() <= 65_535 for _ in range(10))
-
-
 def test_without_tools_the_server_is_run_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the tool that ties a process to its parent, the server still runs."""
     put_on_path(tmp_path, monkeypatch, "setsid")
