@@ -18,6 +18,7 @@ from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
 from eventsvc.event import format_timestamp
+from eventsvc.json_text import escape_breaks
 from eventsvc.settings import LogSettings
 from eventsvc.telemetry.log_output import LONGEST, LogOutput
 from eventsvc.text import shorten
@@ -34,13 +35,17 @@ _LEVELS: Final = {
 #: Seconds within which waiting lines must be written at exit.
 FAREWELL: Final = 1.0
 
-_encode: Final = msgspec.json.Encoder(enc_hook=safe_repr).encode
+_encoder: Final = msgspec.json.Encoder(enc_hook=safe_repr)
 
 
 def _plain(value: object) -> str:
     """Return a value as text that can be encoded."""
     text = value if isinstance(value, str) else safe_repr(value)
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _encode(members: object) -> bytes:
+    return escape_breaks(_encoder.encode(members))
 
 
 def encode_json(members: Mapping[str, Any]) -> bytes:

@@ -124,6 +124,16 @@ def test_any_details_make_a_line(details: dict[str, Any], words: str) -> None:
     assert lines.one().keys() >= {"time", "level", "from", "message", *details}
 
 
+def test_no_control_character_reaches_a_terminal_and_no_line_is_broken() -> None:
+    """Whoever reads the log of a pod has a terminal; U+009B begins a command there."""
+    hostile = "a\x1b[2J\x7f\x85\x9b2J\u2028z"
+    lines = Lines()
+    lines.logger.info("{words}", words=hostile, details={hostile: [hostile]})
+    lines.logger.failure("{words}", Failure(Exception(hostile)), words=hostile)
+    assert [line["message"] for line in lines.read()] == [hostile] * 2
+    assert all(text.isprintable() for text in lines.stream.getvalue().decode().splitlines())
+
+
 def test_a_cycle_makes_a_line() -> None:
     """Details that contain themselves are written as text."""
     lines, cycle = Lines(), {}  # type: ignore[var-annotated]
