@@ -146,6 +146,7 @@ class Consumer(Service):
             await self._do_chores()
             room = self._room()
             if self._draining or room <= 0:
+                self.problem = ""
                 await self._settle()
             elif self.recovery.has_own:
                 await self._take(self.recovery.take_up_own(room, self._page.limit))
@@ -200,12 +201,8 @@ class Consumer(Service):
     async def _settle(self) -> None:
         """Wait until an entry in flight is done, or a chore is due."""
         wait = min(chore.due for chore in self.chores) - self.clock.seconds()
-        try:
+        with suppress(TimeoutError):
             await self.in_flight.when_changed().addTimeout(max(0.001, wait), self.clock)
-        except TimeoutError:
-            pass
-        else:
-            self.problem = ""
 
     async def _take(self, asking: Awaitable[Sequence[Entry]]) -> None:
         """Take up or claim a page."""

@@ -382,6 +382,15 @@ class TestReadiness:
         consuming.run(1.0)
         assert consumer.problem == ""
 
+    def test_it_is_fit_again_while_its_handler_is_busy(self, consuming: ConsumerWorld) -> None:
+        """Nothing is read then, but Redis has answered all that it was asked."""
+        consumer = consuming.consumer(consuming.slow(1_000.0))
+        consuming.add("a")
+        consuming.run(1.0)
+        link_of(consumer).cut()
+        consuming.run(5.0)
+        assert consumer.problem == ""
+
     def test_nothing_is_read_while_acknowledgements_are_refused(self, consuming: ConsumerWorld) -> None:
         """Otherwise handled but pending entries would grow without limit."""
         consumer = consuming.consumer(consuming.slow(0.1), concurrency=3, group_type=NoRightToAcknowledge)
