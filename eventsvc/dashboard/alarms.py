@@ -6,7 +6,7 @@ The names are those of the alerts in C{docs/operations.md}, which says what to d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import attrs
@@ -40,18 +40,24 @@ class Alarm:
 
 
 def find_alarms(
-    state: StreamState | None, processes: Sequence[SeenHeartbeat], rates: Rates, problem: str = ""
+    state: StreamState | None,
+    processes: Sequence[SeenHeartbeat],
+    rates: Rates,
+    problem: str = "",
+    held: Mapping[str, float] | None = None,
 ) -> Sequence[Alarm]:
     """
     Return what is wrong, the worst first.
 
     @param problem: why Redis cannot be asked; empty if it can.
+    @param held: seconds for which the oldest pending event of each group is the same, if that was watched; else its age
+        is taken.
     """
     if problem:
         return [Alarm("RedisIsAway", "critical", problem)]
     found = [*_of_processes(processes), *_of_rates(rates)]
     if state is not None:
-        found += [*_of_groups(state, processes), *_of_server(state)]
+        found += [*_of_groups(state, processes, held), *_of_server(state)]
     return sorted(found, key=lambda alarm: alarm.severity)
 
 
@@ -78,7 +84,9 @@ def _of_rates(rates: Rates) -> Iterator[Alarm]:
         yield Alarm("EventsAreUnconfirmed", "critical", f"{words.rate(rates.unknown)} a second")
 
 
-def _of_groups(state: StreamState, processes: Sequence[SeenHeartbeat]) -> Iterator[Alarm]:
+def _of_groups(
+    state: StreamState, processes: Sequence[SeenHeartbeat], held: Mapping[str, float] | None
+) -> Iterator[Alarm]:
     served = {seen.heartbeat.group for seen in processes if seen.age < SILENT}
     for group in state.groups:
         measures = group.measures
@@ -87,7 +95,7 @@ def _of_groups(state: StreamState, processes: Sequence[SeenHeartbeat]) -> Iterat
             away = not group.consumer_count and group.name not in served
             oldest = f"group {group.name}: the oldest unread event waits for {words.duration(unread)}"
             yield Alarm("NoConsumer" if away else "ConsumersAreBehind", "critical" if away else "warning", oldest)
-        if pending >= _STUCK:
+        if (pending if held is None else held.get(group.name, 0.0)) >= _STUCK:
             oldest = f"group {group.name}: the oldest pending event waits for {words.duration(pending)}"
             yield Alarm("AnEventIsStuck", "warning", oldest)
     if state.dead:

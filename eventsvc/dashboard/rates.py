@@ -37,10 +37,15 @@ class Rates:
     age_p99: float | None = None
 
 
+def is_comparable(before: Heartbeat | None, now: Heartbeat) -> bool:
+    """Return whether what was counted is recent: since an earlier heartbeat, or since a start of seconds ago."""
+    return before is not None or now.uptime <= SILENT
+
+
 def per_second(name: str, before: Heartbeat | None, now: Heartbeat) -> float | None:
-    """Return how fast a figure of a process grew; since its start if there is no earlier heartbeat."""
+    """Return how fast a figure of a process grew; since its start if it is new and there is no earlier heartbeat."""
     passed = now.uptime - (before.uptime if before else 0.0)
-    if name not in now.figures or passed <= 0:
+    if name not in now.figures or passed <= 0 or not is_comparable(before, now):
         return None
     return max(0.0, now.figures[name] - (before.figures.get(name, 0.0) if before else 0.0)) / passed
 
@@ -62,7 +67,7 @@ def find_rates(seen: Sequence[SeenHeartbeat], earlier: Mapping[str, Heartbeat]) 
             [
                 subtract(now.spreads[name], before.spreads.get(name) if before else None)
                 for before, now in pairs
-                if name in now.spreads
+                if name in now.spreads and is_comparable(before, now)
             ]
         )
 

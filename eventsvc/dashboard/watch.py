@@ -65,6 +65,10 @@ class Watch:
     _taken: float = attrs.field(default=0.0, init=False)
     _looking: bool = attrs.field(default=False, init=False)
     _number: int = attrs.field(default=0, init=False)
+    #: when looks began to follow each other without a gap
+    _steady: float = attrs.field(default=0.0, init=False)
+    #: by group: when its oldest pending event was stored, and since when it is that one, by the clock of Redis
+    _oldest: Mapping[str, tuple[float, float]] | None = attrs.field(default=None, init=False)
     #: what was seen in the last seconds, and when
     _window: deque[tuple[float, Mapping[str, Heartbeat]]] = attrs.field(factory=deque, init=False)
     _log = Logger()
@@ -82,7 +86,8 @@ class Watch:
         if not problem:
             return self._seen
         alarms = find_alarms(None, (), self._seen.rates, problem)
-        return attrs.evolve(self._seen, problem=problem, alarms=alarms)
+        processes = [attrs.evolve(seen, age=seen.age + age) for seen in self._seen.processes]
+        return attrs.evolve(self._seen, problem=problem, alarms=alarms, processes=processes)
 
     def look(self) -> None:
         """Begin to look, unless that is under way or Redis cannot be reached; call this at each beat."""
@@ -109,6 +114,9 @@ class Watch:
         self._window.append((now, {seen.heartbeat.id: seen.heartbeat for seen in processes}))
         rates = find_rates(processes, earlier)
         problems = [*state.problems, *([self.processes.problem] if self.processes.problem else [])]
+        if now - self._taken > _OLD:
+            self._steady = now
+        alarms = find_alarms(state, processes, rates, held=self._held(state))
         self._taken = now
         self._seen = Overview(
             stream=self.stream,
@@ -116,8 +124,21 @@ class Watch:
             processes=processes,
             earlier=earlier,
             rates=rates,
-            alarms=find_alarms(state, processes, rates),
+            # after an outage processes have a moment to be heard again
+            alarms=[each for each in alarms if each.name != "AProcessIsSilent" or now - self._steady >= _OLD],
         )
+
+    def _held(self, state: StreamState) -> Mapping[str, float]:
+        """Return for how long the oldest pending event of each group is the same; its age at the first look."""
+        oldest = dict[str, tuple[float, float]]()
+        for group in state.groups:
+            if age := group.measures.pending_age:
+                stored = state.now - age  # measured a moment later, so to a second only
+                since = stored if self._oldest is None else state.now
+                before = (self._oldest or {}).get(group.name, (stored, since))
+                oldest[group.name] = before if abs(before[0] - stored) < 1.0 else (stored, since)
+        self._oldest = oldest
+        return {name: state.now - since for name, (_, since) in oldest.items()}
 
     async def _keep(self) -> None:
         """Keep a point of a moment that is new, and read those that others have kept."""

@@ -71,11 +71,13 @@ def test_rates_are_those_of_all_processes_that_are_not_silent() -> None:
         SeenHeartbeat(at("new", 2.0, 6.0), 0.0),  # 3 a second since its start
         SeenHeartbeat(at("still", 9.0, 9.0), 0.0),  # has left no other heartbeat yet
         SeenHeartbeat(at("dead", 100.0, 1e9), 30.0),
+        SeenHeartbeat(at("seen for the first time", 1e5, 1e9), 0.0),  # its average is not what it does now
     ]
     assert find_rates(now, earlier) == Rates(handled=13.0)
     assert find_rates([], {}) == Rates()
     assert per_second("accepted", None, at("a", 1.0, 1.0)) is None
     assert per_second("handled", None, at("a", 0.0, 1.0)) is None
+    assert per_second("handled", None, at("a", 10.1, 1.0)) is None
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,10 @@ def test_before_redis_has_answered_the_pages_are_there() -> None:
     source = FakeSource(overview=Overview(stream=STREAM))
     with dashboard(source=source) as world:
         assert "starting" in world.text("/")
-        assert "No process has left a heartbeat" in world.text("/processes")
+        for page in ("/", "/processes"):
+            assert "Not known yet" in world.text(page)
+            assert "No process has left a heartbeat" not in world.text(page)
+        assert "No alarm" not in world.text("/")
         source.problem = Refused("Redis is not connected")
         for page in ("/events", "/dead"):
             response = world.get(page)

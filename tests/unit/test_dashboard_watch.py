@@ -40,6 +40,8 @@ class World:
     waiting: Deferred[Any] | None = None
     points: list[Point] = attrs.field(factory=list)
     problem: str = ""
+    age: float = 0.0
+    oldest: float = 0.0
     watch: Watch = attrs.field(init=False)
 
     @watch.default
@@ -53,14 +55,18 @@ class World:
 
         def read(self) -> Deferred[Sequence[SeenHeartbeat]]:
             now = self.world.clock.seconds()
-            return succeed([SeenHeartbeat(make_heartbeat(uptime=now, figures={"handled": 10 * now}), 0.0)])
+            beat = make_heartbeat(uptime=now, figures={"handled": 10 * now})
+            return succeed([SeenHeartbeat(beat, self.world.age)])
 
     def survey(self) -> Deferred[StreamState]:
         if self.waiting is not None:
             return self.waiting
         if self.failure:
             return fail(self.failure)
-        return succeed(attrs.evolve(make_state(), now=1_000_000 + self.clock.seconds()))
+        now = 1_000_000 + self.clock.seconds()
+        group = make_state().groups[0]
+        measures = attrs.evolve(group.measures, pending_age=now - self.oldest if self.oldest else 0.0)
+        return succeed(attrs.evolve(make_state(attrs.evolve(group, measures=measures)), now=now))
 
     def keep(self, point: Point) -> Deferred[None]:
         self.points.append(point)
@@ -118,6 +124,60 @@ def test_what_was_seen_is_told_to_be_old(world: World, failure: Exception) -> No
     world.failure = None
     world.run(1)
     assert world.watch.overview.alarms == []
+
+
+def names(world: World) -> list[str]:
+    return [alarm.name for alarm in world.watch.overview.alarms]
+
+
+def test_an_event_is_stuck_if_the_same_one_is_the_oldest_for_ten_minutes(world: World) -> None:
+    """Not if many are old, because a backlog is caught up."""
+    world.run(1)
+    for number in range(900):
+        world.oldest = 999_000 + number / 100
+        world.run(1)
+        assert names(world) == []
+    world.oldest = 999_500
+    world.run(600)
+    assert names(world) == []
+    world.run(1)
+    assert names(world) == ["AnEventIsStuck"]
+    world.oldest += 1
+    world.run(1)
+    assert names(world) == []
+
+
+def test_what_is_old_at_the_first_look_is_stuck_until_it_moves(world: World) -> None:
+    world.oldest = 999_000
+    world.run(1)
+    assert names(world) == ["AnEventIsStuck"]
+    world.oldest = 999_001
+    world.run(1)
+    assert names(world) == []
+
+
+def test_after_an_outage_processes_have_a_moment_to_be_heard(world: World) -> None:
+    world.run(20)
+    world.why_not = "Redis cannot be reached: connection refused"
+    world.run(60)
+    [process] = world.watch.overview.processes
+    assert process.age == 60.0  # and it says so
+    world.why_not, world.age = "", 60.0
+    world.run(3)
+    assert names(world) == []
+    world.run(3)
+    assert names(world) == ["AProcessIsSilent"]
+
+
+def test_rates_after_an_outage_are_not_those_since_the_start(world: World) -> None:
+    world.run(20)
+    world.why_not = "Redis cannot be reached: connection refused"
+    world.run(60)
+    world.why_not = ""
+    world.run(1)
+    assert world.watch.overview.rates.handled is None
+    world.run(1)
+    assert world.watch.overview.rates.handled == pytest.approx(10.0)
 
 
 def test_while_redis_is_away_it_does_not_ask(world: World) -> None:
