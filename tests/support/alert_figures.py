@@ -53,6 +53,12 @@ def during(first: float, last: float, value: float, other: str = "0") -> str:
     return f"{other}x{start - 1} {value}x{end - start - 1} {other}x{SAMPLES - end}"
 
 
+def since_event(minute: float) -> str:
+    """Return the samples of an age of one event, from a minute on."""
+    first = int(minute * 4)
+    return f"{f'0x{first - 1} ' if first else ''}0+15x{SAMPLES - first}"
+
+
 def scraped(role: str, name: str, number: int = 1, prefix: str = "", /, **labels: str) -> str:
     """Return a figure of a pod of the producer or the consumer."""
     return series(name, job=f"{prefix}event-{role}-metrics", pod=pod(role, number, prefix), **labels)

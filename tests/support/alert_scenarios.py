@@ -11,12 +11,14 @@ import attrs
 
 from tests.support.alert_figures import (
     BACKLOG,
+    SAMPLES,
     during,
     healthy,
     pod,
     scraped,
     series,
     since,
+    since_event,
     steady,
     without,
 )
@@ -125,13 +127,13 @@ def firing(prefix: str = "") -> dict[str, Scenario]:
             {"NoConsumer", "ConsumersAreBehind"}, {**without(well, consumers), **unread}
         ),
         "a handler never ends": with_one(
-            "AnEventIsStuck", consumer("eventsvc_oldest_pending_seconds", **BACKLOG), steady(1000)
+            "AnEventIsStuck", consumer("eventsvc_oldest_pending_seconds", **BACKLOG), since_event(15)
         ),
         "a consumer died with an event, and none came after it": Scenario(
             {"NoConsumer", "AnEventIsStuck"},
             {
                 **without(well, consumers),
-                producer("eventsvc_oldest_pending_seconds", **BACKLOG): steady(1000),
+                producer("eventsvc_oldest_pending_seconds", **BACKLOG): since_event(0),
             },
         ),
         "Redis refuses reads": with_one("AConsumerIsNotReady", consumer("eventsvc_consumer_ready"), since(25, 0, "1")),
@@ -246,6 +248,12 @@ SILENT: Final[Mapping[str, Figures]] = {
             container="consumer",
             reason="OOMKilled",
         ): steady(1),
+    },
+    "a backlog of two hours is caught up": {
+        **_WELL,
+        scraped("producer", "eventsvc_oldest_pending_seconds", 1, **BACKLOG): f"0x10 7200-30x{SAMPLES}",
+        scraped("producer", "eventsvc_oldest_pending_seconds", 2, **BACKLOG): f"0x10 7200+5x{SAMPLES}",
+        scraped("consumer", "eventsvc_oldest_pending_seconds", **BACKLOG): "7200+15x20 " * 6,
     },
     "figures of Kubernetes are not there": without(_WELL, "kube"),
     "pods of others do not start": {
