@@ -4,7 +4,7 @@ Documentation     What clients are told while Redis is away or full. It would di
 
 Resource          eventsvc.resource
 
-Suite Setup       Start A System    REDIS_WRITE_TIMEOUT=1    REDIS_STREAM_HARD_MAX=20    QUEUE_MAX_EVENTS=2
+Suite Setup       Start A System    REDIS_WRITE_TIMEOUT=4    REDIS_STREAM_HARD_MAX=20    QUEUE_MAX_EVENTS=2
 Suite Teardown    Leave The System
 Test Setup        Have A New Event
 Test Teardown     Redis Goes On

@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from threading import Timer
+from threading import Timer, main_thread
+from threading import enumerate as enumerate_threads
 from typing import Any, Final
 
 from twisted.application.service import IServiceCollection, MultiService, Service
@@ -81,7 +82,8 @@ class Process(MultiService):
         """
 
         def end() -> None:
-            Logger().warn("some threads still run; the process exits without waiting for them")
+            if any(not (thread.daemon or thread is main_thread()) for thread in enumerate_threads()):
+                Logger().warn("some threads still run; the process exits without waiting for them")
             self._end_now()
 
         timer = Timer(_PATIENCE, end)

@@ -48,7 +48,7 @@ def short(name: str, pulses: int) -> Scenario:
         BY_NAME[name],
         pulses=pulses,
         before=1.0,
-        after=1.0,
+        after=3.0,
         signs=[Said("connected to Redis")],
         expect=Expectations(least_ok=100, least_each=20, all_ok=True),
     )

@@ -72,8 +72,8 @@ class Pod:
     def redis(self, port: str = "REDIS_PORT") -> Any:
         """Return a client of its Redis, or of its Sentinel."""
         tls: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none"} if "TLS" in self.environment else {}
-        at = {"host": self.host, "port": int(self.environment[port]), "password": PASSWORD, **tls}
-        return redis.Redis(**at, **({} if tls else NAMELESS), socket_timeout=2, protocol=2, retry=Retry(NoBackoff(), 0))
+        at: dict[str, Any] = {"host": self.host, "port": int(self.environment[port]), "password": PASSWORD}
+        return redis.Redis(**at, **(tls or NAMELESS), socket_timeout=10, protocol=2, retry=Retry(NoBackoff(), 0))
 
     def down_after(self, milliseconds: int) -> None:
         """Set how long a server is silent until the Sentinel of this pod takes it for dead."""

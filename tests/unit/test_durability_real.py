@@ -106,7 +106,7 @@ async def test_a_replica_that_dies_during_the_wait(each_server: Server, tmp_path
     durability = on_replicas()
     words = "REDIS_DURABILITY=replicas needs 1 replicas (REDIS_MIN_REPLICAS): 0 follow Redis"
     with running_replica(each_server, tmp_path / "replica") as replica, logged() as said:
-        async with running_producer(each_server, durability=durability, wait=1.0) as producer:
+        async with running_producer(each_server, durability=durability, wait=4.0) as producer:
             assert (await producer.post("before")).outcome is Outcome.OK
             replica.send(signal.SIGSTOP)
             waiting = ensureDeferred(producer.post("waiting"))
@@ -152,7 +152,7 @@ async def test_a_primary_that_is_demoted_during_the_wait(each_server: Server, tm
 async def test_a_server_that_asks_for_replicas_itself(each_server: Server, tmp_path: Path) -> None:
     """With min-replicas-to-write events are refused truly under each level, and are stored again with a replica."""
     with each_server.client() as client:
-        async with running_producer(each_server, wait=0.3) as producer:
+        async with running_producer(each_server, wait=3.1) as producer:
             client.config_set("min-replicas-to-write", 1)
             client.config_set("min-replicas-max-lag", 10)
             assert (await producer.post("refused")).outcome is Outcome.REFUSED
@@ -189,17 +189,24 @@ async def test_the_disk_confirms_what_is_written_at_once(own_server: Server) -> 
                 assert not usable(connection)
 
 
+def is_written(client: Any) -> bool:
+    """Whether the append-only file was written for the first time: before, Redis confirms nothing."""
+    about = client.info("persistence")
+    return not (about["aof_rewrite_in_progress"] or about["aof_rewrite_scheduled"])
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_append_only_file_that_is_switched_off(own_server: Server) -> None:
     """It is found by the check of each second: events are refused truly until it is on again."""
     with own_server.client() as client, logged() as said:
         client.config_set("appendfsync", "always")
-        async with running_producer(own_server, durability=OnDisk(reactor), wait=0.5) as producer:
+        async with running_producer(own_server, durability=OnDisk(reactor), wait=3.1) as producer:
             client.config_set("appendonly", "no")
             await _check(producer)
             assert (await producer.post("refused")).outcome is Outcome.REFUSED
             assert said("REDIS_DURABILITY=disk needs an append-only file: set appendonly of Redis to yes")
             client.config_set("appendonly", "yes")
+            await until(lambda: is_written(client))
             await producer.connection.when_ready()
             assert (await producer.post("after")).outcome is Outcome.OK
             client.config_set("appendonly", "no")  # and the event comes before the check

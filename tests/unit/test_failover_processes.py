@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 import pytest
@@ -127,10 +128,7 @@ def test_what_was_answered_survives_failovers(services: Services) -> None:
         assert [client.result() for client in clients[1]] == [None, None]
         second.end(signal.SIGKILL)
         producers[1].process.send_signal(signal.SIGTERM)
-        wait_until(lambda: get(traffics[0].port, "/health/ready")[0] == 503)
-        status, words = get(traffics[0].port, "/health/ready")
-        assert status == 503
-        assert "Redis" in json.loads(words)["description"]
+        wait_until(lambda: _says_redis_is_away(traffics[0].port))
         await_promotion(deployment, second)
         assert dead_letters(sentinels) == letters
         wait_until(lambda: get(traffics[0].port, "/health/ready")[0] == 200)
@@ -148,13 +146,22 @@ def test_what_was_answered_survives_failovers(services: Services) -> None:
         assert [service.stop() for service in (producers[0], consumer)] == [0, 0]
 
 
+def _says_redis_is_away(port: int) -> bool:
+    status, words = get(port, "/health/ready")
+    return status == 503 and "Redis" in json.loads(words)["description"]
+
+
+def _stores(port: int) -> bool:
+    return post(port, '{"description": "event"}').status == 200
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_stop_without_redis_ends_in_time(services: Services, own_server: Server, number: signal.Signals) -> None:
     """It waits for Redis as long as an event does, because Redis may have lost what only this process has."""
     common = ("eventsvc", "producer", "--rest-server-port=0", f"--redis-port={own_server.port}")
     patient, hasty = [services.start(*common, f"--redis-write-timeout={seconds}") for seconds in (25, 1)]
     for producer in (patient, hasty):
-        assert post(producer.port(), '{"description": "event"}').status == 200
+        wait_until(partial(_stores, producer.port()))
     own_server.send(number)
     patient.process.terminate()
     assert hasty.stop() == 0

@@ -118,7 +118,7 @@ async def test_a_server_that_went_back_is_repaired_by_an_idle_producer(each_serv
 @pytest_twisted.ensureDeferred
 async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Server) -> None:
     with each_server.client() as client:
-        async with running_producer(each_server, wait=0.3) as producer:
+        async with running_producer(each_server, wait=3.1) as producer:
             assert (await producer.post("before")).outcome is Outcome.OK
             client.config_set("maxmemory", 1)
             assert (await producer.post("during")).outcome is Outcome.REFUSED
@@ -132,7 +132,7 @@ async def test_a_server_out_of_memory_refuses_truly_and_recovers(each_server: Se
 async def test_a_demoted_primary_is_left_and_used_again_once_it_is_promoted(each_server: Server) -> None:
     """Nothing is stored meanwhile, and no answer is "unknown"."""
     with each_server.client() as client:
-        async with running_producer(each_server, wait=0.5) as producer:
+        async with running_producer(each_server, wait=3.1) as producer:
             assert (await producer.post("before")).outcome is Outcome.OK
             client.execute_command("REPLICAOF", "127.0.0.1", stable_port())
             assert (await producer.post("during")).outcome is Outcome.REFUSED
@@ -184,7 +184,7 @@ def test_clients_are_told_in_our_words_and_the_log_in_those_of_redis(
 @pytest_twisted.ensureDeferred
 async def test_another_type_under_the_key_refuses_truly_and_recovers(each_server: Server) -> None:
     with each_server.client() as client:
-        async with running_producer(each_server, wait=0.3) as producer:
+        async with running_producer(each_server, wait=3.1) as producer:
             client.delete(STREAM)
             client.set(STREAM, "not a stream")
             assert (await producer.post("during")).outcome is Outcome.REFUSED

@@ -342,7 +342,7 @@ def test_secrets_are_not_told(services: Services, tmp_path: Path, right: bool) -
     try:
         debug = f"--redis-port={server.port}", "--log-level=debug"
         producer = services.start(
-            *("eventsvc", "producer", *debug, "--rest-server-port=0", "--redis-write-timeout=0.3"),
+            *("eventsvc", "producer", *debug, "--rest-server-port=0", f"--redis-write-timeout={30 if right else 0.3}"),
             environment={"REDIS_PASSWORD": password},
         )
         consumer = services.start(
@@ -360,7 +360,11 @@ def test_secrets_are_not_told(services: Services, tmp_path: Path, right: bool) -
 
 
 def test_a_producer_outlives_its_server(services: Services) -> None:
-    """Without a server it starts and answers 503 in time; it recovers by itself once there is one."""
+    """
+    Without a server it starts and answers 503 in time; it recovers by itself once there is one.
+
+    An event that is sent just before its deadline is unknown, and may be stored.
+    """
     server = Server()
     producer = start_producer(services, server, "--redis-write-timeout=0.3", "--redis-retry-period=0.1")
     answer = post(producer.port(), EVENT)
@@ -368,9 +372,12 @@ def test_a_producer_outlives_its_server(services: Services) -> None:
     assert json.loads(answer.body)["stored"] == "no"
     server.start()
     try:
-        wait_until(lambda: post(producer.port(), EVENT).status == 200)
+        answers = [answer]
+        while answers[-1].status != 200:
+            answers.append(post(producer.port(), EVENT))
+        unknown = sum('"unknown"' in each.body for each in answers)
         with server.client() as client:
-            assert len(read_events(client)) == 1
+            assert 1 <= len(read_events(client)) <= 1 + unknown
         assert producer.stop() == 0
     finally:
         server.end()

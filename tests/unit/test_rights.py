@@ -41,9 +41,9 @@ def fill(client: Any) -> str:
     client.xdel(STREAM, ids[1])
     client.xadd(DEAD, {"reason": "failed", "field:EventStream": "1"}, id="1-0")
     client.xgroup_create(DEAD, "readers", "$")
-    client.set(PRODUCER_ID, "7 APPENDED 70 ", ex=1000)
+    client.set(PRODUCER_ID, "7 APPENDED 70 ", ex=1_050)  # far from a step of what is compared
     client.hset(HASHES[0], KNOWN, b"f" * 16 + b"\0" * 8)
-    client.pexpire(HASHES[0], 10_000_000)
+    client.pexpire(HASHES[0], 10_050_000)
     return str(ids[0].decode())
 
 

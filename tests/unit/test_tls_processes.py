@@ -275,7 +275,9 @@ def test_a_broken_replacement_is_counted_and_the_old_pair_stays(
     port, context = producer.ports(2)[0], files.context()
     assert figure(admin, FAILURES) == 0
     expires = figure(admin, "eventsvc_tls_certificate_expires_seconds")
-    (files.directory / "key").resolve().write_bytes(files.authority.issue("x").key_pem())
+    key = (files.directory / "key").resolve()
+    (files.directory / "other").write_bytes(files.authority.issue("x").key_pem())
+    os.replace(files.directory / "other", key)
     wait_until(lambda: figure(admin, FAILURES) == 1)
     assert exchange(port, context, LAST) == [200]
     files.swap()

