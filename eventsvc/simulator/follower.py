@@ -26,6 +26,8 @@ from eventsvc.simulator.ledger import EntryId, Ledger
 PAUSE: Final = 0.05
 #: Seconds for which nothing may change once all is posted, until the rest is given up.
 PATIENCE: Final = 45.0
+#: Seconds that the last looks may take, once the traffic was stopped.
+LAST: Final = 2.0
 #: How often the first look may be refused.
 _ATTEMPTS: Final = 5
 #: The most entries of a page, and about the most bytes.
@@ -84,6 +86,9 @@ class Follower(Service):
     _after_dead: str = attrs.field(default="", init=False)
     _dead: set[EntryId] = attrs.field(factory=set, init=False)
     _largest: int = attrs.field(default=_UNSEEN, init=False)
+    #: whether what is unseen is not in the stream; known once all is posted
+    is_sure: bool = attrs.field(default=False, init=False)
+    _looks: int = attrs.field(default=0, init=False)
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
     _trouble: str = attrs.field(default="", init=False)
     _log = Logger()
@@ -138,6 +143,13 @@ class Follower(Service):
                 return
             await deferLater(self.clock, PAUSE)
 
+    async def finish(self) -> None:
+        """Look once more after all is posted, and for a moment wait for what is not handled yet."""
+        end, looks = self.clock.seconds() + LAST, self._looks + 2  # the one under way began before
+        while any(self._left()) and self.clock.seconds() < end:
+            await deferLater(self.clock, PAUSE)
+        self.is_sure = self._looks >= looks
+
     def _left(self) -> tuple[int, int]:
         return self.ledger.unseen, self.ledger.unhandled
 
@@ -145,6 +157,7 @@ class Follower(Service):
         while True:
             try:
                 await self.look()
+                self._looks += 1
                 self._trouble = ""
             except (Refused, Unknown, ValueError) as error:  # or a dead letter that is none
                 if str(error) != self._trouble:

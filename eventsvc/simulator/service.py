@@ -72,6 +72,7 @@ class Simulator(Service):
         limit.
     @ivar begin: what to wait for before the first arrival.
     @ivar settle: what to wait for before C{done}.
+    @ivar finish: what to wait for before C{concluded}, for seconds at most.
     @ivar observers: called with each attempt.
     @ivar describe: returns more for the progress messages: words, and details by name.
     @ivar concluded: called once it has stopped, and no request is in flight.
@@ -91,6 +92,7 @@ class Simulator(Service):
     done: Callable[[], None] = lambda: None
     begin: Callable[[], Awaitable[None]] | None = None
     settle: Callable[[], Awaitable[None]] | None = None
+    finish: Callable[[], Awaitable[None]] | None = None
     observers: list[Callable[[Attempt], None]] = attrs.field(factory=list)
     describe: Callable[[], tuple[str, dict[str, object]]] = lambda: ("", {})
     concluded: Callable[[], None] = lambda: None
@@ -116,10 +118,13 @@ class Simulator(Service):
         if self._progress is not None:
             self._progress.cancel()
             self._progress = None
-            return self._all_landed().addCallback(lambda _: self._conclude())
+            return Deferred.fromCoroutine(self._conclude())
         return succeed(None)
 
-    def _conclude(self) -> None:
+    async def _conclude(self) -> None:
+        await self._all_landed()
+        if self.finish is not None:
+            await self.finish()
         self._report("summary")
         self.concluded()
 

@@ -64,7 +64,7 @@ def describe_followed(followed: Followed) -> str:
     if waiting := followed.stored - followed.handled - followed.set_aside:
         parts.append(f"not handled {waiting:,}")
     if followed.unseen:
-        parts.append(f"trimmed before they were seen {followed.unseen:,}")
+        parts.append(f"not seen {followed.unseen:,}")
     return ", ".join([*parts, f"lost {followed.lost:,}"])
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
@@ -366,3 +366,25 @@ def test_it_gives_up_when_nothing_changes() -> None:
         clock.pump([PATIENCE / 10] * 3)
         assert waiting.called
     assert [(event["unseen"], event["unhandled"]) for event in events] == [(1, 1)]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_is_unseen_at_the_end_is_lost_if_it_was_looked_for(answers: bool) -> None:
+    """A stop comes between two looks, or while Redis cannot be asked."""
+    clock = Clock()
+
+    async def look() -> None:
+        if not answers:
+            raise Refused("Redis is away")
+
+    follower = Follower(None, Ledger(), clock)  # type: ignore[arg-type]
+    follower.look = look  # type: ignore[method-assign]
+    running = ensureDeferred(follower._run())
+    running.addErrback(lambda failure: failure.trap(CancelledError))
+    clock.pump([PAUSE] * 10)
+    accept(follower, 1)
+    finishing = ensureDeferred(follower.finish())
+    clock.pump([PAUSE] * 60)
+    assert finishing.called
+    assert follower.is_sure is answers
+    running.cancel()

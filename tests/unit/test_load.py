@@ -147,6 +147,17 @@ def test_a_signal_ends_a_run_as_its_end_would(services: Services, server: Server
         assert run.seconds > 1
 
 
+def test_a_signal_loses_nothing_that_is_followed(services: Services, server: Server) -> None:
+    """It comes between two looks at the stream."""
+    port = start_producer(services, server)
+    services.start("eventsvc", "consumer", f"--redis-port={server.port}")
+    load = start_load(services, port, "--events-per-second=500", "--follow", f"--redis-port={server.port}")
+    wait_until(lambda: messages(load, "progress: "))
+    assert load.stop(signal.SIGINT) in (0, NOT_MET)  # on a slow machine, not all is handled yet
+    [words] = messages(load, "of the events answered 200")
+    assert words.endswith(", lost 0")
+
+
 def test_a_file_that_cannot_be_written_is_told_before_the_run(services: Services) -> None:
     for path, reason in (("nowhere/run.json", "No such file or directory"), (".", "Is a directory")):
         code, load = run_load(services, stable_port(), f"--save={path}", "--count=1")

@@ -94,7 +94,7 @@ def test_a_run_without_events_meets_nothing(condition: str) -> None:
         ({"stored": 980, "handled": 970, "lost": 10}, "stored 980, handled 970, set aside 10, lost 10", False),
         (
             {"stored": 980, "handled": 970, "unseen": 10},
-            "stored 980, handled 970, set aside 10, trimmed before they were seen 10, lost 0",
+            "stored 980, handled 970, set aside 10, not seen 10, lost 0",
             False,
         ),
     ],

@@ -69,6 +69,7 @@ class Measuring:
         if self.follower is not None:
             self.simulator.observers.append(self.follower.observe)
             self.simulator.settle = self.follower.settle
+            self.simulator.finish = self.follower.finish
 
     async def _begin(self) -> None:
         if self.follower is not None:
@@ -159,13 +160,14 @@ class Measuring:
         if self.follower is None:
             return None
         ledger = self.follower.ledger
+        is_lost = self.follower.is_sure and not ledger.trimmed
         return Followed(
             accepted=ledger.accepted,
             stored=ledger.stored,
             handled=ledger.handled,
             set_aside=ledger.set_aside,
-            lost=0 if ledger.trimmed else ledger.unseen,
-            unseen=ledger.unseen if ledger.trimmed else 0,
+            lost=ledger.unseen if is_lost else 0,
+            unseen=0 if is_lost else ledger.unseen,
             handled_after=self.handled_after.encode(),
         )
 
