@@ -49,7 +49,7 @@ class Appender:
     @ivar new_id: returns a random 63-bit integer.
     @ivar new_producer_id: returns an id that no producer has used.
     @ivar wall_clock: returns nanoseconds since the epoch.
-    @ivar known_keys: number of idempotency keys in the log at the last check.
+    @ivar known_keys: number of idempotency keys in the log at the last check; C{None} before the first.
     """
 
     event_log: IEventLog
@@ -61,7 +61,7 @@ class Appender:
     counts: ProducerCounts = attrs.field(factory=ProducerCounts)
     retained: Retained = attrs.field()
     backlog: Backlog = attrs.field(init=False)
-    known_keys: int = attrs.field(default=0, init=False)
+    known_keys: int | None = attrs.field(default=None, init=False)
 
     _keys: dict[bytes, IdempotencyKey] = attrs.field(factory=dict, init=False)
     _producer_id: bytes = attrs.field(default=b"", init=False)

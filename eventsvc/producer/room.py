@@ -18,6 +18,8 @@ from eventsvc.net.background import run_in_background
 
 #: Seconds between two looks at the memory while nothing is refused.
 _EVERY: Final = 5.0
+#: Seconds after which nobody says any more that Redis is full.
+_QUIET: Final = 30.0
 #: The longest that one look may trim, in seconds.
 _LONGEST: Final = 0.2
 
@@ -49,6 +51,7 @@ class Room:
         refused, and some entries gave way      -> not full: the batch is sent again
         not refused since, and a batch stored   -> not full
         not refused since, and memory enough    -> not full
+        not refused for a while, and some left  -> not full: it was such a batch, or memory was added
 
     @ivar share: of the memory limit, past which history gives way.
     @ivar count_batches: returns a number that grows with each batch that is stored.
@@ -65,6 +68,7 @@ class Room:
     is_full: bool = attrs.field(default=False, init=False)
     trimmed: int = attrs.field(default=0, init=False)
     _refused: bool = attrs.field(default=False, init=False)
+    _refused_at: float = attrs.field(default=0.0, init=False)
     _batches: int = attrs.field(default=0, init=False)
     _looking: Deferred[None] | None = attrs.field(default=None, init=False)
     _due: float = attrs.field(default=0.0, init=False)
@@ -73,6 +77,7 @@ class Room:
     def refused(self) -> None:
         """Note that Redis refused a batch for want of memory, and make room."""
         self._refused = True
+        self._refused_at = self.clock.seconds()
         self._batches = self.count_batches()
         self._look()
 
@@ -119,7 +124,11 @@ class Room:
         return removed
 
     def _has_room(self) -> bool:
-        return self.count_batches() > self._batches or 0 < self.memory.share <= self.share
+        """Return whether new events would be stored; a server whose memory is not known must have stored some."""
+        if self.count_batches() > self._batches or not self.memory.used:
+            return self.count_batches() > self._batches
+        is_quiet = self.clock.seconds() - self._refused_at >= _QUIET
+        return self.memory.share <= self.share or (is_quiet and self.memory.share < 1)
 
     def _begin(self, problem: str) -> None:
         if self.is_full:

@@ -41,11 +41,15 @@ def connection_figures(connection: Connection, role: str) -> list[Figure]:
     ]
 
 
-def memory_figures(latest: Callable[[], Memory], role: str) -> list[Figure]:
-    """Return the metrics of the memory of Redis, as a role last saw it; without samples if Redis does not tell."""
+def memory_figures(connection: Connection, latest: Callable[[], Memory], role: str) -> list[Figure]:
+    """
+    Return the metrics of the memory of Redis, as a role last saw it.
+
+    They are without samples if Redis does not tell, and while it is away: another server may take its place.
+    """
 
     def known(size: int) -> Reading:
-        return {role: size} if size else {}
+        return {role: size} if size and connection.ready else {}
 
     return [
         Figure(
@@ -182,7 +186,6 @@ def consumer_figures(consumer: Consumer, retention: Retention, lag: Lag, hold: N
             lambda: None if (measures := lag.latest()) is None else measures.dead,
         ),
         *lag_figures([lag]),
-        *memory_figures(lambda: retention.memory, "consumer"),
     ]
 
 

@@ -24,6 +24,10 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
     def by_stream(read: Callable[[Appender], float | Histogram]) -> Callable[[], Reading]:
         return lambda: {(stream,): read(appender) for stream, appender in appenders.items()}
 
+    def keys() -> Reading:
+        known = [(stream, appender.known_keys) for stream, appender in appenders.items()]
+        return {(stream,): number for stream, number in known if number is not None}
+
     def refused() -> Reading:
         return {
             (stream, reason): number
@@ -155,7 +159,7 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
             "gauge",
             "eventsvc_idempotency_keys",
             "Idempotency-Keys in Redis at the last check.",
-            by_stream(lambda each: each.known_keys),
+            keys,
             "stream",
         ),
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,6 +26,7 @@ from eventsvc.consumer.service import Consumer
 from eventsvc.event import MARKER_FIELD, Event
 from eventsvc.handlers.webhook import make_webhook
 from eventsvc.histogram import Histogram
+from eventsvc.memory import Memory
 from eventsvc.outcome import Outcome, PostedBatch
 from eventsvc.producer.room import Room
 from eventsvc.redis.connection import Connection
@@ -34,6 +36,7 @@ from eventsvc.simulator.service import Simulator
 from eventsvc.tap.figures import (
     connection_figures,
     consumer_figures,
+    memory_figures,
     simulator_figures,
     webhook_figures,
 )
@@ -288,6 +291,21 @@ def test_a_group_that_was_created_anew_is_an_alarm(consuming: ConsumerWorld) -> 
     assert {"alarm": "group_recreated"} in [event.get("details") for event in logs]
 
 
+def test_the_memory_of_redis_is_published_while_it_is_there() -> None:
+    """Another server may take its place, so what it used then rings no alert."""
+    connection: Any = Mock(ready=True)
+    metrics = publish(*memory_figures(connection, lambda: Memory(95, 100), "producer"))
+    assert read(metrics) == {"redis_memory_bytes{role=producer}": 95, "redis_memory_max_bytes{role=producer}": 100}
+    connection.ready = False
+    assert read(metrics) == {}
+
+
+def test_keys_are_published_once_they_were_counted(world: ProducerWorld) -> None:
+    assert "idempotency_keys" not in producer(world)
+    world.run(10.0)
+    assert producer(world)["idempotency_keys"] == 0
+
+
 def test_a_measure_is_published_only_while_it_is_fresh() -> None:
     """After a long outage the last measure says nothing about the group."""
     clock = Clock()
@@ -351,6 +369,7 @@ def every_figure() -> set[str]:
     simulator = Simulator(post=lambda _: ..., clock=clock, random=Random(1), rate=1.0)  # type: ignore[arg-type,return-value]
     vitals.metrics.add(producer_figures({"s": make_world().appender}))
     vitals.metrics.add(room_figures(Room(cast(Any, None), clock, lambda: 0)))
+    vitals.metrics.add(memory_figures(cast(Any, None), lambda: Memory(), "producer"))
     lag = Lag("s", "g", group.measure, clock, 1.0)
     vitals.metrics.add(consumer_figures(consumer, Retention(group, clock, 1), lag, make_hold(consumer)))
     vitals.metrics.add(connection_figures(Connection(NOWHERE, clock, lambda: 0.5), "producer"))

@@ -157,6 +157,28 @@ def test_it_ends_without_a_batch_once_memory_is_enough(world: World) -> None:
         assert world.room.is_full is is_full
 
 
+@pytest.mark.parametrize(("limit", "seconds"), [(0, 5), (LIMIT * 5 // 4, 30)], ids=["no limit", "more memory"])
+def test_it_ends_though_nobody_posts(world: World, limit: int, seconds: int) -> None:
+    """Another server took over, which has no limit; or memory was added, though it is not plenty."""
+    world.server.other = LIMIT
+    world.room.refused()
+    world.run(60)
+    assert world.alarms() == [FULL]
+    world.server.limit = limit
+    world.run(seconds)
+    assert not world.room.is_full
+    assert world.alarms() == [FULL, ENDED]
+
+
+def test_it_does_not_end_while_batches_are_refused(world: World) -> None:
+    """They are larger than what is left."""
+    world.server.other = LIMIT - 1
+    for _ in range(100):
+        world.room.refused()
+        world.run(10)
+    assert world.alarms() == [FULL]
+
+
 def test_without_the_right_to_ask_only_a_batch_ends_it(world: World) -> None:
     world.server.limit = 0
     world.room.refused()

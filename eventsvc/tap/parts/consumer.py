@@ -28,7 +28,7 @@ from eventsvc.settings import AdminSettings, ConsumerSettings, LogSettings, Redi
 from eventsvc.settings.tracing import TracingSettings
 from eventsvc.settings.webhook import WebhookSettings
 from eventsvc.tap.consumer_name import take_name
-from eventsvc.tap.figures import connection_figures, consumer_figures, webhook_figures
+from eventsvc.tap.figures import connection_figures, consumer_figures, memory_figures, webhook_figures
 from eventsvc.tap.handler_loading import as_invalid_setting, make_handler
 from eventsvc.tap.health import Vitals, add_admin, consumer_health
 from eventsvc.tap.heartbeats import Identity, add_heartbeats, consumer_says
@@ -135,7 +135,11 @@ def add_consumer(
         ],
     )
     connection.setServiceParent(process)
-    vitals.metrics.add(consumer_figures(consumer, retention, lag, hold) + connection_figures(connection, "consumer"))
+    vitals.metrics.add(
+        consumer_figures(consumer, retention, lag, hold)
+        + memory_figures(connection, lambda: retention.memory, "consumer")
+        + connection_figures(connection, "consumer")
+    )
     health = consumer_health(vitals, consumer, connection)
     identity = Identity("consumer", name, limits.group)
     processes = Processes(connection, redis.stream)

@@ -132,7 +132,7 @@ def add_producer(
     vitals.metrics.add(
         producer_figures(appenders)
         + room_figures(room)
-        + memory_figures(lambda: room.memory, "producer")
+        + memory_figures(connection, lambda: room.memory, "producer")
         + connection_figures(connection, "producer")
     )
     if durability is not None:
