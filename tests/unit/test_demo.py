@@ -45,7 +45,7 @@ class World:
 
     @account.default
     def _make_account(self) -> Account:
-        return Account([self.produced], self.consumed, self.measure, self.clock, most=1_000)
+        return Account(self.produced, self.consumed, self.measure, self.clock, most=1_000)
 
     def measure(self) -> Deferred[Measures]:
         found = self.measures.pop(0) if len(self.measures) > 1 else self.measures[0]

@@ -39,6 +39,17 @@ def test_it_starts_and_stops_quietly(services: Services) -> None:
     assert len(connected) == 4  # producer, consumer, dashboard and the account
 
 
+def test_events_of_another_stream_are_not_missed(services: Services) -> None:
+    """The demo handles one stream, and accounts for it."""
+    flags = ("--redis-streams=Orders", "--events-per-second=20")
+    dev = services.start("eventsvc", "dev", *FREE, *flags)
+    wait_until(lambda: dev.says('"message":"event"'))
+    assert post(dev.port(), '{"description": "order"}', "/streams/Orders/event").status == 200
+    assert dev.stop() == 0
+    [end] = [line["message"] for line in dev.lines() if "accepted" in line]
+    assert end.endswith(" out, 0 lost")
+
+
 def test_what_the_banner_says_to_type_works(services: Services) -> None:
     """Each command stores an event that the log shows, and the CloudEvent once however often it is posted."""
     dev = services.start("eventsvc", "dev", *FREE, "--events-per-second=0.001")

@@ -5,7 +5,7 @@ The account of a demo: what came in, what went out, and what is missing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -37,13 +37,15 @@ class Account(Service):
     """
     Measures the stream while the demo runs, and waits at its end until all events are handled.
 
+    It is of the one stream that the demo handles.
+
     @ivar measure: measures the stream and its group, with dead letters.
     @ivar most: entries from which the length of the stream does not tell how many were stored, because some may have
         been trimmed; 0 if there were some before.
     @ivar last: the last measures.
     """
 
-    produced: Sequence[ProducerCounts]
+    produced: ProducerCounts
     consumed: ConsumerCounts
     measure: Callable[[], Deferred[Measures]]
     clock: IReactorTime
@@ -54,7 +56,7 @@ class Account(Service):
 
     @property
     def accepted(self) -> int:
-        return sum(counts.accepted for counts in self.produced)
+        return self.produced.accepted
 
     @property
     def is_settled(self) -> bool:
@@ -99,9 +101,8 @@ class Account(Service):
         parts = [f"{accepted:,} in", f"{handled:,} out" + (f" ({again:,} again or from before)" if again > 0 else "")]
         if dead:
             parts.append(f"{dead:,} dead letter{'' if dead == 1 else 's'}")
-        refused = sum(sum(counts.refused.values()) for counts in self.produced)
-        unknown = sum(counts.unknown for counts in self.produced)
-        for number, name in ((refused, "refused"), (unknown, "not confirmed")):
+        refused = sum(self.produced.refused.values())
+        for number, name in ((refused, "refused"), (self.produced.unknown, "not confirmed")):
             if number:
                 parts.append(f"{number:,} {name}")
         return ", ".join([*parts, self._say_lost()])
@@ -110,7 +111,7 @@ class Account(Service):
         if not self.is_settled:
             return "not all handled when it ended"
         if self.last.length is None or self.last.length >= self.most:
-            lost = sum(counts.lost_events for counts in self.produced)
+            lost = self.produced.lost_events
         else:
             lost = max(0, self.accepted - (self.last.length - _MARKER))
         return f"{lost:,} lost"

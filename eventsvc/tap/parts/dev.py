@@ -153,8 +153,9 @@ class Dev:
         connection.setServiceParent(self.process)
         parts = list(self.process)
         [consumer] = [part for part in parts if isinstance(part, Consumer)]
+        appender = next(part.appender for part in parts if isinstance(part, AppenderService))  # of REDIS_STREAM
         account = Account(
-            produced=[part.appender.counts for part in parts if isinstance(part, AppenderService)],
+            produced=appender.counts,
             consumed=consumer.in_flight.counts,
             measure=partial(measure, connection, self.redis.stream, group, with_dead=True),
             clock=self.reactor,

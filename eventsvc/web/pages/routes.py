@@ -156,11 +156,11 @@ class Pages:
         if not is_entry_id(id):
             raise NotFound
         entry = await source.events.find(id)
-        letter = await source.events.find_letter(id)
-        if entry is None and letter is None:
-            return self._page("gone", query, {"id": id}, 404)
         state = await source.survey()
         groups = [(group, await source.events.find_delivery(group, id)) for group in state.groups] if entry else []
+        letter = await source.events.find_letter(id)  # after the groups: what one sets aside is a letter by then
+        if entry is None and letter is None:
+            return self._page("gone", query, {"id": id}, 404)
         steps = tell_story(entry, groups, letter, state.now)
         fields = readable(entry.fields if entry else letter.fields if letter else ())
         shown = {"id": id, "event": entry and entry.event, "letter": letter, "fields": fields}
