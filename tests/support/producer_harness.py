@@ -83,6 +83,15 @@ class ProducerHarness:
         self.ops.append(op)
         return op
 
+    async def post_until_refused(self, description: str) -> None:
+        """Post until an event is refused: one that is sent just before its deadline is unknown."""
+        for number in range(10):
+            outcome = (await self.post(f"{description} {number}")).outcome
+            if outcome is Outcome.REFUSED:
+                return
+            assert outcome is Outcome.UNKNOWN
+        raise AssertionError("no event is refused")
+
     async def _client(self, name: str, enough: Callable[[], bool], rest: float) -> None:
         for number in count():
             if enough():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,14 +36,12 @@ class RedisPod:
     port: int
 
     def put(self, place: str, files: Mapping[str, str]) -> None:
-        """Replace the files of a mounted directory: C{config} or C{secret}."""
-        directory = self.directory / place
-        for old in directory.iterdir():
-            if old.name not in files:
-                old.unlink()
+        """Replace the files of a mounted directory, C{config} or C{secret}, all at once: as Kubernetes does."""
+        new = Path(tempfile.mkdtemp(prefix=place, dir=self.directory))
         for name, text in files.items():
-            (directory / f".{name}").write_text(text)
-            (directory / f".{name}").rename(directory / name)
+            (new / name).write_text(text)
+        (self.directory / "next").symlink_to(new)
+        (self.directory / "next").rename(self.directory / place)
 
     def client(self, username: str, password: str) -> Any:
         # An error of authentication is a lost connection to redis-py, after which it would wait.
@@ -83,7 +82,7 @@ def running_redis_pod(
     @param key: the key of the password of the user eventsvc.
     """
     pod = RedisPod(directory, stable_port())
-    for name in ("config", "secret", "data", "bin"):
+    for name in ("data", "bin"):
         (directory / name).mkdir(parents=True)
     pod.put("config", config_of(values))
     pod.put("secret", secret)

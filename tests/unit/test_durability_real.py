@@ -116,7 +116,7 @@ async def test_a_replica_that_dies_during_the_wait(each_server: Server, tmp_path
             assert (await waiting).outcome is Outcome.UNKNOWN
             await _check(producer)
             assert not usable(producer.connection)
-            assert (await producer.post("refused")).outcome is Outcome.REFUSED
+            await producer.post_until_refused("refused")
             await until(lambda: said(words))
             with running_replica(each_server, tmp_path / "another"):
                 await producer.connection.when_ready()
@@ -155,12 +155,12 @@ async def test_a_server_that_asks_for_replicas_itself(each_server: Server, tmp_p
         async with running_producer(each_server, wait=3.1) as producer:
             client.config_set("min-replicas-to-write", 1)
             client.config_set("min-replicas-max-lag", 10)
-            assert (await producer.post("refused")).outcome is Outcome.REFUSED
+            await producer.post_until_refused("refused")
             with running_replica(each_server, tmp_path / "replica"):
                 await until(lambda: client.info("replication")["min_slaves_good_slaves"])
                 assert (await producer.post("stored")).outcome is Outcome.OK
             await until(lambda: not connected_replicas(each_server))
-            assert (await producer.post("refused")).outcome is Outcome.REFUSED
+            await producer.post_until_refused("refused")
         assert stored(each_server) == ["stored"]
 
 
@@ -203,7 +203,7 @@ async def test_an_append_only_file_that_is_switched_off(own_server: Server) -> N
         async with running_producer(own_server, durability=OnDisk(reactor), wait=3.1) as producer:
             client.config_set("appendonly", "no")
             await _check(producer)
-            assert (await producer.post("refused")).outcome is Outcome.REFUSED
+            await producer.post_until_refused("refused")
             assert said("REDIS_DURABILITY=disk needs an append-only file: set appendonly of Redis to yes")
             client.config_set("appendonly", "yes")
             await until(lambda: is_written(client))

@@ -410,6 +410,14 @@ def test_tokens_rotate_under_load_without_one_wrong_answer(services: Services, s
     producer = start(services, server, file, stays + old)
     stop = Event()
     loads = [Load(producer.port, name, way, stop) for name in ("stays", "old", "new", "never") for way in WAYS]
+
+    def have_all(name: str, status: int) -> bool:
+        """Whether all with a token got such an answer; fail if one has failed."""
+        for each in runs:
+            if each.done():
+                each.result()
+        return all(status in load.statuses for load in loads if load.name == name)
+
     with ThreadPoolExecutor(len(loads)) as threads:
         try:
             runs = [threads.submit(load.run) for load in loads]
@@ -426,11 +434,11 @@ def test_tokens_rotate_under_load_without_one_wrong_answer(services: Services, s
                 producer.use(stays + old)
                 assert producer.figure("eventsvc_tokens_stale") == 0
             producer.use(stays + old + new)
-            wait_until(lambda: all(200 in load.statuses for load in loads if load.name == "new"))
+            wait_until(lambda: have_all("new", 200))
             file.unlink()
             wait_until(lambda: producer.figure("eventsvc_tokens_stale") == 1)
             producer.use(new + stays)
-            wait_until(lambda: all(401 in load.statuses for load in loads if load.name == "old"))
+            wait_until(lambda: have_all("old", 401))
         finally:
             stop.set()
         for each in runs:
