@@ -103,6 +103,7 @@ def test_a_consumer_goes_on_after_its_clock_was_set_back(
         environment=clock.environment,
     )
     wait_until(lambda: consumer.says("connected to Redis"))
+    wait_until(is_well(port))
     clock.step(-HOUR)
 
     before = connects(consumer)
