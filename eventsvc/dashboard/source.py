@@ -4,7 +4,7 @@ What the pages of a dashboard ask of a stream.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -64,6 +64,6 @@ class Source(Protocol):
     def events(self) -> Events: ...
     @property
     def letters(self) -> Letters: ...
-    @property
-    def survey(self) -> Callable[[], Awaitable[StreamState]]:
-        """Looks at the stream now."""
+
+    def survey(self) -> Awaitable[StreamState]:
+        """Look at the stream now."""

@@ -125,8 +125,10 @@ class Room:
 
     def _has_room(self) -> bool:
         """Return whether new events would be stored; a server whose memory is not known must have stored some."""
-        if self.count_batches() > self._batches or not self.memory.used:
-            return self.count_batches() > self._batches
+        if self.count_batches() > self._batches:
+            return True
+        if not self.memory.used:
+            return False
         is_quiet = self.clock.seconds() - self._refused_at >= _QUIET
         return self.memory.share <= self.share or (is_quiet and self.memory.share < 1)
 

@@ -19,14 +19,12 @@ _REASONS = dict.fromkeys((Refused.reason, RedisFull.reason, QueueFull.reason, St
 
 
 def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
-    """Return the metrics of a producer, by stream."""
+    """Return the metrics of a producer, by stream; one that is not known yet is left out."""
 
-    def by_stream(read: Callable[[Appender], float | Histogram]) -> Callable[[], Reading]:
-        return lambda: {(stream,): read(appender) for stream, appender in appenders.items()}
-
-    def keys() -> Reading:
-        known = [(stream, appender.known_keys) for stream, appender in appenders.items()]
-        return {(stream,): number for stream, number in known if number is not None}
+    def by_stream(read: Callable[[Appender], float | Histogram | None]) -> Callable[[], Reading]:
+        return lambda: {
+            (stream,): value for stream, appender in appenders.items() if (value := read(appender)) is not None
+        }
 
     def refused() -> Reading:
         return {
@@ -159,7 +157,7 @@ def producer_figures(appenders: Mapping[str, Appender]) -> list[Figure]:
             "gauge",
             "eventsvc_idempotency_keys",
             "Idempotency-Keys in Redis at the last check.",
-            keys,
+            by_stream(lambda each: each.known_keys),
             "stream",
         ),
     ]

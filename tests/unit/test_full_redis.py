@@ -271,9 +271,13 @@ def test_a_producer_without_the_right_to_trim_goes_on(services: Services, each_s
         try:
             limit_memory(client, 4 * 2**20)
             producer, port = start_producer(services, each_server)
-            while not producer.says("History could not be trimmed: Redis denies access"):
+
+            def has_told() -> bool:
                 post_batch(port, 20, 5_000)
                 read_all(client, GROUP)
+                return producer.says("History could not be trimmed: Redis denies access")
+
+            wait_until(has_told)
         finally:
             client.execute_command("ACL", "SETUSER", "default", "+xtrim")
         client.xtrim(STREAM, maxlen=10, approximate=False)

@@ -373,8 +373,12 @@ def test_a_producer_outlives_its_server(services: Services) -> None:
     server.start()
     try:
         answers = [answer]
-        while answers[-1].status != 200:
+
+        def is_taken() -> bool:
             answers.append(post(producer.port(), EVENT))
+            return answers[-1].status == 200
+
+        wait_until(is_taken)
         unknown = sum('"unknown"' in each.body for each in answers)
         with server.client() as client:
             assert 1 <= len(read_events(client)) <= 1 + unknown

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from chaos.suites import PATIENCE
+from chaos.suites import PATIENCE, wait_until
 from tests.support.commands import EVENTSVC, do, on_terminal
 from tests.support.dead_letters import GROUP, STREAM, set_aside
 from tests.support.processes import Server
@@ -146,8 +146,12 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(server: Server) -> None
     command = f"{shlex.join(EVENTSVC)} tail --redis-port {server.port} | head -1"
     with on_terminal(["bash", "-c", f"set -o pipefail; {command}"]) as terminal:
         terminal.wait_for("hello")
-        while terminal.process.poll() is None:  # the command notices when it writes
-            store(server, 10)
+
+        def has_ended() -> bool:
+            store(server, 10)  # the command notices when it writes
+            return terminal.process.poll() is not None
+
+        wait_until(has_ended)
         assert terminal.process.wait() == 1
         assert len(terminal.read().splitlines()) == 1
 
